@@ -1,0 +1,115 @@
+//! A one-way switch that ends waits: set once, from any thread, and everything that waits on it goes on.
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// A cancellation token. Clones are handles on the same switch.
+#[derive(Clone)]
+pub struct Cancel(Arc<Inner>);
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+struct Inner {
+    cancelled: AtomicBool,
+    /// Dropping the sender is the signal: it reaches any number of receivers and needs no room.
+    state: Mutex<State>,
+    signal: Receiver<()>,
+}
+
+struct State {
+    keep: Option<Sender<()>>,
+    next: u64,
+    hooks: Vec<(u64, Hook)>,
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cancel {
+    /// A switch that is not set.
+    pub fn new() -> Self {
+        let (keep, signal) = bounded(0);
+        let state = State { keep: Some(keep), next: 0, hooks: Vec::new() };
+        Cancel(Arc::new(Inner { cancelled: AtomicBool::new(false), state: Mutex::new(state), signal }))
+    }
+
+    /// Sets the switch and runs the hooks, on this thread. Further calls do nothing.
+    pub fn cancel(&self) {
+        let hooks = {
+            let mut state = self.0.state.lock();
+            self.0.cancelled.store(true, Ordering::SeqCst);
+            state.keep = None;
+            std::mem::take(&mut state.hooks)
+        };
+        hooks.into_iter().for_each(|(_, hook)| hook());
+    }
+
+    /// Whether it is set.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// A channel that never carries anything and is disconnected once the switch is set: an arm for `select!`.
+    pub fn signal(&self) -> &Receiver<()> {
+        &self.0.signal
+    }
+
+    /// Runs `hook` when the switch is set (at once, here, if it is already), unless the guard was dropped before.
+    /// The hook must not block.
+    pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
+        let mut state = self.0.state.lock();
+        if state.keep.is_none() {
+            drop(state);
+            hook();
+            return HookGuard { cancel: self.clone(), id: u64::MAX };
+        }
+        let id = state.next;
+        state.next += 1;
+        state.hooks.push((id, Box::new(hook)));
+        HookGuard { cancel: self.clone(), id }
+    }
+}
+
+/// Keeps a hook of [`Cancel::on_cancel`] registered. A hook that is already running is not waited for.
+#[must_use]
+pub struct HookGuard {
+    cancel: Cancel,
+    id: u64,
+}
+
+impl Drop for HookGuard {
+    fn drop(&mut self) {
+        self.cancel.0.state.lock().hooks.retain(|(id, _)| *id != self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn hooks_run_once_and_only_while_guarded() {
+        let count = Arc::new(AtomicU32::new(0));
+        let cancel = Cancel::new();
+        let add = |n: u32| {
+            let count = count.clone();
+            move || {
+                count.fetch_add(n, Ordering::SeqCst);
+            }
+        };
+        let _kept = cancel.on_cancel(add(1));
+        drop(cancel.on_cancel(add(100)));
+        cancel.cancel();
+        cancel.cancel();
+        let _late = cancel.on_cancel(add(10));
+        assert_eq!(count.load(Ordering::SeqCst), 11);
+        assert!(cancel.is_cancelled());
+        assert!(cancel.signal().recv().is_err());
+    }
+}

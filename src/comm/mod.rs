@@ -1,0 +1,3 @@
+//! The communication layer.
+
+pub mod stream;

@@ -1,0 +1,13 @@
+//! Hyperledger Fabric's gossip networking for programs that are not async.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod cancel;
+pub mod clock;
+pub mod comm;
+pub mod crypto;
+pub mod error;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,6 @@
+//! What tests, examples and simulations need and production does not: test organisations, a clock that is moved by
+//! hand, a network in memory. Behind the feature `testing`.
+
+mod clock;
+
+pub use clock::VirtualClock;
