@@ -1,0 +1,223 @@
+//! Acknowledgements: who waits for which, and what an acknowledged send amounts to.
+
+use super::RemotePeer;
+use crate::crypto::PkiId;
+use crate::error::Error;
+use crossbeam_channel::{bounded, Receiver, Sender};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+/// What came of an acknowledged send to one peer.
+#[derive(Debug)]
+pub struct SendResult {
+    /// The peer, as the caller named it.
+    pub peer: RemotePeer,
+    /// `None`: acknowledged. Otherwise the peer's own error ([`ErrorKind::Nack`](crate::ErrorKind::Nack)), `timed out`,
+    /// or why the message did not get through to it.
+    pub error: Option<Error>,
+}
+
+/// The results of an acknowledged send, in the order in which they came in. Fabric's `AggregatedSendResult`.
+#[derive(Debug, Default)]
+pub struct AggregatedSendResult(pub(super) Vec<SendResult>);
+
+impl AggregatedSendResult {
+    /// How many peers acknowledged.
+    pub fn ack_count(&self) -> usize {
+        self.0.iter().filter(|r| r.error.is_none()).count()
+    }
+
+    /// How many did not.
+    pub fn nack_count(&self) -> usize {
+        self.0.len() - self.ack_count()
+    }
+}
+
+impl std::ops::Deref for AggregatedSendResult {
+    type Target = [SendResult];
+
+    fn deref(&self) -> &[SendResult] {
+        &self.0
+    }
+}
+
+/// Fabric's JSON: `{"failures":{"timed out":1},"successes":1}`, each key only if there are any.
+impl fmt::Display for AggregatedSendResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut failures: BTreeMap<&str, usize> = BTreeMap::new();
+        for error in self.0.iter().filter_map(|r| r.error.as_ref()) {
+            *failures.entry(error.message()).or_default() += 1;
+        }
+        f.write_str("{")?;
+        if !failures.is_empty() {
+            f.write_str("\"failures\":{")?;
+            for (i, (text, count)) in failures.iter().enumerate() {
+                write!(f, "{}{}:{count}", if i > 0 { "," } else { "" }, JsonString(text))?;
+            }
+            f.write_str("}")?;
+        }
+        let successes = self.ack_count();
+        if successes > 0 {
+            write!(f, "{}\"successes\":{successes}", if failures.is_empty() { "" } else { "," })?;
+        }
+        f.write_str("}")
+    }
+}
+
+struct JsonString<'a>(&'a str);
+
+impl fmt::Display for JsonString<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                // Go's encoder escapes these too, so that the text can stand in HTML.
+                c if c < ' ' || "<>&\u{2028}\u{2029}".contains(c) => write!(f, "\\u{:04x}", c as u32)?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+/// What the waiter is told about one of its peers.
+pub(super) enum Outcome {
+    /// The acknowledgement's error text, empty for a plain one.
+    Acknowledged(String),
+    Undelivered(Error),
+}
+
+/// Pending acknowledged sends by nonce. An acknowledgement counts only if it comes from the peer that the message was
+/// written to, and once.
+#[derive(Default)]
+pub(super) struct AckTable {
+    pending: Mutex<HashMap<u64, Arc<Pending>>>,
+}
+
+struct Pending {
+    slots: Mutex<Vec<Slot>>,
+    results: Sender<(usize, Outcome)>,
+}
+
+enum Slot {
+    /// Not written to anybody yet.
+    Unsent,
+    SentTo(PkiId),
+    Settled,
+}
+
+/// One waiting send; dropping it forgets what has not been answered.
+pub(super) struct AckWait<'a> {
+    table: &'a AckTable,
+    nonce: u64,
+    pending: Arc<Pending>,
+    pub results: Receiver<(usize, Outcome)>,
+}
+
+/// Travels with the message to one peer and reports what becomes of it there.
+pub(super) struct Tracker {
+    pending: Arc<Pending>,
+    index: usize,
+}
+
+impl AckTable {
+    /// Waits for up to `peers` acknowledgements of `nonce`.
+    pub fn wait(&self, nonce: u64, peers: usize) -> AckWait<'_> {
+        let (results, receiver) = bounded(peers);
+        let slots = Mutex::new((0..peers).map(|_| Slot::Unsent).collect());
+        let pending = Arc::new(Pending { slots, results });
+        self.pending.lock().insert(nonce, pending.clone());
+        AckWait { table: self, nonce, pending, results: receiver }
+    }
+
+    /// An acknowledgement came in. `false` if nobody waits for it, or not from this peer.
+    pub fn acknowledged(&self, nonce: u64, from: &PkiId, error: String) -> bool {
+        let Some(pending) = self.pending.lock().get(&nonce).cloned() else { return false };
+        let mut slots = pending.slots.lock();
+        let Some(index) = slots.iter().position(|s| matches!(s, Slot::SentTo(id) if id == from)) else { return false };
+        slots[index] = Slot::Settled;
+        // There is room: every slot is settled once, and there are as many places.
+        pending.results.try_send((index, Outcome::Acknowledged(error))).is_ok()
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.pending.lock().len()
+    }
+}
+
+impl AckWait<'_> {
+    /// The tracker for the peer at `index`.
+    pub fn tracker(&self, index: usize) -> Tracker {
+        Tracker { pending: self.pending.clone(), index }
+    }
+}
+
+impl Drop for AckWait<'_> {
+    fn drop(&mut self) {
+        self.table.pending.lock().remove(&self.nonce);
+    }
+}
+
+impl Tracker {
+    /// The message is about to be written on an authenticated connection of this peer.
+    pub fn sending_to(&self, pki_id: &PkiId) {
+        let mut slots = self.pending.slots.lock();
+        if !matches!(slots[self.index], Slot::Settled) {
+            slots[self.index] = Slot::SentTo(pki_id.clone());
+        }
+    }
+
+    /// The message will not be delivered.
+    pub fn undelivered(&self, error: Error) {
+        let mut slots = self.pending.slots.lock();
+        if !matches!(slots[self.index], Slot::Settled) {
+            slots[self.index] = Slot::Settled;
+            let _ = self.pending.results.try_send((self.index, Outcome::Undelivered(error)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn id(name: &str) -> PkiId {
+        PkiId::from(name.as_bytes())
+    }
+
+    #[test]
+    fn only_the_peer_it_was_sent_to_can_acknowledge_and_only_once() {
+        let table = AckTable::default();
+        let wait = table.wait(7, 2);
+        let trackers = [wait.tracker(0), wait.tracker(1)];
+        assert!(!table.acknowledged(7, &id("a"), String::new()), "before it was sent");
+        trackers[0].sending_to(&id("a"));
+        assert!(!table.acknowledged(7, &id("b"), String::new()));
+        assert!(!table.acknowledged(8, &id("a"), String::new()));
+        assert!(table.acknowledged(7, &id("a"), "no".into()));
+        assert!(!table.acknowledged(7, &id("a"), String::new()));
+        trackers[0].undelivered(Error::new(ErrorKind::Disconnected, "late"));
+        trackers[1].undelivered(Error::new(ErrorKind::Disconnected, "gone"));
+        let got: Vec<_> = wait.results.try_iter().map(|(i, _)| i).collect();
+        assert_eq!(got, [0, 1]);
+        drop(wait);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn the_text_is_json_whatever_a_peer_answered() {
+        let peer = RemotePeer::new("h:1");
+        let nack = |text: &str| SendResult { peer: peer.clone(), error: Some(Error::new(ErrorKind::Nack, text)) };
+        let result = AggregatedSendResult(vec![nack("a\"b\u{1}"), SendResult { peer: peer.clone(), error: None }]);
+        assert_eq!(result.to_string(), r#"{"failures":{"a\"b\u0001":1},"successes":1}"#);
+        assert_eq!(AggregatedSendResult::default().to_string(), "{}");
+    }
+}

@@ -1,0 +1,355 @@
+//! The bounded queue in front of one peer's stream, and whose turn it is to write to that stream.
+//!
+//! Bounded in messages and in bytes, and counted until a message is *written*, not until it is taken out: what the writer
+//! holds in its hand is still owed. Whoever closes it gets back everything that is owed, so that nothing accepted is lost
+//! without a report.
+//!
+//! While nothing is under way the stream can be lent to a sender's own thread, which saves waking the writer.
+
+use super::ack::Tracker;
+use crate::message::SignedMessage;
+use crossbeam_channel::{bounded, Receiver, Sender};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// One message on its way to one peer.
+pub(super) struct Item {
+    pub message: SignedMessage,
+    /// Who waits for its acknowledgement.
+    pub tracker: Option<Tracker>,
+}
+
+impl Item {
+    fn len(&self) -> usize {
+        self.message.wire().len()
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    Full,
+    /// The entry is gone; a new look-up finds or makes another.
+    Closed,
+}
+
+/// What became of a message that was taken.
+pub(super) enum Taken {
+    /// It is in the queue.
+    Queued,
+    /// The stream was idle and is lent to the caller: it writes the message and then calls [`Outbox::written`],
+    /// [`Outbox::unfinished`] or [`Outbox::unwritten`].
+    Lent(Item),
+}
+
+pub(super) struct Outbox {
+    max_messages: usize,
+    max_bytes: usize,
+    /// Accepted and not yet settled.
+    owed: AtomicUsize,
+    owed_bytes: AtomicUsize,
+    state: Mutex<State>,
+    /// Somebody waits for room or for a flush: only then does the writer look.
+    awaited: AtomicBool,
+    wake: (Sender<()>, Receiver<()>),
+}
+
+struct State {
+    queue: VecDeque<Item>,
+    /// A lent message whose write was started and is not known to be done.
+    unfinished: Option<Item>,
+    turn: Turn,
+    closed: bool,
+    accepted: u64,
+    room: Vec<Sender<()>>,
+    flushes: Vec<(u64, Sender<()>)>,
+}
+
+/// Whose turn it is to write.
+#[derive(PartialEq)]
+enum Turn {
+    /// Nobody's: the queue is empty and the writer asleep.
+    Idle,
+    Writer,
+    /// A sender's.
+    Lent,
+}
+
+impl Outbox {
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Outbox {
+            max_messages,
+            max_bytes,
+            owed: AtomicUsize::new(0),
+            owed_bytes: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                unfinished: None,
+                turn: Turn::Writer,
+                closed: false,
+                accepted: 0,
+                room: Vec::new(),
+                flushes: Vec::new(),
+            }),
+            awaited: AtomicBool::new(false),
+            wake: bounded(1),
+        }
+    }
+
+    /// Takes a message if there is room. With `lend`, an idle stream is lent to the caller.
+    pub fn push(&self, item: Item, lend: bool) -> Result<Taken, (Item, NotTaken)> {
+        let size = item.len();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err((item, NotTaken::Closed));
+        }
+        let owed = self.owed.load(Ordering::SeqCst);
+        let bytes = self.owed_bytes.load(Ordering::Relaxed);
+        if owed >= self.max_messages || (owed > 0 && bytes.saturating_add(size) > self.max_bytes) {
+            return Err((item, NotTaken::Full));
+        }
+        self.count(&mut state, 1, size);
+        if state.turn == Turn::Idle {
+            if lend {
+                state.turn = Turn::Lent;
+                return Ok(Taken::Lent(item));
+            }
+            state.turn = Turn::Writer;
+            state.queue.push_back(item);
+            drop(state);
+            self.wake();
+        } else {
+            state.queue.push_back(item);
+        }
+        Ok(Taken::Queued)
+    }
+
+    /// Takes over what another entry of the same peer owed, whatever the bounds: it was accepted once already.
+    pub fn adopt(&self, items: Vec<Item>) -> Result<(), Vec<Item>> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(items);
+        }
+        self.count(&mut state, items.len(), items.iter().map(Item::len).sum());
+        state.queue.extend(items);
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    fn count(&self, state: &mut State, messages: usize, bytes: usize) {
+        state.accepted += messages as u64;
+        self.owed.fetch_add(messages, Ordering::SeqCst);
+        self.owed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// For the writer: moves everything queued behind what it has in `hand`. If that leaves nothing, or the stream is
+    /// lent, it is the writer's time to sleep.
+    pub fn take(&self, hand: &mut VecDeque<Item>) {
+        let mut state = self.state.lock();
+        if state.turn == Turn::Lent {
+            return;
+        }
+        if hand.is_empty() {
+            std::mem::swap(&mut state.queue, hand);
+        } else {
+            hand.append(&mut state.queue);
+        }
+        state.turn = if hand.is_empty() { Turn::Idle } else { Turn::Writer };
+    }
+
+    /// For the writer: a write that a sender started and nobody has waited for.
+    pub fn take_unfinished(&self) -> Option<Item> {
+        self.state.lock().unfinished.take()
+    }
+
+    /// For the borrower: the message was written.
+    pub fn written(&self, item: &Item) {
+        self.settle(item);
+        self.end_loan(&mut self.state.lock());
+    }
+
+    /// For the borrower: the write is under way; the writer waits for it.
+    pub fn unfinished(&self, item: Item) {
+        let mut state = self.state.lock();
+        state.unfinished = Some(item);
+        state.turn = Turn::Writer;
+        drop(state);
+        self.wake();
+    }
+
+    /// For the borrower: the message was not written; it goes to the front again. If the outbox was closed meanwhile it
+    /// comes back, to be reported.
+    pub fn unwritten(&self, item: Item) -> Option<Item> {
+        let mut state = self.state.lock();
+        if state.closed {
+            state.turn = Turn::Writer;
+            drop(state);
+            self.settle(&item);
+            return Some(item);
+        }
+        state.queue.push_front(item);
+        self.end_loan(&mut state);
+        None
+    }
+
+    fn end_loan(&self, state: &mut State) {
+        state.turn = if state.queue.is_empty() { Turn::Idle } else { Turn::Writer };
+        // Also when idle: the writer may have been woken for something else while the stream was lent.
+        if state.turn == Turn::Writer || state.closed {
+            self.wake();
+        }
+    }
+
+    /// A message was written, or was reported.
+    pub fn settle(&self, item: &Item) {
+        self.forget(1, item.len());
+    }
+
+    fn forget(&self, messages: usize, bytes: usize) {
+        self.owed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.owed.fetch_sub(messages, Ordering::SeqCst);
+        if self.awaited.load(Ordering::SeqCst) {
+            self.notify(&mut self.state.lock());
+        }
+    }
+
+    fn notify(&self, state: &mut State) {
+        state.room.drain(..).for_each(|waiter| drop(waiter.try_send(())));
+        let settled = state.accepted - self.owed.load(Ordering::SeqCst) as u64;
+        state.flushes.retain(|(target, waiter)| {
+            let open = settled < *target;
+            if !open {
+                let _ = waiter.try_send(());
+            }
+            open
+        });
+        self.awaited.store(!state.flushes.is_empty(), Ordering::SeqCst);
+    }
+
+    /// Sends one value to `waiter` at the next settlement, or when the outbox is closed. What happened before the call
+    /// is not told: try to push once more after it, and wait only then.
+    pub fn when_room(&self, waiter: Sender<()>) {
+        let mut state = self.state.lock();
+        self.awaited.store(true, Ordering::SeqCst);
+        state.room.push(waiter);
+    }
+
+    /// A channel that receives once everything accepted so far is settled; `None` if it is already.
+    pub fn when_flushed(&self) -> Option<Receiver<()>> {
+        let mut state = self.state.lock();
+        self.awaited.store(true, Ordering::SeqCst);
+        if self.owed.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let (done, flushed) = bounded(1);
+        let target = state.accepted;
+        state.flushes.push((target, done));
+        Some(flushed)
+    }
+
+    /// Messages accepted and not settled.
+    pub fn owed(&self) -> usize {
+        self.owed.load(Ordering::SeqCst)
+    }
+
+    /// Takes nothing more; what is owed stays to be written.
+    pub fn refuse(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.notify(&mut state);
+    }
+
+    /// Closes it if nothing is owed. `false`: something came.
+    pub fn close_if_settled(&self) -> bool {
+        let mut state = self.state.lock();
+        let settled = self.owed.load(Ordering::SeqCst) == 0;
+        if settled {
+            state.closed = true;
+            self.notify(&mut state);
+        }
+        settled
+    }
+
+    /// Closes it and gives back what is owed: first what the writer has in `hand`, then the queue. What is lent comes
+    /// back to its borrower.
+    pub fn close(&self, hand: &mut VecDeque<Item>) -> Vec<Item> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let mut owed: Vec<Item> = hand.drain(..).collect();
+        owed.extend(state.unfinished.take());
+        owed.extend(state.queue.drain(..));
+        self.owed_bytes.fetch_sub(owed.iter().map(Item::len).sum(), Ordering::Relaxed);
+        self.owed.fetch_sub(owed.len(), Ordering::SeqCst);
+        self.notify(&mut state);
+        owed
+    }
+
+    /// Makes the writer look.
+    pub fn wake(&self) {
+        let _ = self.wake.0.try_send(());
+    }
+
+    /// What the writer sleeps on.
+    pub fn woken(&self) -> &Receiver<()> {
+        &self.wake.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::gossip::GossipMessage;
+
+    fn item(nonce: u64) -> Item {
+        let message = SignedMessage::noop_sign(GossipMessage { nonce, ..Default::default() }).unwrap();
+        Item { message, tracker: None }
+    }
+
+    fn nonces<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<u64> {
+        items.into_iter().map(|i| i.message.message().nonce).collect()
+    }
+
+    #[test]
+    fn what_is_in_the_writers_hand_still_counts_and_comes_back_in_order() {
+        let outbox = Outbox::new(3, 1 << 20);
+        let mut hand = VecDeque::new();
+        (1..=2).for_each(|n| assert!(matches!(outbox.push(item(n), true), Ok(Taken::Queued))));
+        outbox.take(&mut hand);
+        assert!(outbox.push(item(3), true).is_ok());
+        assert!(matches!(outbox.push(item(4), true), Err((_, NotTaken::Full))));
+        outbox.settle(&hand.pop_front().unwrap());
+        assert!(outbox.push(item(4), true).is_ok());
+        let flushed = outbox.when_flushed().unwrap();
+        assert_eq!(nonces(&outbox.close(&mut hand)), [2, 3, 4]);
+        assert!(flushed.try_recv().is_ok(), "reported is settled");
+        assert!(matches!(outbox.push(item(5), true), Err((_, NotTaken::Closed))));
+    }
+
+    #[test]
+    fn an_idle_stream_is_lent_and_nobody_else_writes_meanwhile() {
+        let outbox = Outbox::new(10, 1 << 20);
+        let mut hand = VecDeque::new();
+        outbox.take(&mut hand);
+        let Ok(Taken::Lent(first)) = outbox.push(item(1), true) else { panic!("not lent") };
+        assert!(matches!(outbox.push(item(2), true), Ok(Taken::Queued)));
+        outbox.take(&mut hand);
+        assert!(hand.is_empty(), "the borrower's turn");
+        assert!(outbox.unwritten(first).is_none());
+        assert!(outbox.woken().try_recv().is_ok());
+        outbox.take(&mut hand);
+        assert_eq!(nonces(&hand), [1, 2]);
+    }
+
+    #[test]
+    fn a_lent_message_is_reported_by_its_borrower_if_the_outbox_closes() {
+        let outbox = Outbox::new(10, 1 << 20);
+        let mut hand = VecDeque::new();
+        outbox.take(&mut hand);
+        let Ok(Taken::Lent(lent)) = outbox.push(item(1), true) else { panic!("not lent") };
+        assert!(outbox.close(&mut hand).is_empty());
+        assert!(outbox.unwritten(lent).is_some());
+        assert_eq!(outbox.owed(), 0);
+    }
+}
