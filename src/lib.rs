@@ -7,6 +7,9 @@ pub mod clock;
 pub mod comm;
 pub mod crypto;
 pub mod error;
+pub mod message;
+pub mod proto;
+pub mod pubsub;
 #[cfg(feature = "testing")]
 pub mod testing;
 

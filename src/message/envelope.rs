@@ -1,0 +1,228 @@
+//! The envelope: a serialized message, its signature, and what only the own organisation may read.
+
+use super::Verifier;
+use crate::crypto::PeerIdentity;
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto::{self, gossip, put_bytes, put_varint, varint_len, Reader, LEN};
+use bytes::Bytes;
+use std::fmt;
+
+/// A `gossip.Envelope`. Absent and empty fields are the same. Cloning shares the bytes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// The serialized `GossipMessage`: what the signature covers.
+    pub payload: Bytes,
+    /// The signature over the payload.
+    pub signature: Bytes,
+    /// What only peers of the own organisation get to see.
+    pub secret: Option<SecretEnvelope>,
+}
+
+/// A `gossip.SecretEnvelope`: outside of the outer signature, so that it can be taken off without breaking it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretEnvelope {
+    /// The serialized `Secret`.
+    pub payload: Bytes,
+    /// The signature over this payload, with the same key as the envelope's.
+    pub signature: Bytes,
+}
+
+// Field numbers, the same in both where both have them.
+const PAYLOAD: u32 = 1;
+const SIGNATURE: u32 = 2;
+const SECRET: u32 = 3;
+
+impl Envelope {
+    /// Decodes a `gossip.Envelope`. The parts are slices of `wire`, not copies; unknown fields are passed over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`] if it is malformed.
+    pub fn decode(wire: &Bytes) -> Result<Self> {
+        let mut envelope = Envelope::default();
+        let mut reader = Reader::new(wire);
+        while let Some((number, wire_type)) = reader.tag()? {
+            match (number, wire_type) {
+                (PAYLOAD, LEN) => envelope.payload = wire.slice_ref(reader.bytes()?),
+                (SIGNATURE, LEN) => envelope.signature = wire.slice_ref(reader.bytes()?),
+                (SECRET, LEN) => {
+                    let value = wire.slice_ref(reader.bytes()?);
+                    envelope.secret.get_or_insert_default().merge(&value)?;
+                }
+                _ => drop(reader.skip(number, wire_type)?),
+            }
+        }
+        Ok(envelope)
+    }
+
+    /// Encodes it as a `gossip.Envelope`.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        if !self.payload.is_empty() {
+            put_bytes(&mut out, PAYLOAD, &self.payload);
+        }
+        self.put_tail(&mut out);
+        out.into()
+    }
+
+    /// How many bytes [`encode`](Self::encode) gives.
+    pub fn encoded_len(&self) -> usize {
+        let secret = self.secret.as_ref().map_or(0, |secret| 1 + len_len(secret.encoded_len()) + secret.encoded_len());
+        field_len(self.payload.len()) + field_len(self.signature.len()) + secret
+    }
+
+    /// Appends what follows the payload.
+    pub(super) fn put_tail(&self, out: &mut Vec<u8>) {
+        if !self.signature.is_empty() {
+            put_bytes(out, SIGNATURE, &self.signature);
+        }
+        if let Some(secret) = &self.secret {
+            put_header(out, SECRET, secret.encoded_len());
+            if !secret.payload.is_empty() {
+                put_bytes(out, PAYLOAD, &secret.payload);
+            }
+            if !secret.signature.is_empty() {
+                put_bytes(out, SIGNATURE, &secret.signature);
+            }
+        }
+    }
+
+    /// Whether it carries a payload and a signature. Says nothing about the signature's validity.
+    pub fn is_signed(&self) -> bool {
+        !self.payload.is_empty() && !self.signature.is_empty()
+    }
+
+    /// Checks the signature over the payload, and then, if there is a secret envelope, the signature over that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Signature`] with Fabric's text if a payload (`Empty payload`) or signature (`Empty signature`) is
+    /// missing; the verifier's own error if it rejects.
+    pub fn verify(&self, identity: &PeerIdentity, mut verifier: impl Verifier) -> Result<()> {
+        let mut check = |payload: &[u8], signature: &[u8]| {
+            let missing = |what| Err(Error::new(ErrorKind::Signature, what));
+            match (payload, signature) {
+                (b"", _) => missing("Empty payload"),
+                (_, b"") => missing("Empty signature"),
+                _ => verifier(identity, signature, payload),
+            }
+        };
+        check(&self.payload, &self.signature)?;
+        self.secret.as_ref().map_or(Ok(()), |secret| check(&secret.payload, &secret.signature))
+    }
+}
+
+/// Checks an envelope that may be missing, as nested ones may. See [`Envelope::verify`].
+///
+/// # Errors
+/// `Missing envelope`, or as [`Envelope::verify`].
+pub fn verify(envelope: Option<&Envelope>, identity: &PeerIdentity, verifier: impl Verifier) -> Result<()> {
+    let missing = || Error::new(ErrorKind::Signature, "Missing envelope");
+    envelope.ok_or_else(missing)?.verify(identity, verifier)
+}
+
+impl SecretEnvelope {
+    /// A `Secret` that says under which endpoint the own organisation reaches this peer, signed by `signer`.
+    ///
+    /// # Errors
+    /// The signer's.
+    pub fn sign(internal_endpoint: &str, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
+        // The endpoint is the member of a oneof, hence written even when it is empty.
+        let mut payload = Vec::with_capacity(field_len(internal_endpoint.len()) + 2);
+        put_bytes(&mut payload, 1, internal_endpoint.as_bytes());
+        let signature = signer(&payload)?.into();
+        Ok(SecretEnvelope { payload: payload.into(), signature })
+    }
+
+    /// The internal endpoint; empty if there is none or it cannot be read. Does not check the signature.
+    pub fn internal_endpoint(&self) -> String {
+        match proto::decode::<gossip::Secret>(&self.payload).map(|secret| secret.content) {
+            Ok(Some(gossip::secret::Content::InternalEndpoint(endpoint))) => endpoint,
+            _ => String::new(),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        field_len(self.payload.len()) + field_len(self.signature.len())
+    }
+
+    fn merge(&mut self, wire: &Bytes) -> Result<()> {
+        let mut reader = Reader::new(wire);
+        while let Some((number, wire_type)) = reader.tag()? {
+            match (number, wire_type) {
+                (PAYLOAD, LEN) => self.payload = wire.slice_ref(reader.bytes()?),
+                (SIGNATURE, LEN) => self.signature = wire.slice_ref(reader.bytes()?),
+                _ => drop(reader.skip(number, wire_type)?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tag and length of a field of bytes.
+fn put_header(out: &mut Vec<u8>, number: u32, len: usize) {
+    out.push((number as u8) << 3 | LEN);
+    put_varint(out, len as u64);
+}
+
+/// Begins an envelope whose payload of this length is to follow.
+pub(super) fn put_payload_header(out: &mut Vec<u8>, payload_len: usize) {
+    put_header(out, PAYLOAD, payload_len);
+}
+
+fn len_len(len: usize) -> usize {
+    varint_len(len as u64)
+}
+
+/// What a field of bytes takes; empty ones are not written.
+pub(super) fn field_len(len: usize) -> usize {
+    if len == 0 {
+        0
+    } else {
+        1 + len_len(len) + len
+    }
+}
+
+impl From<gossip::Envelope> for Envelope {
+    fn from(envelope: gossip::Envelope) -> Self {
+        let secret = envelope.secret_envelope.0.map(|s| SecretEnvelope { payload: s.payload, signature: s.signature });
+        Envelope { payload: envelope.payload, signature: envelope.signature, secret }
+    }
+}
+
+impl From<&Envelope> for gossip::Envelope {
+    fn from(envelope: &Envelope) -> Self {
+        let secret = envelope.secret.as_ref().map(|secret| gossip::SecretEnvelope {
+            payload: secret.payload.clone(),
+            signature: secret.signature.clone(),
+            ..Default::default()
+        });
+        gossip::Envelope {
+            payload: envelope.payload.clone(),
+            signature: envelope.signature.clone(),
+            secret_envelope: secret.into(),
+            ..Default::default()
+        }
+    }
+}
+
+/// Sizes only, never contents.
+impl fmt::Display for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, Signature: {} bytes", self.payload.len(), self.signature.len())?;
+        if let Some(SecretEnvelope { payload, signature }) = &self.secret {
+            write!(f, " Secret payload: {} bytes, Secret Signature: {} bytes", payload.len(), signature.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Envelope({self})")
+    }
+}
+
+impl fmt::Debug for SecretEnvelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretEnvelope({} bytes, Signature: {} bytes)", self.payload.len(), self.signature.len())
+    }
+}

@@ -1,0 +1,22 @@
+//! Gossip messages: signing and verifying, tags, comparison, text form.
+//!
+//! A [`SignedMessage`] is a decoded message together with the bytes it travels as. It is encoded once, however many
+//! peers it is sent to, and what was received is verified and forwarded as it came, never encoded anew.
+
+mod envelope;
+mod new;
+mod signed;
+
+pub use crate::proto::gossip::gossip_message::{Content, Tag};
+pub use crate::proto::gossip::GossipMessage;
+pub use envelope::{verify, Envelope, SecretEnvelope};
+pub use new::{ack, conn, data, empty};
+pub use signed::SignedMessage;
+
+use crate::crypto::PeerIdentity;
+use crate::error::Result;
+
+/// Checks a signature: called with an identity, a signature, and the bytes that it should cover.
+pub trait Verifier: FnMut(&PeerIdentity, &[u8], &[u8]) -> Result<()> {}
+
+impl<F: FnMut(&PeerIdentity, &[u8], &[u8]) -> Result<()>> Verifier for F {}

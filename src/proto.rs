@@ -1,0 +1,91 @@
+//! The messages as they are on the wire, generated from `proto/`, and how they are decoded.
+//!
+//! **Exempt from semantic versioning**: a new version of the code generator may change these types.
+//!
+//! [`decode`] is the one way in: it accepts, refuses and means exactly what Fabric's decoder does, where the generated
+//! parsers alone differ in corners that a peer could use to make two readers of one message disagree.
+
+mod shape;
+mod wire;
+
+use crate::error::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use protobuf::MessageFull;
+use shape::Shape;
+use std::sync::LazyLock;
+
+pub(crate) use wire::{put_bytes, put_varint, varint_len, Reader, LEN};
+
+#[allow(missing_docs, clippy::all)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/proto/mod.rs"));
+}
+
+/// Package `protos`, as far as private data messages carry it.
+pub use generated::collection;
+/// Package `gossip`.
+pub use generated::gossip;
+/// Package `msp`.
+pub use generated::msp;
+
+/// How many elements (repeated entries, nested messages, unknown fields) one message may have. The smallest element
+/// takes two bytes on the wire and up to a hundred when decoded, so the size of a message alone would not bound the
+/// memory that it costs. No honest message comes near it.
+pub const MAX_ELEMENTS: usize = 1 << 20;
+
+/// A message that [`decode`] can read: those that are ever serialized by themselves.
+pub trait Decode: MessageFull + private::Shaped {}
+
+mod private {
+    pub trait Shaped {
+        fn shape() -> &'static super::Shape;
+    }
+}
+
+macro_rules! decodable {
+    ($($message:ty),*) => {$(
+        impl private::Shaped for $message {
+            fn shape() -> &'static Shape {
+                static SHAPE: LazyLock<Shape> = LazyLock::new(|| Shape::of(&<$message>::descriptor()));
+                &SHAPE
+            }
+        }
+
+        impl Decode for $message {}
+    )*};
+}
+
+decodable!(
+    gossip::Envelope,
+    gossip::GossipMessage,
+    gossip::Secret,
+    gossip::PvtDataPayload,
+    collection::CollectionConfigPackage,
+    msp::SerializedIdentity
+);
+
+/// Decodes a message. Its bytes fields are slices of `bytes`, not copies.
+///
+/// As in Fabric: a field sent twice counts the last time, or is merged if it is a message; a known number with another
+/// wire type is an unknown field; enum values are cut to 32 bits; strings must be UTF-8. Unknown fields are kept, but
+/// groups among them only by [`reencode`].
+///
+/// # Errors
+/// [`ErrorKind::Protocol`] for malformed input, [`ErrorKind::TooLarge`] beyond [`MAX_ELEMENTS`].
+pub fn decode<M: Decode>(bytes: &Bytes) -> Result<M> {
+    let parsed = if shape::check(M::shape(), bytes)? {
+        M::parse_from_tokio_bytes(bytes)
+    } else {
+        M::parse_from_tokio_bytes(&shape::canonical(M::shape(), bytes, shape::Groups::Drop)?.into())
+    };
+    parsed.map_err(|e| Error::new(ErrorKind::Protocol, "cannot be parsed").source(e))
+}
+
+/// The message that `bytes` encode, encoded again: known fields by number, then all unknown ones as they came.
+///
+/// # Errors
+/// As [`decode`].
+pub fn reencode<M: Decode>(bytes: &[u8]) -> Result<Vec<u8>> {
+    shape::check(M::shape(), bytes)?;
+    shape::canonical(M::shape(), bytes, shape::Groups::Keep)
+}

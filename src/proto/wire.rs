@@ -1,0 +1,147 @@
+//! The wire format below messages: tags, varints, lengths.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Wire type of integers, booleans and enums.
+pub(crate) const VARINT: u8 = 0;
+/// Wire type of everything with a length in front.
+pub(crate) const LEN: u8 = 2;
+/// Wire type that opens a group.
+pub(crate) const GROUP: u8 = 3;
+const FIXED64: u8 = 1;
+const END_GROUP: u8 = 4;
+const FIXED32: u8 = 5;
+
+const MAX_FIELD_NUMBER: u64 = (1 << 29) - 1;
+/// How deep unknown groups may be nested, as in Go.
+const MAX_GROUP_DEPTH: usize = 10_000;
+
+fn malformed() -> Error {
+    Error::new(ErrorKind::Protocol, "malformed wire format")
+}
+
+/// Walks through the fields of one serialized message.
+pub(crate) struct Reader<'a> {
+    all: &'a [u8],
+    at: usize,
+    /// Cleared when a tag or length was longer than it needs to be.
+    pub(crate) minimal: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(all: &'a [u8]) -> Self {
+        Reader { all, at: 0, minimal: true }
+    }
+
+    /// Field number and wire type of the next field, or `None` at the end.
+    #[inline]
+    pub(crate) fn tag(&mut self) -> Result<Option<(u32, u8)>> {
+        if self.at == self.all.len() {
+            return Ok(None);
+        }
+        let tag = self.minimal_varint()?;
+        match tag >> 3 {
+            number @ 1..=MAX_FIELD_NUMBER => Ok(Some((number as u32, (tag & 7) as u8))),
+            _ => Err(malformed()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64> {
+        let rest = &self.all[self.at..];
+        if let Some(&byte) = rest.first().filter(|b| **b < 0x80) {
+            self.at += 1;
+            return Ok(byte.into());
+        }
+        let mut value = 0;
+        for (i, &byte) in rest.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                // The tenth byte has room for one bit.
+                if i == 9 && byte > 1 {
+                    break;
+                }
+                self.at += i + 1;
+                return Ok(value);
+            }
+        }
+        Err(malformed())
+    }
+
+    fn minimal_varint(&mut self) -> Result<u64> {
+        let start = self.at;
+        let value = self.varint()?;
+        self.minimal &= self.at - start == varint_len(value);
+        Ok(value)
+    }
+
+    /// A length and as many bytes.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8]> {
+        let len = self.minimal_varint()?;
+        self.take(usize::try_from(len).map_err(|_| malformed())?)
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+        let rest = &self.all[self.at..];
+        if len > rest.len() {
+            return Err(malformed());
+        }
+        self.at += len;
+        Ok(&rest[..len])
+    }
+
+    /// Passes over the value of a field, and returns its bytes. Groups are not recursed into, so their depth costs no stack.
+    pub(crate) fn skip(&mut self, number: u32, wire_type: u8) -> Result<&'a [u8]> {
+        let start = self.at;
+        match wire_type {
+            VARINT => drop(self.varint()?),
+            FIXED64 => drop(self.take(8)?),
+            LEN => drop(self.bytes()?),
+            FIXED32 => drop(self.take(4)?),
+            GROUP => self.skip_group(number)?,
+            _ => return Err(malformed()),
+        }
+        Ok(&self.all[start..self.at])
+    }
+
+    fn skip_group(&mut self, number: u32) -> Result<()> {
+        let mut open = vec![number];
+        while let Some(&innermost) = open.last() {
+            match self.tag()?.ok_or_else(malformed)? {
+                (number, GROUP) if open.len() < MAX_GROUP_DEPTH => open.push(number),
+                (number, END_GROUP) if number == innermost => drop(open.pop()),
+                (_, GROUP | END_GROUP) => return Err(malformed()),
+                (number, wire_type) => drop(self.skip(number, wire_type)?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes a varint takes.
+#[inline]
+pub(crate) fn varint_len(value: u64) -> usize {
+    // Seven bits per byte, and one byte for zero.
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u8) {
+    put_varint(out, u64::from(number) << 3 | u64::from(wire_type));
+}
+
+/// A field of wire type [`LEN`].
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_tag(out, number, LEN);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
