@@ -7,11 +7,13 @@
 //! While nothing is under way the stream can be lent to a sender's own thread, which saves waking the writer.
 
 use super::ack::Tracker;
+use super::connection::Connection;
 use crate::message::SignedMessage;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
 
 /// One message on its way to one peer.
 pub(super) struct Item {
@@ -22,7 +24,14 @@ pub(super) struct Item {
 
 impl Item {
     fn len(&self) -> usize {
-        self.message.wire().len()
+        self.message.wire_len()
+    }
+
+    /// It is about to be written to this connection: only from there can its acknowledgement come.
+    pub fn sending_on(&self, conn: &Connection) {
+        if let Some(tracker) = &self.tracker {
+            tracker.sending_to(&conn.info.id);
+        }
     }
 }
 
@@ -57,14 +66,16 @@ pub(super) struct Outbox {
 
 struct State {
     queue: VecDeque<Item>,
-    /// A lent message whose write was started and is not known to be done.
-    unfinished: Option<Item>,
+    /// A lent message whose write was started, on this connection, and is not known to be done.
+    unfinished: Option<Unfinished>,
     turn: Turn,
     closed: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
     flushes: Vec<(u64, Sender<()>)>,
 }
+
+type Unfinished = (Item, Arc<Connection>);
 
 /// Whose turn it is to write.
 #[derive(PartialEq)]
@@ -145,11 +156,14 @@ impl Outbox {
     }
 
     /// For the writer: moves everything queued behind what it has in `hand`. If that leaves nothing, or the stream is
-    /// lent, it is the writer's time to sleep.
-    pub fn take(&self, hand: &mut VecDeque<Item>) {
+    /// lent, it is the writer's time to sleep. A write that a sender left under way comes first, and alone.
+    pub fn take(&self, hand: &mut VecDeque<Item>) -> Option<Unfinished> {
         let mut state = self.state.lock();
         if state.turn == Turn::Lent {
-            return;
+            return None;
+        }
+        if state.unfinished.is_some() {
+            return state.unfinished.take();
         }
         if hand.is_empty() {
             std::mem::swap(&mut state.queue, hand);
@@ -157,11 +171,7 @@ impl Outbox {
             hand.append(&mut state.queue);
         }
         state.turn = if hand.is_empty() { Turn::Idle } else { Turn::Writer };
-    }
-
-    /// For the writer: a write that a sender started and nobody has waited for.
-    pub fn take_unfinished(&self) -> Option<Item> {
-        self.state.lock().unfinished.take()
+        None
     }
 
     /// For the borrower: the message was written.
@@ -171,9 +181,9 @@ impl Outbox {
     }
 
     /// For the borrower: the write is under way; the writer waits for it.
-    pub fn unfinished(&self, item: Item) {
+    pub fn unfinished(&self, item: Item, conn: Arc<Connection>) {
         let mut state = self.state.lock();
-        state.unfinished = Some(item);
+        state.unfinished = Some((item, conn));
         state.turn = Turn::Writer;
         drop(state);
         self.wake();
@@ -278,7 +288,7 @@ impl Outbox {
         let mut state = self.state.lock();
         state.closed = true;
         let mut owed: Vec<Item> = hand.drain(..).collect();
-        owed.extend(state.unfinished.take());
+        owed.extend(state.unfinished.take().map(|(item, _)| item));
         owed.extend(state.queue.drain(..));
         self.owed_bytes.fetch_sub(owed.iter().map(Item::len).sum(), Ordering::Relaxed);
         self.owed.fetch_sub(owed.len(), Ordering::SeqCst);
@@ -316,7 +326,7 @@ mod tests {
         let outbox = Outbox::new(3, 1 << 20);
         let mut hand = VecDeque::new();
         (1..=2).for_each(|n| assert!(matches!(outbox.push(item(n), true), Ok(Taken::Queued))));
-        outbox.take(&mut hand);
+        assert!(outbox.take(&mut hand).is_none());
         assert!(outbox.push(item(3), true).is_ok());
         assert!(matches!(outbox.push(item(4), true), Err((_, NotTaken::Full))));
         outbox.settle(&hand.pop_front().unwrap());
@@ -331,14 +341,14 @@ mod tests {
     fn an_idle_stream_is_lent_and_nobody_else_writes_meanwhile() {
         let outbox = Outbox::new(10, 1 << 20);
         let mut hand = VecDeque::new();
-        outbox.take(&mut hand);
+        assert!(outbox.take(&mut hand).is_none());
         let Ok(Taken::Lent(first)) = outbox.push(item(1), true) else { panic!("not lent") };
         assert!(matches!(outbox.push(item(2), true), Ok(Taken::Queued)));
-        outbox.take(&mut hand);
+        assert!(outbox.take(&mut hand).is_none());
         assert!(hand.is_empty(), "the borrower's turn");
         assert!(outbox.unwritten(first).is_none());
         assert!(outbox.woken().try_recv().is_ok());
-        outbox.take(&mut hand);
+        assert!(outbox.take(&mut hand).is_none());
         assert_eq!(nonces(&hand), [1, 2]);
     }
 
@@ -346,7 +356,7 @@ mod tests {
     fn a_lent_message_is_reported_by_its_borrower_if_the_outbox_closes() {
         let outbox = Outbox::new(10, 1 << 20);
         let mut hand = VecDeque::new();
-        outbox.take(&mut hand);
+        assert!(outbox.take(&mut hand).is_none());
         let Ok(Taken::Lent(lent)) = outbox.push(item(1), true) else { panic!("not lent") };
         assert!(outbox.close(&mut hand).is_empty());
         assert!(outbox.unwritten(lent).is_some());

@@ -43,6 +43,16 @@ pub enum StreamEnd {
     Local,
 }
 
+impl StreamEnd {
+    /// The text with which the remote side refused, if that is how the stream ended.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            StreamEnd::Remote(status) if status.code != 0 => Some(&status.message),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for StreamEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,0 +1,210 @@
+//! Puts a [`Comm`] together.
+
+use super::ack::AckTable;
+use super::conn_store::{ConnStore, Limits};
+use super::demux::Demux;
+use super::handshake::Handshaker;
+use super::inner::Inner;
+use super::stream::Transport;
+use super::threads::Threads;
+use super::{Comm, Handle};
+use crate::cancel::Cancel;
+use crate::clock::{Clock, SystemClock};
+use crate::config::CommConfig;
+use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{IdentityConfig, IdentityMapper};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::Arc;
+
+/// Settings of a [`Comm`] that is to be.
+pub struct CommBuilder {
+    identity: PeerIdentity,
+    crypto: Arc<dyn CryptoService>,
+    advisor: Arc<dyn SecurityAdvisor>,
+    mapper: Option<IdentityMapper>,
+    config: CommConfig,
+    clock: Arc<dyn Clock>,
+    transport: Option<Arc<dyn Transport>>,
+    #[cfg(feature = "grpc")]
+    grpc: Grpc,
+}
+
+#[cfg(feature = "grpc")]
+#[derive(Default)]
+struct Grpc {
+    listen: Option<String>,
+    tls: Option<crate::rpc::Tls>,
+    channel: crate::rpc::ChannelOptions,
+    server: crate::rpc::ServerOptions,
+}
+
+impl CommBuilder {
+    pub(super) fn new(
+        identity: PeerIdentity,
+        crypto: Arc<dyn CryptoService>,
+        advisor: Arc<dyn SecurityAdvisor>,
+    ) -> Self {
+        CommBuilder {
+            identity,
+            crypto,
+            advisor,
+            mapper: None,
+            config: CommConfig::default(),
+            clock: Arc::new(SystemClock),
+            transport: None,
+            #[cfg(feature = "grpc")]
+            grpc: Grpc::default(),
+        }
+    }
+
+    /// Timeouts and limits. Default: Fabric's.
+    #[must_use]
+    pub fn config(mut self, config: CommConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Another source of time.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// An identity mapper that is shared with others. It must hold our own identity. Default: one of its own, which
+    /// stops with it.
+    #[must_use]
+    pub fn identity_mapper(mut self, mapper: IdentityMapper) -> Self {
+        self.mapper = Some(mapper);
+        self
+    }
+
+    /// Another way to reach peers than gRPC. Inbound streams are then handed to [`Comm::acceptor`].
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Serves on this address, `host:port`; port 0 takes a free one ([`Comm::local_addr`]). Default: no server, only
+    /// dialling.
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.grpc.listen = Some(address.into());
+        self
+    }
+
+    /// Mutual TLS with these certificates, for dialling and serving. Default: no TLS, which leaves connection messages open
+    /// to replay, and warns.
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn tls(mut self, tls: crate::rpc::Tls) -> Self {
+        self.grpc.tls = Some(tls);
+        self
+    }
+
+    /// Options of dialled connections. Fabric's dial options.
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn channel_options(mut self, options: crate::rpc::ChannelOptions) -> Self {
+        self.grpc.channel = options;
+        self
+    }
+
+    /// Options of the server.
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn server_options(mut self, options: crate::rpc::ServerOptions) -> Self {
+        self.grpc.server = options;
+        self
+    }
+
+    /// Starts it. Fails on a wrong setting, on an identity of our own that is not valid, and if the address cannot be
+    /// listened on.
+    pub fn start(mut self) -> Result<Comm> {
+        self.config.validate()?;
+        let transport = match self.transport.take() {
+            Some(transport) => transport,
+            None => self.default_transport()?,
+        };
+        let pki_id = self.crypto.pki_id(&self.identity).filter(|id| !id.is_empty()).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "our own identity has no PKI-ID: it is not a serialized identity")
+        })?;
+        let owns_mapper = self.mapper.is_none();
+        let mapper = match self.mapper.take() {
+            Some(mapper) => mapper,
+            None => {
+                let config = IdentityConfig { usage_threshold: self.config.usage_threshold, ..Default::default() };
+                let (crypto, advisor, clock) = (self.crypto.clone(), self.advisor.clone(), self.clock.clone());
+                IdentityMapper::new(config, crypto, advisor, clock, self.identity.clone(), |_, _| {})?
+            }
+        };
+        let config = self.config.clone();
+        let limits = Limits {
+            conn_timeout: config.conn_timeout,
+            max_peers: config.max_connections,
+            queue_messages: config.send_buff_size,
+            queue_bytes: config.send_buff_bytes,
+        };
+        let clock = self.clock.clone();
+        let inner = Arc::new(Inner {
+            handshaker: Handshaker {
+                pki_id,
+                identity: self.identity.clone(),
+                mapper,
+                conn_timeout: config.conn_timeout,
+            },
+            config,
+            advisor: self.advisor.clone(),
+            transport,
+            store: ConnStore::new(limits),
+            messages: Demux::new(clock.clone()),
+            events: Demux::new(clock.clone()),
+            presumed_dead: Demux::new(clock.clone()),
+            identity_switch: Demux::new(clock.clone()),
+            clock,
+            acks: AckTable::default(),
+            metrics: Default::default(),
+            threads: Threads::default(),
+            owns_mapper,
+            stopping: Cancel::new(),
+            cut: Cancel::new(),
+            stop_begun: Mutex::new(false),
+            unauthenticated: AtomicUsize::new(0),
+            generations: AtomicU64::new(0),
+        });
+        self.serve(Handle { inner, local_addr: None, server: Mutex::new(None), stopped: Cancel::new() })
+    }
+
+    #[cfg(feature = "grpc")]
+    fn default_transport(&mut self) -> Result<Arc<dyn Transport>> {
+        if self.grpc.tls.is_none() {
+            log::warn!("TLS is off: messages can be read and connection messages replayed by whoever is in between");
+        }
+        Ok(Arc::new(super::grpc::GrpcTransport::new(self.grpc.channel.clone(), self.grpc.tls.clone())))
+    }
+
+    #[cfg(not(feature = "grpc"))]
+    fn default_transport(&mut self) -> Result<Arc<dyn Transport>> {
+        Err(Error::new(ErrorKind::Config, "no transport given, and the library was built without gRPC"))
+    }
+
+    #[cfg(feature = "grpc")]
+    fn serve(self, mut handle: Handle) -> Result<Comm> {
+        let Some(listen) = &self.grpc.listen else { return Ok(Comm(Arc::new(handle))) };
+        let acceptor = Arc::new(super::reader::Server(handle.inner.clone()));
+        let server = super::grpc::GrpcServer::start(listen, self.grpc.server, self.grpc.tls, acceptor)?;
+        handle.local_addr = Some(server.local_addr());
+        let grace = handle.inner.config.conn_timeout;
+        handle.server = Mutex::new(Some(Box::new(move || server.stop(grace))));
+        Ok(Comm(Arc::new(handle)))
+    }
+
+    #[cfg(not(feature = "grpc"))]
+    fn serve(self, handle: Handle) -> Result<Comm> {
+        Ok(Comm(Arc::new(handle)))
+    }
+}

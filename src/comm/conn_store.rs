@@ -1,0 +1,468 @@
+//! The table of peers: which entry a message for a peer goes to, and which stream that entry writes to.
+//!
+//! Decisions only: nothing here blocks, dials, or calls out. An entry is found by PKI-ID where one is known and by endpoint
+//! otherwise, is renamed or merged when its peer authenticates, and loses a connection only to that connection's own end
+//! (compared by generation) or to the rules for a second stream.
+//!
+//! Lock order: the table, then one peer's link, then its outbox. None is held across I/O or a callback.
+
+use super::connection::Connection;
+use super::outbox::Outbox;
+use super::stream::StreamEnd;
+use super::RemotePeer;
+use crate::cancel::Cancel;
+use crate::crypto::PkiId;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(super) struct ConnStore {
+    table: RwLock<Table>,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Within this time after our connection message left, an inbound stream of the same peer is a simultaneous dial.
+    pub conn_timeout: Duration,
+    pub max_peers: usize,
+    pub queue_messages: usize,
+    pub queue_bytes: usize,
+}
+
+#[derive(Default)]
+struct Table {
+    closing: bool,
+    by_pki_id: HashMap<PkiId, Arc<Peer>>,
+    by_endpoint: HashMap<String, Arc<Peer>>,
+}
+
+/// One peer: its queue, and what is known of the way to it. A writer thread of its own serves it.
+pub(super) struct Peer {
+    pub outbox: Outbox,
+    /// The entry is being closed: its writer thread is to end.
+    pub closing: Cancel,
+    /// Set when the writer has ended and everything owed was written or reported.
+    pub done: Cancel,
+    link: Mutex<Link>,
+    /// Generation of the connection that is written to; 0 for none. A copy, for the writer to look at without the lock.
+    current: AtomicU64,
+}
+
+#[derive(Default)]
+struct Link {
+    /// Expected at first, then authenticated.
+    pki_id: Option<PkiId>,
+    /// Where it can be dialled.
+    endpoint: Option<String>,
+    current: Option<Arc<Connection>>,
+    /// The inbound stream of a simultaneous dial: read to its end, and written to only if ours fails.
+    spare: Option<Arc<Connection>>,
+    dial: Option<Dial>,
+    ended: Option<Ended>,
+    /// When closing: whether what is owed is still written.
+    drain: bool,
+}
+
+struct Dial {
+    cancel: Cancel,
+    conn_sent: Option<Instant>,
+}
+
+/// How the last connection of an entry ended.
+#[derive(Clone)]
+pub(super) struct Ended {
+    pub end: StreamEnd,
+    pub dialled: bool,
+    pub lasted: Duration,
+}
+
+/// What a writer does next.
+pub(super) enum Step {
+    Write(Arc<Connection>),
+    /// Nothing to write to: dial, or give up, by how the last connection ended (`None`: there was none).
+    Connect(Option<Ended>),
+    Close,
+}
+
+/// What a dial starts from.
+pub(super) enum BeginDial {
+    /// An inbound stream was quicker.
+    Connected,
+    /// It is not known where to.
+    NoEndpoint,
+    Dial {
+        endpoint: String,
+        expected: Option<PkiId>,
+        cancel: Cancel,
+    },
+}
+
+/// Where an authenticated stream was put.
+pub(super) enum Installed {
+    /// It is the peer's connection now. `fresh`: it had none before.
+    Current { peer: Arc<Peer>, created: bool, fresh: bool, displaced: Option<Arc<Connection>> },
+    /// It is read beside our own.
+    Spare { peer: Arc<Peer>, displaced: Option<Arc<Connection>> },
+    /// The store is closing.
+    Closing,
+    /// There is no room for another peer.
+    Full,
+}
+
+/// What the end of a connection's stream meant for its peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// It was not, or no longer, the one that is written to; or another took its place.
+    None,
+    /// The peer is disconnected.
+    Disconnected,
+}
+
+impl ConnStore {
+    pub fn new(limits: Limits) -> Self {
+        ConnStore { table: RwLock::default(), limits }
+    }
+
+    /// The entry for a peer, made if there is none (`true`); its writer is then the caller's to start.
+    pub fn entry(&self, to: &RemotePeer) -> Result<(Arc<Peer>, bool), Refusal> {
+        if let Some(peer) = self.table.read().find(to) {
+            peer.learn_endpoint(to);
+            return Ok((peer.clone(), false));
+        }
+        let mut table = self.table.write();
+        if table.closing {
+            return Err(Refusal::Closing);
+        }
+        if let Some(peer) = table.find(to) {
+            return Ok((peer.clone(), false));
+        }
+        if table.by_pki_id.len() + table.by_endpoint.len() >= 2 * self.limits.max_peers {
+            return Err(Refusal::Full);
+        }
+        let peer = self.new_peer(Link {
+            pki_id: to.pki_id.clone(),
+            endpoint: Some(to.endpoint.clone()).filter(|e| !e.is_empty()),
+            ..Link::default()
+        });
+        match &to.pki_id {
+            Some(id) => table.by_pki_id.insert(id.clone(), peer.clone()),
+            None => table.by_endpoint.insert(to.endpoint.clone(), peer.clone()),
+        };
+        Ok((peer, true))
+    }
+
+    fn new_peer(&self, link: Link) -> Arc<Peer> {
+        Arc::new(Peer {
+            outbox: Outbox::new(self.limits.queue_messages, self.limits.queue_bytes),
+            closing: Cancel::new(),
+            done: Cancel::new(),
+            link: Mutex::new(link),
+            current: AtomicU64::new(0),
+        })
+    }
+
+    /// An inbound stream has authenticated.
+    pub fn accepted(&self, conn: &Arc<Connection>) -> Installed {
+        let id = &conn.info.id;
+        let mut table = self.table.write();
+        if table.closing {
+            return Installed::Closing;
+        }
+        let known = table.by_pki_id.get(id).filter(|p| p.link.lock().is(id)).cloned();
+        let Some(peer) = known else {
+            if table.by_pki_id.len() >= self.limits.max_peers {
+                return Installed::Full;
+            }
+            let peer = self.new_peer(Link { pki_id: Some(id.clone()), ..Link::default() });
+            peer.set_current(&mut peer.link.lock(), Some(conn.clone()));
+            table.by_pki_id.insert(id.clone(), peer.clone());
+            return Installed::Current { peer, created: true, fresh: true, displaced: None };
+        };
+        let mut link = peer.link.lock();
+        let ours_since = match (&link.dial, &link.current) {
+            (Some(dial), _) => dial.conn_sent,
+            (None, Some(current)) if current.dialled => Some(current.since),
+            _ => None,
+        };
+        // The other side keeps the stream that we dialled (Fabric's accept side replaces what it has), and so do we.
+        if ours_since.is_some_and(|since| conn.since.saturating_duration_since(since) <= self.limits.conn_timeout) {
+            let displaced = link.spare.replace(conn.clone());
+            drop(link);
+            return Installed::Spare { peer, displaced };
+        }
+        if let Some(dial) = link.dial.take() {
+            dial.cancel.cancel();
+        }
+        let displaced = peer.set_current(&mut link, Some(conn.clone()));
+        drop(link);
+        peer.outbox.wake();
+        Installed::Current { peer, created: false, fresh: displaced.is_none(), displaced }
+    }
+
+    /// The stream that `peer` dialled has authenticated its other end. It may turn out to be another entry's peer: then
+    /// the connection is that entry's, and the caller moves over what it owes.
+    pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Installed {
+        let id = &conn.info.id;
+        let mut table = self.table.write();
+        if table.closing || peer.closing.is_cancelled() {
+            return Installed::Closing;
+        }
+        let other = table.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned();
+        let endpoint = peer.link.lock().endpoint.clone();
+        if let Some(other) = other {
+            table.forget(peer);
+            if let Some(endpoint) = endpoint {
+                table.by_endpoint.insert(endpoint, other.clone());
+            }
+            let (fresh, displaced) = replace_by_dialled(&other, conn);
+            return Installed::Current { peer: other, created: false, fresh, displaced };
+        }
+        // The name it was expected under stays a second way to it.
+        table.by_pki_id.insert(id.clone(), peer.clone());
+        if let Some(endpoint) = endpoint {
+            table.by_endpoint.entry(endpoint).or_insert_with(|| peer.clone());
+        }
+        let (fresh, displaced) = replace_by_dialled(peer, conn);
+        Installed::Current { peer: peer.clone(), created: false, fresh, displaced }
+    }
+
+    /// The stream of a connection has ended.
+    pub fn ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, now: Instant) -> Loss {
+        let mut link = peer.link.lock();
+        if link.spare.as_ref().is_some_and(|c| c.generation == conn.generation) {
+            link.spare = None;
+        }
+        if link.current.as_ref().is_none_or(|c| c.generation != conn.generation) {
+            return Loss::None;
+        }
+        let spare = link.spare.take();
+        let replaced = spare.is_some();
+        peer.set_current(&mut link, spare);
+        if !replaced {
+            let lasted = now.saturating_duration_since(conn.since);
+            link.ended = Some(Ended { end, dialled: conn.dialled, lasted });
+        }
+        drop(link);
+        peer.outbox.wake();
+        if replaced {
+            Loss::None
+        } else {
+            Loss::Disconnected
+        }
+    }
+
+    /// Forgets an entry, under all its names.
+    pub fn remove(&self, peer: &Arc<Peer>) {
+        self.table.write().forget(peer);
+    }
+
+    /// Forgets an entry if it owes nothing. `false`: something has come for it.
+    pub fn remove_if_settled(&self, peer: &Arc<Peer>) -> bool {
+        let mut table = self.table.write();
+        let settled = peer.current.load(Ordering::SeqCst) == 0 && peer.outbox.close_if_settled();
+        if settled {
+            table.forget(peer);
+        }
+        settled
+    }
+
+    /// Takes an entry out and tells it to close, writing what it owes first.
+    pub fn close(&self, to: &RemotePeer) {
+        let peer = {
+            let mut table = self.table.write();
+            let peer = table.find(to).cloned();
+            if let Some(peer) = &peer {
+                table.forget(peer);
+            }
+            peer
+        };
+        if let Some(peer) = peer {
+            peer.close(true);
+        }
+    }
+
+    /// Takes nothing more and returns every entry, once.
+    pub fn close_all(&self) -> Vec<Arc<Peer>> {
+        let mut table = self.table.write();
+        table.closing = true;
+        let peers = table.peers();
+        table.by_pki_id.clear();
+        table.by_endpoint.clear();
+        peers
+    }
+
+    /// Every entry, once.
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        self.table.read().peers()
+    }
+
+    /// What is known of every connected peer.
+    pub fn connections(&self) -> Vec<Arc<Connection>> {
+        self.peers().iter().filter_map(|p| p.link.lock().current.clone()).collect()
+    }
+}
+
+/// Puts a stream that we dialled in the place of what a peer has; says whether it had nothing, and what is to go.
+fn replace_by_dialled(peer: &Peer, conn: &Arc<Connection>) -> (bool, Option<Arc<Connection>>) {
+    let mut link = peer.link.lock();
+    link.pki_id = Some(conn.info.id.clone());
+    link.dial = None;
+    let old = peer.set_current(&mut link, Some(conn.clone()));
+    let fresh = old.is_none();
+    // An inbound stream is read on until its dialler ends it; one of our own has been replaced at the other side.
+    let displaced = match old {
+        Some(old) if !old.dialled => link.spare.replace(old),
+        old => old,
+    };
+    drop(link);
+    peer.outbox.wake();
+    (fresh, displaced)
+}
+
+/// Why there is no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Closing,
+    Full,
+}
+
+impl Table {
+    fn find(&self, to: &RemotePeer) -> Option<&Arc<Peer>> {
+        match &to.pki_id {
+            Some(id) => self.by_pki_id.get(id),
+            None => self.by_endpoint.get(&to.endpoint),
+        }
+    }
+
+    fn forget(&mut self, peer: &Arc<Peer>) {
+        self.by_pki_id.retain(|_, p| !Arc::ptr_eq(p, peer));
+        self.by_endpoint.retain(|_, p| !Arc::ptr_eq(p, peer));
+    }
+
+    fn peers(&self) -> Vec<Arc<Peer>> {
+        let mut peers: Vec<_> = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned().collect();
+        peers.sort_by_key(|p| Arc::as_ptr(p) as usize);
+        peers.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        peers
+    }
+}
+
+impl Link {
+    /// Whether this is the entry of that PKI-ID, and not one that was only once expected to be.
+    fn is(&self, id: &PkiId) -> bool {
+        self.pki_id.as_ref() == Some(id)
+    }
+}
+
+impl Peer {
+    fn set_current(&self, link: &mut Link, conn: Option<Arc<Connection>>) -> Option<Arc<Connection>> {
+        self.current.store(conn.as_ref().map_or(0, |c| c.generation), Ordering::SeqCst);
+        std::mem::replace(&mut link.current, conn)
+    }
+
+    fn learn_endpoint(&self, to: &RemotePeer) {
+        if to.pki_id.is_some() && !to.endpoint.is_empty() {
+            let mut link = self.link.lock();
+            if link.endpoint.as_deref() != Some(&to.endpoint) {
+                link.endpoint = Some(to.endpoint.clone());
+            }
+        }
+    }
+
+    /// What its writer does next.
+    pub fn step(&self) -> Step {
+        let link = self.link.lock();
+        match &link.current {
+            _ if self.closing.is_cancelled() && !(link.drain && link.current.is_some()) => Step::Close,
+            Some(conn) => Step::Write(conn.clone()),
+            None => Step::Connect(link.ended.clone()),
+        }
+    }
+
+    /// Whether this connection is still the one to write to.
+    pub fn writes_to(&self, conn: &Connection) -> bool {
+        self.current.load(Ordering::SeqCst) == conn.generation
+    }
+
+    /// The connection that is written to.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        self.link.lock().current.clone()
+    }
+
+    /// How it can be named to a user.
+    pub fn remote(&self) -> RemotePeer {
+        let link = self.link.lock();
+        let endpoint = link.endpoint.clone().or_else(|| link.current.as_ref().map(|c| c.info.endpoint.clone()));
+        RemotePeer { endpoint: endpoint.unwrap_or_default(), pki_id: link.pki_id.clone() }
+    }
+
+    /// Starts a dial, unless there is a connection already.
+    pub fn begin_dial(&self) -> BeginDial {
+        let mut link = self.link.lock();
+        if link.current.is_some() {
+            return BeginDial::Connected;
+        }
+        let Some(endpoint) = link.endpoint.clone() else { return BeginDial::NoEndpoint };
+        let cancel = Cancel::new();
+        link.dial = Some(Dial { cancel: cancel.clone(), conn_sent: None });
+        BeginDial::Dial { endpoint, expected: link.pki_id.clone(), cancel }
+    }
+
+    /// Whether it is known where to dial it.
+    pub fn can_dial(&self) -> bool {
+        self.link.lock().endpoint.is_some()
+    }
+
+    /// Our connection message left: from now on an inbound stream of this peer gives way to ours.
+    pub fn conn_sent(&self, now: Instant) {
+        if let Some(dial) = &mut self.link.lock().dial {
+            dial.conn_sent = Some(now);
+        }
+    }
+
+    /// The dial failed. `true` if there is a stream to write to all the same: one that came in meanwhile.
+    pub fn dial_failed(&self) -> bool {
+        let mut link = self.link.lock();
+        link.dial = None;
+        if link.current.is_none() {
+            if let Some(spare) = link.spare.take() {
+                self.set_current(&mut link, Some(spare));
+            }
+        }
+        link.current.is_some()
+    }
+
+    /// When our side of a simultaneous dial is to be given up, if it is ours to give up: both streams live, and of two
+    /// that could keep either, the larger PKI-ID gives in.
+    pub fn gives_in_at(&self, own: &PkiId, conn_timeout: Duration) -> Option<Instant> {
+        let link = self.link.lock();
+        match (&link.current, &link.spare) {
+            (Some(current), Some(spare)) if current.dialled && *own > current.info.id => Some(spare.since + conn_timeout),
+            _ => None,
+        }
+    }
+
+    /// Tells the writer to end: after writing what is owed, or at once.
+    pub fn close(&self, drain: bool) {
+        let dial = {
+            let mut link = self.link.lock();
+            link.drain = drain;
+            link.dial.take()
+        };
+        self.outbox.refuse();
+        self.closing.cancel();
+        if let Some(dial) = dial {
+            dial.cancel.cancel();
+        }
+        self.outbox.wake();
+    }
+
+    /// Every stream it has.
+    pub fn streams(&self) -> Vec<Arc<Connection>> {
+        let link = self.link.lock();
+        link.current.iter().chain(&link.spare).cloned().collect()
+    }
+}

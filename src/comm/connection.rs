@@ -1,0 +1,78 @@
+//! One authenticated stream to one peer.
+
+use super::stream::{Status, Stream, StreamEnd};
+use crate::cancel::Cancel;
+use crate::crypto::{PeerIdentity, PkiId};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Who is at the other end of a connection, and what proved it. Fabric's `ConnectionInfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// The authenticated PKI-ID.
+    pub id: PkiId,
+    /// The identity it authenticated with.
+    pub identity: PeerIdentity,
+    /// The socket address at the other end: for an accepted connection an ephemeral port, not the advertised one.
+    pub endpoint: String,
+    /// The signed connection message, so that the proof can be checked again.
+    pub auth: AuthInfo,
+}
+
+/// What a peer signed when it connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthInfo {
+    /// The serialized connection message.
+    pub signed_data: Bytes,
+    /// Its signature.
+    pub signature: Bytes,
+}
+
+pub(super) struct Connection {
+    /// Counted up over all connections of one Comm: what removal goes by.
+    pub generation: u64,
+    pub stream: Arc<dyn Stream>,
+    pub info: Arc<ConnectionInfo>,
+    /// We dialled it, and sent our connection message at `since`; otherwise it authenticated to us at `since`.
+    pub dialled: bool,
+    pub since: Instant,
+    /// Held while writing: the writer, a sender to whom the stream is lent, and who ends it take turns.
+    pub sending: Mutex<()>,
+    /// Set when its reader has come to the end.
+    pub ended: Cancel,
+}
+
+impl Connection {
+    /// Writes one message and waits until that is done.
+    pub fn write(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
+        let _turn = self.sending.lock();
+        self.stream.send(message, more)
+    }
+
+    /// Starts to write without being able to block; `Ok(false)` if the write is still under way.
+    pub fn start_write(&self, message: Bytes) -> Result<bool, StreamEnd> {
+        let _turn = self.sending.lock();
+        self.stream.start_send(message, false)?;
+        self.stream.wait_sent(Some(Duration::ZERO))
+    }
+
+    /// Waits for a write that [`start_write`](Self::start_write) left under way.
+    pub fn finish_write(&self) -> Result<(), StreamEnd> {
+        let _turn = self.sending.lock();
+        self.stream.wait_sent(None).map(|_| ())
+    }
+
+    /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead.
+    pub fn finish(&self, status: &Status) {
+        match self.sending.try_lock() {
+            Some(_turn) => {
+                if self.stream.finish(status).is_err() {
+                    self.stream.cancel();
+                }
+            }
+            None => self.stream.cancel(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The mutual authentication at the start of a stream: both sides send a signed connection message that names their
+//! identity and binds it to the TLS certificate they presented, and check the other's. Fabric's `authenticateRemotePeer`.
+
+use super::connection::{AuthInfo, ConnectionInfo};
+use super::stream::{Stream, StreamEnd, StreamInfo};
+use crate::crypto::{PeerIdentity, PkiId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::IdentityMapper;
+use crate::message::{self, Content, SignedMessage};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// The largest first message that is looked at. A connection message carries one certificate; what is larger than this
+/// comes from nobody we want to decode for.
+const MAX_CONN_MESSAGE: usize = 256 << 10;
+
+/// What a handshake needs of our side.
+pub(super) struct Handshaker {
+    pub pki_id: PkiId,
+    pub identity: PeerIdentity,
+    pub mapper: IdentityMapper,
+    pub conn_timeout: Duration,
+}
+
+/// The other side, proved.
+pub(super) struct Authenticated {
+    pub info: ConnectionInfo,
+    /// It only wants to know who we are: the stream ends here.
+    pub probe: bool,
+}
+
+impl Handshaker {
+    /// Authenticates the other end of `stream`, within the connection timeout. `sent` is called when our message is out.
+    pub fn authenticate(&self, stream: &dyn Stream, probe: bool, sent: impl FnOnce()) -> Result<Authenticated> {
+        let addr = stream.info().remote_addr.clone();
+        self.exchange(stream, probe, sent).map_err(|e| e.step("handshake").peer(addr))
+    }
+
+    fn exchange(&self, stream: &dyn Stream, probe: bool, sent: impl FnOnce()) -> Result<Authenticated> {
+        let StreamInfo { tls, remote_cert, local_cert, .. } = stream.info();
+        let remote_hash = remote_cert.as_deref().map(cert_hash);
+        if *tls && remote_hash.is_none() {
+            return Err(Error::new(ErrorKind::Refused, "no TLS certificate"));
+        }
+        let local_hash = local_cert.as_deref().map(cert_hash).unwrap_or_default();
+        let ours = message::conn(&self.pki_id, &self.identity, local_hash, probe);
+        let ours = SignedMessage::sign(ours, |bytes| self.mapper.sign(bytes))
+            .map_err(|e| Error::new(e.kind(), format!("cannot sign our connection message: {e}")).source(e))?;
+        stream.send(ours.wire(), false).map_err(ended_early)?;
+        sent();
+
+        let wire = match stream.recv(Some(self.conn_timeout)) {
+            Ok(Some(wire)) => wire,
+            Ok(None) => {
+                let addr = &stream.info().remote_addr;
+                let text = format!("timed out waiting for connection message from {addr}");
+                return Err(Error::new(ErrorKind::Timeout, text));
+            }
+            Err(end) => return Err(ended_early(end)),
+        };
+        if wire.len() > MAX_CONN_MESSAGE {
+            let text = format!("connection message of {} bytes; at most {MAX_CONN_MESSAGE} are accepted", wire.len());
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        let theirs = SignedMessage::decode(wire)?;
+        let Some(Content::Conn(conn)) = theirs.content() else {
+            return Err(Error::new(ErrorKind::Protocol, "wrong type"));
+        };
+        if conn.pki_id.is_empty() {
+            return Err(Error::new(ErrorKind::Protocol, "no PKI-ID"));
+        }
+        let id = PkiId::new(conn.pki_id.clone());
+        let identity = PeerIdentity::new(conn.identity.clone());
+        self.mapper.put(&id, &identity)?;
+        if let Some(presented) = remote_hash.filter(|presented| *tls && *presented != conn.tls_cert_hash) {
+            let (expected, got) = (go_bytes(&presented), go_bytes(&conn.tls_cert_hash));
+            let text = format!("Expected {expected} in remote hash of TLS cert, but got {got}");
+            return Err(Error::new(ErrorKind::Refused, text));
+        }
+        theirs.verify(&identity, |identity: &PeerIdentity, signature: &[u8], signed: &[u8]| {
+            let id = self.mapper.pki_id_of(identity).unwrap_or_default();
+            self.mapper.verify(&id, signature, signed)
+        })?;
+        let info = ConnectionInfo {
+            id,
+            identity,
+            endpoint: stream.info().remote_addr.clone(),
+            auth: AuthInfo {
+                signed_data: theirs.envelope().payload.clone(),
+                signature: theirs.envelope().signature.clone(),
+            },
+        };
+        Ok(Authenticated { info, probe: conn.probe })
+    }
+}
+
+/// The stream ended before the other side proved itself: what it said is the reason. (Fabric waits out its timeout.)
+fn ended_early(end: StreamEnd) -> Error {
+    match end {
+        StreamEnd::Remote(status) if status.code != 0 => Error::new(ErrorKind::Refused, status.message),
+        StreamEnd::Local => Error::new(ErrorKind::Stopped, "closed by us during the handshake"),
+        end => Error::new(ErrorKind::Disconnected, format!("the stream ended during the handshake: {end}")),
+    }
+}
+
+/// SHA-256 of a certificate's DER.
+pub(super) fn cert_hash(der: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(&Sha256::digest(der))
+}
+
+/// As Go prints a byte slice, which is what Fabric's text has.
+fn go_bytes(bytes: &[u8]) -> String {
+    let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
+    format!("[{}]", numbers.join(" "))
+}

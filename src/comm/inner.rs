@@ -1,0 +1,157 @@
+//! What all parts of one Comm share, and the two things that they all do: queue a message and tell what happened.
+
+use super::ack::AckTable;
+use super::conn_store::{ConnStore, Loss, Peer};
+use super::connection::Connection;
+use super::demux::Demux;
+use super::event::Event;
+use super::handshake::Handshaker;
+use super::outbox::{Item, NotTaken, Taken};
+use super::received::ReceivedMessage;
+use super::stream::{StreamEnd, Transport};
+use super::threads::Threads;
+use crate::cancel::Cancel;
+use crate::clock::Clock;
+use crate::config::CommConfig;
+use crate::crypto::{PkiId, SecurityAdvisor};
+use crate::error::{Error, ErrorKind};
+use crate::metrics::{CommMetrics, DropReason};
+use crossbeam_channel::select;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+pub(super) struct Inner {
+    pub config: CommConfig,
+    pub clock: Arc<dyn Clock>,
+    pub advisor: Arc<dyn SecurityAdvisor>,
+    pub handshaker: Handshaker,
+    pub transport: Arc<dyn Transport>,
+    pub store: ConnStore,
+    pub messages: Demux<ReceivedMessage>,
+    pub events: Demux<Event>,
+    pub presumed_dead: Demux<PkiId>,
+    pub identity_switch: Demux<PkiId>,
+    pub acks: AckTable,
+    pub metrics: CommMetrics,
+    pub threads: Threads,
+    /// The mapper is not shared: it stops with us.
+    pub owns_mapper: bool,
+    /// Set once: nothing is accepted, sent or dialled any more.
+    pub stopping: Cancel,
+    /// Set when stopping has taken long enough: nothing is waited for any more.
+    pub cut: Cancel,
+    pub stop_begun: Mutex<bool>,
+    /// Inbound streams that have not authenticated.
+    pub unauthenticated: AtomicUsize,
+    pub generations: AtomicU64,
+}
+
+impl Inner {
+    /// Queues a message for a peer, or writes it here and now if nothing else is under way to it.
+    pub fn push(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) -> Result<(), (Item, NotTaken)> {
+        match peer.outbox.push(item, true)? {
+            Taken::Queued => {}
+            Taken::Lent(item) => self.write_lent(peer, item),
+        }
+        Ok(())
+    }
+
+    fn write_lent(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) {
+        if let Some(conn) = peer.connection() {
+            item.sending_on(&conn);
+            match conn.start_write(item.message.wire()) {
+                Ok(true) => {
+                    self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
+                    return peer.outbox.written(&item);
+                }
+                Ok(false) => return peer.outbox.unfinished(item, conn),
+                Err(end) => self.connection_ended(peer, &conn, end, None),
+            }
+        }
+        if let Some(item) = peer.outbox.unwritten(item) {
+            let error = Error::new(ErrorKind::Disconnected, "the connection was closed");
+            self.undelivered(peer, error, vec![item]);
+        }
+    }
+
+    /// The stream of a connection is at its end: found out by its reader, or by whoever writes to it. `why` says more
+    /// than the end itself does.
+    pub fn connection_ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, why: Option<String>) {
+        if self.store.ended(peer, conn, end.clone(), self.clock.now()) == Loss::None {
+            return;
+        }
+        let reason = why.unwrap_or_else(|| end.to_string());
+        log::debug!("{} ({}): disconnected: {reason}", conn.info.endpoint, conn.info.id);
+        if let Some(text) = end.refusal().filter(|_| conn.dialled) {
+            let endpoint = peer.remote().endpoint;
+            let error = Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake");
+            log::warn!("refused by the peer: {error}");
+            let pki_id = Some(conn.info.id.clone());
+            self.tell(Event::Refused { endpoint, pki_id, inbound: false, error: Arc::new(error) });
+        }
+        self.tell(Event::Disconnected { info: conn.info.clone(), reason });
+    }
+
+    /// Reports messages that were accepted and will not be written.
+    pub fn undelivered(&self, peer: &Peer, error: Error, items: Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        let remote = peer.remote();
+        self.metrics.dropped(remote.pki_id.as_ref(), DropReason::Undelivered, items.len() as u64);
+        log::warn!("{} messages undelivered: {error}", items.len());
+        for item in &items {
+            if let Some(tracker) = &item.tracker {
+                tracker.undelivered(Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or("send")));
+            }
+        }
+        let messages = items.into_iter().map(|item| item.message).collect();
+        self.tell(Event::Undelivered { peer: remote, error: Arc::new(error), messages });
+    }
+
+    pub fn presume_dead(&self, pki_id: Option<PkiId>) {
+        if let Some(pki_id) = pki_id {
+            log::info!("{pki_id}: presumed dead");
+            self.presumed_dead.publish(&pki_id);
+            self.tell(Event::PresumedDead { pki_id });
+        }
+    }
+
+    pub fn tell(&self, event: Event) {
+        self.events.publish(&event);
+    }
+
+    pub fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Ends everything; see [`Comm::stop`](super::Comm::stop). `server` ends the server that accepts for us, if any.
+    pub fn stop(&self, server: Option<super::StopServer>) {
+        self.stopping.cancel();
+        let peers = self.store.close_all();
+        peers.iter().for_each(|peer| peer.close(false));
+        // A reader that waits for room in a subscription goes on, to read what the other side still has to say.
+        self.messages.close();
+        let limit = self.clock.after(self.config.conn_timeout);
+        for peer in &peers {
+            select! {
+                recv(peer.done.signal()) -> _ => {}
+                recv(limit) -> _ => break,
+            }
+        }
+        // What has not ended by now is ended.
+        self.cut.cancel();
+        peers.iter().flat_map(|peer| peer.streams()).for_each(|conn| conn.stream.cancel());
+        if let Some(stop_server) = server {
+            stop_server();
+        }
+        self.threads.join();
+        if self.owns_mapper {
+            self.handshaker.mapper.stop();
+        }
+        self.presumed_dead.close();
+        self.identity_switch.close();
+        self.events.close();
+    }
+}

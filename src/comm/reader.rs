@@ -1,0 +1,155 @@
+//! The reading side: authenticates accepted streams, and brings each message of a connection to who waits for it.
+
+use super::conn_store::{Installed, Peer};
+use super::connection::Connection;
+use super::event::Event;
+use super::inner::Inner;
+use super::received::ReceivedMessage;
+use super::stream::{Acceptor, Status, Stream, StreamEnd};
+use super::threads::LibraryThread;
+use super::writer;
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::message::{Content, SignedMessage};
+use crate::metrics::DropReason;
+use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// gRPC's RESOURCE_EXHAUSTED.
+const RESOURCE_EXHAUSTED: i32 = 8;
+
+/// Serves the streams that a server accepts.
+pub(super) struct Server(pub Arc<Inner>);
+
+impl Acceptor for Server {
+    fn gossip_stream(&self, stream: Arc<dyn Stream>) -> Status {
+        let _marked = LibraryThread::mark();
+        let comm = &self.0;
+        if comm.stopping.is_cancelled() {
+            return Status::unknown("shutting down");
+        }
+        let conn = match authenticate(comm, &stream) {
+            Ok(Some(conn)) => Arc::new(conn),
+            Ok(None) => return Status::ok(),
+            Err(status) => return status,
+        };
+        let (peer, displaced) = match comm.store.accepted(&conn) {
+            Installed::Closing => return Status::unknown("shutting down"),
+            Installed::Full => return exhausted("too many connections"),
+            Installed::Spare { peer, displaced } => (peer, displaced),
+            Installed::Current { peer, created, fresh, displaced } => {
+                if created {
+                    writer::start(comm, &peer);
+                }
+                if fresh {
+                    comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
+                }
+                (peer, displaced)
+            }
+        };
+        if let Some(old) = displaced {
+            log::debug!("{} ({}): replaced by a new connection", old.info.endpoint, old.info.id);
+            old.finish(&Status::ok());
+            old.stream.cancel();
+        }
+        read(comm, &peer, &conn)
+    }
+}
+
+fn exhausted(text: &str) -> Status {
+    Status { code: RESOURCE_EXHAUSTED, message: text.into() }
+}
+
+/// `None`: a probe, which is over. The error is what the stream ends with.
+fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>) -> Result<Option<Connection>, Status> {
+    let Some(_place) = Place::take(comm) else {
+        log::warn!("{}: refused: too many streams that have not authenticated", stream.info().remote_addr);
+        return Err(exhausted("too many unauthenticated streams"));
+    };
+    let _cancel = comm.stopping.on_cancel({
+        let stream = stream.clone();
+        move || stream.cancel()
+    });
+    let authenticated = comm.handshaker.authenticate(&**stream, false, || {}).map_err(|e| refuse(comm, stream, e))?;
+    comm.metrics.handshakes.fetch_add(1, Ordering::Relaxed);
+    if authenticated.probe {
+        return Ok(None);
+    }
+    Ok(Some(Connection {
+        generation: comm.next_generation(),
+        stream: stream.clone(),
+        info: Arc::new(authenticated.info),
+        dialled: false,
+        since: comm.clock.now(),
+        sending: Mutex::new(()),
+        ended: Cancel::new(),
+    }))
+}
+
+fn refuse(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, error: Error) -> Status {
+    log::warn!("authentication failed: {error}");
+    comm.metrics.handshake_failures.fetch_add(1, Ordering::Relaxed);
+    let status = Status::unknown(error.message());
+    let endpoint = stream.info().remote_addr.clone();
+    comm.tell(Event::Refused { endpoint, pki_id: None, inbound: true, error: Arc::new(error) });
+    status
+}
+
+/// Reads a connection to its end. The status is what an accepted stream ends with.
+pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Status {
+    let (end, error) = loop {
+        match conn.stream.recv(None) {
+            Ok(Some(wire)) => {
+                comm.metrics.messages_received.fetch_add(1, Ordering::Relaxed);
+                match SignedMessage::decode(wire) {
+                    Ok(message) => dispatch(comm, peer, conn, message),
+                    Err(e) => break (StreamEnd::Local, Some(e)),
+                }
+            }
+            Ok(None) => {}
+            Err(end) => break (end, None),
+        }
+    };
+    if let Some(e) = &error {
+        log::warn!("{} ({}): malformed message, closing: {e}", conn.info.endpoint, conn.info.id);
+    }
+    let why = error.as_ref().map(|e| format!("closed by us: malformed message: {e}"));
+    let status = error.map_or_else(Status::ok, |e| Status::unknown(e.message()));
+    conn.ended.cancel();
+    comm.connection_ended(peer, conn, end, why);
+    conn.finish(&status);
+    if conn.dialled {
+        conn.stream.cancel();
+    }
+    status
+}
+
+fn dispatch(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Connection, message: SignedMessage) {
+    if let Some(Content::Ack(ack)) = message.content() {
+        comm.acks.acknowledged(message.nonce(), &conn.info.id, ack.error.clone());
+        return;
+    }
+    let received = ReceivedMessage::new(message, conn.info.clone(), peer.clone(), Arc::downgrade(comm));
+    let dropped = comm.messages.publish(&received);
+    if dropped > 0 {
+        comm.metrics.dropped(Some(&conn.info.id), DropReason::SubscriptionFull, dropped as u64);
+    }
+}
+
+/// One of the limited places for streams that have not authenticated.
+struct Place<'a>(&'a Inner);
+
+impl<'a> Place<'a> {
+    fn take(comm: &'a Inner) -> Option<Self> {
+        let place = Place(comm);
+        let taken = comm.unauthenticated.fetch_add(1, Ordering::SeqCst);
+        (taken < comm.config.max_unauthenticated).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.unauthenticated.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,87 @@
+//! A message that came in, with the way back to its sender.
+
+use super::connection::ConnectionInfo;
+use super::conn_store::Peer;
+use super::demux::Weigh;
+use super::inner::Inner;
+use super::outbox::{Item, NotTaken};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{self, GossipMessage, SignedMessage};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+/// A received message. Clones are the same message: it can be acknowledged once, by whoever does it first.
+#[derive(Clone)]
+pub struct ReceivedMessage(Arc<Received>);
+
+struct Received {
+    message: SignedMessage,
+    info: Arc<ConnectionInfo>,
+    acknowledged: AtomicBool,
+    peer: Arc<Peer>,
+    comm: Weak<Inner>,
+}
+
+impl ReceivedMessage {
+    pub(super) fn new(message: SignedMessage, info: Arc<ConnectionInfo>, peer: Arc<Peer>, comm: Weak<Inner>) -> Self {
+        ReceivedMessage(Arc::new(Received { message, info, acknowledged: AtomicBool::new(false), peer, comm }))
+    }
+
+    /// The message, decoded, with its envelope as it was received.
+    pub fn message(&self) -> &SignedMessage {
+        &self.0.message
+    }
+
+    /// Who sent it: the peer at the other end of the connection, not necessarily the message's author.
+    pub fn connection_info(&self) -> &ConnectionInfo {
+        &self.0.info
+    }
+
+    /// Sends a message back to the peer that this one came from, unsigned. Does not block: with
+    /// [`ErrorKind::Full`] the queue to the peer is full, with [`ErrorKind::Disconnected`] it is no longer connected.
+    pub fn respond(&self, message: GossipMessage) -> Result<()> {
+        self.send_back(SignedMessage::noop_sign(message)?).map_err(|e| e.peer(self.peer_name()).step("respond"))
+    }
+
+    /// Acknowledges the message to the sender that waits for it: with `None` as processed, otherwise with the text of
+    /// what went wrong. Does not block; fails as [`respond`](Self::respond) does, and with
+    /// [`ErrorKind::AlreadyAcknowledged`] if somebody else has acknowledged it. After a failure to send it can be tried
+    /// again.
+    pub fn ack(&self, error: Option<&str>) -> Result<()> {
+        let failed = |e: Error| e.peer(self.peer_name()).step("ack");
+        let ack = SignedMessage::noop_sign(message::ack(self.0.message.nonce(), error.unwrap_or_default()))?;
+        if self.0.acknowledged.swap(true, Ordering::SeqCst) {
+            return Err(failed(Error::new(ErrorKind::AlreadyAcknowledged, "already acknowledged")));
+        }
+        self.send_back(ack).map_err(|e| {
+            self.0.acknowledged.store(false, Ordering::SeqCst);
+            failed(e)
+        })
+    }
+
+    fn peer_name(&self) -> String {
+        format!("{} ({})", self.0.info.endpoint, self.0.info.id)
+    }
+
+    fn send_back(&self, message: SignedMessage) -> Result<()> {
+        let comm = self.0.comm.upgrade().filter(|comm| !comm.stopping.is_cancelled());
+        let comm = comm.ok_or_else(|| Error::new(ErrorKind::Stopped, "comm is stopping"))?;
+        comm.push(&self.0.peer, Item { message, tracker: None }).map_err(|(_, why)| match why {
+            NotTaken::Full => Error::new(ErrorKind::Full, "the queue to the peer is full"),
+            NotTaken::Closed => Error::new(ErrorKind::Disconnected, "the peer is no longer connected"),
+        })
+    }
+}
+
+impl Weigh for ReceivedMessage {
+    fn weight(&self) -> usize {
+        self.0.message.wire_len()
+    }
+}
+
+impl fmt::Debug for ReceivedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReceivedMessage({:?} from {})", self.0.message, self.peer_name())
+    }
+}

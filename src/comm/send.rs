@@ -1,0 +1,281 @@
+//! Sending: to be forgotten about, with room to wait for, and with acknowledgements to wait for.
+
+use super::ack::{AggregatedSendResult, Outcome, SendResult, Tracker};
+use super::conn_store::{Peer, Refusal};
+use super::inner::Inner;
+use super::outbox::{Item, NotTaken};
+use super::writer;
+use super::{Comm, RemotePeer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{GossipMessage, SignedMessage};
+use crate::metrics::DropReason;
+use crossbeam_channel::{bounded, select, Sender};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Some peers of a send did not take the message. The others did.
+#[derive(Debug)]
+pub struct SendError {
+    /// Those peers, and why.
+    pub not_sent: Vec<NotSent>,
+}
+
+/// A message that was not accepted for one peer.
+#[derive(Debug)]
+pub struct NotSent {
+    /// The peer.
+    pub peer: RemotePeer,
+    /// The message, given back.
+    pub message: SignedMessage,
+    /// [`ErrorKind::Full`], [`ErrorKind::TooLarge`], [`ErrorKind::Stopped`] or [`ErrorKind::Config`].
+    pub error: Error,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not accepted for {} peer(s)", self.not_sent.len())?;
+        self.not_sent.iter().try_for_each(|n| write!(f, "; {}", n.error))
+    }
+}
+
+impl std::error::Error for SendError {}
+
+impl Comm {
+    /// Queues a message for each peer, in order per peer, and returns without blocking. A peer that is not connected is
+    /// dialled. The message is encoded once, whatever the number of peers.
+    ///
+    /// What was accepted is later written or reported ([`Event::Undelivered`](super::Event::Undelivered)); what was not,
+    /// because the peer's queue is full, the message too large, or Comm stopped, comes back in the error.
+    pub fn send(&self, message: &SignedMessage, peers: &[RemotePeer]) -> Result<(), SendError> {
+        self.send_until(message, None, peers)
+    }
+
+    /// As [`send`](Self::send), but waits up to `timeout` for room in the peers' queues.
+    pub fn send_timeout(
+        &self,
+        message: &SignedMessage,
+        timeout: Duration,
+        peers: &[RemotePeer],
+    ) -> Result<(), SendError> {
+        self.send_until(message, Some(self.inner().clock.now() + timeout), peers)
+    }
+
+    fn send_until(
+        &self,
+        message: &SignedMessage,
+        deadline: Option<Instant>,
+        peers: &[RemotePeer],
+    ) -> Result<(), SendError> {
+        let inner = self.inner();
+        let mut not_sent = Vec::new();
+        for peer in peers {
+            let sent = inner.send_one(peer, message, deadline);
+            not_sent.extend(sent.err().map(|error| NotSent { peer: peer.clone(), message: message.clone(), error }));
+        }
+        if not_sent.is_empty() {
+            Ok(())
+        } else {
+            Err(SendError { not_sent })
+        }
+    }
+
+    /// Sends a message to all peers and waits until `min_ack` of them have acknowledged it, or every one has answered or
+    /// failed, or `timeout` has passed, which covers all of it: dialling, queueing and waiting. The result holds what came
+    /// in until then.
+    ///
+    /// The message gets a fresh random nonce and no signature. A peer that cannot be reached counts at once, with the
+    /// reason. With a `min_ack` of 0 the first failure, if it is the first answer, ends the wait (as in Fabric).
+    pub fn send_with_ack(
+        &self,
+        mut message: GossipMessage,
+        timeout: Duration,
+        min_ack: usize,
+        peers: &[RemotePeer],
+    ) -> AggregatedSendResult {
+        let inner = self.inner();
+        message.nonce = random_nonce();
+        let nonce = message.nonce;
+        let message = match SignedMessage::noop_sign(message) {
+            Ok(_) if inner.stopping.is_cancelled() => return all_failed(peers, &stopping()),
+            Ok(message) => message,
+            Err(e) => return all_failed(peers, &e),
+        };
+        let timer = inner.clock.after(timeout);
+        let wait = inner.acks.wait(nonce, peers.len());
+        let (room, has_room) = bounded(1);
+        let mut waiting: Vec<usize> = (0..peers.len()).collect();
+        let mut results: Vec<SendResult> = Vec::with_capacity(peers.len());
+        let mut open: Vec<bool> = vec![true; peers.len()];
+        let mut successes = 0;
+        while results.len() < peers.len() {
+            waiting.retain(|&index| inner.still_full(&peers[index], &message, || wait.tracker(index), &room));
+            let (index, outcome) = select! {
+                recv(wait.results) -> result => match result {
+                    Ok(result) => result,
+                    Err(_) => break,
+                },
+                recv(has_room) -> _ => continue,
+                recv(timer) -> _ => break,
+                recv(inner.stopping.signal()) -> _ => break,
+            };
+            let error = match outcome {
+                Outcome::Acknowledged(text) if text.is_empty() => None,
+                Outcome::Acknowledged(text) => Some(Error::new(ErrorKind::Nack, text).peer(&peers[index]).step("ack")),
+                Outcome::Undelivered(error) => Some(error),
+            };
+            successes += usize::from(error.is_none());
+            open[index] = false;
+            results.push(SendResult { peer: peers[index].clone(), error });
+            if successes == min_ack {
+                return AggregatedSendResult(results);
+            }
+        }
+        let stopped = inner.stopping.is_cancelled();
+        let unanswered = || if stopped { stopping() } else { Error::new(ErrorKind::Timeout, "timed out") };
+        let rest = peers.iter().zip(open).filter(|(_, open)| *open).map(|(peer, _)| peer);
+        results.extend(rest.map(|peer| SendResult {
+            peer: peer.clone(),
+            error: Some(unanswered().peer(peer).step("send with ack")),
+        }));
+        AggregatedSendResult(results)
+    }
+
+    /// Waits until everything that was accepted before the call has been written or reported, for at most `timeout`. The
+    /// error says for how many messages and peers it has not.
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        let inner = self.inner();
+        let timer = inner.clock.after(timeout);
+        let waits: Vec<_> =
+            inner.store.peers().into_iter().filter_map(|p| p.outbox.when_flushed().map(|w| (p, w))).collect();
+        for (i, (_, flushed)) in waits.iter().enumerate() {
+            select! {
+                recv(flushed) -> _ => {}
+                recv(timer) -> _ => {
+                    let owed: usize = waits[i..].iter().map(|(p, _)| p.outbox.owed()).sum();
+                    let text = format!("{owed} messages to {} peers not written in time", waits.len() - i);
+                    return Err(Error::new(ErrorKind::Timeout, text).step("flush"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Stopped, "comm is stopping")
+}
+
+/// Unpredictable enough that nobody acknowledges what he was not sent, with the standard library's own keys.
+fn random_nonce() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {
+    let failed = |peer: &RemotePeer| SendResult {
+        peer: peer.clone(),
+        error: Some(Error::new(error.kind(), error.message()).peer(peer).step("send")),
+    };
+    AggregatedSendResult(peers.iter().map(failed).collect())
+}
+
+impl Inner {
+    /// The entry for a peer, its writer started.
+    fn entry(self: &Arc<Self>, to: &RemotePeer) -> Result<Arc<Peer>> {
+        if to.pki_id.is_none() && to.endpoint.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "neither an endpoint nor a PKI-ID is given"));
+        }
+        match self.store.entry(to) {
+            Ok((peer, created)) => {
+                if created {
+                    writer::start(self, &peer);
+                }
+                Ok(peer)
+            }
+            Err(Refusal::Closing) => Err(stopping()),
+            Err(Refusal::Full) => Err(Error::new(ErrorKind::Full, "too many peers (max_connections)")),
+        }
+    }
+
+    fn check_size(&self, message: &SignedMessage) -> Result<()> {
+        let (size, max) = (message.wire_len(), self.config.max_message_size);
+        if size > max {
+            return Err(Error::new(ErrorKind::TooLarge, format!("message of {size} bytes; at most {max} can be sent")));
+        }
+        Ok(())
+    }
+
+    /// Offers a tracked message to a peer. `true`: its queue is full, and `room` will tell when to try again. Whatever
+    /// else happens is told to the tracker.
+    fn still_full(
+        self: &Arc<Self>,
+        to: &RemotePeer,
+        message: &SignedMessage,
+        tracker: impl Fn() -> Tracker,
+        room: &Sender<()>,
+    ) -> bool {
+        let mut told = false;
+        loop {
+            let peer = match self.check_size(message).and_then(|()| self.entry(to)) {
+                Ok(peer) => peer,
+                Err(e) => {
+                    tracker().undelivered(e.peer(to).step("send"));
+                    return false;
+                }
+            };
+            match self.push(&peer, Item { message: message.clone(), tracker: Some(tracker()) }) {
+                Ok(()) => return false,
+                Err((_, NotTaken::Closed)) => {}
+                // Once more after asking to be told, in case there has been room since.
+                Err((_, NotTaken::Full)) if told => return true,
+                Err((_, NotTaken::Full)) => {
+                    peer.outbox.when_room(room.clone());
+                    told = true;
+                }
+            }
+        }
+    }
+
+    fn send_one(
+        self: &Arc<Self>,
+        to: &RemotePeer,
+        message: &SignedMessage,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        let failed = |e: Error| e.peer(to).step("send");
+        self.check_size(message).map_err(failed)?;
+        let mut item = Item { message: message.clone(), tracker: None };
+        let mut waiting = None;
+        loop {
+            let peer = self.entry(to).map_err(failed)?;
+            let why;
+            (item, why) = match self.push(&peer, item) {
+                Ok(()) => return Ok(()),
+                Err(back) => back,
+            };
+            if why == NotTaken::Closed {
+                continue;
+            }
+            let Some(deadline) = deadline else {
+                self.metrics.dropped(peer.remote().pki_id.as_ref(), DropReason::SendQueueFull, 1);
+                return Err(failed(Error::new(ErrorKind::Full, "the queue to the peer is full")));
+            };
+            let Some(has_room) = waiting.take() else {
+                // Once more after asking to be told, in case there has been room since.
+                let (room, has_room) = bounded(1);
+                peer.outbox.when_room(room);
+                waiting = Some(has_room);
+                continue;
+            };
+            select! {
+                recv(has_room) -> _ => {}
+                recv(self.clock.after(deadline.saturating_duration_since(self.clock.now()))) -> _ => {
+                    self.metrics.dropped(peer.remote().pki_id.as_ref(), DropReason::SendQueueFull, 1);
+                    return Err(failed(Error::new(ErrorKind::Full, "the queue to the peer stayed full")));
+                }
+                recv(self.stopping.signal()) -> _ => return Err(failed(stopping())),
+            }
+        }
+    }
+}

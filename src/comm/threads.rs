@@ -1,0 +1,68 @@
+//! The threads of one Comm: named, counted, and joined.
+
+use crate::error::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::thread::{self, JoinHandle};
+
+thread_local! {
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks the current thread as one that stopping has to wait for, and that so cannot itself wait for the stop.
+pub(super) struct LibraryThread;
+
+impl LibraryThread {
+    /// Marks it until the value is dropped.
+    pub fn mark() -> Self {
+        OURS.set(true);
+        LibraryThread
+    }
+
+    /// Whether the current thread is marked.
+    pub fn is_current() -> bool {
+        OURS.get()
+    }
+}
+
+impl Drop for LibraryThread {
+    fn drop(&mut self) {
+        OURS.set(false);
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Threads(Mutex<Vec<JoinHandle<()>>>);
+
+impl Threads {
+    /// Starts a thread. Those that have ended since are cleared away.
+    pub fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let run = move || {
+            let _marked = LibraryThread::mark();
+            run();
+        };
+        let thread = thread::Builder::new().name(name.into()).spawn(run).map_err(|e| {
+            let text = format!("cannot start thread {name} ({e}): raise the limit of threads");
+            Error::new(ErrorKind::Full, text).source(e)
+        })?;
+        let mut threads = self.0.lock();
+        threads.retain(|t| !t.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
+    /// Waits for all of them. Not to be called on one of them.
+    pub fn join(&self) {
+        loop {
+            let threads = std::mem::take(&mut *self.0.lock());
+            if threads.is_empty() {
+                return;
+            }
+            for thread in threads {
+                if thread.join().is_err() {
+                    log::error!("a thread of the communication layer panicked");
+                }
+            }
+        }
+    }
+}

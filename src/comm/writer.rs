@@ -1,0 +1,251 @@
+//! The writer thread of one peer: it connects, writes what is queued, connects again after a loss, and reports what it
+//! could not write.
+
+use super::conn_store::{BeginDial, Ended, Installed, Peer, Step};
+use super::connection::Connection;
+use super::dial;
+use super::event::Event;
+use super::inner::Inner;
+use super::outbox::Item;
+use super::reader;
+use super::stream::{Status, StreamEnd};
+use crate::error::{Error, ErrorKind, Result};
+use crossbeam_channel::{never, select};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// Starts the writer of a new entry. If no thread can be had the entry is given up, and what it owes reported.
+pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) {
+    let writer = || Writer { comm: comm.clone(), peer: peer.clone(), hand: VecDeque::new(), fruitless: false };
+    let thread = writer();
+    if let Err(e) = comm.threads.spawn("gossip-write", move || thread.run()) {
+        writer().give_up(e);
+    }
+}
+
+struct Writer {
+    comm: Arc<Inner>,
+    peer: Arc<Peer>,
+    /// Taken out of the queue and not written yet.
+    hand: VecDeque<Item>,
+    /// The last dial led to nothing being written: another one would be no better.
+    fruitless: bool,
+}
+
+/// Whether the writer goes on.
+#[derive(PartialEq)]
+enum Next {
+    Continue,
+    End,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let next = match self.peer.step() {
+                Step::Write(conn) => {
+                    self.write(&conn);
+                    Next::Continue
+                }
+                Step::Connect(None) => self.connect(),
+                Step::Connect(Some(ended)) => self.reconnect(&ended),
+                Step::Close => {
+                    self.close();
+                    Next::End
+                }
+            };
+            if next == Next::End {
+                break;
+            }
+        }
+    }
+
+    /// Writes for as long as this connection is the one to write to.
+    fn write(&mut self, conn: &Arc<Connection>) {
+        while self.peer.writes_to(conn) {
+            if self.peer.closing.is_cancelled() && matches!(self.peer.step(), Step::Close) {
+                return;
+            }
+            // That more follows is only said with the next message in hand, so that it is always true.
+            if self.hand.len() < 2 {
+                if let Some((item, conn)) = self.peer.outbox.take(&mut self.hand) {
+                    self.hand.push_front(item);
+                    self.written(&conn, conn.finish_write());
+                    continue;
+                }
+            }
+            match self.hand.front() {
+                Some(item) => {
+                    item.sending_on(conn);
+                    let written = conn.write(item.message.wire(), self.hand.len() > 1);
+                    self.written(conn, written);
+                }
+                None => self.idle(conn),
+            }
+        }
+    }
+
+    /// The write of the first message in hand has ended. If it failed, so has the connection.
+    fn written(&mut self, conn: &Connection, result: Result<(), StreamEnd>) {
+        match result {
+            Ok(()) => {
+                self.fruitless = false;
+                self.comm.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
+                if let Some(item) = self.hand.pop_front() {
+                    self.peer.outbox.settle(&item);
+                }
+            }
+            Err(end) => self.comm.connection_ended(&self.peer, conn, end, None),
+        }
+    }
+
+    /// Nothing to write: sleeps until there is something to do.
+    fn idle(&self, conn: &Connection) {
+        if self.peer.closing.is_cancelled() {
+            // Everything queued was written. What is still owed is lent, and coming back wakes.
+            if self.peer.outbox.owed() == 0 {
+                return self.leave(conn);
+            }
+            let _ = self.peer.outbox.woken().recv();
+            return;
+        }
+        let config = &self.comm.config;
+        let timer = match self.peer.gives_in_at(&self.comm.handshaker.pki_id, config.conn_timeout) {
+            Some(at) => self.comm.clock.after(at.saturating_duration_since(self.comm.clock.now())),
+            None => never(),
+        };
+        select! {
+            recv(self.peer.outbox.woken()) -> _ => {}
+            recv(self.peer.closing.signal()) -> _ => {}
+            // Both sides dialled and both streams live: ours is drained and given up for the other.
+            recv(timer) -> _ => self.leave(conn),
+        }
+    }
+
+    /// Ends a connection so that nothing written to it is lost: no more from us, then read to its end, within the
+    /// connection timeout.
+    fn leave(&self, conn: &Connection) {
+        conn.finish(&Status::ok());
+        select! {
+            recv(conn.ended.signal()) -> _ => {}
+            recv(self.comm.clock.after(self.comm.config.conn_timeout)) -> _ => {}
+            recv(self.comm.cut.signal()) -> _ => {}
+        }
+        conn.stream.cancel();
+        self.comm.connection_ended(&self.peer, conn, StreamEnd::Local, None);
+    }
+
+    fn connect(&mut self) -> Next {
+        let (endpoint, expected, cancel) = match self.peer.begin_dial() {
+            BeginDial::Connected => return Next::Continue,
+            BeginDial::NoEndpoint => {
+                let text = "not connected, and no endpoint to dial is known";
+                return self.unreachable(Error::new(ErrorKind::Unreachable, text).step("dial"));
+            }
+            BeginDial::Dial { endpoint, expected, cancel } => (endpoint, expected, cancel),
+        };
+        let _close = self.peer.closing.on_cancel({
+            let cancel = cancel.clone();
+            move || cancel.cancel()
+        });
+        let sent = || self.peer.conn_sent(self.comm.clock.now());
+        match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
+            Ok(conn) => self.install(Arc::new(conn)),
+            // A stream of theirs came in meanwhile.
+            Err(_) if self.peer.dial_failed() => Next::Continue,
+            Err(_) if self.peer.closing.is_cancelled() => Next::Continue,
+            Err(e) => self.unreachable(e.peer(&endpoint)),
+        }
+    }
+
+    fn install(&mut self, conn: Arc<Connection>) -> Next {
+        let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn) {
+            Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
+            _ => {
+                conn.stream.cancel();
+                return Next::Continue;
+            }
+        };
+        if let Some(old) = displaced {
+            old.stream.cancel();
+        }
+        if fresh {
+            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: true });
+        }
+        let reader = {
+            let (comm, peer, conn) = (self.comm.clone(), target.clone(), conn.clone());
+            move || drop(reader::read(&comm, &peer, &conn))
+        };
+        if let Err(e) = self.comm.threads.spawn("gossip-read", reader) {
+            conn.stream.cancel();
+            conn.ended.cancel();
+            self.comm.connection_ended(&target, &conn, StreamEnd::Local, Some(e.to_string()));
+        }
+        if Arc::ptr_eq(&target, &self.peer) {
+            return Next::Continue;
+        }
+        // It is a peer that we have an entry for already: what was queued here goes out there, in order.
+        let owed = self.peer.outbox.close(&mut self.hand);
+        if let Err(owed) = target.outbox.adopt(owed) {
+            self.comm.undelivered(&target, Error::new(ErrorKind::Disconnected, "the connection was closed"), owed);
+        }
+        self.peer.done.cancel();
+        Next::End
+    }
+
+    /// The connection has ended. Dials again, once, if something is owed or if it was lost; otherwise the entry goes.
+    fn reconnect(&mut self, ended: &Ended) -> Next {
+        let lost = matches!(ended.end, StreamEnd::Lost(_)) && ended.dialled;
+        if ended.dialled && ended.lasted > self.comm.config.conn_timeout {
+            self.fruitless = false;
+        }
+        let refused = ended.dialled && ended.end.refusal().is_some();
+        let owed = self.peer.outbox.owed() > 0;
+        if (owed || lost) && !refused && !self.fruitless && self.peer.can_dial() {
+            self.fruitless = true;
+            return self.connect();
+        }
+        if owed || lost {
+            let kind = if refused { ErrorKind::Refused } else { ErrorKind::Disconnected };
+            let text = ended.end.refusal().map_or_else(|| ended.end.to_string(), str::to_owned);
+            self.give_up(Error::new(kind, text));
+            if !refused {
+                self.comm.presume_dead(self.peer.remote().pki_id);
+            }
+            return Next::End;
+        }
+        if !self.comm.store.remove_if_settled(&self.peer) {
+            return Next::Continue;
+        }
+        self.peer.done.cancel();
+        Next::End
+    }
+
+    /// A dial failed: the peer is presumed dead, and what it is owed reported.
+    fn unreachable(&mut self, error: Error) -> Next {
+        log::info!("{error}");
+        self.comm.metrics.dial_failures.fetch_add(1, Ordering::Relaxed);
+        let peer = self.peer.remote();
+        let told = Error::new(error.kind(), error.message()).peer(&peer).step(error.step_name().unwrap_or("dial"));
+        self.give_up(error);
+        self.comm.presume_dead(peer.pki_id.clone());
+        self.comm.tell(Event::DialFailed { peer, error: Arc::new(told) });
+        Next::End
+    }
+
+    /// The entry is closed by us: its streams end so that what was written arrives, the rest is reported.
+    fn close(&mut self) {
+        for conn in self.peer.streams() {
+            self.leave(&conn);
+        }
+        self.give_up(Error::new(ErrorKind::Stopped, "closed by us"));
+    }
+
+    fn give_up(&mut self, error: Error) {
+        self.comm.store.remove(&self.peer);
+        let owed = self.peer.outbox.close(&mut self.hand);
+        self.comm.undelivered(&self.peer, error, owed);
+        self.peer.done.cancel();
+    }
+}
