@@ -14,7 +14,7 @@ use protobuf::MessageFull;
 use shape::Shape;
 use std::sync::LazyLock;
 
-pub(crate) use wire::{put_bytes, put_varint, varint_len, Reader, LEN};
+pub(crate) use wire::{put_bytes, put_tag, put_varint, varint_len, Reader, LEN, VARINT};
 
 #[allow(missing_docs, clippy::all)]
 mod generated {
@@ -73,12 +73,19 @@ decodable!(
 /// # Errors
 /// [`ErrorKind::Protocol`] for malformed input, [`ErrorKind::TooLarge`] beyond [`MAX_ELEMENTS`].
 pub fn decode<M: Decode>(bytes: &Bytes) -> Result<M> {
-    let parsed = if shape::check(M::shape(), bytes)? {
+    decode_and_judge(bytes).map(|(message, _)| message)
+}
+
+/// Decodes, and tells whether encoding the message gives what [`reencode`] gives.
+pub(crate) fn decode_and_judge<M: Decode>(bytes: &Bytes) -> Result<(M, bool)> {
+    let found = shape::check(M::shape(), bytes)?;
+    let parsed = if found.alike {
         M::parse_from_tokio_bytes(bytes)
     } else {
         M::parse_from_tokio_bytes(&shape::canonical(M::shape(), bytes, shape::Groups::Drop)?.into())
     };
-    parsed.map_err(|e| Error::new(ErrorKind::Protocol, "cannot be parsed").source(e))
+    let message = parsed.map_err(|e| Error::new(ErrorKind::Protocol, "cannot be parsed").source(e))?;
+    Ok((message, !found.unknown))
 }
 
 /// The message that `bytes` encode, encoded again: known fields by number, then all unknown ones as they came.

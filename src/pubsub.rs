@@ -1,1 +1,206 @@
-//! Topics with a deadline.
+//! Topics with a deadline: publish to whoever waits for it right now.
+//!
+//! This is how an acknowledgement finds the one who waits for it. There is no thread behind it: a subscription ends
+//! when it is dropped or when its time has passed, which is noticed when its topic is touched, or when a timer calls
+//! [`PubSub::purge_expired`].
+//!
+//! ```
+//! use fabric_gossip::{cancel::Cancel, clock::SystemClock, pubsub::PubSub};
+//! use std::{sync::Arc, time::Duration};
+//!
+//! let pubsub = PubSub::new(Arc::new(SystemClock));
+//! let subscription = pubsub.subscribe("topic", Duration::from_secs(1));
+//! pubsub.publish(&"topic", 42).unwrap();
+//! assert_eq!(subscription.listen(&Cancel::new()).unwrap(), 42);
+//! ```
+
+use crate::cancel::Cancel;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crossbeam_channel::{select, unbounded, Receiver, Sender};
+use parking_lot::Mutex;
+use std::collections::hash_map::{Entry, HashMap};
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many items wait in a subscription, for each of its topics. More are dropped (Fabric's `subscriptionBuffSize`).
+pub const SUBSCRIPTION_BUFFER: usize = 50;
+
+/// Topics of type `K` that carry items of type `T`. Clones are the same table.
+pub struct PubSub<K, T>(Arc<Inner<K, T>>);
+
+struct Inner<K, T> {
+    clock: Arc<dyn Clock>,
+    table: Mutex<Table<K, T>>,
+}
+
+struct Table<K, T> {
+    topics: HashMap<K, Vec<Subscriber<T>>>,
+    next_id: u64,
+}
+
+struct Subscriber<T> {
+    id: u64,
+    expires: Instant,
+    /// Filled only under the table's lock, so that its length can be relied on. Not a bounded channel because that
+    /// sets aside all its room when it is made, and most subscriptions get one item.
+    queue: Sender<T>,
+    capacity: usize,
+}
+
+/// Nobody waits for the item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSubscribers;
+
+impl fmt::Display for NoSubscribers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no subscribers")
+    }
+}
+
+impl std::error::Error for NoSubscribers {}
+
+impl<K, T> Clone for PubSub<K, T> {
+    fn clone(&self) -> Self {
+        PubSub(self.0.clone())
+    }
+}
+
+impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
+    /// An empty table whose subscriptions last by this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let table = Mutex::new(Table { topics: HashMap::new(), next_id: 0 });
+        PubSub(Arc::new(Inner { clock, table }))
+    }
+
+    /// Subscribes to a topic for the time `ttl`.
+    pub fn subscribe(&self, topic: K, ttl: Duration) -> Subscription<K, T> {
+        self.subscribe_all([topic], ttl)
+    }
+
+    /// Subscribes to several topics at once: their items come through one queue, in the order in which they are
+    /// published. One wait instead of one per topic.
+    pub fn subscribe_all(&self, topics: impl IntoIterator<Item = K>, ttl: Duration) -> Subscription<K, T> {
+        let topics: Vec<K> = topics.into_iter().collect();
+        let expires = self.0.clock.now() + ttl;
+        let (queue, items) = unbounded();
+        let capacity = SUBSCRIPTION_BUFFER * topics.len();
+        let mut table = self.0.table.lock();
+        let id = table.next_id;
+        table.next_id += 1;
+        for topic in &topics {
+            let subscribers = table.topics.entry(topic.clone()).or_default();
+            // A topic named twice is one.
+            if subscribers.last().is_none_or(|last| last.id != id) {
+                subscribers.push(Subscriber { id, expires, queue: queue.clone(), capacity });
+            }
+        }
+        drop(table);
+        Subscription { pubsub: self.clone(), topics, id, expires, items }
+    }
+
+    /// Gives an item to everybody who is subscribed to the topic and has room for it. Never blocks.
+    ///
+    /// # Errors
+    /// [`NoSubscribers`] if nobody is subscribed (any more).
+    pub fn publish(&self, topic: &K, item: T) -> Result<(), NoSubscribers>
+    where
+        T: Clone,
+    {
+        let now = self.0.clock.now();
+        let mut table = self.0.table.lock();
+        let subscribers = table.topics.get_mut(topic).ok_or(NoSubscribers)?;
+        subscribers.retain(|subscriber| subscriber.expires > now);
+        let Some((last, others)) = subscribers.split_last() else {
+            table.topics.remove(topic);
+            return Err(NoSubscribers);
+        };
+        others.iter().for_each(|subscriber| subscriber.offer(|| item.clone()));
+        last.offer(|| item);
+        Ok(())
+    }
+
+    /// Forgets all subscriptions whose time has passed. Expired ones get nothing even without this; it only returns
+    /// their memory.
+    pub fn purge_expired(&self, now: Instant) {
+        self.0.table.lock().topics.retain(|_, subscribers| {
+            subscribers.retain(|subscriber| subscriber.expires > now);
+            !subscribers.is_empty()
+        });
+    }
+
+    /// How many topics are in the table, expired ones that nobody has noticed included.
+    pub fn topic_count(&self) -> usize {
+        self.0.table.lock().topics.len()
+    }
+}
+
+impl<T> Subscriber<T> {
+    fn offer(&self, item: impl FnOnce() -> T) {
+        if self.queue.len() < self.capacity {
+            // The receiver outlives the entry in the table: it is dropped after it.
+            let _ = self.queue.send(item());
+        }
+    }
+}
+
+/// A subscription; it ends when it is dropped.
+pub struct Subscription<K: Eq + Hash, T> {
+    pubsub: PubSub<K, T>,
+    topics: Vec<K>,
+    id: u64,
+    expires: Instant,
+    items: Receiver<T>,
+}
+
+impl<K: Eq + Hash + Clone, T> Subscription<K, T> {
+    /// The next item, waiting for it until the subscription's time has passed. Items that came before are still
+    /// given afterwards.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] (`timed out`) if none came in time, [`ErrorKind::Stopped`] if `cancel` was set first.
+    pub fn listen(&self, cancel: &Cancel) -> Result<T> {
+        if let Ok(item) = self.items.try_recv() {
+            return Ok(item);
+        }
+        let clock = &self.pubsub.0.clock;
+        let timer = clock.after(self.expires.saturating_duration_since(clock.now()));
+        let missed = select! {
+            recv(self.items) -> item => match item {
+                Ok(item) => return Ok(item),
+                // All topics were purged.
+                Err(_) => Error::new(ErrorKind::Timeout, "timed out"),
+            },
+            recv(timer) -> _ => Error::new(ErrorKind::Timeout, "timed out"),
+            recv(cancel.signal()) -> _ => Error::new(ErrorKind::Stopped, "stopped"),
+        };
+        // What came in the same moment counts.
+        self.items.try_recv().map_err(|_| missed)
+    }
+
+    /// When the subscription ends.
+    pub fn expires(&self) -> Instant {
+        self.expires
+    }
+
+    /// The queue itself: an arm for `select!`.
+    pub fn items(&self) -> &Receiver<T> {
+        &self.items
+    }
+}
+
+impl<K: Eq + Hash, T> Drop for Subscription<K, T> {
+    fn drop(&mut self) {
+        let mut table = self.pubsub.0.table.lock();
+        for topic in self.topics.drain(..) {
+            if let Entry::Occupied(mut entry) = table.topics.entry(topic) {
+                entry.get_mut().retain(|subscriber| subscriber.id != self.id);
+                if entry.get().is_empty() {
+                    entry.remove();
+                }
+            }
+        }
+    }
+}

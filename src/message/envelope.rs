@@ -3,7 +3,7 @@
 use super::Verifier;
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
-use crate::proto::{self, gossip, put_bytes, put_varint, varint_len, Reader, LEN};
+use crate::proto::{self, gossip, put_bytes, put_tag, put_varint, varint_len, Reader, LEN};
 use bytes::Bytes;
 use std::fmt;
 
@@ -159,7 +159,7 @@ impl SecretEnvelope {
 
 /// Tag and length of a field of bytes.
 fn put_header(out: &mut Vec<u8>, number: u32, len: usize) {
-    out.push((number as u8) << 3 | LEN);
+    put_tag(out, number, LEN);
     put_varint(out, len as u64);
 }
 

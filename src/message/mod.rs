@@ -3,14 +3,20 @@
 //! A [`SignedMessage`] is a decoded message together with the bytes it travels as. It is encoded once, however many
 //! peers it is sent to, and what was received is verified and forwarded as it came, never encoded anew.
 
+mod compare;
 mod envelope;
 mod new;
+mod pki;
 mod signed;
+mod tag;
+mod text;
 
 pub use crate::proto::gossip::gossip_message::{Content, Tag};
-pub use crate::proto::gossip::GossipMessage;
+pub use crate::proto::gossip::{GossipMessage, PullMsgType};
+pub use compare::{compare, InvalidationResult};
 pub use envelope::{verify, Envelope, SecretEnvelope};
 pub use new::{ack, conn, data, empty};
+pub use pki::{channel_mac, is_not_same, pki_id_text};
 pub use signed::SignedMessage;
 
 use crate::crypto::PeerIdentity;

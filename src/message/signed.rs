@@ -4,7 +4,7 @@ use super::envelope::{field_len, put_payload_header, Envelope, SecretEnvelope};
 use super::{Content, GossipMessage, Verifier};
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
-use crate::proto::{self, gossip};
+use crate::proto::{self, gossip, put_tag, put_varint, VARINT};
 use bytes::Bytes;
 use protobuf::{CodedOutputStream, Message};
 use std::fmt;
@@ -17,21 +17,29 @@ const SIGNATURE_ROOM: usize = 112;
 /// What protobuf allows at most for one message, in bytes.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
 
+/// Field number of a message's nonce.
+const NONCE: u32 = 1;
+
+type Signer = fn(&[u8]) -> Result<Vec<u8>>;
+const NO_SIGNER: Option<Signer> = None;
+
 /// A gossip message with its envelope, immutable. Clones share everything.
 #[derive(Clone)]
 pub struct SignedMessage(Arc<Inner>);
 
 struct Inner {
     message: GossipMessage,
+    /// Whether encoding `message` gives all of it: not if it came with unknown fields, which lose their order.
+    whole: bool,
     envelope: Envelope,
     /// The envelope, serialized: as received, or as made when the message was. Nested ones get theirs when asked.
     wire: OnceLock<Bytes>,
 }
 
 impl SignedMessage {
-    fn new(message: GossipMessage, envelope: Envelope, wire: Option<Bytes>) -> Self {
+    fn new(message: GossipMessage, whole: bool, envelope: Envelope, wire: Option<Bytes>) -> Self {
         let wire = wire.map_or_else(OnceLock::new, OnceLock::from);
-        SignedMessage(Arc::new(Inner { message, envelope, wire }))
+        SignedMessage(Arc::new(Inner { message, whole, envelope, wire }))
     }
 
     /// Encodes a message without a signature, as everything travels that is meant for one peer alone.
@@ -39,7 +47,7 @@ impl SignedMessage {
     /// # Errors
     /// [`ErrorKind::TooLarge`] beyond 2 GiB, which is protobuf's own limit.
     pub fn noop_sign(message: GossipMessage) -> Result<Self> {
-        Self::build(message, None, None::<fn(&[u8]) -> Result<Vec<u8>>>)
+        Self::build(message, None, None, NO_SIGNER)
     }
 
     /// Encodes a message and signs it: `signer` gets the serialized message and returns the signature over it.
@@ -47,7 +55,7 @@ impl SignedMessage {
     /// # Errors
     /// The signer's, and as [`noop_sign`](Self::noop_sign).
     pub fn sign(message: GossipMessage, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
-        Self::build(message, None, Some(signer))
+        Self::build(message, None, None, Some(signer))
     }
 
     /// Encodes and signs the message again. A secret envelope that it has stays.
@@ -55,16 +63,40 @@ impl SignedMessage {
     /// # Errors
     /// As [`sign`](Self::sign).
     pub fn resign(&self, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
-        Self::build(self.message().clone(), self.envelope().secret.clone(), Some(signer))
+        let encoded = match self.0.whole {
+            true => None,
+            false => Some(proto::reencode::<GossipMessage>(&self.envelope().payload)?),
+        };
+        Self::build(self.message().clone(), encoded, self.envelope().secret.clone(), Some(signer))
     }
 
-    /// Encodes straight into the envelope's buffer; the payload becomes a slice of it.
+    /// The same message with another nonce, and hence without a signature.
+    ///
+    /// # Errors
+    /// As [`noop_sign`](Self::noop_sign).
+    pub fn with_nonce(&self, nonce: u64) -> Result<Self> {
+        let encoded = match self.0.whole {
+            true => None,
+            false => {
+                // Of a field that comes twice, the last one counts.
+                let mut payload = self.envelope().payload.to_vec();
+                put_tag(&mut payload, NONCE, VARINT);
+                put_varint(&mut payload, nonce);
+                Some(proto::reencode::<GossipMessage>(&payload)?)
+            }
+        };
+        Self::build(GossipMessage { nonce, ..self.message().clone() }, encoded, None, NO_SIGNER)
+    }
+
+    /// Encodes straight into the envelope's buffer (unless the message has been `encoded` already); the payload
+    /// becomes a slice of it.
     fn build(
         message: GossipMessage,
+        encoded: Option<Vec<u8>>,
         secret: Option<SecretEnvelope>,
         signer: Option<impl FnOnce(&[u8]) -> Result<Vec<u8>>>,
     ) -> Result<Self> {
-        let payload_len = message.compute_size();
+        let payload_len = encoded.as_ref().map_or_else(|| message.compute_size(), |bytes| bytes.len() as u64);
         if payload_len > MAX_MESSAGE {
             return Err(Error::new(ErrorKind::TooLarge, format!("message of {payload_len} bytes")));
         }
@@ -76,19 +108,23 @@ impl SignedMessage {
             put_payload_header(&mut wire, payload_len);
         }
         let start = wire.len();
-        let mut out = CodedOutputStream::vec(&mut wire);
-        message
-            .write_to_with_cached_sizes(&mut out)
-            .and_then(|()| out.flush())
-            .map_err(|e| Error::new(ErrorKind::Internal, "cannot encode the message").source(e))?;
-        drop(out);
+        match &encoded {
+            Some(bytes) => wire.extend_from_slice(bytes),
+            None => {
+                let mut out = CodedOutputStream::vec(&mut wire);
+                message
+                    .write_to_with_cached_sizes(&mut out)
+                    .and_then(|()| out.flush())
+                    .map_err(|e| Error::new(ErrorKind::Internal, "cannot encode the message").source(e))?;
+            }
+        }
         if let Some(signer) = signer {
             envelope.signature = signer(&wire[start..])?.into();
         }
         envelope.put_tail(&mut wire);
         let wire = Bytes::from(wire);
         envelope.payload = wire.slice(start..start + payload_len);
-        Ok(Self::new(message, envelope, Some(wire)))
+        Ok(Self::new(message, encoded.is_none(), envelope, Some(wire)))
     }
 
     /// Decodes a received envelope. Nothing is copied: the parts are slices of `wire`.
@@ -98,8 +134,8 @@ impl SignedMessage {
     /// message.
     pub fn decode(wire: Bytes) -> Result<Self> {
         let envelope = Envelope::decode(&wire)?;
-        let message = decode_payload(&envelope)?;
-        Ok(Self::new(message, envelope, Some(wire)))
+        let (message, whole) = decode_payload(&envelope)?;
+        Ok(Self::new(message, whole, envelope, Some(wire)))
     }
 
     /// Decodes the message in an envelope that came inside another message, or did not come.
@@ -108,7 +144,8 @@ impl SignedMessage {
     /// `nil envelope` for `None`, and as [`decode`](Self::decode).
     pub fn from_envelope(envelope: Option<Envelope>) -> Result<Self> {
         let envelope = envelope.ok_or_else(|| Error::new(ErrorKind::Protocol, "nil envelope"))?;
-        Ok(Self::new(decode_payload(&envelope)?, envelope, None))
+        let (message, whole) = decode_payload(&envelope)?;
+        Ok(Self::new(message, whole, envelope, None))
     }
 
     /// The message.
@@ -178,20 +215,12 @@ impl SignedMessage {
 
     fn with_secret(&self, secret: Option<SecretEnvelope>) -> Self {
         let envelope = Envelope { secret, ..self.envelope().clone() };
-        Self::new(self.message().clone(), envelope, None)
+        Self::new(self.message().clone(), self.0.whole, envelope, None)
     }
 
     /// The endpoint in the secret envelope; empty if there is none. Does not check its signature.
     pub fn internal_endpoint(&self) -> String {
         self.envelope().secret.as_ref().map(SecretEnvelope::internal_endpoint).unwrap_or_default()
-    }
-
-    /// The same message with another nonce, and hence without a signature.
-    ///
-    /// # Errors
-    /// As [`noop_sign`](Self::noop_sign).
-    pub fn with_nonce(&self, nonce: u64) -> Result<Self> {
-        Self::noop_sign(GossipMessage { nonce, ..self.message().clone() })
     }
 
     /// The same message in memory of its own: a message that came inside a large one keeps all of that alive otherwise.
@@ -201,8 +230,8 @@ impl SignedMessage {
     }
 }
 
-fn decode_payload(envelope: &Envelope) -> Result<GossipMessage> {
-    proto::decode(&envelope.payload).map_err(|e| {
+fn decode_payload(envelope: &Envelope) -> Result<(GossipMessage, bool)> {
+    proto::decode_and_judge(&envelope.payload).map_err(|e| {
         let text = format!("Failed unmarshalling GossipMessage from envelope: {}", e.message());
         Error::new(e.kind(), text).source(e)
     })

@@ -88,55 +88,66 @@ impl Kind {
     }
 }
 
-/// Whether a message is well formed, and if so, whether the generated parser reads it as Go does.
-pub(super) fn check(shape: &Shape, bytes: &[u8]) -> Result<bool> {
-    Check { elements: MAX_ELEMENTS }.message(shape, bytes)
+/// Whether a message is well formed, and if so, what is unusual about it.
+pub(super) fn check(shape: &Shape, bytes: &[u8]) -> Result<Findings> {
+    let mut check = Check { elements: MAX_ELEMENTS, found: Findings { alike: true, unknown: false } };
+    check.message(shape, bytes)?;
+    Ok(check.found)
+}
+
+pub(super) struct Findings {
+    /// The generated parser reads it as Go does.
+    pub(super) alike: bool,
+    /// It has unknown fields, of which the generated code does not keep the order.
+    pub(super) unknown: bool,
 }
 
 struct Check {
     /// How many more elements the message may have.
     elements: usize,
+    found: Findings,
 }
 
 impl Check {
-    fn message(&mut self, shape: &Shape, bytes: &[u8]) -> Result<bool> {
+    fn message(&mut self, shape: &Shape, bytes: &[u8]) -> Result<()> {
         let mut reader = Reader::new(bytes);
-        let mut alike = true;
         let mut oneof = false;
         // Numbers of the message fields seen. None is above 63.
         let mut messages = 0_u64;
         while let Some((number, wire_type)) = reader.tag()? {
             let Some(field) = shape.field(number, wire_type) else {
                 self.count()?;
-                alike &= wire_type != GROUP;
+                self.found.unknown = true;
+                self.found.alike &= wire_type != GROUP;
                 reader.skip(number, wire_type)?;
                 continue;
             };
-            alike &= !(field.oneof && std::mem::replace(&mut oneof, true));
+            self.found.alike &= !(field.oneof && std::mem::replace(&mut oneof, true));
             if field.repeated {
                 self.count()?;
             }
             match &field.kind {
                 Kind::U64 | Kind::Bool => drop(reader.varint()?),
-                Kind::I32 => alike &= i32::try_from(reader.varint()? as i64).is_ok(),
+                Kind::I32 => self.found.alike &= i32::try_from(reader.varint()? as i64).is_ok(),
                 Kind::Bytes => drop(reader.bytes()?),
                 Kind::String => drop(
                     std::str::from_utf8(reader.bytes()?)
                         .map_err(|_| Error::new(ErrorKind::Protocol, "string field contains invalid UTF-8"))?,
                 ),
                 Kind::Message(inner) => {
-                    alike &= field.repeated || messages & (1 << number) == 0;
+                    self.found.alike &= field.repeated || messages & (1 << number) == 0;
                     messages |= 1 << number;
-                    alike &= self.message(inner, reader.bytes()?)?;
+                    self.message(inner, reader.bytes()?)?;
                 }
             }
         }
-        Ok(alike && reader.minimal)
+        self.found.alike &= reader.minimal;
+        Ok(())
     }
 
     fn count(&mut self) -> Result<()> {
-        self.elements =
-            self.elements.checked_sub(1).ok_or_else(|| Error::new(ErrorKind::TooLarge, "too many elements"))?;
+        let too_many = || Error::new(ErrorKind::TooLarge, "too many elements");
+        self.elements = self.elements.checked_sub(1).ok_or_else(too_many)?;
         Ok(())
     }
 }

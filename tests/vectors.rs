@@ -1,0 +1,13 @@
+//! What Fabric itself did, recorded, against what this library does. `FABRIC_GOSSIP_VECTORS` names a folder with other
+//! recordings of the same form to run instead.
+//!
+//! One module per file. To agree means the same verdict, the same decoded or encoded bytes, the same re-encoding; a
+//! text is compared where it is gossip's own, and never where it is the wording of Go's protobuf. Where Fabric crashes,
+//! we refuse and go on.
+
+#[path = "vectors/envelopes.rs"]
+mod envelopes;
+#[path = "vectors/json.rs"]
+mod json;
+#[path = "vectors/support.rs"]
+mod support;

@@ -1,0 +1,50 @@
+//! Reads recorded cases and keeps count of them.
+
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// The file `name` of the recorded cases: of this repository, or of the folder that `FABRIC_GOSSIP_VECTORS` names.
+pub fn load(name: &str) -> Value {
+    let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"));
+    let path = std::env::var_os("FABRIC_GOSSIP_VECTORS").map_or_else(own, PathBuf::from).join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Runs `check` on every case of the list `section`. Each case that disagrees is printed, and the test fails at the
+/// end; the number of cases is printed and is never zero.
+pub fn each(file: &Value, section: &str, check: impl Fn(&Value) -> Result<(), String>) {
+    let cases = file[section].as_array().unwrap_or_else(|| panic!("no list {section}"));
+    assert!(!cases.is_empty(), "{section} is empty");
+    let mut failed = 0;
+    for case in cases {
+        if let Err(why) = check(case) {
+            failed += 1;
+            println!("{section} {} ({}): {why}", case["id"], case["what"]);
+        }
+    }
+    println!("{section}: {} of {} cases agree", cases.len() - failed, cases.len());
+    assert_eq!(failed, 0, "{section}: cases disagree");
+}
+
+/// Bytes from hex; `None` for null and for what is not there.
+pub fn hex(value: &Value) -> Option<Vec<u8>> {
+    value.as_str().map(unhex)
+}
+
+pub fn unhex(text: &str) -> Vec<u8> {
+    assert!(text.len() % 2 == 0, "odd hex {text}");
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect(text)).collect()
+}
+
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Ok if both are the same, else both of them.
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: T, expected: T) -> Result<(), String> {
+    if ours == expected {
+        return Ok(());
+    }
+    Err(format!("{what} is {ours:?}, expected {expected:?}"))
+}
