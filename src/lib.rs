@@ -7,6 +7,7 @@ pub mod clock;
 pub mod comm;
 pub mod crypto;
 pub mod error;
+pub mod identity;
 #[cfg(feature = "testing")]
 pub mod testing;
 
