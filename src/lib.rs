@@ -5,9 +5,12 @@
 pub mod cancel;
 pub mod clock;
 pub mod comm;
+pub mod config;
 pub mod crypto;
 pub mod error;
+pub mod identity;
 pub mod message;
+pub mod metrics;
 pub mod proto;
 pub mod pubsub;
 #[cfg(feature = "testing")]

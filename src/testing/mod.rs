@@ -2,5 +2,6 @@
 //! hand, a network in memory. Behind the feature `testing`.
 
 mod clock;
+pub mod cryptogen;
 
 pub use clock::VirtualClock;
