@@ -7,6 +7,8 @@ pub mod clock;
 pub mod comm;
 pub mod crypto;
 pub mod error;
+#[cfg(feature = "grpc")]
+pub mod rpc;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -1,3 +1,5 @@
 //! The communication layer.
 
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod stream;
