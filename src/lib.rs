@@ -13,6 +13,8 @@ pub mod message;
 pub mod metrics;
 pub mod proto;
 pub mod pubsub;
+#[cfg(feature = "grpc")]
+pub mod rpc;
 #[cfg(feature = "testing")]
 pub mod testing;
 

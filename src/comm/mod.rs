@@ -12,6 +12,8 @@ mod connection;
 mod demux;
 mod dial;
 mod event;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod handshake;
 mod inner;
 mod outbox;

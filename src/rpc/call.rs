@@ -1,0 +1,409 @@
+//! One call of the C core: its operations, the memory they write to, and its orderly release.
+
+use super::queue::{PluckQueue, Wait};
+use super::slice;
+use super::status::{code, Status};
+use super::{peer, reaper};
+use bytes::Bytes;
+use grpcio_sys::*;
+use std::any::Any;
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::mem::ManuallyDrop;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The operations that can be under way, at most one of each. The value is the tag, and the bit in `Inner::pending`.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Op {
+    /// Our headers. On a dialled call it completes when the connection is up, or failed.
+    Headers = 1,
+    /// The server's headers; they may come as late as its first message.
+    PeerHeaders = 2,
+    /// One message to send.
+    Send = 4,
+    /// One message to receive.
+    Recv = 8,
+    /// The end of our side: half close, or on an accepted call the status.
+    Finish = 16,
+    /// The end of the call: the status on a dialled call, "closed" on an accepted one.
+    End = 32,
+    /// A whole unary call, or a whole answer.
+    Whole = 64,
+}
+
+const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Whole];
+
+/// An accepted call whose status is on its way gets this long before it is cancelled.
+const GENTLY: Duration = Duration::from_secs(5);
+
+/// What the core writes to, and reads from, while operations are under way: on the heap, at a fixed address, until
+/// every operation was plucked. Each field belongs to one operation and is touched by us only before that is started
+/// and after it was plucked.
+struct Memory {
+    headers: grpc_metadata_array,
+    trailers: grpc_metadata_array,
+    status: grpc_status_code::Type,
+    details: grpc_slice,
+    error: *const c_char,
+    cancelled: c_int,
+    received: *mut grpc_byte_buffer,
+    sent: *mut grpc_byte_buffer,
+    status_text: grpc_slice,
+}
+
+/// A call. Any thread may cancel it; per kind of operation, one thread at a time starts and plucks (which the users in
+/// this module see to with a lock each). Dropping the last handle cancels what is open and never waits: what is not
+/// over by then goes to the reaper.
+pub(super) struct Call {
+    inner: ManuallyDrop<Inner>,
+    cancelled: AtomicBool,
+    gently: AtomicBool,
+}
+
+struct Inner {
+    raw: *mut grpc_call,
+    memory: *mut Memory,
+    pending: AtomicU8,
+    queue: PluckQueue,
+    /// What must outlive the call: its channel, or the initialized core.
+    _keep: Arc<dyn Any + Send + Sync>,
+}
+
+// SAFETY: calls of the core may be used from any thread; `memory` is only touched as described at `Memory`.
+unsafe impl Send for Inner {}
+// SAFETY: as above, and the operations of one kind are serialized by the callers (`Stream` by locks, `Unary` by `&mut`).
+unsafe impl Sync for Inner {}
+
+/// The core refused to start an operation, which ends the call: the slot of the operation stays blocked.
+#[derive(Debug)]
+pub(super) struct Refused;
+
+impl Call {
+    /// Takes over a call that was created for this queue.
+    ///
+    /// # Safety
+    /// `raw` must be a valid call, bound to `queue`, with no operation started, whose reference is given up by the caller.
+    pub(super) unsafe fn new(raw: *mut grpc_call, queue: PluckQueue, keep: Arc<dyn Any + Send + Sync>) -> Call {
+        // SAFETY: all-zero is valid for every field: null pointers, and empty inlined slices; the arrays are then
+        // initialized as the core asks.
+        let memory = unsafe {
+            let memory = Box::into_raw(Box::new(std::mem::zeroed::<Memory>()));
+            grpc_metadata_array_init(&raw mut (*memory).headers);
+            grpc_metadata_array_init(&raw mut (*memory).trailers);
+            memory
+        };
+        let inner = Inner { raw, memory, pending: AtomicU8::new(0), queue, _keep: keep };
+        Call { inner: ManuallyDrop::new(inner), cancelled: false.into(), gently: false.into() }
+    }
+
+    /// Starts what a dialled stream needs from the beginning. (Without `PeerHeaders` no message would ever arrive.)
+    pub(super) fn start_dialled(&self) -> Result<(), Refused> {
+        self.start(Op::End, &[self.op_status()])?;
+        self.start(Op::Headers, &[op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)])?;
+        self.start(Op::PeerHeaders, &[self.op_headers()])
+    }
+
+    /// Starts what an accepted stream needs from the beginning.
+    pub(super) fn start_accepted(&self) -> Result<(), Refused> {
+        self.start(Op::Headers, &[op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)])?;
+        self.start(Op::End, &[self.op_closed()])
+    }
+
+    /// Starts a dialled unary call: `Headers`, then `Whole`.
+    pub(super) fn start_unary(&self, request: Bytes) -> Result<(), Refused> {
+        self.start(Op::Headers, &[op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)])?;
+        let send = self.op_send(request, false);
+        let close = op(grpc_op_type::GRPC_OP_SEND_CLOSE_FROM_CLIENT);
+        self.start(Op::Whole, &[send, close, self.op_headers(), self.op_recv(), self.op_status()])
+    }
+
+    /// Starts the whole answer to an accepted call, as `Whole`. The call may be dropped right after: it ends gently.
+    pub(super) fn start_answer(&self, message: Option<Bytes>, status: &Status) -> Result<(), Refused> {
+        let mut ops = vec![op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)];
+        ops.extend(message.map(|message| self.op_send(message, false)));
+        ops.extend([self.op_send_status(status), self.op_closed()]);
+        self.gently.store(true, Ordering::Relaxed);
+        self.start(Op::Whole, &ops)
+    }
+
+    /// Starts to receive one message.
+    pub(super) fn start_recv(&self) -> Result<(), Refused> {
+        self.start(Op::Recv, &[self.op_recv()])
+    }
+
+    /// Starts to send one message. With `hint` the core may hold it back until the next.
+    pub(super) fn start_send(&self, message: Bytes, hint: bool) -> Result<(), Refused> {
+        self.start(Op::Send, &[self.op_send(message, hint)])
+    }
+
+    /// Starts to half-close a dialled stream.
+    pub(super) fn start_half_close(&self) -> Result<(), Refused> {
+        self.start(Op::Finish, &[op(grpc_op_type::GRPC_OP_SEND_CLOSE_FROM_CLIENT)])
+    }
+
+    /// Starts to end an accepted stream. From here on dropping the call gives the status time to leave.
+    pub(super) fn start_status(&self, status: &Status) -> Result<(), Refused> {
+        self.gently.store(true, Ordering::Relaxed);
+        self.start(Op::Finish, &[self.op_send_status(status)])
+    }
+
+    /// Waits for a started operation: its success, or `None` if it is still under way. Not started means `Some(false)`.
+    pub(super) fn pluck(&self, op: Op, wait: Wait) -> Option<bool> {
+        self.inner.pluck(op, wait)
+    }
+
+    pub(super) fn is_pending(&self, op: Op) -> bool {
+        self.inner.pending.load(Ordering::Acquire) & op as u8 != 0
+    }
+
+    /// After `Recv` or `Whole`: the message, or `None` at the end of the stream.
+    pub(super) fn take_message(&self) -> Option<Bytes> {
+        // SAFETY: the operation was plucked, so the field is ours; a buffer in it is ours too.
+        unsafe {
+            let received = std::mem::replace(&mut (*self.memory()).received, null_mut());
+            if received.is_null() {
+                return None;
+            }
+            let message = slice::from_buffer(received);
+            grpc_byte_buffer_destroy(received);
+            Some(message)
+        }
+    }
+
+    /// After `Send`: releases what was sent.
+    pub(super) fn release_sent(&self) {
+        // SAFETY: the operation was plucked, so the field and the buffer in it are ours.
+        unsafe { release_buffer(&mut (*self.memory()).sent) }
+    }
+
+    /// After `End` or `Whole` of a dialled call: how it ended, and whether the peer said so (or our own core).
+    pub(super) fn status(&self) -> (Status, bool) {
+        // SAFETY: the operation was plucked, so the fields are ours; `error` is null or a string that lives with them.
+        unsafe {
+            let memory = self.memory();
+            let message = String::from_utf8_lossy(slice::view(&raw const (*memory).details)).into_owned();
+            let error = (*memory).error;
+            let ours =
+                !error.is_null() && !CStr::from_ptr(error).to_string_lossy().contains("Error received from peer");
+            (Status::new((*memory).status, message), !ours)
+        }
+    }
+
+    /// After `End` of an accepted call: whether it ended otherwise than by our status.
+    pub(super) fn was_cancelled(&self) -> bool {
+        // SAFETY: the operation was plucked, so the field is ours.
+        unsafe { (*self.memory()).cancelled != 0 }
+    }
+
+    /// Ends the call at once. Operations complete soon after, except a write to a full socket.
+    pub(super) fn cancel(&self) {
+        self.mark_cancelled();
+        self.inner.cancel();
+    }
+
+    /// Says that the call is being cancelled by other means.
+    pub(super) fn mark_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// The remote address, as far as the core knows it by now.
+    pub(super) fn address(&self) -> String {
+        // SAFETY: the call is valid while `self` is.
+        unsafe { peer::address(self.inner.raw) }
+    }
+
+    /// DER of the remote certificate. Known once the call is connected.
+    pub(super) fn certificate(&self) -> Option<Bytes> {
+        // SAFETY: as above.
+        unsafe { peer::certificate(self.inner.raw) }
+    }
+
+    fn memory(&self) -> *mut Memory {
+        self.inner.memory
+    }
+
+    fn start(&self, tag: Op, ops: &[grpc_op]) -> Result<(), Refused> {
+        let bit = tag as u8;
+        debug_assert!(!self.is_pending(tag), "one operation of a kind at a time");
+        self.inner.pending.fetch_or(bit, Ordering::AcqRel);
+        // SAFETY: the call is valid, and all that the operations point to is in `memory`, which outlives them.
+        let result = unsafe {
+            grpc_call_start_batch(self.inner.raw, ops.as_ptr(), ops.len(), usize::from(bit) as *mut c_void, null_mut())
+        };
+        if result == grpc_call_error::GRPC_CALL_OK {
+            return Ok(());
+        }
+        self.inner.pending.fetch_and(!bit, Ordering::AcqRel);
+        log::warn!("the C core refused operation {bit} of a call: {result:?}");
+        self.inner.cancel();
+        Err(Refused)
+    }
+
+    fn op_headers(&self) -> grpc_op {
+        let mut op = op(grpc_op_type::GRPC_OP_RECV_INITIAL_METADATA);
+        // SAFETY: takes the address of a field of live memory.
+        op.data.recv_initial_metadata.recv_initial_metadata = unsafe { &raw mut (*self.memory()).headers };
+        op
+    }
+
+    fn op_recv(&self) -> grpc_op {
+        let mut op = op(grpc_op_type::GRPC_OP_RECV_MESSAGE);
+        // SAFETY: takes the address of a field of live memory.
+        op.data.recv_message.recv_message = unsafe { &raw mut (*self.memory()).received };
+        op
+    }
+
+    fn op_send(&self, message: Bytes, hint: bool) -> grpc_op {
+        let buffer = slice::to_buffer(message);
+        // SAFETY: no other send is under way, so the field is ours; an old buffer in it is replaced, not leaked.
+        unsafe {
+            release_buffer(&mut (*self.memory()).sent);
+            (*self.memory()).sent = buffer;
+        }
+        let mut op = op(grpc_op_type::GRPC_OP_SEND_MESSAGE);
+        op.flags = if hint { GRPC_WRITE_BUFFER_HINT } else { 0 };
+        op.data.send_message.send_message = buffer;
+        op
+    }
+
+    fn op_status(&self) -> grpc_op {
+        let mut op = op(grpc_op_type::GRPC_OP_RECV_STATUS_ON_CLIENT);
+        // SAFETY: takes the addresses of fields of live memory.
+        op.data.recv_status_on_client = unsafe {
+            grpc_op_grpc_op_data_grpc_op_recv_status_on_client {
+                trailing_metadata: &raw mut (*self.memory()).trailers,
+                status: &raw mut (*self.memory()).status,
+                status_details: &raw mut (*self.memory()).details,
+                error_string: &raw mut (*self.memory()).error,
+            }
+        };
+        op
+    }
+
+    fn op_closed(&self) -> grpc_op {
+        let mut op = op(grpc_op_type::GRPC_OP_RECV_CLOSE_ON_SERVER);
+        // SAFETY: takes the address of a field of live memory.
+        op.data.recv_close_on_server.cancelled = unsafe { &raw mut (*self.memory()).cancelled };
+        op
+    }
+
+    fn op_send_status(&self, status: &Status) -> grpc_op {
+        // Headers have a limit of 8 KiB at the receiver, and percent-encoding can triple the text.
+        let mut end = status.message.len().min(2048);
+        while !status.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        let text = slice::copied(&status.message.as_bytes()[..end]);
+        let known = (code::OK..=16).contains(&status.code);
+        let mut op = op(grpc_op_type::GRPC_OP_SEND_STATUS_FROM_SERVER);
+        // SAFETY: a status is sent once, so the field is ours and still empty.
+        op.data.send_status_from_server = unsafe {
+            (*self.memory()).status_text = text;
+            grpc_op_grpc_op_data_grpc_op_send_status_from_server {
+                trailing_metadata_count: 0,
+                trailing_metadata: null_mut(),
+                status: if known { status.code } else { 2 },
+                status_details: &raw mut (*self.memory()).status_text,
+            }
+        };
+        op
+    }
+}
+
+fn op(kind: grpc_op_type) -> grpc_op {
+    // SAFETY: all-zero is a valid operation: null pointers, no flags, zero counts.
+    let mut op: grpc_op = unsafe { std::mem::zeroed() };
+    op.op = kind;
+    op
+}
+
+/// # Safety
+/// The buffer must be null or ours, and no operation under way may use it.
+unsafe fn release_buffer(buffer: &mut *mut grpc_byte_buffer) {
+    let old = std::mem::replace(buffer, null_mut());
+    if !old.is_null() {
+        // SAFETY: ours, by the caller's promise.
+        unsafe { grpc_byte_buffer_destroy(old) }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // SAFETY: `inner` is not used after this.
+        let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
+        let gently = self.gently.load(Ordering::Relaxed) && !self.is_cancelled();
+        if inner.collect() {
+            return;
+        }
+        if !gently {
+            inner.cancel();
+            if inner.collect() {
+                return;
+            }
+        }
+        let mut cancel_at = gently.then(|| Instant::now() + GENTLY);
+        // In an `Option`, so that the job that reports its end has released the call by then.
+        let mut inner = Some(inner);
+        reaper::hand_over(Box::new(move || {
+            if let Some(call) = &inner {
+                if cancel_at.is_some_and(|at| Instant::now() >= at) {
+                    cancel_at = None;
+                    call.cancel();
+                }
+                if !call.collect() {
+                    return false;
+                }
+            }
+            inner = None;
+            true
+        }));
+    }
+}
+
+impl Inner {
+    fn pluck(&self, op: Op, wait: Wait) -> Option<bool> {
+        let bit = op as u8;
+        if self.pending.load(Ordering::Acquire) & bit == 0 {
+            return Some(false);
+        }
+        let success = self.queue.pluck(bit.into(), wait)?;
+        self.pending.fetch_and(!bit, Ordering::AcqRel);
+        Some(success)
+    }
+
+    /// Plucks what has completed by now: whether that is all.
+    fn collect(&self) -> bool {
+        ALL.into_iter().all(|op| self.pluck(op, Wait::Not).is_some())
+    }
+
+    fn cancel(&self) {
+        // SAFETY: allowed from any thread while the call is valid; the reserved argument is null.
+        unsafe { grpc_call_cancel(self.raw, null_mut()) };
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: every started operation was plucked (`Call::drop` and the reaper see to it), so the core neither reads
+        // nor writes `memory` any more, and what it left there is ours. The metadata entries belong to the call, so
+        // only the arrays are destroyed, before it. The queue follows, as a field.
+        unsafe {
+            let mut memory = Box::from_raw(self.memory);
+            release_buffer(&mut memory.received);
+            release_buffer(&mut memory.sent);
+            grpc_metadata_array_destroy(&mut memory.headers);
+            grpc_metadata_array_destroy(&mut memory.trailers);
+            grpc_slice_unref(memory.details);
+            grpc_slice_unref(memory.status_text);
+            gpr_free(memory.error.cast_mut().cast());
+            grpc_call_unref(self.raw);
+        }
+    }
+}

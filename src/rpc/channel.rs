@@ -1,0 +1,213 @@
+//! The dialling side: a connection to one endpoint.
+
+use super::call::{Call, Refused};
+use super::credentials::{ChannelCredentials, Tls};
+use super::library::Library;
+use super::options::{deadline, Options};
+use super::peer::Peer;
+use super::queue::PluckQueue;
+use super::slice;
+use super::stream::Stream;
+use super::unary::Unary;
+use crate::cancel::Cancel;
+use crate::error::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use grpcio_sys::*;
+use parking_lot::Mutex;
+use std::ffi::CString;
+use std::net::Ipv6Addr;
+use std::ptr::{null, null_mut};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A channel to one endpoint. It connects with its first call, over a connection of its own, which closes when the
+/// channel and the calls on it are dropped.
+pub struct Channel(Arc<Inner>);
+
+pub(super) struct Inner {
+    raw: *mut grpc_channel,
+    endpoint: String,
+    spin: Duration,
+    local_cert: Option<Bytes>,
+    tls: bool,
+    /// The peer's address, from the first answer.
+    remote_addr: Mutex<Option<String>>,
+    _library: Library,
+}
+
+// SAFETY: channels of the core may be used from any thread.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Channel {
+    /// A channel to `host:port`, with TLS if `tls` is given. Does not block, nor connect yet; an attempt to connect
+    /// gives up after `connect` (the C core takes 100 ms at least).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`]: the endpoint or an option is malformed.
+    pub fn new(endpoint: &str, tls: Option<&Tls>, options: &Options, connect: Duration) -> Result<Channel> {
+        options.validate()?;
+        let target = target(endpoint)?;
+        let library = Library::acquire();
+        let mut args = options.channel_args(connect);
+        // The name that TLS checks and that the server is told, whatever form the target has.
+        args.text(c"grpc.default_authority", text(endpoint)?);
+        let (credentials, local_cert) = match tls {
+            Some(tls) => {
+                let (credentials, local_cert, server_name) = tls.dial();
+                if let Some(name) = server_name {
+                    args.text(c"grpc.ssl_target_name_override", name);
+                }
+                (credentials, Some(local_cert))
+            }
+            None => (ChannelCredentials::insecure(), None),
+        };
+        // SAFETY: all arguments are valid during the call; the core copies them and references the credentials.
+        let raw = args.with(|args| unsafe { grpc_channel_create(target.as_ptr(), credentials.raw(), args) });
+        Ok(Channel(Arc::new(Inner {
+            raw,
+            endpoint: endpoint.to_owned(),
+            spin: options.spin,
+            local_cert,
+            tls: tls.is_some(),
+            remote_addr: Mutex::new(None),
+            _library: library,
+        })))
+    }
+
+    /// Starts a unary call, without waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the C core refuses it.
+    pub fn unary(&self, method: &str, request: Bytes) -> Result<Unary> {
+        let call = self.call(method, None)?;
+        call.start_unary(request).map_err(|e| self.0.refused(e))?;
+        Ok(Unary::new(call, self.0.clone()))
+    }
+
+    /// Opens a stream, waiting at most `timeout` for the connection and for room on it. `limit` bounds the life of the
+    /// stream. `cancel` ends the wait.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] with the C core's text if the connection cannot be made, [`ErrorKind::Timeout`],
+    /// [`ErrorKind::Stopped`] if cancelled.
+    pub fn stream(&self, method: &str, limit: Option<Duration>, timeout: Duration, cancel: &Cancel) -> Result<Stream> {
+        let call = Arc::new(self.call(method, limit)?);
+        call.start_dialled().map_err(|e| self.0.refused(e))?;
+        super::unary::wait_connected(&call, super::call::Op::End, &self.0.endpoint, timeout, cancel)?;
+        let peer = Peer {
+            remote_addr: self.0.address(&call),
+            remote_cert: call.certificate(),
+            local_cert: self.0.local_cert.clone(),
+            tls: self.0.tls,
+        };
+        Ok(Stream::dialled(call, peer, self.0.spin))
+    }
+
+    fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
+        let queue = PluckQueue::new();
+        let method = slice::copied(method.as_bytes());
+        // SAFETY: channel and queue are valid; the host may be null; the core takes over the method slice. The call
+        // keeps the channel alive.
+        unsafe {
+            let parent = null_mut();
+            let deadline = deadline(limit);
+            let raw =
+                grpc_channel_create_call(self.0.raw, parent, 0, queue.raw(), method, null(), deadline, null_mut());
+            if raw.is_null() {
+                return Err(self.0.refused(Refused));
+            }
+            Ok(Call::new(raw, queue, self.0.clone()))
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The peer's address. A call knows it from the server's first answer on, so an earlier call's is remembered.
+    pub(super) fn address(&self, call: &Call) -> String {
+        let mut known = self.remote_addr.lock();
+        if known.is_none() {
+            let address = call.address();
+            if address.parse::<std::net::SocketAddr>().is_err() {
+                return self.endpoint.clone();
+            }
+            *known = Some(address);
+        }
+        known.clone().unwrap_or_default()
+    }
+
+    fn refused(&self, _: Refused) -> Error {
+        Error::new(ErrorKind::Internal, "the C core refused to start a call").peer(&self.endpoint)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: ours, destroyed once; the calls on it held this object.
+        unsafe { grpc_channel_destroy(self.raw) }
+    }
+}
+
+/// The C core's form of `host:port`. Names are resolved, addresses taken as they are.
+fn target(endpoint: &str) -> Result<CString> {
+    let malformed = |why: &str| {
+        Err(Error::new(ErrorKind::Config, format!("malformed endpoint {endpoint:?}: {why}; expected host:port")))
+    };
+    let Some((host, port)) = endpoint.rsplit_once(':') else {
+        return malformed("no port");
+    };
+    if !port.parse::<u16>().is_ok_and(|port| port > 0 && port.to_string() == *endpoint.rsplit(':').next().unwrap_or(""))
+    {
+        return malformed("the port is not a number from 1 to 65535");
+    }
+    if let Some(address) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        return match address.parse::<Ipv6Addr>() {
+            Ok(address) => text(&format!("ipv6:%5B{address}%5D:{port}")),
+            Err(_) => malformed("what stands in brackets is not an IPv6 address"),
+        };
+    }
+    if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        return malformed("the host is not a name or an address (IPv6 in brackets)");
+    }
+    text(&format!("dns:///{host}:{port}"))
+}
+
+fn text(s: &str) -> Result<CString> {
+    CString::new(s).map_err(|_| Error::new(ErrorKind::Config, format!("{s:?} contains a zero byte")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    #[test]
+    fn endpoints_are_checked() {
+        for good in ["localhost:7051", "10.0.0.1:1", "[::1]:65535", "peer0.org1.example.com:7051", "a_b-c:80"] {
+            assert!(target(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ":",
+            "h",
+            "h:",
+            ":7051",
+            "h:0",
+            "h:65536",
+            "h:99999",
+            "h:+1",
+            "h:01",
+            "::1:7051",
+            "[x]:1",
+            "unix:/a:1",
+            "h\0:1",
+            "a b:1",
+        ] {
+            assert!(target(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The C core as a whole: started with the first object, shut down after the last one, its log lines sent to `log`.
+
+use grpcio_sys::*;
+use log::{Level, LevelFilter};
+use std::ffi::CStr;
+use std::sync::Once;
+
+/// Keeps the C core initialized. Every object of this layer holds one, directly or through what it belongs to.
+pub(super) struct Library(());
+
+impl Library {
+    pub(super) fn acquire() -> Library {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            // Before the core: it makes OpenSSL register no exit handler, which would free what the core's threads
+            // still use when the process exits with connections open.
+            openssl::init();
+            // SAFETY: `route` matches the expected signature and stays valid for ever.
+            unsafe { gpr_set_log_function(Some(route)) };
+        });
+        let severity = match log::max_level() {
+            LevelFilter::Trace => gpr_log_severity::GPR_LOG_SEVERITY_DEBUG,
+            LevelFilter::Debug => gpr_log_severity::GPR_LOG_SEVERITY_INFO,
+            _ => gpr_log_severity::GPR_LOG_SEVERITY_ERROR,
+        };
+        // SAFETY: both may be called at any time from any thread; init counts, and `drop` undoes it.
+        unsafe {
+            gpr_set_log_verbosity(severity);
+            grpc_init();
+        }
+        Library(())
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        // SAFETY: pairs with the `grpc_init` of `acquire`.
+        unsafe { grpc_shutdown() }
+    }
+}
+
+/// Receives the core's log lines, on any of its threads. It calls nothing of the core. What the core calls an error is
+/// mostly a peer that failed to connect, hence one level down.
+unsafe extern "C" fn route(args: *mut gpr_log_func_args) {
+    // A host's logger that panics must not unwind into the core.
+    let _ = std::panic::catch_unwind(|| {
+        // SAFETY: the core passes a valid structure with two NUL-terminated strings that live during the call.
+        let (args, file, message) = unsafe {
+            let args = &*args;
+            (args, CStr::from_ptr(args.file), CStr::from_ptr(args.message))
+        };
+        let level = match args.severity {
+            gpr_log_severity::GPR_LOG_SEVERITY_ERROR => Level::Warn,
+            gpr_log_severity::GPR_LOG_SEVERITY_INFO => Level::Debug,
+            gpr_log_severity::GPR_LOG_SEVERITY_DEBUG => Level::Trace,
+        };
+        let file = file.to_string_lossy();
+        let file = file.rsplit('/').next().unwrap_or_default();
+        log::log!(target: "grpc", level, "{} ({file}:{})", message.to_string_lossy(), args.line);
+    });
+}

@@ -1,0 +1,41 @@
+//! gRPC, called synchronously: a thin, safe layer over gRPC's C core.
+//!
+//! The thread that starts an operation waits for it (it *plucks* its completion from the call's own queue, and polls
+//! the socket while it waits), so a message crosses no thread boundary on its way. Nothing here knows of gossip.
+//!
+//! [`Channel`] dials; [`Unary`] and [`Stream`] are calls on it; [`Server`] accepts. [`Tls`] holds the certificates of
+//! both directions and can be changed while they run, [`Options`] every setting.
+//!
+//! # Ends and their bounds
+//!
+//! Cancelling wakes whoever receives at once. It does not complete a write that waits for a full socket: the C core
+//! ends that one only with the connection, which a peer that is frozen keeps open until TCP's user timeout, and that is
+//! [`Options::keepalive_timeout`]. No thread waits for it: one that blocks in a write looks every quarter of a second
+//! whether the call was cancelled, leaves the operation and its memory to the call, and the last handle hands them to
+//! a *reaper* thread, which exists only while there is something to collect.
+// All of the C core's raw interface is wrapped in this module; every block states what makes it sound.
+#![allow(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
+
+mod call;
+mod channel;
+mod credentials;
+mod library;
+mod options;
+mod peer;
+mod queue;
+mod reaper;
+mod server;
+mod slice;
+mod status;
+mod stream;
+mod unary;
+
+pub use channel::Channel;
+pub use credentials::{ClientAuth, Pem, Tls, TlsConfig};
+pub use options::Options;
+pub use peer::Peer;
+pub use server::{Handler, Method, Server};
+pub use status::{code, End, Status};
+pub use stream::Stream;
+pub use unary::Unary;

@@ -1,0 +1,288 @@
+//! Every setting of channels and servers, with its default and where that comes from.
+
+use super::queue::Wait;
+use crate::error::{Error, ErrorKind, Result};
+use grpcio_sys::*;
+use std::ffi::{CStr, CString};
+use std::ptr::null_mut;
+use std::time::Duration;
+
+/// Settings of [`Channel`](super::Channel)s and [`Server`](super::Server)s. Most become a *channel argument* of the C
+/// core, named in brackets; "core" is the core's own default.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The largest message that is accepted, in bytes: 100 MiB as in Fabric (core: 4 MiB). A larger one ends the
+    /// stream with RESOURCE_EXHAUSTED. \[`grpc.max_receive_message_length`\]
+    pub max_receive_message: usize,
+    /// The largest message that is sent, in bytes: 100 MiB as in Fabric (core: no limit). \[`grpc.max_send_message_length`\]
+    pub max_send_message: usize,
+    /// Ping the peer after this long without hearing from it: 60 s (core: off on clients, 2 h on servers). A Fabric
+    /// server allows no less than 60 s between pings and closes the connection of who does. \[`grpc.keepalive_time_ms`\]
+    pub keepalive_time: Duration,
+    /// The connection is lost if a ping, or any data, stays unanswered this long: 5 s (core: 20 s). Also TCP's user
+    /// timeout, and so what bounds a write to a frozen peer and the stop of a server. \[`grpc.keepalive_timeout_ms`\]
+    pub keepalive_timeout: Duration,
+    /// Whether to ping, and let clients ping, while no call is open: yes, as Fabric (core: no).
+    /// \[`grpc.keepalive_permit_without_calls`\]
+    pub keepalive_without_calls: bool,
+    /// How many pings may go out without data in between: 0, no limit (core: 2). With a limit, keepalive stops in
+    /// silence on a stream that sends nothing. \[`grpc.http2.max_pings_without_data`\]
+    pub max_pings_without_data: u32,
+    /// Servers: the shortest interval at which clients may ping: 30 s (core: 5 min). Fabric's clients ping every 60 s,
+    /// which the core would answer with `too_many_pings`. \[`grpc.http2.min_ping_interval_without_data_ms`\]
+    pub min_ping_interval: Duration,
+    /// Servers: after how many pings that came too early the connection is closed: 2 (core: 2; 0: never).
+    /// \[`grpc.http2.max_ping_strikes`\]
+    pub max_ping_strikes: u32,
+    /// Servers: the limit for TLS and HTTP/2 to be set up: 5 s as Fabric's connection timeout (core: 120 s).
+    /// \[`grpc.server_handshake_timeout_ms`\]
+    pub handshake_timeout: Duration,
+    /// Servers: calls at once on one connection: 64 (core: no limit). A client that keeps the rules waits.
+    /// \[`grpc.max_concurrent_streams`\]
+    pub max_concurrent_streams: u32,
+    /// Servers: share the port with whoever else asks for sharing: no (core: yes). With it a second process binds the
+    /// same port in silence and takes half the connections. \[`grpc.so_reuseport`\]
+    pub reuse_port: bool,
+    /// Clients: give each channel its own connection: yes (core: no). Without it, channels to one target share a
+    /// connection, its backoff and its certificate. \[`grpc.use_local_subchannel_pool`\]
+    pub own_connection: bool,
+    /// Clients: let the core repeat failed calls: no (core: yes). It keeps up to 256 KiB of each call for that and may
+    /// send a message twice. \[`grpc.enable_retries`\]
+    pub retries: bool,
+    /// Clients: obey the proxy variables of the environment: no (core: yes, even for loopback). A proxy that ends TLS
+    /// breaks the binding of a gossip handshake to its connection. \[`grpc.enable_http_proxy`\]
+    pub http_proxy: bool,
+    /// Measure the line and widen the receive window to fit, up to 4 MiB a stream: yes (core: yes). Off bounds what a
+    /// stalled stream can hold to 64 KiB and halves the rate of large messages. \[`grpc.http2.bdp_probe`\]
+    pub bdp_probe: bool,
+    /// How much a stream may hold back to send it together, in bytes: 64 KiB (core: 64 KiB). 1 MiB saves 15–20 % of a
+    /// sender's processor time with large messages. \[`grpc.http2.write_buffer_size`\]
+    pub write_buffer: usize,
+    /// Leave the core's optional filters out: no (core: no). It gains up to 25 % with small messages and gives up the
+    /// limit on received messages, deadlines and retries. \[`grpc.minimal_stack`\]
+    pub minimal_stack: bool,
+    /// Memory for the connections of one channel or server, in bytes: unlimited (core: unlimited). Over it the core
+    /// resets streams, live ones too, so be generous: 4 MiB was not enough for 60 stalled connections, 16 MiB was.
+    /// \[`grpc.resource_quota`\]
+    pub memory_quota: Option<usize>,
+    /// How long `recv` may spin before it blocks, once after every message received or sent: 50 µs; zero turns it off.
+    /// It takes a thread switch out of a round trip. An idle stream never spins.
+    pub spin: Duration,
+    /// Servers: calls asked for ahead: 16, at least 1. More absorbs a burst of new streams, and lengthens a stop.
+    pub requests_ahead: usize,
+    /// Servers: streams served at once, each on its own thread: 4096. Those above it end at once with
+    /// RESOURCE_EXHAUSTED.
+    pub max_served: usize,
+    /// More integer arguments of the core, by name; one given here goes before the fields above.
+    pub extra: Vec<(String, i32)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            max_receive_message: 100 << 20,
+            max_send_message: 100 << 20,
+            keepalive_time: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(5),
+            keepalive_without_calls: true,
+            max_pings_without_data: 0,
+            min_ping_interval: Duration::from_secs(30),
+            max_ping_strikes: 2,
+            handshake_timeout: Duration::from_secs(5),
+            max_concurrent_streams: 64,
+            reuse_port: false,
+            own_connection: true,
+            retries: false,
+            http_proxy: false,
+            bdp_probe: true,
+            write_buffer: 64 << 10,
+            minimal_stack: false,
+            memory_quota: None,
+            spin: Duration::from_micros(50),
+            requests_ahead: 16,
+            max_served: 4096,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Whether the settings make sense; done by all that take them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], naming the field.
+    pub fn validate(&self) -> Result<()> {
+        let positive = [
+            ("max_receive_message", self.max_receive_message),
+            ("max_send_message", self.max_send_message),
+            ("requests_ahead", self.requests_ahead),
+            ("max_served", self.max_served),
+            ("max_concurrent_streams", self.max_concurrent_streams as usize),
+            ("keepalive_time", self.keepalive_time.as_millis() as usize),
+            ("keepalive_timeout", self.keepalive_timeout.as_millis() as usize),
+            ("handshake_timeout", self.handshake_timeout.as_millis() as usize),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(invalid(format!("{name} is zero; it must be at least 1 (durations: 1 ms)")));
+        }
+        if self.spin > Duration::from_millis(1) {
+            return Err(invalid(format!("spin is {:?}; more than 1 ms only burns processor time", self.spin)));
+        }
+        if self.memory_quota == Some(0) {
+            return Err(invalid("memory_quota is zero; leave it out for no limit"));
+        }
+        match self.extra.iter().find(|(name, _)| name.is_empty() || name.contains('\0')) {
+            Some((name, _)) => Err(invalid(format!("extra argument {name:?} is no name"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What a write to a frozen peer can take to end, with a margin for timers.
+    pub(super) fn write_bound(&self) -> Duration {
+        self.keepalive_timeout + Duration::from_secs(2)
+    }
+
+    fn common(&self) -> Vec<(&'static CStr, i32)> {
+        vec![
+            (c"grpc.max_receive_message_length", int(self.max_receive_message)),
+            (c"grpc.max_send_message_length", int(self.max_send_message)),
+            (c"grpc.keepalive_time_ms", millis(self.keepalive_time)),
+            (c"grpc.keepalive_timeout_ms", millis(self.keepalive_timeout)),
+            (c"grpc.keepalive_permit_without_calls", self.keepalive_without_calls.into()),
+            (c"grpc.http2.max_pings_without_data", int(self.max_pings_without_data as usize)),
+            (c"grpc.http2.bdp_probe", self.bdp_probe.into()),
+            (c"grpc.http2.write_buffer_size", int(self.write_buffer)),
+            (c"grpc.minimal_stack", self.minimal_stack.into()),
+        ]
+    }
+
+    /// The arguments of a server.
+    pub(super) fn server_args(&self) -> Args {
+        let mut args = Args::new(self);
+        args.ints(self.common());
+        args.ints([
+            (c"grpc.http2.min_ping_interval_without_data_ms", millis(self.min_ping_interval)),
+            (c"grpc.http2.max_ping_strikes", int(self.max_ping_strikes as usize)),
+            (c"grpc.server_handshake_timeout_ms", millis(self.handshake_timeout)),
+            (c"grpc.max_concurrent_streams", int(self.max_concurrent_streams as usize)),
+            (c"grpc.so_reuseport", self.reuse_port.into()),
+        ]);
+        args
+    }
+
+    /// The arguments of a channel whose attempts to connect give up after `connect`.
+    pub(super) fn channel_args(&self, connect: Duration) -> Args {
+        let mut args = Args::new(self);
+        args.ints(self.common());
+        args.ints([
+            (c"grpc.use_local_subchannel_pool", self.own_connection.into()),
+            (c"grpc.enable_retries", self.retries.into()),
+            (c"grpc.enable_http_proxy", self.http_proxy.into()),
+            // An attempt to connect is limited by the larger of the two, and then fails with a text that says why.
+            (c"grpc.min_reconnect_backoff_ms", millis(connect)),
+            (c"grpc.initial_reconnect_backoff_ms", millis(connect)),
+        ]);
+        args
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, message).step("options")
+}
+
+fn int(value: usize) -> i32 {
+    value.try_into().unwrap_or(i32::MAX)
+}
+
+fn millis(time: Duration) -> i32 {
+    time.as_millis().try_into().unwrap_or(i32::MAX)
+}
+
+/// The moment after which a call with this limit is over; `None` never.
+pub(super) fn deadline(limit: Option<Duration>) -> gpr_timespec {
+    match limit.map(|limit| Wait::at_most(Some(limit))) {
+        Some(Wait::Until(_)) => limit.unwrap_or_default().into(),
+        Some(Wait::Not) => Duration::ZERO.into(),
+        _ => gpr_timespec::inf_future(),
+    }
+}
+
+/// Channel arguments under construction. They own what they point to; the core copies all of it.
+pub(super) struct Args {
+    args: Vec<(CString, Value)>,
+    quota: Option<Quota>,
+}
+
+enum Value {
+    Int(i32),
+    Text(CString),
+}
+
+impl Args {
+    fn new(options: &Options) -> Args {
+        let extra = options.extra.iter();
+        let extra = extra.filter_map(|(name, value)| Some((CString::new(name.as_str()).ok()?, Value::Int(*value))));
+        Args { args: extra.collect(), quota: options.memory_quota.map(Quota::new) }
+    }
+
+    fn ints(&mut self, more: impl IntoIterator<Item = (&'static CStr, i32)>) {
+        for (name, value) in more {
+            if !self.args.iter().any(|(given, _)| given.as_c_str() == name) {
+                self.args.push((name.to_owned(), Value::Int(value)));
+            }
+        }
+    }
+
+    pub(super) fn text(&mut self, name: &CStr, value: CString) {
+        self.args.push((name.to_owned(), Value::Text(value)));
+    }
+
+    /// Lends the arguments in the core's form.
+    pub(super) fn with<R>(&self, f: impl FnOnce(*const grpc_channel_args) -> R) -> R {
+        let mut raw: Vec<grpc_arg> = self.args.iter().map(|(name, value)| arg(name, value)).collect();
+        if let Some(quota) = &self.quota {
+            // SAFETY: the vtable is static; with it the core takes its own reference to the quota.
+            let pointer = grpc_arg_grpc_arg_value_grpc_arg_pointer {
+                p: quota.0.cast(),
+                vtable: unsafe { grpc_resource_quota_arg_vtable() },
+            };
+            raw.push(grpc_arg {
+                type_: grpc_arg_type::GRPC_ARG_POINTER,
+                key: c"grpc.resource_quota".as_ptr().cast_mut(),
+                value: grpc_arg_grpc_arg_value { pointer },
+            });
+        }
+        f(&grpc_channel_args { num_args: raw.len(), args: if raw.is_empty() { null_mut() } else { raw.as_mut_ptr() } })
+    }
+}
+
+fn arg(name: &CStr, value: &Value) -> grpc_arg {
+    let (type_, value) = match value {
+        Value::Int(integer) => (grpc_arg_type::GRPC_ARG_INTEGER, grpc_arg_grpc_arg_value { integer: *integer }),
+        Value::Text(text) => {
+            (grpc_arg_type::GRPC_ARG_STRING, grpc_arg_grpc_arg_value { string: text.as_ptr().cast_mut() })
+        }
+    };
+    grpc_arg { type_, key: name.as_ptr().cast_mut(), value }
+}
+
+struct Quota(*mut grpc_resource_quota);
+
+impl Quota {
+    fn new(bytes: usize) -> Quota {
+        // SAFETY: the name is a static string; resizing a quota that we own is allowed.
+        unsafe {
+            let quota = grpc_resource_quota_create(c"gossip".as_ptr());
+            grpc_resource_quota_resize(quota, bytes);
+            Quota(quota)
+        }
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        // SAFETY: gives back the reference that `create` returned.
+        unsafe { grpc_resource_quota_unref(self.0) }
+    }
+}

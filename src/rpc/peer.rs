@@ -1,0 +1,74 @@
+//! Who is at the other end of a call.
+
+use bytes::Bytes;
+use grpcio_sys::*;
+use openssl::x509::X509;
+use std::ffi::CStr;
+
+/// What is known of the two ends of a call.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// The remote socket address, `ip:port`.
+    pub remote_addr: String,
+    /// DER of the certificate that the remote side showed.
+    pub remote_cert: Option<Bytes>,
+    /// DER of the certificate that we show.
+    pub local_cert: Option<Bytes>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// The remote address of a call, or what the core has instead (the target, before the connection is up).
+///
+/// # Safety
+/// The call must be valid.
+pub(super) unsafe fn address(call: *mut grpc_call) -> String {
+    // SAFETY: the core returns a string of ours, or null.
+    unsafe {
+        let raw = grpc_call_get_peer(call);
+        if raw.is_null() {
+            return String::new();
+        }
+        let text = CStr::from_ptr(raw).to_string_lossy().into_owned();
+        gpr_free(raw.cast());
+        plain(&text)
+    }
+}
+
+/// `ipv6:%5B::1%5D:7051` is `[::1]:7051` in the core's way of writing.
+fn plain(uri: &str) -> String {
+    let text = uri.strip_prefix("ipv4:").or_else(|| uri.strip_prefix("ipv6:")).unwrap_or(uri);
+    text.replace("%5B", "[").replace("%5D", "]").replace("%25", "%")
+}
+
+/// DER of the certificate that the remote side showed in TLS.
+///
+/// # Safety
+/// The call must be valid, and connected.
+pub(super) unsafe fn certificate(call: *mut grpc_call) -> Option<Bytes> {
+    // SAFETY: the context is a reference of ours until it is released; the property's bytes live as long and are copied.
+    unsafe {
+        let context = grpc_call_auth_context(call);
+        if context.is_null() {
+            return None;
+        }
+        let mut found = grpc_auth_context_find_properties_by_name(context, c"x509_pem_cert".as_ptr());
+        let property = grpc_auth_property_iterator_next(&mut found);
+        let der = property.as_ref().and_then(|p| {
+            let pem = std::slice::from_raw_parts(p.value.cast::<u8>(), p.value_length);
+            X509::from_pem(pem).and_then(|cert| cert.to_der()).ok()
+        });
+        grpc_auth_context_release(context);
+        der.map(Bytes::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn addresses_lose_their_decoration() {
+        assert_eq!(super::plain("ipv4:127.0.0.1:7051"), "127.0.0.1:7051");
+        assert_eq!(super::plain("ipv6:%5Bfe80::1%25eth0%5D:7051"), "[fe80::1%eth0]:7051");
+        assert_eq!(super::plain("dns:///peer0:7051"), "dns:///peer0:7051");
+    }
+}

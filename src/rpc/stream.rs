@@ -1,0 +1,280 @@
+//! A bidirectional stream of messages.
+
+use super::call::{Call, Op};
+use super::peer::Peer;
+use super::queue::Wait;
+use super::status::{code, End, Status};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How often a blocked writer looks whether its stream was cancelled. The core itself does not wake it while the
+/// socket is full.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a failed write waits for the reason, which is not there while unread messages stand before it.
+const REASON: Duration = Duration::from_millis(20);
+
+/// A stream, dialled or accepted.
+///
+/// One thread sends and one receives, as a rule; more of them take turns. [`cancel`](Self::cancel) is for any thread.
+/// Dropping it cancels what is open, without waiting.
+pub struct Stream {
+    call: Arc<Call>,
+    accepted: bool,
+    peer: Peer,
+    spin: Duration,
+    send: Mutex<SendSide>,
+    recv: Mutex<RecvSide>,
+    /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
+    collect: Mutex<()>,
+    end: OnceLock<End>,
+    /// A message came or went since the last spin.
+    active: AtomicBool,
+    finished: AtomicBool,
+}
+
+#[derive(Default)]
+struct SendSide {
+    started: bool,
+}
+
+#[derive(Default)]
+struct RecvSide {
+    started: bool,
+    /// The core said that no message follows.
+    drained: bool,
+}
+
+impl Stream {
+    pub(super) fn dialled(call: Arc<Call>, peer: Peer, spin: Duration) -> Stream {
+        Stream::new(call, false, peer, spin)
+    }
+
+    pub(super) fn accepted(call: Arc<Call>, peer: Peer, spin: Duration) -> Stream {
+        Stream::new(call, true, peer, spin)
+    }
+
+    fn new(call: Arc<Call>, accepted: bool, peer: Peer, spin: Duration) -> Stream {
+        Stream {
+            call,
+            accepted,
+            peer,
+            spin,
+            send: Mutex::default(),
+            recv: Mutex::default(),
+            collect: Mutex::new(()),
+            end: OnceLock::new(),
+            active: AtomicBool::new(true),
+            finished: AtomicBool::new(false),
+        }
+    }
+
+    /// The two ends.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Starts to write a message and returns at once. It must be waited for with [`wait_sent`](Self::wait_sent) before
+    /// the next one is started (which otherwise waits itself). `more` lets the core hold it back to send it together
+    /// with the next, and must only be set by who already has the next: the message does not leave without it.
+    ///
+    /// # Errors
+    /// Why the stream takes no more.
+    pub fn start_send(&self, message: Bytes, more: bool) -> Result<(), End> {
+        let mut side = self.send.lock();
+        self.await_sent(&mut side, Wait::Forever)?;
+        if self.finished.load(Ordering::Acquire) {
+            return Err(End::Local);
+        }
+        // An accepted stream whose client half-closed still takes messages; the core knows when not.
+        match self.end.get() {
+            Some(end) if !(self.accepted && matches!(end, End::Remote(_))) => return Err(end.clone()),
+            _ => {}
+        }
+        self.call.start_send(message, more).map_err(|_| self.why())?;
+        side.started = true;
+        Ok(())
+    }
+
+    /// Waits until the started write is done (`true`), at most `timeout` (`None`: for ever; zero: not at all; the C
+    /// core counts in whole milliseconds). `false`: still under way. `true` at once if none was started. Done means
+    /// handed to the connection, not delivered.
+    ///
+    /// # Errors
+    /// Why it failed. After [`cancel`](Self::cancel) within a quarter of a second, even if the peer is frozen.
+    pub fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, End> {
+        self.await_sent(&mut self.send.lock(), Wait::at_most(timeout))
+    }
+
+    fn await_sent(&self, side: &mut SendSide, wait: Wait) -> Result<bool, End> {
+        if self.call.is_cancelled() {
+            return Err(End::Local);
+        }
+        if !side.started {
+            return Ok(true);
+        }
+        match self.pluck(Op::Send, wait)? {
+            None => Ok(false),
+            Some(success) => {
+                side.started = false;
+                self.call.release_sent();
+                if !success {
+                    return Err(self.why());
+                }
+                self.active.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
+        }
+    }
+
+    /// The next message, waiting at most `timeout` (`None`: for ever; zero: not at all). `None`: none came in time; the
+    /// call can be repeated and nothing is lost.
+    ///
+    /// # Errors
+    /// How the stream ended, after the last message. The same again on every further call.
+    pub fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, End> {
+        let mut side = self.recv.lock();
+        if self.call.is_cancelled() {
+            return Err(self.settle(End::Local));
+        }
+        if let Some(end) = self.end.get() {
+            return Err(end.clone());
+        }
+        let wait = Wait::at_most(timeout);
+        if !side.drained {
+            if !side.started {
+                self.call.start_recv().map_err(|_| self.why())?;
+                side.started = true;
+            }
+            if self.spin_recv().is_none() && self.call.pluck(Op::Recv, wait).is_none() {
+                return Ok(None);
+            }
+            side.started = false;
+            if let Some(message) = self.call.take_message() {
+                self.active.store(true, Ordering::Relaxed);
+                return Ok(Some(message));
+            }
+            side.drained = true;
+        }
+        self.collect_end(wait, true).map_or(Ok(None), Err)
+    }
+
+    /// Polls for a moment, if a message came or went since the last time: in a conversation the next one is near, and
+    /// blocking would cost a thread switch. `None` if it did not help.
+    fn spin_recv(&self) -> Option<bool> {
+        if self.spin.is_zero() || !self.active.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let until = Instant::now() + self.spin;
+        loop {
+            let done = self.call.pluck(Op::Recv, Wait::Not);
+            if done.is_some() || Instant::now() >= until {
+                return done;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Says that nothing more comes from us, after all that was sent: a dialled stream half-closes, and can be read to
+    /// its end; an accepted one ends with `status`. Waits for a started write, not for this to leave.
+    ///
+    /// # Errors
+    /// Why the stream is over already.
+    pub fn finish(&self, status: &Status) -> Result<(), End> {
+        let mut side = self.send.lock();
+        self.await_sent(&mut side, Wait::Forever)?;
+        if self.finished.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let started = if self.accepted { self.call.start_status(status) } else { self.call.start_half_close() };
+        started.map_err(|_| self.why())
+    }
+
+    /// Starts an accepted stream; `false` if it is over already.
+    pub(super) fn begin(&self) -> bool {
+        self.call.start_accepted().is_ok()
+    }
+
+    /// Ends the stream at once, in both directions. Does not block.
+    pub fn cancel(&self) {
+        self.call.cancel();
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called, or the server stops.
+    pub fn is_cancelled(&self) -> bool {
+        self.call.is_cancelled()
+    }
+
+    /// Says that the server cancels all its calls.
+    pub(super) fn mark_cancelled(&self) {
+        self.call.mark_cancelled();
+    }
+
+    /// Plucks an operation of the sending side, looking for cancellation now and then.
+    fn pluck(&self, op: Op, wait: Wait) -> Result<Option<bool>, End> {
+        loop {
+            if let Some(success) = self.call.pluck(op, wait.capped(LOOK)) {
+                return Ok(Some(success));
+            }
+            if self.call.is_cancelled() {
+                return Err(End::Local);
+            }
+            if wait.is_over() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Why a write failed.
+    fn why(&self) -> End {
+        if self.call.is_cancelled() || (self.accepted && self.finished.load(Ordering::Acquire)) {
+            return End::Local;
+        }
+        self.collect_end(Wait::at_most(Some(REASON)), false).unwrap_or_else(|| {
+            let text = "the stream is over; the reason follows the messages that were not received yet";
+            End::Lost(Status::new(code::UNAVAILABLE, text))
+        })
+    }
+
+    /// How the stream ended, or `None` if that is not known within the wait. `drained`: all messages were received.
+    fn collect_end(&self, wait: Wait, drained: bool) -> Option<End> {
+        let _collecting = self.collect.lock();
+        if let Some(end) = self.end.get() {
+            return Some(end.clone());
+        }
+        if self.call.is_cancelled() {
+            return Some(self.settle(End::Local));
+        }
+        let end = if self.accepted { self.accepted_end(drained) } else { self.dialled_end(wait) };
+        // Cancelled while we waited: that is why it ended.
+        let end = if self.call.is_cancelled() { Some(End::Local) } else { end };
+        end.map(|end| self.settle(end))
+    }
+
+    fn dialled_end(&self, wait: Wait) -> Option<End> {
+        self.pluck(Op::End, wait).ok()??;
+        let (status, from_peer) = self.call.status();
+        Some(match status.code {
+            code::UNAVAILABLE => End::Lost(status),
+            code::DEADLINE_EXCEEDED if !from_peer => End::Local,
+            _ => End::Remote(status),
+        })
+    }
+
+    /// A half close ends the messages but not the call; a lost connection and a cancelled call end both, in either order.
+    fn accepted_end(&self, drained: bool) -> Option<End> {
+        if self.call.pluck(Op::End, Wait::at_most(Some(REASON))).is_some() {
+            let ours = self.finished.load(Ordering::Acquire) && !self.call.was_cancelled();
+            let lost = || End::Lost(Status::new(code::CANCELLED, "the client cancelled, or its connection is gone"));
+            return Some(if ours { End::Local } else { lost() });
+        }
+        drained.then(|| End::Remote(Status::new(code::OK, "")))
+    }
+
+    fn settle(&self, end: End) -> End {
+        self.end.get_or_init(|| end).clone()
+    }
+}
