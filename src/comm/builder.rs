@@ -36,8 +36,7 @@ pub struct CommBuilder {
 struct Grpc {
     listen: Option<String>,
     tls: Option<crate::rpc::Tls>,
-    channel: crate::rpc::ChannelOptions,
-    server: crate::rpc::ServerOptions,
+    options: crate::rpc::Options,
 }
 
 impl CommBuilder {
@@ -106,19 +105,11 @@ impl CommBuilder {
         self
     }
 
-    /// Options of dialled connections. Fabric's dial options.
+    /// Options of the gRPC channels and the server: keepalive, limits, buffers. Fabric's dial options among them.
     #[cfg(feature = "grpc")]
     #[must_use]
-    pub fn channel_options(mut self, options: crate::rpc::ChannelOptions) -> Self {
-        self.grpc.channel = options;
-        self
-    }
-
-    /// Options of the server.
-    #[cfg(feature = "grpc")]
-    #[must_use]
-    pub fn server_options(mut self, options: crate::rpc::ServerOptions) -> Self {
-        self.grpc.server = options;
+    pub fn grpc_options(mut self, options: crate::rpc::Options) -> Self {
+        self.grpc.options = options;
         self
     }
 
@@ -184,7 +175,8 @@ impl CommBuilder {
         if self.grpc.tls.is_none() {
             log::warn!("TLS is off: messages can be read and connection messages replayed by whoever is in between");
         }
-        Ok(Arc::new(super::grpc::GrpcTransport::new(self.grpc.channel.clone(), self.grpc.tls.clone())))
+        let Grpc { tls, options, .. } = &self.grpc;
+        Ok(Arc::new(super::grpc::GrpcTransport::new(tls.clone(), options.clone())?))
     }
 
     #[cfg(not(feature = "grpc"))]
@@ -196,10 +188,14 @@ impl CommBuilder {
     fn serve(self, mut handle: Handle) -> Result<Comm> {
         let Some(listen) = &self.grpc.listen else { return Ok(Comm(Arc::new(handle))) };
         let acceptor = Arc::new(super::reader::Server(handle.inner.clone()));
-        let server = super::grpc::GrpcServer::start(listen, self.grpc.server, self.grpc.tls, acceptor)?;
-        handle.local_addr = Some(server.local_addr());
+        let server = super::grpc::GrpcServer::start(listen, self.grpc.options, self.grpc.tls, acceptor)?;
+        handle.local_addr = Some(server.local_addr().to_owned());
         let grace = handle.inner.config.conn_timeout;
-        handle.server = Mutex::new(Some(Box::new(move || server.stop(grace))));
+        handle.server = Mutex::new(Some(Box::new(move || {
+            if !server.stop(grace) {
+                log::warn!("connections had to be cut off");
+            }
+        })));
         Ok(Comm(Arc::new(handle)))
     }
 

@@ -40,7 +40,6 @@ use crate::metrics::CommSnapshot;
 use inner::Inner;
 use parking_lot::Mutex;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{Acceptor, Client};
@@ -96,7 +95,7 @@ pub struct Comm(Arc<Handle>);
 
 struct Handle {
     inner: Arc<Inner>,
-    local_addr: Option<SocketAddr>,
+    local_addr: Option<String>,
     /// Ends the server, if this Comm has one of its own.
     server: Mutex<Option<StopServer>>,
     stopped: crate::cancel::Cancel,
@@ -119,9 +118,9 @@ impl Comm {
         &self.inner().handshaker.pki_id
     }
 
-    /// The address that its own server listens on, if it has one.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.0.local_addr
+    /// The address that its own server listens on, `host:port` with the real port, if it has one.
+    pub fn local_addr(&self) -> Option<&str> {
+        self.0.local_addr.as_deref()
     }
 
     /// The identities it knows.

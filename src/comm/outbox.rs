@@ -226,7 +226,9 @@ impl Outbox {
     }
 
     fn notify(&self, state: &mut State) {
-        state.room.drain(..).for_each(|waiter| drop(waiter.try_send(())));
+        for waiter in state.room.drain(..) {
+            let _ = waiter.try_send(());
+        }
         let settled = state.accepted - self.owed.load(Ordering::SeqCst) as u64;
         state.flushes.retain(|(target, waiter)| {
             let open = settled < *target;
