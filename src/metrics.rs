@@ -59,8 +59,12 @@ impl CommMetrics {
 
     pub fn snapshot(&self, connections: usize) -> CommSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut drops: Vec<_> =
-            self.drops.lock().iter().map(|((peer, reason), n)| Drops { peer: peer.clone(), reason: *reason, count: *n }).collect();
+        let mut drops: Vec<_> = self
+            .drops
+            .lock()
+            .iter()
+            .map(|((peer, reason), n)| Drops { peer: peer.clone(), reason: *reason, count: *n })
+            .collect();
         drops.sort_by(|a, b| (&a.peer, a.reason).cmp(&(&b.peer, b.reason)));
         CommSnapshot {
             gossip_comm_messages_sent: read(&self.messages_sent),

@@ -440,7 +440,9 @@ impl Peer {
     pub fn gives_in_at(&self, own: &PkiId, conn_timeout: Duration) -> Option<Instant> {
         let link = self.link.lock();
         match (&link.current, &link.spare) {
-            (Some(current), Some(spare)) if current.dialled && *own > current.info.id => Some(spare.since + conn_timeout),
+            (Some(current), Some(spare)) if current.dialled && *own > current.info.id => {
+                Some(spare.since + conn_timeout)
+            }
             _ => None,
         }
     }

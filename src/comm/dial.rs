@@ -83,8 +83,7 @@ pub(super) fn handshake(comm: &Inner, peer: &RemotePeer) -> Result<Handshake> {
         let stream = stream.clone();
         move || stream.cancel()
     });
-    let refused =
-        |text: String| Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake");
+    let refused = |text: String| Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake");
     let authenticated = comm.handshaker.authenticate(&*stream, true, || {})?;
     if authenticated.probe {
         return Err(refused("probe".into()));

@@ -103,7 +103,9 @@ impl Inner {
         log::warn!("{} messages undelivered: {error}", items.len());
         for item in &items {
             if let Some(tracker) = &item.tracker {
-                tracker.undelivered(Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or("send")));
+                tracker.undelivered(
+                    Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or("send")),
+                );
             }
         }
         let messages = items.into_iter().map(|item| item.message).collect();

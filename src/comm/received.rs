@@ -1,7 +1,7 @@
 //! A message that came in, with the way back to its sender.
 
-use super::connection::ConnectionInfo;
 use super::conn_store::Peer;
+use super::connection::ConnectionInfo;
 use super::demux::Weigh;
 use super::inner::Inner;
 use super::outbox::{Item, NotTaken};

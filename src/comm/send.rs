@@ -135,10 +135,12 @@ impl Comm {
         let stopped = inner.stopping.is_cancelled();
         let unanswered = || if stopped { stopping() } else { Error::new(ErrorKind::Timeout, "timed out") };
         let rest = peers.iter().zip(open).filter(|(_, open)| *open).map(|(peer, _)| peer);
-        results.extend(rest.map(|peer| SendResult {
-            peer: peer.clone(),
-            error: Some(unanswered().peer(peer).step("send with ack")),
-        }));
+        results.extend(
+            rest.map(|peer| SendResult {
+                peer: peer.clone(),
+                error: Some(unanswered().peer(peer).step("send with ack")),
+            }),
+        );
         AggregatedSendResult(results)
     }
 
@@ -237,12 +239,7 @@ impl Inner {
         }
     }
 
-    fn send_one(
-        self: &Arc<Self>,
-        to: &RemotePeer,
-        message: &SignedMessage,
-        deadline: Option<Instant>,
-    ) -> Result<()> {
+    fn send_one(self: &Arc<Self>, to: &RemotePeer, message: &SignedMessage, deadline: Option<Instant>) -> Result<()> {
         let failed = |e: Error| e.peer(to).step("send");
         self.check_size(message).map_err(failed)?;
         let mut item = Item { message: message.clone(), tracker: None };

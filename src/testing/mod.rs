@@ -3,5 +3,7 @@
 
 mod clock;
 pub mod cryptogen;
+mod memory;
 
 pub use clock::VirtualClock;
+pub use memory::MemoryNetwork;

@@ -1,0 +1,302 @@
+//! A network in memory: the same stream interface as gRPC's, without sockets, TLS or the C core.
+
+use crate::cancel::Cancel;
+use crate::clock::Clock;
+use crate::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
+use crate::error::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use crossbeam_channel::{bounded, never, select, Receiver, Sender, TrySendError};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// Messages that a stream takes before its writer has to wait, in each direction.
+const WINDOW: usize = 64;
+
+/// gRPC's CANCELLED.
+const CANCELLED: i32 = 1;
+
+/// Endpoints and who listens there. Clones are the same network.
+#[derive(Clone)]
+pub struct MemoryNetwork(Arc<Network>);
+
+struct Network {
+    clock: Arc<dyn Clock>,
+    listeners: Mutex<HashMap<String, Listener>>,
+    next_port: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Listener {
+    acceptor: Arc<dyn Acceptor>,
+    cert: Option<Bytes>,
+    /// Ends every stream that was accepted here.
+    closed: Cancel,
+    answers_ping: bool,
+}
+
+impl MemoryNetwork {
+    /// An empty network whose waits go by this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        MemoryNetwork(Arc::new(Network { clock, listeners: Mutex::default(), next_port: AtomicU64::new(50_000) }))
+    }
+
+    /// Serves `endpoint`. With a certificate (its DER, or anything that stands for it), connections count as TLS.
+    pub fn listen(&self, endpoint: impl Into<String>, cert: Option<Bytes>, acceptor: Arc<dyn Acceptor>) {
+        let listener = Listener { acceptor, cert, closed: Cancel::new(), answers_ping: true };
+        self.0.listeners.lock().insert(endpoint.into(), listener);
+    }
+
+    /// Makes whoever serves `endpoint` leave Pings without an answer, so that they run into their limit.
+    pub fn silence_pings(&self, endpoint: &str) {
+        if let Some(listener) = self.0.listeners.lock().get_mut(endpoint) {
+            listener.answers_ping = false;
+        }
+    }
+
+    /// Stops serving `endpoint`; the streams accepted there are lost, as if the process had died.
+    pub fn unlisten(&self, endpoint: &str) {
+        if let Some(listener) = self.0.listeners.lock().remove(endpoint) {
+            listener.closed.cancel();
+        }
+    }
+
+    /// The way into the network for one peer, which presents this certificate when it dials.
+    pub fn transport(&self, cert: Option<Bytes>) -> Arc<dyn Transport> {
+        Arc::new(MemoryTransport { network: self.0.clone(), cert })
+    }
+}
+
+struct MemoryTransport {
+    network: Arc<Network>,
+    cert: Option<Bytes>,
+}
+
+impl Transport for MemoryTransport {
+    fn dial(&self, endpoint: &str, _timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Client>> {
+        if cancel.is_cancelled() {
+            return Err(Error::new(ErrorKind::Stopped, "the dial was cancelled"));
+        }
+        let listener = self.network.listeners.lock().get(endpoint).cloned();
+        let listener = listener.ok_or_else(|| Error::new(ErrorKind::Unreachable, "Connection refused"))?;
+        let network = self.network.clone();
+        let (endpoint, cert) = (endpoint.to_owned(), self.cert.clone());
+        Ok(Box::new(MemoryClient { network, listener, endpoint, cert, cancel: cancel.clone() }))
+    }
+}
+
+struct MemoryClient {
+    network: Arc<Network>,
+    listener: Listener,
+    endpoint: String,
+    cert: Option<Bytes>,
+    cancel: Cancel,
+}
+
+impl Client for MemoryClient {
+    fn ping(&self, timeout: Duration) -> Result<()> {
+        if self.listener.closed.is_cancelled() {
+            return Err(Error::new(ErrorKind::Unreachable, "Socket closed"));
+        }
+        if self.listener.answers_ping {
+            return Ok(());
+        }
+        select! {
+            recv(self.network.clock.after(timeout)) -> _ => Err(Error::new(ErrorKind::Timeout, "no answer to the Ping in time")),
+            recv(self.cancel.signal()) -> _ => Err(Error::new(ErrorKind::Stopped, "cancelled")),
+        }
+    }
+
+    fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
+        let listener = &self.listener;
+        let tls = listener.cert.is_some();
+        let port = self.network.next_port.fetch_add(1, Ordering::Relaxed);
+        let ours = StreamInfo {
+            remote_addr: self.endpoint.clone(),
+            remote_cert: listener.cert.clone(),
+            local_cert: self.cert.clone(),
+            tls,
+        };
+        let theirs = StreamInfo {
+            remote_addr: format!("memory:{port}"),
+            remote_cert: self.cert.clone(),
+            local_cert: listener.cert.clone(),
+            tls,
+        };
+        let (dialled, accepted) = pair(self.network.clock.clone(), ours, theirs);
+        let acceptor = listener.acceptor.clone();
+        let lost = dialled.ending.clone();
+        // It lives as long as its stream can: the accepting side ends it.
+        let guard = listener
+            .closed
+            .on_cancel(move || lost.end(Side::Network, Status { code: 14, message: "Socket closed".into() }));
+        let deadline = limit.map(|limit| self.network.clock.after(limit)).unwrap_or_else(never);
+        let dialled = Arc::new(dialled);
+        let serve = move || {
+            let _guard = guard;
+            let stream: Arc<dyn Stream> = Arc::new(accepted);
+            let status = acceptor.gossip_stream(stream.clone());
+            let _ = stream.finish(&status);
+        };
+        thread::Builder::new()
+            .name("memory-in".into())
+            .spawn(serve)
+            .map_err(|e| Error::new(ErrorKind::Full, "cannot start a thread").source(e))?;
+        *dialled.deadline.lock() = deadline;
+        Ok(dialled)
+    }
+}
+
+/// Two ends of one stream.
+fn pair(clock: Arc<dyn Clock>, dialling: StreamInfo, accepting: StreamInfo) -> (MemoryStream, MemoryStream) {
+    let (to_accepting, from_dialling) = bounded(WINDOW);
+    let (to_dialling, from_accepting) = bounded(WINDOW);
+    let ending = Arc::new(Ending::default());
+    let end = |side, info, outgoing, incoming| MemoryStream {
+        side,
+        info,
+        clock: clock.clone(),
+        outgoing: Mutex::new(Some(outgoing)),
+        under_way: Mutex::new(None),
+        incoming,
+        deadline: Mutex::new(never()),
+        ending: ending.clone(),
+    };
+    (
+        end(Side::Dialled, dialling, to_accepting, from_accepting),
+        end(Side::Accepted, accepting, to_dialling, from_dialling),
+    )
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Dialled,
+    Accepted,
+    /// Neither: the connection was lost.
+    Network,
+}
+
+/// How the stream as a whole ended, and the signal that it did.
+#[derive(Default)]
+struct Ending {
+    how: Mutex<Option<(Side, Status)>>,
+    abrupt: Cancel,
+}
+
+impl Ending {
+    fn end(&self, by: Side, status: Status) {
+        self.how.lock().get_or_insert((by, status));
+        self.abrupt.cancel();
+    }
+
+    /// The accepting side's last word, which leaves what it sent before to be read.
+    fn say(&self, status: Status) {
+        self.how.lock().get_or_insert((Side::Accepted, status));
+    }
+}
+
+struct MemoryStream {
+    side: Side,
+    info: StreamInfo,
+    clock: Arc<dyn Clock>,
+    outgoing: Mutex<Option<Sender<Bytes>>>,
+    /// A started write that the window had no room for.
+    under_way: Mutex<Option<Bytes>>,
+    incoming: Receiver<Bytes>,
+    deadline: Mutex<Receiver<std::time::Instant>>,
+    ending: Arc<Ending>,
+}
+
+impl MemoryStream {
+    fn how_it_ended(&self) -> StreamEnd {
+        match self.ending.how.lock().clone() {
+            Some((Side::Network, status)) => StreamEnd::Lost(status),
+            Some((side, _)) if side == self.side => StreamEnd::Local,
+            Some((Side::Accepted, status)) => StreamEnd::Remote(status),
+            Some((Side::Dialled, status)) => StreamEnd::Lost(status),
+            None => StreamEnd::Remote(Status::ok()),
+        }
+    }
+}
+
+impl Stream for MemoryStream {
+    fn start_send(&self, message: Bytes, _more: bool) -> Result<(), StreamEnd> {
+        if self.ending.abrupt.is_cancelled() {
+            return Err(self.how_it_ended());
+        }
+        // As over a network: the other side gets bytes of its own.
+        let message = Bytes::copy_from_slice(&message);
+        match self.outgoing.lock().as_ref().map(|outgoing| outgoing.try_send(message)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(message))) => {
+                *self.under_way.lock() = Some(message);
+                Ok(())
+            }
+            Some(Err(TrySendError::Disconnected(_))) => Err(self.how_it_ended()),
+            None => Err(StreamEnd::Local),
+        }
+    }
+
+    fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
+        let Some(message) = self.under_way.lock().take() else { return Ok(true) };
+        let Some(outgoing) = self.outgoing.lock().clone() else { return Err(StreamEnd::Local) };
+        let timer = timeout.map_or_else(never, |timeout| self.clock.after(timeout));
+        select! {
+            send(outgoing, message.clone()) -> sent => sent.map(|()| true).map_err(|_| self.how_it_ended()),
+            recv(self.ending.abrupt.signal()) -> _ => Err(self.how_it_ended()),
+            recv(timer) -> _ => {
+                *self.under_way.lock() = Some(message);
+                Ok(false)
+            }
+        }
+    }
+
+    fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd> {
+        let timer = timeout.map_or_else(never, |timeout| self.clock.after(timeout));
+        let deadline = self.deadline.lock().clone();
+        if self.ending.abrupt.is_cancelled() {
+            return Err(self.how_it_ended());
+        }
+        select! {
+            recv(self.incoming) -> message => message.map(Some).map_err(|_| self.how_it_ended()),
+            recv(self.ending.abrupt.signal()) -> _ => Err(self.how_it_ended()),
+            recv(timer) -> _ => Ok(None),
+            recv(deadline) -> _ => {
+                self.ending.end(Side::Network, Status { code: 4, message: "Deadline Exceeded".into() });
+                Err(self.how_it_ended())
+            }
+        }
+    }
+
+    fn finish(&self, status: &Status) -> Result<(), StreamEnd> {
+        if self.ending.abrupt.is_cancelled() {
+            return Err(self.how_it_ended());
+        }
+        if self.side == Side::Accepted {
+            self.ending.say(status.clone());
+        }
+        // The other side reads what was sent before, and then the end.
+        *self.outgoing.lock() = None;
+        Ok(())
+    }
+
+    fn cancel(&self) {
+        self.ending.end(self.side, Status { code: CANCELLED, message: "Cancelled".into() });
+    }
+
+    fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+}
+
+impl Drop for MemoryStream {
+    fn drop(&mut self) {
+        // An accepted stream that was ended with a status is still to be read by the other side.
+        if self.side == Side::Dialled || self.outgoing.lock().is_some() {
+            self.cancel();
+        }
+    }
+}
