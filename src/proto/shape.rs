@@ -44,6 +44,7 @@ impl Shape {
         Shape(fields)
     }
 
+    #[inline]
     fn field(&self, number: u32, wire_type: u8) -> Option<&Field> {
         let field = self.0.get(number as usize)?.as_ref()?;
         (field.kind.wire_type() == wire_type).then_some(field)
@@ -71,6 +72,7 @@ impl Field {
 }
 
 impl Kind {
+    #[inline]
     fn wire_type(&self) -> u8 {
         match self {
             Kind::U64 | Kind::Bool | Kind::I32 => VARINT,

@@ -16,6 +16,7 @@ const MAX_FIELD_NUMBER: u64 = (1 << 29) - 1;
 /// How deep unknown groups may be nested, as in Go.
 const MAX_GROUP_DEPTH: usize = 10_000;
 
+#[cold]
 fn malformed() -> Error {
     Error::new(ErrorKind::Protocol, "malformed wire format")
 }
@@ -48,13 +49,18 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64> {
-        let rest = &self.all[self.at..];
-        if let Some(&byte) = rest.first().filter(|b| **b < 0x80) {
-            self.at += 1;
-            return Ok(byte.into());
+        match self.all.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(byte.into())
+            }
+            _ => self.long_varint(),
         }
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
         let mut value = 0;
-        for (i, &byte) in rest.iter().enumerate().take(10) {
+        for (i, &byte) in self.all[self.at..].iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
                 // The tenth byte has room for one bit.
@@ -68,10 +74,12 @@ impl<'a> Reader<'a> {
         Err(malformed())
     }
 
+    /// A varint that takes note if it is longer than it needs to be, which shows in a last byte of zero.
+    #[inline]
     fn minimal_varint(&mut self) -> Result<u64> {
         let start = self.at;
         let value = self.varint()?;
-        self.minimal &= self.at - start == varint_len(value);
+        self.minimal &= self.at - start == 1 || self.all[self.at - 1] != 0;
         Ok(value)
     }
 
@@ -82,6 +90,7 @@ impl<'a> Reader<'a> {
         self.take(usize::try_from(len).map_err(|_| malformed())?)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let rest = &self.all[self.at..];
         if len > rest.len() {
