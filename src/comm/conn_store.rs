@@ -15,7 +15,7 @@ use crate::crypto::PkiId;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 pub(super) struct ConnStore {
@@ -37,6 +37,8 @@ struct Table {
     closing: bool,
     by_pki_id: HashMap<PkiId, Arc<Peer>>,
     by_endpoint: HashMap<String, Arc<Peer>>,
+    /// Closed by name and still writing what they owe.
+    leaving: Vec<Weak<Peer>>,
 }
 
 /// One peer: its queue, and what is known of the way to it. A writer thread of its own serves it.
@@ -271,17 +273,13 @@ impl ConnStore {
 
     /// Takes an entry out and tells it to close, writing what it owes first.
     pub fn close(&self, to: &RemotePeer) {
-        let peer = {
-            let mut table = self.table.write();
-            let peer = table.find(to).cloned();
-            if let Some(peer) = &peer {
-                table.forget(peer);
-            }
-            peer
-        };
-        if let Some(peer) = peer {
-            peer.close(true);
-        }
+        let mut table = self.table.write();
+        let Some(peer) = table.find(to).cloned() else { return };
+        table.forget(&peer);
+        table.leaving.retain(|p| p.strong_count() > 0);
+        table.leaving.push(Arc::downgrade(&peer));
+        drop(table);
+        peer.close(true);
     }
 
     /// Takes nothing more and returns every entry, once.
@@ -291,17 +289,18 @@ impl ConnStore {
         let peers = table.peers();
         table.by_pki_id.clear();
         table.by_endpoint.clear();
+        table.leaving.clear();
         peers
     }
 
-    /// Every entry, once.
+    /// Every entry, once, those that are leaving too.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.table.read().peers()
     }
 
     /// What is known of every connected peer.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
-        self.peers().iter().filter_map(|p| p.link.lock().current.clone()).collect()
+        self.peers().iter().filter_map(|p| p.connection()).collect()
     }
 }
 
@@ -343,7 +342,8 @@ impl Table {
     }
 
     fn peers(&self) -> Vec<Arc<Peer>> {
-        let mut peers: Vec<_> = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned().collect();
+        let named = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned();
+        let mut peers: Vec<_> = named.chain(self.leaving.iter().filter_map(Weak::upgrade)).collect();
         peers.sort_by_key(|p| Arc::as_ptr(p) as usize);
         peers.dedup_by(|a, b| Arc::ptr_eq(a, b));
         peers

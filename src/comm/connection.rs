@@ -30,6 +30,9 @@ pub struct AuthInfo {
     pub signature: Bytes,
 }
 
+/// A write that takes this long hangs: the socket is full.
+const HANGS: Duration = Duration::from_millis(100);
+
 pub(super) struct Connection {
     /// Counted up over all connections of one Comm: what removal goes by.
     pub generation: u64,
@@ -66,7 +69,7 @@ impl Connection {
 
     /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead.
     pub fn finish(&self, status: &Status) {
-        match self.sending.try_lock() {
+        match self.sending.try_lock_for(HANGS) {
             Some(_turn) => {
                 if self.stream.finish(status).is_err() {
                     self.stream.cancel();
