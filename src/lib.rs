@@ -8,6 +8,7 @@ pub mod comm;
 pub mod crypto;
 pub mod error;
 pub mod identity;
+pub mod msp;
 #[cfg(feature = "testing")]
 pub mod testing;
 
