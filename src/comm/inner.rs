@@ -32,7 +32,7 @@ pub(super) struct Inner {
     pub events: Demux<Event>,
     pub presumed_dead: Demux<PkiId>,
     pub identity_switch: Demux<PkiId>,
-    pub acks: AckTable,
+    pub acks: Arc<AckTable>,
     pub metrics: CommMetrics,
     pub threads: Threads,
     /// The mapper is not shared: it stops with us.
@@ -59,7 +59,7 @@ impl Inner {
 
     fn write_lent(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) {
         if let Some(conn) = peer.connection() {
-            item.sending_on(&conn);
+            item.sending_on(&conn, &*self.clock);
             match conn.start_write(item.message.wire()) {
                 Ok(true) => {
                     self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
