@@ -47,7 +47,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(e: Error) -> Self {
         match e.kind() {
-            ErrorKind::Config => Failure::Usage(e.to_string()),
+            ErrorKind::Config | ErrorKind::TooLarge => Failure::Usage(e.to_string()),
             _ => Failure::Peer(e.to_string()),
         }
     }

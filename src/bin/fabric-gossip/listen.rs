@@ -1,12 +1,11 @@
 //! `listen`: the communication layer alone, as something to send to.
 
 use crate::failure::Result;
-use crate::identity::{Described, Me};
+use crate::identity::Me;
 use crate::options::{IdentityArgs, Need, TlsArgs};
-use crate::order::Order;
 use crate::output::printable;
-use crate::report;
-use crate::values::{grouped, Endpoint};
+use crate::report::{self, Tally};
+use crate::values::Endpoint;
 use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{Comm, Event, ReceivedMessage, Subscription};
@@ -14,10 +13,6 @@ use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
 use fabric_gossip::{Error, ErrorKind};
 use serde_json::json;
 use std::time::Duration;
-
-/// The first messages are printed one by one, then every thousandth.
-const PRINTED: u64 = 20;
-const THEN_EVERY: u64 = 1000;
 
 /// How long nothing has to come before a summary is printed.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -76,15 +71,6 @@ struct Listener<'a> {
     comm: &'a Comm,
 }
 
-#[derive(Default)]
-struct Received {
-    count: u64,
-    bytes: u64,
-    order: Order,
-    /// Something came since the last summary.
-    fresh: bool,
-}
-
 impl Listener<'_> {
     fn announce(&self, me: &Me) {
         let endpoint = self.comm.local_addr().unwrap_or_default();
@@ -96,41 +82,28 @@ impl Listener<'_> {
     }
 
     fn serve(&self, messages: &Subscription<ReceivedMessage>, events: &Subscription<Event>) {
-        let mut received = Received::default();
+        let mut tally = Tally::default();
         while !self.context.stop.is_cancelled() {
-            let next = messages.recv_timeout(if received.fresh { SILENCE } else { TICK });
+            let next = messages.recv_timeout(if tally.is_fresh() { SILENCE } else { TICK });
             while let Ok(Some(event)) = events.try_recv() {
                 self.event(&event);
             }
             match next {
-                Ok(message) => self.message(&mut received, &message),
-                Err(e) if e.kind() == ErrorKind::Timeout => self.silence(&mut received),
+                Ok(message) => {
+                    tally.add(&message, &self.context.out);
+                    self.answer(&message);
+                }
+                Err(e) if e.kind() == ErrorKind::Timeout => tally.summarize(&self.context.out),
                 Err(_) => break,
             }
         }
-        self.silence(&mut received);
+        tally.summarize(&self.context.out);
     }
 
     fn event(&self, event: &Event) {
         match event {
-            Event::Connected { info, .. } => {
-                let described = Described::new(&info.identity);
-                let (pki_id, mspid) = (info.id.to_string(), described.mspid.clone().unwrap_or_default());
-                self.context.out.line(
-                    || json!({"event": "connected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": null, "mspid": mspid}),
-                    || format!("connected: {} ({}) from {}", printable(&described.common_name()), printable(&mspid), info.endpoint),
-                );
-            }
-            Event::Disconnected { info, reason } => {
-                let pki_id = info.id.to_string();
-                self.context.out.line(
-                    || json!({"event": "disconnected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": reason}),
-                    || {
-                        let who = Described::new(&info.identity).common_name();
-                        format!("disconnected: {} at {}: {}", printable(&who), info.endpoint, printable(reason))
-                    },
-                );
-            }
+            Event::Connected { info, .. } => report::connected(&self.context.out, info),
+            Event::Disconnected { info, reason } => report::disconnected(&self.context.out, info, reason),
             Event::Refused { endpoint, error, .. } => {
                 let reason = error.message();
                 self.context.out.line(
@@ -142,18 +115,7 @@ impl Listener<'_> {
         }
     }
 
-    fn message(&self, received: &mut Received, message: &ReceivedMessage) {
-        let from = &message.connection_info().id;
-        let seen = report::Seen::new(message);
-        received.count += 1;
-        received.bytes += seen.len as u64;
-        received.fresh = true;
-        if let Some(seq) = seen.seq {
-            received.order.saw(from, seq);
-        }
-        if received.count <= PRINTED || received.count % THEN_EVERY == 0 {
-            seen.print(&self.context.out);
-        }
+    fn answer(&self, message: &ReceivedMessage) {
         if self.args.ack || self.args.nack.is_some() {
             self.insist(|| message.ack(self.args.nack.as_deref()));
         }
@@ -171,19 +133,5 @@ impl Listener<'_> {
             }
             let _ = self.comm.flush(TICK);
         }
-    }
-
-    fn silence(&self, received: &mut Received) {
-        if !std::mem::take(&mut received.fresh) {
-            return;
-        }
-        let (count, bytes, in_order) = (received.count, received.bytes, received.order.kept());
-        self.context.out.line(
-            || json!({"event": "received", "count": count, "bytes": bytes, "in_order": in_order}),
-            || {
-                let order = if in_order { "in order" } else { "NOT in order" };
-                format!("received {} messages, {} bytes, {order}", grouped(count), grouped(bytes))
-            },
-        );
     }
 }

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod crypto;
+mod delivery;
 mod failure;
 mod handshake;
 mod identity;
@@ -11,6 +12,7 @@ mod order;
 mod output;
 mod probe;
 mod report;
+mod send;
 mod settings;
 mod steps;
 mod stop;
@@ -48,6 +50,7 @@ struct Cli {
 enum Command {
     Probe(probe::ProbeArgs),
     Handshake(handshake::HandshakeArgs),
+    Send(send::SendArgs),
     Listen(listen::ListenArgs),
     Crypto(crypto::CryptoArgs),
     /// Print the completions for a shell
@@ -94,6 +97,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Probe(args) => probe::run(&context, &args),
         Command::Handshake(args) => handshake::run(&context, &args),
+        Command::Send(args) => send::run(&context, &args),
         Command::Listen(args) => listen::run(&context, &args),
         Command::Crypto(args) => crypto::run(&context, &args),
         Command::Completions { shell } => completions(&context, shell),

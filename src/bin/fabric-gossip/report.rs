@@ -1,22 +1,96 @@
-//! What is printed of a received message.
+//! What is printed of messages that come in, and of connections that come and go.
 
+use crate::identity::Described;
+use crate::order::Order;
 use crate::output::{printable, Output};
 use crate::values::{brief, grouped};
-use fabric_gossip::comm::ReceivedMessage;
+use fabric_gossip::comm::{ConnectionInfo, ReceivedMessage};
 use fabric_gossip::message::{Content, GossipMessage};
 use serde_json::json;
 
+/// The first messages are printed one by one, then every thousandth.
+const PRINTED: u64 = 20;
+const THEN_EVERY: u64 = 1000;
+
+/// What came in since the start.
+#[derive(Default)]
+pub struct Tally {
+    count: u64,
+    bytes: u64,
+    order: Order,
+    /// Something came since the last summary.
+    fresh: bool,
+}
+
+impl Tally {
+    pub fn add(&mut self, message: &ReceivedMessage, out: &Output) {
+        let seen = Seen::new(message);
+        self.count += 1;
+        self.bytes += seen.len as u64;
+        self.fresh = true;
+        if let Some(seq) = seen.seq {
+            self.order.saw(&message.connection_info().id, seq);
+        }
+        if self.count <= PRINTED || self.count % THEN_EVERY == 0 {
+            seen.print(out);
+        }
+    }
+
+    /// Whether a summary would say anything new.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Prints a summary, unless nothing came since the last one.
+    pub fn summarize(&mut self, out: &Output) {
+        if !std::mem::take(&mut self.fresh) {
+            return;
+        }
+        let (count, bytes, in_order) = (self.count, self.bytes, self.order.kept());
+        out.line(
+            || json!({"event": "received", "count": count, "bytes": bytes, "in_order": in_order}),
+            || {
+                let order = if in_order { "in order" } else { "NOT in order" };
+                format!("received {} messages, {} bytes, {order}", grouped(count), grouped(bytes))
+            },
+        );
+    }
+}
+
+pub fn connected(out: &Output, info: &ConnectionInfo) {
+    let described = Described::new(&info.identity);
+    let (pki_id, mspid) = (info.id.to_string(), described.mspid.clone().unwrap_or_default());
+    out.line(
+        || json!({"event": "connected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": null, "mspid": mspid}),
+        || {
+            let name = described.common_name();
+            format!("connected: {} of {}, at {}", printable(&name), printable(&mspid), info.endpoint)
+        },
+    );
+}
+
+pub fn disconnected(out: &Output, info: &ConnectionInfo, reason: &str) {
+    let pki_id = info.id.to_string();
+    out.line(
+        || json!({"event": "disconnected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": reason}),
+        || {
+            let name = Described::new(&info.identity).common_name();
+            format!("disconnected: {}, at {}: {}", printable(&name), info.endpoint, printable(reason))
+        },
+    );
+}
+
 /// What there is to say of one message.
-pub struct Seen<'a> {
+struct Seen<'a> {
     message: &'a ReceivedMessage,
     /// Its place in its sender's order, if it is a data message.
-    pub seq: Option<u64>,
+    seq: Option<u64>,
     /// Bytes of data; of other messages than data messages, of the whole message.
-    pub len: usize,
+    len: usize,
 }
 
 impl<'a> Seen<'a> {
-    pub fn new(message: &'a ReceivedMessage) -> Self {
+    fn new(message: &'a ReceivedMessage) -> Self {
         let payload = match message.message().content() {
             Some(Content::DataMsg(data)) => data.payload.as_ref(),
             _ => None,
@@ -25,7 +99,7 @@ impl<'a> Seen<'a> {
         Seen { message, seq: payload.map(|p| p.seq_num), len }
     }
 
-    pub fn print(&self, out: &Output) {
+    fn print(&self, out: &Output) {
         let message = self.message.message().message();
         let from = self.message.connection_info().id.to_string();
         let channel = String::from_utf8_lossy(&message.channel);
