@@ -30,11 +30,11 @@ pub(super) enum Op {
     Finish = 16,
     /// The end of the call: the status on a dialled call, "closed" on an accepted one.
     End = 32,
-    /// A whole unary call, or a whole answer.
-    Whole = 64,
+    /// The whole answer to a call that is refused.
+    Refusal = 64,
 }
 
-const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Whole];
+const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Refusal];
 
 /// An accepted call whose status is on its way gets this long before it is cancelled.
 const GENTLY: Duration = Duration::from_secs(5);
@@ -112,21 +112,20 @@ impl Call {
         self.start(Op::End, &[self.op_closed()])
     }
 
-    /// Starts a dialled unary call: `Headers`, then `Whole`.
+    /// Starts a dialled unary call. Not as one batch: if the server answers without reading, sending fails, and the core
+    /// then drops the answer that came in the same batch.
     pub(super) fn start_unary(&self, request: Bytes) -> Result<(), Refused> {
-        self.start(Op::Headers, &[op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)])?;
-        let send = self.op_send(request, false);
-        let close = op(grpc_op_type::GRPC_OP_SEND_CLOSE_FROM_CLIENT);
-        self.start(Op::Whole, &[send, close, self.op_headers(), self.op_recv(), self.op_status()])
+        self.start_dialled()?;
+        self.start_send(request, false)?;
+        self.start_half_close()?;
+        self.start_recv()
     }
 
-    /// Starts the whole answer to an accepted call, as `Whole`. The call may be dropped right after: it ends gently.
-    pub(super) fn start_answer(&self, message: Option<Bytes>, status: &Status) -> Result<(), Refused> {
-        let mut ops = vec![op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)];
-        ops.extend(message.map(|message| self.op_send(message, false)));
-        ops.extend([self.op_send_status(status), self.op_closed()]);
+    /// Refuses an accepted call, with this status, as `Refusal`. The call may be dropped right after: it ends gently.
+    pub(super) fn refuse(&self, status: &Status) -> Result<(), Refused> {
+        let headers = op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA);
         self.gently.store(true, Ordering::Relaxed);
-        self.start(Op::Whole, &ops)
+        self.start(Op::Refusal, &[headers, self.op_send_status(status), self.op_closed()])
     }
 
     /// Starts to receive one message.
@@ -159,7 +158,7 @@ impl Call {
         self.inner.pending.load(Ordering::Acquire) & op as u8 != 0
     }
 
-    /// After `Recv` or `Whole`: the message, or `None` at the end of the stream.
+    /// After `Recv`: the message, or `None` at the end of the stream.
     pub(super) fn take_message(&self) -> Option<Bytes> {
         // SAFETY: the operation was plucked, so the field is ours; a buffer in it is ours too.
         unsafe {
@@ -179,7 +178,7 @@ impl Call {
         unsafe { release_buffer(&mut (*self.memory()).sent) }
     }
 
-    /// After `End` or `Whole` of a dialled call: how it ended, and whether the peer said so (or our own core).
+    /// After `End` of a dialled call: how it ended, and whether the peer said so (or our own core).
     pub(super) fn status(&self) -> (Status, bool) {
         // SAFETY: the operation was plucked, so the fields are ours; `error` is null or a string that lives with them.
         unsafe {
@@ -192,10 +191,11 @@ impl Call {
         }
     }
 
-    /// After `End` of an accepted call: whether it ended otherwise than by our status.
-    pub(super) fn was_cancelled(&self) -> bool {
-        // SAFETY: the operation was plucked, so the field is ours.
-        unsafe { (*self.memory()).cancelled != 0 }
+    /// After the `Recv` that brought no more message to an accepted call: whether the call failed, or was cancelled, as
+    /// opposed to half-closed.
+    pub(super) fn failed(&self) -> bool {
+        // SAFETY: the call is valid while `self` is, and the operation that sets the flag was plucked.
+        unsafe { grpc_call_failed_before_recv_message(self.inner.raw) != 0 }
     }
 
     /// Ends the call at once. Operations complete soon after, except a write to a full socket.

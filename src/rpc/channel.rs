@@ -95,7 +95,7 @@ impl Channel {
     pub fn stream(&self, method: &str, limit: Option<Duration>, timeout: Duration, cancel: &Cancel) -> Result<Stream> {
         let call = Arc::new(self.call(method, limit)?);
         call.start_dialled().map_err(|e| self.0.refused(e))?;
-        super::unary::wait_connected(&call, super::call::Op::End, &self.0.endpoint, timeout, cancel)?;
+        super::unary::wait_connected(&call, &self.0.endpoint, timeout, cancel)?;
         let peer = Peer {
             remote_addr: self.0.address(&call),
             remote_cert: call.certificate(),

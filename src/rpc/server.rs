@@ -7,7 +7,7 @@ use super::options::Options;
 use super::peer::Peer;
 use super::queue::PluckQueue;
 use super::slice;
-use super::status::{code, Status};
+use super::status::{code, End, Status};
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -28,11 +28,14 @@ pub type Handler = Box<dyn Fn(Arc<Stream>) -> Status + Send + Sync>;
 
 /// What a method does.
 pub enum Method {
-    /// Answers every call at once with this message, whatever was asked.
-    Fixed(Bytes),
+    /// Answers a request.
+    Unary(Box<dyn Fn(Bytes) -> Result<Bytes, Status> + Send + Sync>),
     /// Serves streams.
     Stream(Handler),
 }
+
+/// How long a client may take to send the request of a unary call.
+const REQUEST: Duration = Duration::from_secs(5);
 
 /// A running server. Dropping it stops it, without grace.
 pub struct Server {
@@ -178,33 +181,28 @@ impl Shared {
 
     /// Serves one accepted call, or refuses it. Does not block.
     fn dispatch(self: &Arc<Self>, call: Call, method: &str) {
-        let refuse = |call: &Call, code, text: String| {
-            // A refusal to start means that the call is over already.
-            let _ = call.start_answer(None, &Status::new(code, text));
+        let (call, refusal) = if self.methods.contains_key(method) {
+            let call = Arc::new(call);
+            match self.serve(call.clone(), method.to_owned()) {
+                Ok(()) => return,
+                Err(refusal) => (call, refusal),
+            }
+        } else {
+            (Arc::new(call), Status::new(code::UNIMPLEMENTED, format!("unknown method {method}")))
         };
-        match self.methods.get(method) {
-            None => refuse(&call, code::UNIMPLEMENTED, format!("unknown method {method}")),
-            Some(Method::Fixed(answer)) => {
-                let _ = call.start_answer(Some(answer.clone()), &Status::new(code::OK, ""));
-            }
-            Some(Method::Stream(_)) => {
-                let call = Arc::new(call);
-                if let Err((code, text)) = self.serve(call.clone(), method.to_owned()) {
-                    refuse(&call, code, text);
-                }
-            }
-        }
+        // That even this cannot be started means that the call is over already.
+        let _ = call.refuse(&refusal);
     }
 
-    fn serve(self: &Arc<Self>, call: Arc<Call>, method: String) -> Result<(), (i32, String)> {
+    fn serve(self: &Arc<Self>, call: Arc<Call>, method: String) -> Result<(), Status> {
         // Held to the end, so that the thread finds itself registered.
         let mut served = self.served.lock();
         if served.stopping {
-            return Err((code::UNAVAILABLE, "the server is stopping".into()));
+            return Err(Status::new(code::UNAVAILABLE, "the server is stopping"));
         }
         if served.running.len() >= self.options.max_served {
             let text = format!("too many streams: {} are being served", served.running.len());
-            return Err((code::RESOURCE_EXHAUSTED, text));
+            return Err(Status::new(code::RESOURCE_EXHAUSTED, text));
         }
         let id = served.next_id;
         served.next_id += 1;
@@ -227,17 +225,20 @@ impl Shared {
                 served.running.insert(id, Task { stream: weak, thread: Some(thread) });
                 Ok(())
             }
-            Err(e) => Err((code::RESOURCE_EXHAUSTED, format!("cannot start a thread for the stream: {e}"))),
+            Err(e) => Err(Status::new(code::RESOURCE_EXHAUSTED, format!("cannot start a thread for the stream: {e}"))),
         }
     }
 
     /// The life of a stream's thread.
     fn run(&self, stream: Arc<Stream>, method: &str) {
-        let Some(Method::Stream(handler)) = self.methods.get(method) else { return };
+        let Some(method_of) = self.methods.get(method) else { return };
         if !stream.begin() {
             return;
         }
-        let served = catch_unwind(AssertUnwindSafe(|| handler(stream.clone())));
+        let served = catch_unwind(AssertUnwindSafe(|| match method_of {
+            Method::Stream(handler) => handler(stream.clone()),
+            Method::Unary(answer) => answer_request(&stream, answer),
+        }));
         let status = served.unwrap_or_else(|_| {
             log::error!("the handler of {method} panicked; the stream ends with INTERNAL");
             Status::new(code::INTERNAL, "the handler failed")
@@ -252,6 +253,24 @@ impl Shared {
             served.ended.push(thread);
         }
         self.ended.notify_all();
+    }
+}
+
+/// Reads a request to its end before it answers: a client that is still sending may otherwise miss the answer.
+fn answer_request(stream: &Stream, answer: impl Fn(Bytes) -> Result<Bytes, Status>) -> Status {
+    let Ok(Some(request)) = stream.recv(Some(REQUEST)) else {
+        return Status::new(code::INTERNAL, "no request came");
+    };
+    if !matches!(stream.recv(Some(REQUEST)), Err(End::Remote(_))) {
+        return Status::new(code::INTERNAL, "a unary call takes one request");
+    }
+    match answer(request) {
+        Ok(message) => {
+            // If that fails, so does the status that follows.
+            let _ = stream.send(message, false);
+            Status::new(code::OK, "")
+        }
+        Err(status) => status,
     }
 }
 
