@@ -7,7 +7,7 @@ use super::{peer, reaper};
 use bytes::Bytes;
 use grpcio_sys::*;
 use std::any::Any;
-use std::ffi::{c_char, c_int, c_void, CStr};
+use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -36,7 +36,7 @@ pub(super) enum Op {
 
 const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Refusal];
 
-/// An accepted call whose status is on its way gets this long before it is cancelled.
+/// A call whose end is on its way gets this long before it is cancelled.
 const GENTLY: Duration = Duration::from_secs(5);
 
 /// What the core writes to, and reads from, while operations are under way: on the heap, at a fixed address, until
@@ -47,7 +47,6 @@ struct Memory {
     trailers: grpc_metadata_array,
     status: grpc_status_code::Type,
     details: grpc_slice,
-    error: *const c_char,
     cancelled: c_int,
     received: *mut grpc_byte_buffer,
     sent: *mut grpc_byte_buffer,
@@ -60,6 +59,7 @@ struct Memory {
 pub(super) struct Call {
     inner: ManuallyDrop<Inner>,
     cancelled: AtomicBool,
+    /// The end is on its way by itself, so dropping the call does not cancel it at once.
     gently: AtomicBool,
 }
 
@@ -178,16 +178,13 @@ impl Call {
         unsafe { release_buffer(&mut (*self.memory()).sent) }
     }
 
-    /// After `End` of a dialled call: how it ended, and whether the peer said so (or our own core).
-    pub(super) fn status(&self) -> (Status, bool) {
-        // SAFETY: the operation was plucked, so the fields are ours; `error` is null or a string that lives with them.
+    /// After `End` of a dialled call: how it ended.
+    pub(super) fn status(&self) -> Status {
+        // SAFETY: the operation was plucked, so the fields are ours.
         unsafe {
             let memory = self.memory();
             let message = String::from_utf8_lossy(slice::view(&raw const (*memory).details)).into_owned();
-            let error = (*memory).error;
-            let ours =
-                !error.is_null() && !CStr::from_ptr(error).to_string_lossy().contains("Error received from peer");
-            (Status::new((*memory).status, message), !ours)
+            Status::new((*memory).status, message)
         }
     }
 
@@ -200,12 +197,14 @@ impl Call {
 
     /// Ends the call at once. Operations complete soon after, except a write to a full socket.
     pub(super) fn cancel(&self) {
-        self.mark_cancelled();
+        self.gently.store(false, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Release);
         self.inner.cancel();
     }
 
-    /// Says that the call is being cancelled by other means.
+    /// Says that the server is about to cancel the call, and so tell the client UNAVAILABLE rather than CANCELLED.
     pub(super) fn mark_cancelled(&self) {
+        self.gently.store(true, Ordering::Relaxed);
         self.cancelled.store(true, Ordering::Release);
     }
 
@@ -281,7 +280,7 @@ impl Call {
                 trailing_metadata: &raw mut (*self.memory()).trailers,
                 status: &raw mut (*self.memory()).status,
                 status_details: &raw mut (*self.memory()).details,
-                error_string: &raw mut (*self.memory()).error,
+                error_string: null_mut(),
             }
         };
         op
@@ -338,7 +337,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         // SAFETY: `inner` is not used after this.
         let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
-        let gently = self.gently.load(Ordering::Relaxed) && !self.is_cancelled();
+        let gently = self.gently.load(Ordering::Relaxed);
         if inner.collect() {
             return;
         }
@@ -402,7 +401,6 @@ impl Drop for Inner {
             grpc_metadata_array_destroy(&mut memory.trailers);
             grpc_slice_unref(memory.details);
             grpc_slice_unref(memory.status_text);
-            gpr_free(memory.error.cast_mut().cast());
             grpc_call_unref(self.raw);
         }
     }

@@ -59,7 +59,7 @@ impl Channel {
                 if let Some(name) = server_name {
                     args.text(c"grpc.ssl_target_name_override", name);
                 }
-                (credentials, Some(local_cert))
+                (credentials, local_cert)
             }
             None => (ChannelCredentials::insecure(), None),
         };
@@ -102,7 +102,7 @@ impl Channel {
             local_cert: self.0.local_cert.clone(),
             tls: self.0.tls,
         };
-        Ok(Stream::dialled(call, peer, self.0.spin))
+        Ok(Stream::dialled(call, limit.is_some(), peer, self.0.spin))
     }
 
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {

@@ -24,6 +24,8 @@ const REASON: Duration = Duration::from_millis(20);
 pub struct Stream {
     call: Arc<Call>,
     accepted: bool,
+    /// It has a limit of time. Both cores watch it, and either may be the one to report it.
+    limited: bool,
     peer: Peer,
     spin: Duration,
     send: Mutex<SendSide>,
@@ -49,8 +51,8 @@ struct RecvSide {
 }
 
 impl Stream {
-    pub(super) fn dialled(call: Arc<Call>, peer: Peer, spin: Duration) -> Stream {
-        Stream::new(call, false, peer, spin)
+    pub(super) fn dialled(call: Arc<Call>, limited: bool, peer: Peer, spin: Duration) -> Stream {
+        Stream { limited, ..Stream::new(call, false, peer, spin) }
     }
 
     pub(super) fn accepted(call: Arc<Call>, peer: Peer, spin: Duration) -> Stream {
@@ -61,6 +63,7 @@ impl Stream {
         Stream {
             call,
             accepted,
+            limited: false,
             peer,
             spin,
             send: Mutex::default(),
@@ -269,10 +272,10 @@ impl Stream {
 
     fn dialled_end(&self, wait: Wait) -> Option<End> {
         self.pluck(Op::End, wait).ok()??;
-        let (status, from_peer) = self.call.status();
+        let status = self.call.status();
         Some(match status.code {
             code::UNAVAILABLE => End::Lost(status),
-            code::DEADLINE_EXCEEDED if !from_peer => End::Local,
+            code::DEADLINE_EXCEEDED if self.limited => End::Local,
             _ => End::Remote(status),
         })
     }

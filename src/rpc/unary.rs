@@ -48,7 +48,7 @@ impl Unary {
         if ended.is_none() {
             return error(ErrorKind::Timeout, format!("no answer within {timeout:?}"));
         }
-        let (status, _) = self.call.status();
+        let status = self.call.status();
         match status.code {
             code::OK => {}
             code::UNAVAILABLE => return error(ErrorKind::Unreachable, status.message),
@@ -71,7 +71,7 @@ pub(super) fn wait_connected(call: &Arc<Call>, peer: &str, limit: Duration, canc
         Some(true) => return Ok(()),
         // The status of a failed call is there, or about to be.
         Some(false) => match call.pluck(Op::End, Wait::at_most(Some(Duration::from_secs(1)))) {
-            Some(_) => (ErrorKind::Unreachable, call.status().0.message),
+            Some(_) => (ErrorKind::Unreachable, call.status().message),
             None => (ErrorKind::Unreachable, "the connection failed, and the C core does not say why".to_owned()),
         },
         None => (ErrorKind::Unreachable, format!("no connection within {limit:?}: the peer does not answer")),

@@ -8,5 +8,6 @@ mod frozen;
 mod messages;
 mod process;
 mod serving;
+mod speed;
 mod support;
 mod tls;

@@ -143,14 +143,17 @@ fn timeouts_of_recv_repeat() {
 
 #[test]
 fn one_message_is_shared_by_many_streams_and_released() {
-    struct Counted(Vec<u8>, Arc<()>);
+    struct Counted {
+        bytes: Vec<u8>,
+        _alive: Arc<()>,
+    }
     impl AsRef<[u8]> for Counted {
         fn as_ref(&self) -> &[u8] {
-            &self.0
+            &self.bytes
         }
     }
     let alive = Arc::new(());
-    let message = Bytes::from_owner(Counted(vec![1; 100_000], alive.clone()));
+    let message = Bytes::from_owner(Counted { bytes: vec![1; 100_000], _alive: alive.clone() });
     let server = start(None, &Options::default(), echo());
     let streams: Vec<_> = (0..10).map(|_| open(None, server.local_addr())).collect();
     for stream in &streams {

@@ -7,6 +7,7 @@ use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
 use fabric_gossip::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, Transport};
 use fabric_gossip::rpc::{Options, Pem, Tls, TlsConfig};
+use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,8 +43,11 @@ pub fn echo() -> Arc<dyn Acceptor> {
     })
 }
 
+/// How many messages a stream brought, and how it ended.
+pub type Ends = Receiver<(usize, StreamEnd)>;
+
 /// Reports each stream and how its reading ended, with what it received.
-pub fn report() -> (Arc<dyn Acceptor>, Receiver<Dyn>, Receiver<(usize, StreamEnd)>) {
+pub fn report() -> (Arc<dyn Acceptor>, Receiver<Dyn>, Ends) {
     let (streams, accepted): (Sender<Dyn>, _) = unbounded();
     let (ends, ended) = unbounded();
     let acceptor = serve(move |stream| {
@@ -114,7 +118,7 @@ pub fn end_of(stream: &Dyn) -> StreamEnd {
     panic!("the stream did not end");
 }
 
-/// Lets one thread know of `n` threads' names that begin with `prefix`.
+/// How many threads of this process have a name that begins with `prefix`.
 pub fn threads_named(prefix: &str) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|t| std::fs::read_to_string(t.ok()?.path().join("comm")).ok());
@@ -135,6 +139,7 @@ pub struct Proxy {
     pub endpoint: String,
     frozen: Arc<AtomicBool>,
     pub connections: Arc<AtomicUsize>,
+    sockets: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Proxy {
@@ -143,10 +148,13 @@ impl Proxy {
         let endpoint = listener.local_addr().unwrap().to_string();
         let (frozen, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (target, flag, count) = (target.to_owned(), frozen.clone(), connections.clone());
+        let sockets = Arc::new(Mutex::new(Vec::new()));
+        let all = sockets.clone();
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, server) = (client.unwrap(), TcpStream::connect(&target).unwrap());
                 count.fetch_add(1, Ordering::SeqCst);
+                all.lock().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let flag = flag.clone();
@@ -154,7 +162,12 @@ impl Proxy {
                 }
             }
         });
-        Proxy { endpoint, frozen, connections }
+        Proxy { endpoint, frozen, connections, sockets }
+    }
+
+    /// Closes all connections.
+    pub fn cut(&self) {
+        self.sockets.lock().iter().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
     }
 
     pub fn freeze(&self) {
