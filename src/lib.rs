@@ -9,12 +9,12 @@ pub mod config;
 pub mod crypto;
 pub mod error;
 pub mod identity;
-#[cfg(feature = "grpc")]
 pub mod message;
 pub mod metrics;
 pub mod msp;
 pub mod proto;
 pub mod pubsub;
+#[cfg(feature = "grpc")]
 pub mod rpc;
 #[cfg(feature = "testing")]
 pub mod testing;
