@@ -11,6 +11,7 @@ pub mod error;
 pub mod identity;
 pub mod message;
 pub mod metrics;
+pub mod msp;
 pub mod proto;
 pub mod pubsub;
 #[cfg(feature = "grpc")]

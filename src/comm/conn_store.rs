@@ -468,3 +468,6 @@ impl Peer {
         link.current.iter().chain(&link.spare).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,7 +138,7 @@ impl GrpcServer {
             rpc::Status::new(status.code, status.message)
         };
         let methods = vec![
-            (PING.to_owned(), Method::Fixed(Bytes::new())),
+            (PING.to_owned(), Method::Unary(Box::new(|_| Ok(Bytes::new())))),
             (GOSSIP_STREAM.to_owned(), Method::Stream(Box::new(serve))),
         ];
         rpc::Server::start(listen, options, tls, methods).map(GrpcServer)

@@ -66,7 +66,8 @@ impl Inner {
                     return peer.outbox.written(&item);
                 }
                 Ok(false) => return peer.outbox.unfinished(item, conn),
-                Err(end) => self.connection_ended(peer, &conn, end, None),
+                // The writer finds out why.
+                Err(_) => {}
             }
         }
         if let Some(item) = peer.outbox.unwritten(item) {

@@ -116,8 +116,8 @@ pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) 
     }
     let why = error.as_ref().map(|e| format!("closed by us: malformed message: {e}"));
     let status = error.map_or_else(Status::ok, |e| Status::unknown(e.message()));
-    conn.ended.cancel();
     comm.connection_ended(peer, conn, end, why);
+    conn.ended.cancel();
     conn.finish(&status);
     if conn.dialled {
         conn.stream.cancel();

@@ -96,7 +96,20 @@ impl Writer {
                     self.peer.outbox.settle(&item);
                 }
             }
-            Err(end) => self.comm.connection_ended(&self.peer, conn, end, None),
+            Err(end) => {
+                // The reader has the better reason: what the peer said stands behind what it sent before.
+                self.await_end(conn);
+                self.comm.connection_ended(&self.peer, conn, end, None);
+            }
+        }
+    }
+
+    /// Waits until the reader has come to the end, within the connection timeout.
+    fn await_end(&self, conn: &Connection) {
+        select! {
+            recv(conn.ended.signal()) -> _ => {}
+            recv(self.comm.clock.after(self.comm.config.conn_timeout)) -> _ => {}
+            recv(self.comm.cut.signal()) -> _ => {}
         }
     }
 
@@ -127,11 +140,7 @@ impl Writer {
     /// connection timeout.
     fn leave(&self, conn: &Connection) {
         conn.finish(&Status::ok());
-        select! {
-            recv(conn.ended.signal()) -> _ => {}
-            recv(self.comm.clock.after(self.comm.config.conn_timeout)) -> _ => {}
-            recv(self.comm.cut.signal()) -> _ => {}
-        }
+        self.await_end(conn);
         conn.stream.cancel();
         self.comm.connection_ended(&self.peer, conn, StreamEnd::Local, None);
     }

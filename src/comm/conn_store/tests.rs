@@ -1,0 +1,202 @@
+use super::*;
+use crate::comm::connection::{AuthInfo, ConnectionInfo};
+use crate::comm::stream::{Status, Stream, StreamInfo};
+use crate::crypto::PeerIdentity;
+use bytes::Bytes;
+
+const CONN_TIMEOUT: Duration = Duration::from_secs(2);
+
+struct Dummy(StreamInfo);
+
+impl Stream for Dummy {
+    fn start_send(&self, _: Bytes, _: bool) -> Result<(), StreamEnd> {
+        Ok(())
+    }
+    fn wait_sent(&self, _: Option<Duration>) -> Result<bool, StreamEnd> {
+        Ok(true)
+    }
+    fn recv(&self, _: Option<Duration>) -> Result<Option<Bytes>, StreamEnd> {
+        Ok(None)
+    }
+    fn finish(&self, _: &Status) -> Result<(), StreamEnd> {
+        Ok(())
+    }
+    fn cancel(&self) {}
+    fn info(&self) -> &StreamInfo {
+        &self.0
+    }
+}
+
+struct World {
+    store: ConnStore,
+    start: Instant,
+    generation: AtomicU64,
+}
+
+impl World {
+    fn new() -> Self {
+        let limits = Limits { conn_timeout: CONN_TIMEOUT, max_peers: 4, queue_messages: 10, queue_bytes: 1 << 20 };
+        World { store: ConnStore::new(limits), start: Instant::now(), generation: AtomicU64::new(0) }
+    }
+
+    fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(seconds)
+    }
+
+    fn conn(&self, from: &str, dialled: bool, since: Instant) -> Arc<Connection> {
+        let info = ConnectionInfo {
+            id: id(from),
+            identity: PeerIdentity::default(),
+            endpoint: format!("{from}:1"),
+            auth: AuthInfo { signed_data: Bytes::new(), signature: Bytes::new() },
+        };
+        Arc::new(Connection {
+            generation: self.generation.fetch_add(1, Ordering::Relaxed) + 1,
+            stream: Arc::new(Dummy(StreamInfo::default())),
+            info: Arc::new(info),
+            dialled,
+            since,
+            sending: Mutex::new(()),
+            ended: Cancel::new(),
+        })
+    }
+
+    fn dial(&self, to: &RemotePeer) -> (Arc<Peer>, Cancel) {
+        let (peer, created) = self.store.entry(to).unwrap();
+        assert!(created);
+        match peer.begin_dial() {
+            BeginDial::Dial { cancel, .. } => (peer, cancel),
+            _ => panic!("nothing to dial"),
+        }
+    }
+}
+
+fn id(name: &str) -> PkiId {
+    PkiId::from(name.as_bytes())
+}
+
+fn named(name: &str) -> RemotePeer {
+    RemotePeer::with_id(format!("{name}:1"), id(name))
+}
+
+fn current(peer: &Peer) -> Option<u64> {
+    peer.connection().map(|c| c.generation)
+}
+
+fn lost() -> StreamEnd {
+    StreamEnd::Lost(Status::unknown("gone"))
+}
+
+#[test]
+fn an_inbound_stream_ends_a_dial_whose_connection_message_has_not_left() {
+    let world = World::new();
+    let (peer, cancel) = world.dial(&named("b"));
+    let inbound = world.conn("b", false, world.at(1));
+    let Installed::Current { created: false, fresh: true, displaced: None, .. } = world.store.accepted(&inbound) else {
+        panic!("not installed")
+    };
+    assert!(cancel.is_cancelled());
+    assert!(peer.dial_failed(), "there is a stream all the same");
+    assert_eq!(current(&peer), Some(inbound.generation));
+}
+
+#[test]
+fn within_the_window_ours_stays_and_theirs_is_read_beside_it() {
+    let world = World::new();
+    let (peer, cancel) = world.dial(&named("b"));
+    peer.conn_sent(world.at(0));
+    let inbound = world.conn("b", false, world.at(2));
+    assert!(matches!(world.store.accepted(&inbound), Installed::Spare { displaced: None, .. }));
+    assert!(!cancel.is_cancelled());
+    let ours = world.conn("b", true, world.at(0));
+    assert!(matches!(world.store.dialled(&peer, &ours), Installed::Current { fresh: true, displaced: None, .. }));
+    assert_eq!(current(&peer), Some(ours.generation));
+    // It is ours to give up only if our PKI-ID is the larger one.
+    assert_eq!(peer.gives_in_at(&id("c"), CONN_TIMEOUT), Some(world.at(4)));
+    assert_eq!(peer.gives_in_at(&id("a"), CONN_TIMEOUT), None);
+    assert_eq!(world.store.ended(&peer, &ours, lost(), world.at(4)), Loss::None);
+    assert_eq!(current(&peer), Some(inbound.generation), "theirs takes over");
+}
+
+#[test]
+fn after_the_window_an_inbound_stream_replaces_ours() {
+    let world = World::new();
+    let (peer, _) = world.dial(&named("b"));
+    let ours = world.conn("b", true, world.at(0));
+    world.store.dialled(&peer, &ours);
+    let inbound = world.conn("b", false, world.at(3));
+    let Installed::Current { displaced: Some(old), fresh: false, .. } = world.store.accepted(&inbound) else {
+        panic!("not replaced")
+    };
+    assert_eq!(old.generation, ours.generation);
+    assert_eq!(world.store.ended(&peer, &ours, StreamEnd::Local, world.at(3)), Loss::None);
+    assert_eq!(current(&peer), Some(inbound.generation), "the old one's end does not remove its successor");
+}
+
+#[test]
+fn an_inbound_stream_replaces_an_inbound_one_at_any_time() {
+    let world = World::new();
+    let first = world.conn("b", false, world.at(0));
+    let Installed::Current { peer, created: true, .. } = world.store.accepted(&first) else { panic!("not installed") };
+    let second = world.conn("b", false, world.at(0));
+    assert!(matches!(world.store.accepted(&second), Installed::Current { displaced: Some(_), .. }));
+    assert_eq!(world.store.ended(&peer, &second, lost(), world.at(1)), Loss::Disconnected);
+    assert!(world.store.remove_if_settled(&peer));
+    assert!(world.store.peers().is_empty());
+}
+
+#[test]
+fn two_names_of_one_peer_become_one_entry() {
+    let world = World::new();
+    let (by_id, _) = world.dial(&named("b"));
+    world.store.dialled(&by_id, &world.conn("b", true, world.at(0)));
+    let (by_endpoint, _) = world.dial(&RemotePeer::new("alias:1"));
+    let again = world.conn("b", true, world.at(1));
+    let Installed::Current { peer, fresh: false, displaced: Some(_), .. } = world.store.dialled(&by_endpoint, &again)
+    else {
+        panic!("not merged")
+    };
+    assert!(Arc::ptr_eq(&peer, &by_id));
+    assert_eq!(current(&by_id), Some(again.generation), "the other side keeps the newest that we dialled");
+    assert!(Arc::ptr_eq(&world.store.entry(&RemotePeer::new("alias:1")).unwrap().0, &by_id));
+    assert_eq!(world.store.peers().len(), 1);
+}
+
+#[test]
+fn an_entry_expected_to_be_another_peer_is_found_under_both_names_until_that_one_comes() {
+    let world = World::new();
+    let expected = RemotePeer::with_id("h:1", id("old"));
+    let (peer, _) = world.dial(&expected);
+    world.store.dialled(&peer, &world.conn("new", true, world.at(0)));
+    for name in [&expected, &named("new")] {
+        assert!(Arc::ptr_eq(&world.store.entry(name).unwrap().0, &peer));
+    }
+    let real = world.conn("old", false, world.at(1));
+    assert!(matches!(world.store.accepted(&real), Installed::Current { created: true, .. }));
+    assert!(!Arc::ptr_eq(&world.store.entry(&expected).unwrap().0, &peer));
+}
+
+#[test]
+fn an_entry_that_owes_something_is_not_removed_and_one_that_is_closed_is_replaced() {
+    let world = World::new();
+    let (peer, _) = world.dial(&named("b"));
+    let message = crate::message::SignedMessage::noop_sign(Default::default()).unwrap();
+    let item = crate::comm::outbox::Item { message, tracker: None };
+    assert!(peer.outbox.push(item, true).is_ok());
+    assert!(!world.store.remove_if_settled(&peer));
+    world.store.close(&named("b"));
+    assert!(peer.closing.is_cancelled());
+    let (successor, created) = world.store.entry(&named("b")).unwrap();
+    assert!(created && !Arc::ptr_eq(&successor, &peer));
+    assert_eq!(world.store.close_all().len(), 2, "stopping reaches the one that is leaving too");
+    assert_eq!(world.store.entry(&named("c")).err(), Some(Refusal::Closing));
+}
+
+#[test]
+fn the_table_is_bounded() {
+    let world = World::new();
+    for name in ["a", "b", "c", "d"] {
+        world.store.accepted(&world.conn(name, false, world.at(0)));
+    }
+    assert!(matches!(world.store.accepted(&world.conn("e", false, world.at(0))), Installed::Full));
+}

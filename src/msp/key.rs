@@ -1,0 +1,457 @@
+//! Keys and signatures: ECDSA with low S as Fabric demands it for messages, and what certificates are signed with.
+
+use super::der::{self, tag, Reader};
+use super::invalid;
+use crate::error::{Error, ErrorKind, Result};
+use openssl::bn::{BigNum, BigNumContext, BigNumRef};
+use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::ecdsa::EcdsaSig;
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::sign::{Signer, Verifier};
+use std::fmt;
+
+/// Which hash a message is signed over: `SignatureHashFamily` of an MSP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HashFamily {
+    /// SHA-256.
+    #[default]
+    Sha2,
+    /// SHA3-256.
+    Sha3,
+}
+
+impl HashFamily {
+    fn digest(self) -> MessageDigest {
+        match self {
+            HashFamily::Sha2 => MessageDigest::sha256(),
+            HashFamily::Sha3 => MessageDigest::sha3_256(),
+        }
+    }
+}
+
+/// What kind of key a certificate has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyAlgorithm {
+    Ecdsa,
+    Ed25519,
+    Rsa,
+    Unknown,
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KeyAlgorithm::Ecdsa => "ECDSA",
+            KeyAlgorithm::Ed25519 => "Ed25519",
+            KeyAlgorithm::Rsa => "RSA",
+            KeyAlgorithm::Unknown => "unknown",
+        })
+    }
+}
+
+/// How a certificate or a CRL is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SignatureAlgorithm {
+    Ecdsa(Hash),
+    Rsa(Hash),
+    Ed25519,
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hash {
+    /// Insecure: recognised so as to be refused.
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    fn digest(self) -> MessageDigest {
+        match self {
+            Hash::Sha1 => MessageDigest::sha1(),
+            Hash::Sha256 => MessageDigest::sha256(),
+            Hash::Sha384 => MessageDigest::sha384(),
+            Hash::Sha512 => MessageDigest::sha512(),
+        }
+    }
+}
+
+impl SignatureAlgorithm {
+    /// From the content of an AlgorithmIdentifier.
+    pub fn parse(identifier: &[u8]) -> Option<Self> {
+        const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
+        const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+        let mut reader = Reader::new(identifier);
+        let oid = reader.oid()?;
+        let parameters = if reader.is_empty() { &[][..] } else { reader.any()?.whole };
+        let null = parameters == [0x05, 0x00];
+        Some(match (oid.strip_prefix(ECDSA), oid.strip_prefix(RSA)) {
+            (Some([0x01]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha1),
+            (Some([0x03, 0x02]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha256),
+            (Some([0x03, 0x03]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha384),
+            (Some([0x03, 0x04]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha512),
+            (_, Some([0x05])) if null => SignatureAlgorithm::Rsa(Hash::Sha1),
+            (_, Some([0x0b])) if null => SignatureAlgorithm::Rsa(Hash::Sha256),
+            (_, Some([0x0c])) if null => SignatureAlgorithm::Rsa(Hash::Sha384),
+            (_, Some([0x0d])) if null => SignatureAlgorithm::Rsa(Hash::Sha512),
+            _ if oid == ED25519 && parameters.is_empty() => SignatureAlgorithm::Ed25519,
+            _ => SignatureAlgorithm::Unknown,
+        })
+    }
+
+    pub fn is_ecdsa(self) -> bool {
+        matches!(self, SignatureAlgorithm::Ecdsa(_))
+    }
+}
+
+const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+
+/// The public key of a certificate.
+pub(super) struct PublicKey {
+    /// The whole SubjectPublicKeyInfo: equal keys have equal bytes.
+    info: Vec<u8>,
+    kind: Kind,
+}
+
+enum Kind {
+    Ecdsa {
+        key: EcKey<Public>,
+        order: BigNum,
+        half: BigNum,
+    },
+    Ed25519(PKey<Public>),
+    Rsa(PKey<Public>),
+    /// Of a kind that nothing here can use.
+    Unknown,
+}
+
+impl PublicKey {
+    /// From a SubjectPublicKeyInfo. A key of an unknown kind is no error, a malformed one of a known kind is.
+    pub fn parse(info: &[u8]) -> Result<PublicKey, &'static str> {
+        const MALFORMED: &str = "x509: malformed spki";
+        let mut reader = Reader::new(info).sequence().ok_or(MALFORMED)?;
+        let mut algorithm = reader.sequence().ok_or("x509: malformed public key algorithm identifier")?;
+        let oid = algorithm.oid().ok_or("x509: malformed OID")?;
+        let parameters = match algorithm.is_empty() {
+            true => None,
+            false => Some(algorithm.any().ok_or("x509: malformed parameters")?),
+        };
+        let bits = reader.bit_string_bytes().ok_or("x509: malformed subjectPublicKey")?;
+        let kind = match oid {
+            [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01] => {
+                let curve = parameters.filter(|p| p.tag == tag::OID).ok_or("x509: invalid ECDSA parameters")?;
+                let nid = curve_nid(curve.content).ok_or("x509: unsupported elliptic curve")?;
+                ecdsa_key(nid, bits).ok_or("x509: failed to unmarshal elliptic curve point")?
+            }
+            ED25519 if parameters.is_some() => return Err("x509: Ed25519 key encoded with illegal parameters"),
+            ED25519 if bits.len() != 32 => return Err("x509: wrong Ed25519 public key size"),
+            ED25519 => Kind::Ed25519(quiet(PKey::public_key_from_raw_bytes(bits, Id::ED25519)).ok_or(MALFORMED)?),
+            [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => {
+                if parameters.is_none_or(|p| p.whole != [0x05, 0x00]) {
+                    return Err("x509: RSA key missing NULL parameters");
+                }
+                Kind::Rsa(quiet(PKey::public_key_from_der(info)).ok_or("x509: invalid RSA public key")?)
+            }
+            _ => Kind::Unknown,
+        };
+        Ok(PublicKey { info: info.to_vec(), kind })
+    }
+
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        match &self.kind {
+            Kind::Ecdsa { .. } => KeyAlgorithm::Ecdsa,
+            Kind::Ed25519(_) => KeyAlgorithm::Ed25519,
+            Kind::Rsa(_) => KeyAlgorithm::Rsa,
+            Kind::Unknown => KeyAlgorithm::Unknown,
+        }
+    }
+
+    pub fn info(&self) -> &[u8] {
+        &self.info
+    }
+
+    /// Checks the signature of a certificate or a CRL. High S is accepted here, any other form than DER's is not.
+    pub fn verify_certificate(
+        &self,
+        algorithm: SignatureAlgorithm,
+        signature: &[u8],
+        signed: &[u8],
+    ) -> Result<(), &'static str> {
+        match (algorithm, &self.kind) {
+            (SignatureAlgorithm::Ecdsa(Hash::Sha1) | SignatureAlgorithm::Rsa(Hash::Sha1), _) => {
+                Err("x509: cannot verify signature: insecure algorithm SHA1")
+            }
+            (SignatureAlgorithm::Ecdsa(hash), Kind::Ecdsa { key, order, .. }) => {
+                let valid = canonical_signature(signature)
+                    .is_some_and(|(r, s)| ecdsa_verify(key, order, &r, &s, hash.digest(), signed));
+                valid.then_some(()).ok_or("x509: ECDSA verification failure")
+            }
+            (SignatureAlgorithm::Rsa(hash), Kind::Rsa(key)) => {
+                let check = || {
+                    let mut verifier = Verifier::new(hash.digest(), key)?;
+                    verifier.verify_oneshot(signature, signed)
+                };
+                quiet(check()).filter(|v| *v).map(|_| ()).ok_or("crypto/rsa: verification error")
+            }
+            (SignatureAlgorithm::Ed25519, Kind::Ed25519(key)) => {
+                ed25519_verify(key, signature, signed).then_some(()).ok_or("x509: Ed25519 verification failure")
+            }
+            (SignatureAlgorithm::Unknown, _) => Err("x509: cannot verify signature: algorithm unimplemented"),
+            _ => Err("x509: signature algorithm and public key do not belong together"),
+        }
+    }
+
+    /// Checks the signature of a message, with Fabric's rules: low S is demanded, but bytes after the signature and
+    /// elements after its two numbers are ignored.
+    pub fn verify_message(&self, family: HashFamily, signature: &[u8], message: &[u8]) -> Result<()> {
+        let undetermined = |why: String| {
+            let text = format!("could not determine the validity of the signature: {why}");
+            Error::new(ErrorKind::Signature, text)
+        };
+        if signature.is_empty() {
+            return Err(undetermined("Invalid signature. Cannot be empty.".into()));
+        }
+        let valid = match &self.kind {
+            Kind::Ecdsa { key, order, half } => {
+                let malformed = |why: &str| {
+                    undetermined(format!("Failed verifing with opts [<nil>]: Failed unmashalling signature [{why}]"))
+                };
+                let (r, s) = lenient_signature(signature).map_err(malformed)?;
+                if *s > **half {
+                    return Err(undetermined(format!(
+                        "Failed verifing with opts [<nil>]: Invalid S. Must be smaller than half the order [{}][{}].",
+                        decimal(&s),
+                        decimal(half)
+                    )));
+                }
+                ecdsa_verify(key, order, &r, &s, family.digest(), message)
+            }
+            Kind::Ed25519(_) if message.is_empty() => {
+                return Err(undetermined("Invalid digest. Cannot be empty.".into()));
+            }
+            Kind::Ed25519(key) => ed25519_verify(key, signature, message),
+            Kind::Rsa(_) | Kind::Unknown => return Err(undetermined("Unsupported 'VerifyKey' provided".into())),
+        };
+        match valid {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Signature, "The signature is invalid")),
+        }
+    }
+
+    /// The same ECDSA signature, made under this key, with low S; `None` if it is none.
+    pub fn to_low_s(&self, signature: &[u8]) -> Option<Vec<u8>> {
+        let Kind::Ecdsa { order, half, .. } = &self.kind else { return None };
+        let (r, s) = lenient_signature(signature).ok()?;
+        encode_low_s(&r, s, order, half)
+    }
+}
+
+/// A private key. Its `Debug` form says nothing about it.
+pub(super) struct PrivateKey(PrivateKind);
+
+enum PrivateKind {
+    Ecdsa { key: EcKey<Private>, order: BigNum, half: BigNum },
+    Ed25519(PKey<Private>),
+}
+
+impl PrivateKey {
+    /// From unencrypted PEM, PKCS#8 or SEC 1.
+    pub fn from_pem(pem: &[u8]) -> Result<PrivateKey> {
+        // The callback is what keeps OpenSSL from asking on the terminal.
+        let key = PKey::private_key_from_pem_callback(pem, |_| Ok(0));
+        let key = quiet(key).ok_or_else(|| invalid("not an unencrypted private key in PEM"))?;
+        match key.id() {
+            Id::ED25519 => Ok(PrivateKey(PrivateKind::Ed25519(key))),
+            Id::EC => {
+                let key = key.ec_key().map_err(internal)?;
+                let (order, half) = order(key.group()).ok_or_else(|| invalid("the private key has no curve"))?;
+                Ok(PrivateKey(PrivateKind::Ecdsa { key, order, half }))
+            }
+            _ => Err(invalid("the private key is neither ECDSA nor Ed25519")),
+        }
+    }
+
+    /// Whether it is the other half of this public key.
+    pub fn fits(&self, public: &PublicKey) -> bool {
+        match (&self.0, &public.kind) {
+            (PrivateKind::Ecdsa { key, .. }, Kind::Ecdsa { key: other, .. }) => {
+                let same = || {
+                    let mut context = BigNumContext::new()?;
+                    Ok(key.group().curve_name() == other.group().curve_name()
+                        && key.public_key().eq(other.group(), other.public_key(), &mut context)?)
+                };
+                quiet(same()).unwrap_or(false)
+            }
+            (PrivateKind::Ed25519(key), Kind::Ed25519(other)) => key.public_eq(other),
+            _ => false,
+        }
+    }
+
+    /// Signs as Fabric does: ECDSA over the hash, with low S, or Ed25519 over the message itself.
+    pub fn sign(&self, family: HashFamily, message: &[u8]) -> Result<Vec<u8>> {
+        match &self.0 {
+            PrivateKind::Ecdsa { key, order, half } => {
+                let hash = openssl::hash::hash(family.digest(), message).map_err(internal)?;
+                let signature = EcdsaSig::sign(&hash, key).map_err(internal)?;
+                let (r, s) = (signature.r(), signature.s().to_owned().map_err(internal)?);
+                encode_low_s(r, s, order, half).ok_or_else(|| Error::new(ErrorKind::Internal, "could not sign"))
+            }
+            PrivateKind::Ed25519(key) => {
+                let mut signer = Signer::new_without_digest(key).map_err(internal)?;
+                signer.sign_oneshot_to_vec(message).map_err(internal)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(…)")
+    }
+}
+
+fn curve_nid(oid: &[u8]) -> Option<Nid> {
+    match oid {
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07] => Some(Nid::X9_62_PRIME256V1),
+        [0x2b, 0x81, 0x04, 0x00, 0x21] => Some(Nid::SECP224R1),
+        [0x2b, 0x81, 0x04, 0x00, 0x22] => Some(Nid::SECP384R1),
+        [0x2b, 0x81, 0x04, 0x00, 0x23] => Some(Nid::SECP521R1),
+        _ => None,
+    }
+}
+
+fn ecdsa_key(nid: Nid, point: &[u8]) -> Option<Kind> {
+    // Only the uncompressed form counts.
+    if point.first() != Some(&4) {
+        return None;
+    }
+    let make = || {
+        let group = EcGroup::from_curve_name(nid)?;
+        let point = EcPoint::from_bytes(&group, point, &mut *BigNumContext::new()?)?;
+        let key = EcKey::from_public_key(&group, &point)?;
+        Ok((group, key))
+    };
+    let (group, key) = quiet(make())?;
+    let (order, half) = order(&group)?;
+    Some(Kind::Ecdsa { key, order, half })
+}
+
+/// The order n of the curve's group, and n/2.
+fn order(group: &openssl::ec::EcGroupRef) -> Option<(BigNum, BigNum)> {
+    let make = || {
+        let (mut order, mut half) = (BigNum::new()?, BigNum::new()?);
+        group.order(&mut order, &mut *BigNumContext::new()?)?;
+        half.rshift1(&order)?;
+        Ok((order, half))
+    };
+    quiet(make())
+}
+
+fn ecdsa_verify(
+    key: &EcKey<Public>,
+    order: &BigNum,
+    r: &BigNumRef,
+    s: &BigNumRef,
+    digest: MessageDigest,
+    message: &[u8],
+) -> bool {
+    if *r >= **order || *s >= **order {
+        return false;
+    }
+    let check = || {
+        let hash = openssl::hash::hash(digest, message)?;
+        EcdsaSig::from_private_components(r.to_owned()?, s.to_owned()?)?.verify(&hash, key)
+    };
+    let valid = quiet(check()).unwrap_or(false);
+    if !valid {
+        drain_errors();
+    }
+    valid
+}
+
+fn ed25519_verify(key: &PKey<Public>, signature: &[u8], message: &[u8]) -> bool {
+    let check = || Verifier::new_without_digest(key)?.verify_oneshot(signature, message);
+    let valid = signature.len() == 64 && quiet(check()).unwrap_or(false);
+    if !valid {
+        drain_errors();
+    }
+    valid
+}
+
+/// The two numbers of a signature that is exactly one SEQUENCE of two positive INTEGERs.
+fn canonical_signature(signature: &[u8]) -> Option<(BigNum, BigNum)> {
+    let mut reader = Reader::new(signature);
+    let mut numbers = reader.sequence()?;
+    let (r, s) = (positive(numbers.integer()?)?, positive(numbers.integer()?)?);
+    (reader.is_empty() && numbers.is_empty()).then_some((r, s))
+}
+
+/// The two numbers that a SEQUENCE begins with, whatever follows in it and after it.
+fn lenient_signature(signature: &[u8]) -> Result<(BigNum, BigNum), &'static str> {
+    const MALFORMED: &str = "failed unmashalling signature [asn1: not a sequence of two integers]";
+    let mut numbers = Reader::new(signature).sequence().ok_or(MALFORMED)?;
+    let (r, s) = (numbers.integer().ok_or(MALFORMED)?, numbers.integer().ok_or(MALFORMED)?);
+    let r = positive(r).ok_or("invalid signature, R must be larger than zero")?;
+    let s = positive(s).ok_or("invalid signature, S must be larger than zero")?;
+    Ok((r, s))
+}
+
+/// The canonical encoding of a signature that may have more to it; what is wrong with it otherwise.
+pub(super) fn canonical_form(signature: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let (r, s) = lenient_signature(signature)?;
+    Ok(encode_signature(&r, &s))
+}
+
+fn positive(integer: &[u8]) -> Option<BigNum> {
+    let positive = integer[0] & 0x80 == 0 && integer != [0];
+    positive.then(|| quiet(BigNum::from_slice(integer))).flatten()
+}
+
+fn encode_low_s(r: &BigNumRef, s: BigNum, order: &BigNum, half: &BigNum) -> Option<Vec<u8>> {
+    let s = match s > *half {
+        true => {
+            let low = || {
+                let mut low = BigNum::new()?;
+                low.checked_sub(order, &s)?;
+                Ok(low)
+            };
+            quiet(low())?
+        }
+        false => s,
+    };
+    Some(encode_signature(r, &s))
+}
+
+fn encode_signature(r: &BigNumRef, s: &BigNumRef) -> Vec<u8> {
+    let mut numbers = der::encode_unsigned(&r.to_vec());
+    numbers.extend_from_slice(&der::encode_unsigned(&s.to_vec()));
+    der::encode(tag::SEQUENCE, &numbers)
+}
+
+/// In decimal, unless somebody sent a number so long that writing it would keep us busy.
+fn decimal(number: &BigNumRef) -> String {
+    match number.num_bits() {
+        0..=8192 => number.to_dec_str().map(|s| s.to_string()).unwrap_or_default(),
+        bits => format!("{bits} bits"),
+    }
+}
+
+/// OpenSSL's verdict on somebody's input, without its reasons.
+fn quiet<T>(result: Result<T, ErrorStack>) -> Option<T> {
+    result.ok()
+}
+
+/// A failed verification may leave its reason in the thread's queue, where TLS on the same thread would trip over it.
+fn drain_errors() {
+    let _ = ErrorStack::get();
+}
+
+fn internal(e: ErrorStack) -> Error {
+    Error::new(ErrorKind::Internal, "OpenSSL failed").source(e)
+}

@@ -1,0 +1,277 @@
+//! Alternative names and the constraints that an authority puts on them (RFC 5280, section 4.2.1.10), to the extent that
+//! Go's `crypto/x509` has them: DNS names, e-mail addresses, URIs and IP addresses.
+
+use super::der::{tag, Reader};
+
+type Parse<T> = Result<T, &'static str>;
+
+/// A name of a subject alternative name extension.
+pub(super) enum GeneralName {
+    Email(String),
+    Dns(String),
+    Uri(String),
+    Ip(Vec<u8>),
+}
+
+/// What names a CA allows and what it excludes.
+#[derive(Default)]
+pub(super) struct NameConstraints {
+    permitted: Subtrees,
+    excluded: Subtrees,
+}
+
+#[derive(Default)]
+struct Subtrees {
+    emails: Vec<String>,
+    domains: Vec<String>,
+    uris: Vec<String>,
+    /// Address and mask.
+    networks: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl GeneralName {
+    /// The names of the extension's value. Kinds of names that nobody checks are left out.
+    pub fn parse_all(value: &[u8]) -> Parse<Vec<GeneralName>> {
+        const MALFORMED: &str = "x509: invalid subject alternative names";
+        let mut list = Reader::new(value).sequence().ok_or(MALFORMED)?;
+        let mut names = Vec::new();
+        while !list.is_empty() {
+            let element = list.any().ok_or(MALFORMED)?;
+            let text = || ia5(element.content).ok_or("x509: SAN is malformed");
+            const EMAIL: u8 = tag::context(1);
+            const DNS: u8 = tag::context(2);
+            const URI: u8 = tag::context(6);
+            const IP: u8 = tag::context(7);
+            match element.tag {
+                EMAIL => names.push(GeneralName::Email(text()?)),
+                DNS => names.push(GeneralName::Dns(text()?)),
+                URI => {
+                    let uri = text()?;
+                    let host = uri_host(&uri).unwrap_or_default();
+                    if !domain_valid(host, false) && !host.starts_with('[') {
+                        return Err("x509: cannot parse URI: invalid domain");
+                    }
+                    names.push(GeneralName::Uri(uri));
+                }
+                IP if matches!(element.content.len(), 4 | 16) => names.push(GeneralName::Ip(element.content.to_vec())),
+                IP => return Err("x509: cannot parse IP address of this length"),
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl NameConstraints {
+    /// The constraints, and whether all of them are of a known kind.
+    pub fn parse(value: &[u8]) -> Parse<(NameConstraints, bool)> {
+        const INVALID: &str = "x509: invalid NameConstraints extension";
+        let mut outer = Reader::new(value);
+        let mut r = outer.sequence().filter(|_| outer.is_empty()).ok_or(INVALID)?;
+        let permitted = r.optional(tag::explicit(0)).ok_or(INVALID)?;
+        let excluded = r.optional(tag::explicit(1)).ok_or(INVALID)?;
+        if !r.is_empty() {
+            return Err(INVALID);
+        }
+        if permitted.is_none() && excluded.is_none() {
+            return Err("x509: empty name constraints extension");
+        }
+        let mut constraints = NameConstraints::default();
+        let mut handled = true;
+        for (subtrees, list) in [(&mut constraints.permitted, permitted), (&mut constraints.excluded, excluded)] {
+            match list {
+                Some([]) => return Err("x509: empty name constraints subtree sequence"),
+                Some(list) => handled &= subtrees.parse(list).ok_or(INVALID)?,
+                None => {}
+            }
+        }
+        Ok((constraints, handled))
+    }
+
+    /// Checks a name; the error is the reason in words.
+    pub fn check(&self, name: &GeneralName) -> Result<(), String> {
+        let (permitted, excluded) = (&self.permitted, &self.excluded);
+        match name {
+            GeneralName::Dns(name) if !domain_valid(name, false) => Err(format!("cannot parse dnsName \"{name}\"")),
+            GeneralName::Dns(name) => {
+                check(("DNS name", name), &permitted.domains, &excluded.domains, |c| domain_matches(name, c))
+            }
+            GeneralName::Email(name) => {
+                let Some((local, domain)) = name.rsplit_once('@') else {
+                    return Err(format!("cannot parse rfc822Name \"{name}\""));
+                };
+                check(("email address", name), &permitted.emails, &excluded.emails, |c| match c.rsplit_once('@') {
+                    Some((l, d)) => l == local && d.eq_ignore_ascii_case(domain),
+                    None => host_matches(domain, c),
+                })
+            }
+            GeneralName::Uri(name) => {
+                if permitted.uris.is_empty() && excluded.uris.is_empty() {
+                    return Ok(());
+                }
+                let host = uri_host(name).filter(|h| !h.is_empty() && h.parse::<std::net::IpAddr>().is_err());
+                let Some(host) = host.filter(|h| !h.starts_with('[')) else {
+                    return Err(format!("URI without host name (\"{name}\") cannot be matched against constraints"));
+                };
+                check(("URI", name), &permitted.uris, &excluded.uris, |c| host_matches(host, c))
+            }
+            GeneralName::Ip(address) => {
+                let shown = match (<[u8; 4]>::try_from(&address[..]), <[u8; 16]>::try_from(&address[..])) {
+                    (Ok(v4), _) => std::net::IpAddr::from(v4).to_string(),
+                    (_, Ok(v6)) => std::net::IpAddr::from(v6).to_string(),
+                    _ => String::new(),
+                };
+                check(("IP address", &shown), &permitted.networks, &excluded.networks, |(network, mask)| {
+                    let same = |i: usize| address[i] & mask[i] == network[i] & mask[i];
+                    network.len() == address.len() && (0..address.len()).all(same)
+                })
+            }
+        }
+    }
+}
+
+fn check<C>(
+    (kind, name): (&str, &str),
+    permitted: &[C],
+    excluded: &[C],
+    matches: impl Fn(&C) -> bool,
+) -> Result<(), String> {
+    if excluded.iter().any(&matches) {
+        return Err(format!("{kind} \"{name}\" is excluded by a constraint"));
+    }
+    if !permitted.is_empty() && !permitted.iter().any(&matches) {
+        return Err(format!("{kind} \"{name}\" is not permitted by any constraint"));
+    }
+    Ok(())
+}
+
+impl Subtrees {
+    /// Whether all are of a known kind.
+    fn parse(&mut self, list: &[u8]) -> Option<bool> {
+        let mut list = Reader::new(list);
+        let mut handled = true;
+        while !list.is_empty() {
+            let base = list.sequence()?.any()?;
+            let domain = || ia5(base.content).filter(|d| domain_valid(d, true));
+            match base.tag & 0x1f {
+                _ if base.tag & 0xe0 != 0x80 => handled = false,
+                1 => {
+                    let email = ia5(base.content)?;
+                    self.emails.push(if email.contains('@') { email } else { domain()? });
+                }
+                2 => self.domains.push(domain()?),
+                6 => {
+                    let host = domain().filter(|d| d.parse::<std::net::IpAddr>().is_err())?;
+                    self.uris.push(host);
+                }
+                7 => {
+                    let (network, mask) = match base.content.len() {
+                        len @ (8 | 32) => base.content.split_at(len / 2),
+                        _ => return None,
+                    };
+                    // Ones, then zeros.
+                    let ones: u32 = mask.iter().map(|b| b.leading_ones()).sum();
+                    let set: u32 = mask.iter().map(|b| b.count_ones()).sum();
+                    let first_gap = mask.iter().position(|b| *b != 0xff).unwrap_or(mask.len());
+                    let after_gap = mask.iter().skip(first_gap + 1).any(|b| *b != 0);
+                    if ones != set || after_gap {
+                        return None;
+                    }
+                    self.networks.push((network.to_vec(), mask.to_vec()));
+                }
+                _ => handled = false,
+            }
+        }
+        Some(handled)
+    }
+}
+
+fn ia5(bytes: &[u8]) -> Option<String> {
+    bytes.is_ascii().then(|| bytes.iter().map(|b| char::from(*b)).collect())
+}
+
+/// Labels that are not empty, of visible characters. A constraint may begin with a dot.
+fn domain_valid(domain: &str, constraint: bool) -> bool {
+    let labels = if constraint { domain.strip_prefix('.').unwrap_or(domain) } else { domain };
+    domain.is_empty() || labels.split('.').all(|l| !l.is_empty() && l.bytes().all(|b| (33..=126).contains(&b)))
+}
+
+/// A DNS constraint covers its domain and all below; with a leading dot only those below.
+fn domain_matches(name: &str, constraint: &str) -> bool {
+    if constraint.is_empty() {
+        return true;
+    }
+    let (name, constraint) = (name.to_ascii_lowercase(), constraint.to_ascii_lowercase());
+    match constraint.starts_with('.') {
+        true => name.len() > constraint.len() && name.ends_with(&constraint),
+        false => name.strip_suffix(&constraint).is_some_and(|front| front.is_empty() || front.ends_with('.')),
+    }
+}
+
+/// A host constraint covers exactly its host; with a leading dot all below.
+fn host_matches(host: &str, constraint: &str) -> bool {
+    match constraint.is_empty() || constraint.starts_with('.') {
+        true => domain_matches(host, constraint),
+        false => host.eq_ignore_ascii_case(constraint),
+    }
+}
+
+/// The host of `scheme://user@host:port/path`.
+fn uri_host(uri: &str) -> Option<&str> {
+    let (_, rest) = uri.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.starts_with('[') {
+        true => Some(host),
+        false => Some(host.split_once(':').map_or(host, |(host, _)| host)),
+    }
+}
+
+/// Whether a common name looks like a host name, and so like what a certificate's constraints are about.
+pub(super) fn looks_like_host(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |(i, label): (usize, &str)| {
+        let wildcard = i == 0 && label == "*";
+        let allowed = |(j, b): (usize, u8)| b.is_ascii_alphanumeric() || b"_:".contains(&b) || (b == b'-' && j != 0);
+        wildcard || (!label.is_empty() && label.bytes().enumerate().all(allowed))
+    };
+    !name.is_empty() && name.split('.').enumerate().all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constraints_match_as_rfc_5280_says() {
+        for (name, constraint, matches) in [
+            ("example.com", "example.com", true),
+            ("a.EXAMPLE.com", "example.COM", true),
+            ("badexample.com", "example.com", false),
+            ("example.com", ".example.com", false),
+            ("a.example.com", ".example.com", true),
+            ("anything", "", true),
+        ] {
+            assert_eq!(domain_matches(name, constraint), matches, "{name} {constraint}");
+        }
+        assert!(host_matches("a.b", "a.b") && !host_matches("x.a.b", "a.b") && host_matches("x.a.b", ".a.b"));
+        assert_eq!(uri_host("https://u@h.example:80/p"), Some("h.example"));
+        assert_eq!(uri_host("spiffe:nothing"), None);
+    }
+
+    #[test]
+    fn host_names_are_told_from_others() {
+        for (name, host) in [
+            ("host.example.org", true),
+            ("*.example.org", true),
+            ("peer0.org1", true),
+            ("plain name", false),
+            ("", false),
+            ("a..b", false),
+            ("-a.b", false),
+            ("Admin@org1", false),
+        ] {
+            assert_eq!(looks_like_host(name), host, "{name}");
+        }
+    }
+}

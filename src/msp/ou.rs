@@ -1,0 +1,112 @@
+//! Organisational units: which an identity has, and what an MSP demands of them.
+
+use super::config::MspVersion;
+use super::invalid;
+use crate::error::Result;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// An OU of an identity, with the authorities that vouch for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrganizationalUnit {
+    /// The OU as it stands in the certificate.
+    pub name: String,
+    /// The hash over the chain of authorities, from the issuer to the root.
+    pub certifiers_identifier: Vec<u8>,
+}
+
+/// The OU and the beginning of the hash.
+impl fmt::Display for OrganizationalUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix: String = self.certifiers_identifier.iter().take(8).map(|b| format!("{b:02X}")).collect();
+        write!(f, "{}({prefix})", self.name)
+    }
+}
+
+/// A role by OU: the OU, and the authorities that must vouch for it (any if there is no hash).
+#[derive(Clone, Debug)]
+pub(super) struct RoleOu {
+    pub name: String,
+    pub certifiers_identifier: Option<Vec<u8>>,
+}
+
+/// What an MSP demands of its members' OUs.
+#[derive(Debug, Default)]
+pub(super) struct OuRules {
+    /// If there are any, members must have one: OU to the authorities that may vouch for it.
+    pub listed: BTreeMap<String, Vec<Vec<u8>>>,
+    /// If set, members must have exactly one role.
+    pub roles: Option<Roles>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Roles {
+    pub client: Option<RoleOu>,
+    pub peer: Option<RoleOu>,
+    pub admin: Option<RoleOu>,
+    pub orderer: Option<RoleOu>,
+}
+
+impl OuRules {
+    /// Whether these OUs of an identity are what the MSP demands.
+    pub fn check(&self, ous: &[OrganizationalUnit], version: MspVersion, mspid: &str) -> Result<()> {
+        self.check_listed(ous, mspid)?;
+        match &self.roles {
+            Some(roles) => roles.check(ous, version, mspid),
+            None => Ok(()),
+        }
+    }
+
+    fn check_listed(&self, ous: &[OrganizationalUnit], mspid: &str) -> Result<()> {
+        let allowed = |ou: &OrganizationalUnit| {
+            self.listed.get(&ou.name).is_some_and(|by| by.contains(&ou.certifiers_identifier))
+        };
+        if self.listed.is_empty() || ous.iter().any(allowed) {
+            return Ok(());
+        }
+        Err(invalid(match ous.is_empty() {
+            true => "the identity certificate does not contain an Organizational Unit (OU)".into(),
+            false => format!("none of the identity's organizational units {} are in MSP {mspid}", list(ous)),
+        }))
+    }
+}
+
+impl Roles {
+    fn check(&self, ous: &[OrganizationalUnit], version: MspVersion, mspid: &str) -> Result<()> {
+        let early = version < MspVersion::V1_4_3;
+        let known = match early {
+            true => [&self.client, &self.peer, &None, &None],
+            false => [&self.client, &self.peer, &self.admin, &self.orderer],
+        };
+        let mut count = 0;
+        for ou in ous {
+            // If two roles share an OU, the later one counts in later versions, the earlier one in early versions.
+            let mut matching = known.iter().filter_map(|role| role.as_ref()).filter(|role| role.name == ou.name);
+            let Some(role) = (if early { matching.next() } else { matching.next_back() }) else { continue };
+            if role.certifiers_identifier.as_ref().is_some_and(|by| *by != ou.certifiers_identifier) {
+                let ous = list(ous);
+                return Err(invalid(format!("certifiersIdentifier does not match: {ous}, MSP: [{mspid}]")));
+            }
+            count += 1;
+            if count > 1 {
+                break;
+            }
+        }
+        let wrong = match (count, early) {
+            (1, _) => return Ok(()),
+            (0, true) => "the identity does not have an OU that resolves to client or peer",
+            (0, false) => "the identity does not have an OU that resolves to client, peer, orderer, or admin role",
+            (_, true) => "the identity must be a client or a peer identity to be valid, not a combination of them",
+            (_, false) => {
+                "the identity must have a client, a peer, an orderer, or an admin OU role to be valid, \
+                 not a combination of them"
+            }
+        };
+        Err(invalid(format!("{wrong}. OUs: {}, MSP: [{mspid}]", list(ous))))
+    }
+}
+
+fn list(ous: &[OrganizationalUnit]) -> String {
+    let shown: Vec<String> = ous.iter().map(OrganizationalUnit::to_string).collect();
+    format!("[{}]", shown.join(" "))
+}

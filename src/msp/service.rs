@@ -1,0 +1,340 @@
+//! Gossip's crypto service over MSPs: whom we believe, in the order local MSP, then channels.
+
+use super::cache::Cache;
+use super::identity::{Identity, SigningIdentity};
+use super::pem;
+use super::provider::{check_well_formed, Msp};
+use super::serialized::SerializedIdentity;
+use super::x509::{attribute, Certificate, Name};
+use super::{context, invalid};
+use crate::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
+use crate::error::{Error, ErrorKind, Result};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// How many identities found valid are remembered.
+const CACHED_IDENTITIES: usize = 8192;
+
+/// The organisations of a channel, and who of them may read it.
+#[derive(Clone, Debug, Default)]
+pub struct Channel {
+    /// The MSPs by their ids.
+    msps: BTreeMap<String, Arc<Msp>>,
+    /// The MSP ids whose members satisfy the channel's `Readers` policy; `None` if the channel has no policies.
+    readers: Option<Vec<String>>,
+}
+
+impl Channel {
+    /// A channel of these organisations, which any member of one of the `readers` (MSP ids) may read. `None` means
+    /// that the channel has no policy manager: then nothing that another organisation's members signed counts.
+    pub fn new(msps: impl IntoIterator<Item = Arc<Msp>>, readers: Option<Vec<String>>) -> Self {
+        let msps = msps.into_iter().map(|msp| (msp.id().to_owned(), msp)).collect();
+        Channel { msps, readers }
+    }
+
+    /// A channel of one organisation that all of its members may read.
+    fn of(msp: Arc<Msp>) -> Self {
+        let readers = Some(vec![msp.id().to_owned()]);
+        Channel::new([msp], readers)
+    }
+
+    fn deserialize(&self, parsed: &SerializedIdentity, identity: &PeerIdentity) -> Result<(&Arc<Msp>, Identity)> {
+        let msp = self.msps.get(&parsed.mspid);
+        let msp = msp.ok_or_else(|| invalid(format!("MSP {} is unknown", parsed.mspid)))?;
+        Ok((msp, msp.deserialize(identity)?))
+    }
+
+    /// The channel's `Readers` policy: a valid member of one of the readers signed the message.
+    fn check_readers(&self, name: &str, identity: &PeerIdentity, signature: &[u8], message: &[u8]) -> Result<()> {
+        let Some(readers) = &self.readers else { return Err(no_policy_manager(name)) };
+        let satisfied = || {
+            let parsed = SerializedIdentity::parse(identity.as_bytes()).ok()?;
+            let (msp, member) = self.deserialize(&parsed, identity).ok()?;
+            member.verify(signature, message).ok()?;
+            readers.iter().any(|reader| reader == msp.id()).then_some(())?;
+            msp.validate(&member).ok()
+        };
+        satisfied().ok_or_else(|| Error::new(ErrorKind::Signature, "signature set did not satisfy policy"))
+    }
+}
+
+/// The crypto service and security advisor of a peer whose identities are X.509 members of MSPs.
+///
+/// An identity of our own organisation is judged by the local MSP alone. One of another organisation has to be valid
+/// in some channel: those with a name ([`set_channel`](Self::set_channel)), and one for each organisation that is
+/// trusted without one ([`trust`](Self::trust)).
+///
+/// What it knows can be replaced while it is in use: calls that run go on with what they began with. Identities found
+/// valid are remembered until then. No lock is held while anything is computed.
+pub struct MspCryptoService(RwLock<Arc<State>>);
+
+struct State {
+    local: Arc<Msp>,
+    signer: Option<Arc<SigningIdentity>>,
+    channels: BTreeMap<String, Arc<Channel>>,
+    /// By MSP id.
+    trusted: BTreeMap<String, Arc<Channel>>,
+    valid: Cache<PeerIdentity, Arc<Valid>>,
+}
+
+/// An identity that was found valid, and by whom.
+struct Valid {
+    identity: Identity,
+    via: Via,
+}
+
+enum Via {
+    Local,
+    /// The name is that of the channel, or the MSP id of a trusted organisation.
+    Channel(String, Arc<Channel>),
+}
+
+impl MspCryptoService {
+    /// With the local MSP, and our own identity unless only others are to be judged.
+    pub fn new(local: Arc<Msp>, signer: Option<SigningIdentity>) -> Self {
+        let signer = signer.map(Arc::new);
+        let (channels, trusted) = Default::default();
+        let valid = Cache::new(CACHED_IDENTITIES);
+        MspCryptoService(RwLock::new(Arc::new(State { local, signer, channels, trusted, valid })))
+    }
+
+    /// The local MSP.
+    pub fn local_msp(&self) -> Arc<Msp> {
+        self.state().local.clone()
+    }
+
+    /// Our own identity.
+    pub fn signer(&self) -> Option<Arc<SigningIdentity>> {
+        self.state().signer.clone()
+    }
+
+    /// Replaces the local MSP and our own identity, after a renewal for instance.
+    pub fn set_local(&self, local: Arc<Msp>, signer: Option<SigningIdentity>) {
+        let signer = signer.map(Arc::new);
+        self.update(|state| (state.local, state.signer) = (local, signer));
+    }
+
+    /// Accepts the members of another organisation without a channel. Replaces what had the same MSP id.
+    pub fn trust(&self, msp: Arc<Msp>) {
+        self.update(|state| {
+            state.trusted.insert(msp.id().to_owned(), Arc::new(Channel::of(msp)));
+        });
+    }
+
+    /// No longer accepts an organisation that was trusted without a channel.
+    pub fn distrust(&self, mspid: &str) {
+        self.update(|state| {
+            state.trusted.remove(mspid);
+        });
+    }
+
+    /// Adds or replaces a channel.
+    pub fn set_channel(&self, name: impl Into<String>, channel: Channel) {
+        let name = name.into();
+        self.update(|state| {
+            state.channels.insert(name, Arc::new(channel));
+        });
+    }
+
+    /// Removes a channel.
+    pub fn remove_channel(&self, name: &str) {
+        self.update(|state| {
+            state.channels.remove(name);
+        });
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.0.read().clone()
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut current = self.0.write();
+        let mut next = State {
+            local: current.local.clone(),
+            signer: current.signer.clone(),
+            channels: current.channels.clone(),
+            trusted: current.trusted.clone(),
+            valid: Cache::new(CACHED_IDENTITIES),
+        };
+        change(&mut next);
+        *current = Arc::new(next);
+    }
+}
+
+impl State {
+    /// All channels with their names, those of single organisations last.
+    fn all_channels(&self) -> impl Iterator<Item = (&String, &Arc<Channel>)> {
+        self.channels.iter().chain(&self.trusted)
+    }
+
+    /// The identity, if it is valid for somebody we believe.
+    fn validated(&self, identity: &PeerIdentity) -> Result<Arc<Valid>> {
+        if let Some(valid) = self.valid.get(identity) {
+            return Ok(valid);
+        }
+        let valid = Arc::new(self.validate(identity)?);
+        self.valid.insert(identity.clone(), valid.clone());
+        Ok(valid)
+    }
+
+    fn validate(&self, identity: &PeerIdentity) -> Result<Valid> {
+        const NOT_WELL_FORMED: &str = "identity is not well formed";
+        if identity.is_empty() {
+            return Err(invalid("Invalid Peer Identity. It must be different from nil."));
+        }
+        let parsed = SerializedIdentity::parse(identity.as_bytes());
+        let parsed = parsed.map_err(context("error unmarshalling SerializedIdentity"))?;
+        // Who belongs to our own organisation is for the local MSP to say, and for nobody else.
+        if let Ok(member) = self.local.deserialize(identity) {
+            check_well_formed(&parsed).map_err(context(NOT_WELL_FORMED))?;
+            self.local.validate(&member)?;
+            return Ok(Valid { identity: member, via: Via::Local });
+        }
+        for (name, channel) in self.all_channels() {
+            let Ok((msp, member)) = channel.deserialize(&parsed, identity) else { continue };
+            check_well_formed(&parsed)
+                .map_err(|_| invalid(format!("{NOT_WELL_FORMED}: no MSP provider recognizes the identity")))?;
+            if msp.validate(&member).is_ok() {
+                return Ok(Valid { identity: member, via: Via::Channel(name.clone(), channel.clone()) });
+            }
+        }
+        let who = describe(&parsed, identity);
+        Err(invalid(format!("Peer Identity {who} cannot be validated. No MSP found able to do that.")))
+    }
+
+    fn organization(&self, identity: &PeerIdentity) -> Option<OrgId> {
+        if identity.is_empty() {
+            return None;
+        }
+        if let Some(valid) = self.valid.get(identity) {
+            return Some(OrgId::new(valid.identity.mspid()));
+        }
+        let parsed = SerializedIdentity::parse(identity.as_bytes()).ok()?;
+        let known = self.local.deserialize(identity).is_ok()
+            || self.all_channels().any(|(_, channel)| channel.deserialize(&parsed, identity).is_ok());
+        known.then(|| OrgId::new(parsed.mspid))
+    }
+}
+
+impl CryptoService for MspCryptoService {
+    fn pki_id(&self, identity: &PeerIdentity) -> Option<PkiId> {
+        if identity.is_empty() {
+            return None;
+        }
+        SerializedIdentity::parse(identity.as_bytes()).ok().map(|parsed| parsed.pki_id())
+    }
+
+    fn validate_identity(&self, identity: &PeerIdentity) -> Result<()> {
+        self.state().validated(identity).map(|_| ())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        let signer = self.signer();
+        signer.ok_or_else(|| Error::new(ErrorKind::Config, "there is no signing identity"))?.sign(message)
+    }
+
+    fn verify(&self, identity: &PeerIdentity, signature: &[u8], message: &[u8]) -> Result<()> {
+        let valid = self.state().validated(identity)?;
+        match &valid.via {
+            Via::Local => valid.identity.verify(signature, message),
+            Via::Channel(name, channel) => channel.check_readers(name, identity, signature, message),
+        }
+    }
+
+    fn verify_by_channel(
+        &self,
+        channel: &[u8],
+        identity: &PeerIdentity,
+        signature: &[u8],
+        message: &[u8],
+    ) -> Result<()> {
+        if identity.is_empty() {
+            return Err(invalid("Invalid Peer Identity. It must be different from nil."));
+        }
+        let name = String::from_utf8_lossy(channel);
+        let channel = self.state().channels.get(&*name).cloned().ok_or_else(|| no_policy_manager(&name))?;
+        channel.check_readers(&name, identity, signature, message)
+    }
+
+    fn expiration(&self, identity: &PeerIdentity) -> Result<Option<SystemTime>> {
+        let valid = self.state().validated(identity);
+        let valid = valid.map_err(context("Unable to extract msp.Identity from peer Identity"))?;
+        Ok(Some(valid.identity.not_after()))
+    }
+}
+
+impl SecurityAdvisor for MspCryptoService {
+    fn org_by_peer_identity(&self, identity: &PeerIdentity) -> Option<OrgId> {
+        self.state().organization(identity)
+    }
+}
+
+/// Whom it believes.
+impl fmt::Debug for MspCryptoService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        let (channels, trusted) = (state.channels.keys(), state.trusted.keys());
+        write!(f, "MspCryptoService({}, channels ", state.local.id())?;
+        f.debug_list().entries(channels).finish()?;
+        f.write_str(", trusted ")?;
+        f.debug_list().entries(trusted).finish()?;
+        f.write_str(")")
+    }
+}
+
+fn no_policy_manager(channel: &str) -> Error {
+    invalid(format!("Could not acquire policy manager for channel {channel}"))
+}
+
+/// An identity that nobody accepts, as Fabric writes it into its refusal.
+fn describe(parsed: &SerializedIdentity, identity: &PeerIdentity) -> String {
+    let Some(block) = pem::decode(&parsed.id_bytes) else {
+        return format!("non PEM encoded identity: {}", pem::base64_encode(identity.as_bytes()));
+    };
+    let Ok(certificate) = Certificate::parse(&block.bytes) else {
+        return format!("non x509 identity: {}", pem::base64_encode(identity.as_bytes()));
+    };
+    let (subject, issuer) = (&certificate.subject, &certificate.issuer);
+    let place = |name: &Name| {
+        let values = [attribute::LOCALITY, attribute::PROVINCE, attribute::COUNTRY];
+        json_string(&values.map(|a| format!("[{}]", name.values(a).join(" "))).join("-"))
+    };
+    let ous = |name: &Name| match name.values(attribute::ORGANIZATIONAL_UNIT) {
+        ous if ous.is_empty() => "null".to_owned(),
+        ous => format!("[{}]", ous.into_iter().map(json_string).collect::<Vec<_>>().join(",")),
+    };
+    format!(
+        r#"{{"CN":{},"Issuer-CN":{},"Issuer-L-ST-C":{},"Issuer-OU":{},"L-ST-C":{},"MSP":{},"OU":{}}}"#,
+        json_string(subject.common_name()),
+        json_string(issuer.common_name()),
+        place(issuer),
+        ous(issuer),
+        place(subject),
+        json_string(&parsed.mspid),
+        ous(subject),
+    )
+}
+
+/// With what Go's encoder escapes.
+fn json_string(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
