@@ -66,8 +66,9 @@ pub struct Options {
     /// resets streams, live ones too, so be generous: 4 MiB was not enough for 60 stalled connections, 16 MiB was.
     /// \[`grpc.resource_quota`\]
     pub memory_quota: Option<usize>,
-    /// How long `recv` may spin before it blocks, once after every message received or sent: 50 µs; zero turns it off.
-    /// It takes a thread switch out of a round trip. An idle stream never spins.
+    /// How long `recv` may poll before it blocks, if the same thread has sent since it last received: 50 µs; zero turns
+    /// it off. It takes a thread switch out of a round trip. A stream with a thread for each direction, and an idle one,
+    /// never does it.
     pub spin: Duration,
     /// Servers: calls asked for ahead: 16, at least 1. More absorbs a burst of new streams, and lengthens a stop.
     pub requests_ahead: usize,

@@ -114,10 +114,12 @@ impl Server {
     }
 
     /// Stops: no more calls are accepted; streams may end by themselves for `grace`, then they are cancelled (their
-    /// clients see UNAVAILABLE). Blocks until all is released and every thread has ended, for at most the grace and
-    /// [`Options::keepalive_timeout`] and 2 s: that long a frozen client can hold its connection. What is not over by
-    /// then (a handler that does not return, say) ends later on its own threads. Calling it again does nothing; calling
-    /// it from a handler does not wait for that handler. Returns whether all ended in time.
+    /// clients see UNAVAILABLE, or CANCELLED where the call was not accepted yet).
+    ///
+    /// Blocks until all is released and every thread has ended, for at most the grace, [`Options::keepalive_timeout`]
+    /// and 2 s: that long a frozen client can hold its connection. What is not over by then (a handler that does not
+    /// return, say) ends later on its own threads. Calling it again does nothing; calling it from a handler does not
+    /// wait for that handler. Returns whether all ended in time.
     pub fn stop(&self, grace: Duration) -> bool {
         let Some(Running { listener, accept, done }) = self.running.lock().take() else { return true };
         listener.shut_down();
@@ -130,6 +132,10 @@ impl Server {
         drop(listener);
         let mut in_time = self.shared.await_served(bound);
         self.shared.join_ended();
+        if !self.shared.served.lock().running.is_empty() && in_time {
+            // We are in a handler; its call keeps the rest alive until it returns.
+            return true;
+        }
         if done.recv_deadline(bound).is_err_and(|e| e.is_disconnected()) {
             in_time &= accept.join().is_ok();
         } else {

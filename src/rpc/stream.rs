@@ -6,7 +6,7 @@ use super::queue::Wait;
 use super::status::{code, End, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,8 @@ pub struct Stream {
     /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
     collect: Mutex<()>,
     end: OnceLock<End>,
-    /// A message came or went since the last spin.
-    active: AtomicBool,
+    /// The thread that sent last, if it has not received since: it probably waits for an answer now.
+    asking: AtomicUsize,
     finished: AtomicBool,
 }
 
@@ -70,7 +70,7 @@ impl Stream {
             recv: Mutex::default(),
             collect: Mutex::new(()),
             end: OnceLock::new(),
-            active: AtomicBool::new(true),
+            asking: AtomicUsize::new(NOBODY),
             finished: AtomicBool::new(false),
         }
     }
@@ -127,7 +127,7 @@ impl Stream {
                 if !success {
                     return Err(self.why());
                 }
-                self.active.store(true, Ordering::Relaxed);
+                self.asking.store(this_thread(), Ordering::Relaxed);
                 Ok(true)
             }
         }
@@ -167,7 +167,6 @@ impl Stream {
             }
             side.started = false;
             if let Some(message) = self.call.take_message() {
-                self.active.store(true, Ordering::Relaxed);
                 return Ok(Some(message));
             }
             side.drained = true;
@@ -175,12 +174,14 @@ impl Stream {
         self.collect_end(wait).map_or(Ok(None), Err)
     }
 
-    /// Polls for a moment, if a message came or went since the last time: in a conversation the next one is near, and
-    /// blocking would cost a thread switch. `None` if it did not help.
+    /// Polls for a moment, if this same thread has sent since it last received: the answer is near, and blocking would
+    /// cost a thread switch. (A thread that only receives does not: it would take the processor from those that send.)
+    /// `None` if it did not help.
     fn spin_recv(&self) -> Option<bool> {
-        if self.spin.is_zero() || !self.active.swap(false, Ordering::Relaxed) {
+        if self.spin.is_zero() || self.asking.load(Ordering::Relaxed) != this_thread() {
             return None;
         }
+        self.asking.store(NOBODY, Ordering::Relaxed);
         let until = Instant::now() + self.spin;
         loop {
             let done = self.call.pluck(Op::Recv, Wait::Not);
@@ -292,6 +293,14 @@ impl Stream {
     fn settle(&self, end: End) -> End {
         self.end.get_or_init(|| end).clone()
     }
+}
+
+const NOBODY: usize = 0;
+
+/// A number that no other living thread has, and not `NOBODY`.
+fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as usize)
 }
 
 fn lost_or_cancelled() -> End {
