@@ -8,6 +8,5 @@ mod frozen;
 mod messages;
 mod process;
 mod serving;
-mod speed;
 mod support;
 mod tls;
