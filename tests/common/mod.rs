@@ -19,10 +19,10 @@ pub use grpc::Grpc;
 pub use memory::Memory;
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
 
-use fabric_gossip::comm::{Event, ReceivedMessage, Subscription, Weigh};
+use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weigh};
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::message::{self, SignedMessage};
-use fabric_gossip::Error;
+use fabric_gossip::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -149,4 +149,34 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "not in time: {what}");
         std::thread::park_timeout(ms(1));
     }
+}
+
+/// Sends large messages to a peer that does not read until one comes back: how many were accepted.
+pub fn fill(node: &Node, peer: &RemotePeer) -> u64 {
+    (1..10_000)
+        .find(|&nonce| match node.send(&blob(nonce, 64 << 10), std::slice::from_ref(peer)) {
+            Ok(()) => false,
+            Err(e) => {
+                assert_eq!(e.not_sent[0].error.kind(), ErrorKind::Full, "{e}");
+                true
+            }
+        })
+        .expect("the queue is never full")
+        - 1
+}
+
+/// Stops the node. Everything it accepted was either written or reported undelivered: the numbers of both.
+pub fn stop_and_account(node: &Node, events: &Subscription<Event>, accepted: u64) -> (u64, u64) {
+    node.stop();
+    let undelivered: usize = events
+        .iter()
+        .map(|event| match event {
+            Event::Undelivered { messages, .. } => messages.len(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(events.missed(), 0, "too many events to account for");
+    let (written, undelivered) = (node.metrics().gossip_comm_messages_sent, undelivered as u64);
+    assert_eq!(written + undelivered, accepted, "written {written}, undelivered {undelivered}");
+    (written, undelivered)
 }
