@@ -7,6 +7,7 @@ TOOL = $(or $(CARGO_TARGET_DIR),target)/release/fabric-gossip
 DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance bench clean
 
 help: ## This list

@@ -29,15 +29,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+/// A message to sign, and where the signature is to go.
+type Request = (Vec<u8>, Sender<Result<Vec<u8>>>);
+
 /// Holds a private key and signs on request: the only one who has it.
 struct Vault {
-    requests: Sender<(Vec<u8>, Sender<Result<Vec<u8>>>)>,
+    requests: Sender<Request>,
     signatures: AtomicUsize,
 }
 
 impl Vault {
     fn open(key: PKey<Private>) -> Arc<Vault> {
-        let (requests, inbox) = channel::<(Vec<u8>, Sender<Result<Vec<u8>>>)>();
+        let (requests, inbox) = channel::<Request>();
         thread::spawn(move || {
             for (message, answer) in inbox {
                 let signature = Signer::new_without_digest(&key).and_then(|mut s| s.sign_oneshot_to_vec(&message));
@@ -135,7 +138,7 @@ fn main() -> Result<()> {
         received.ack(None)
     });
     let block = message::data(0, "mychannel", 1, "hello");
-    let result = alice.send_with_ack(block, Duration::from_secs(10), 1, &[to_bob.clone()]);
+    let result = alice.send_with_ack(block, Duration::from_secs(10), 1, std::slice::from_ref(&to_bob));
     receiver.join().expect("the receiver does not panic")?;
     println!("acknowledged: {result}");
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks what the build needs beside Rust, and installs what is missing: CMake, a C++ compiler, pkg-config and OpenSSL's
 # headers. Installing needs root or a sudo that asks no password; otherwise this prints the command to type, and fails.
+# Tried out with apt-get; for dnf, apk and pacman the names were looked up.
 #
 #   scripts/deps.sh           check, then install
 #   scripts/deps.sh --check   check only
@@ -68,6 +69,7 @@ packages=()
 for thing in $missing; do
     packages+=($(package "$manager" "$thing"))
 done
+refresh=(apt-get update)
 case $manager in
     apt-get) install=(apt-get install -y --no-install-recommends "${packages[@]}") ;;
     dnf) install=(dnf install -y "${packages[@]}") ;;
@@ -75,22 +77,22 @@ case $manager in
     pacman) install=(pacman -S --needed --noconfirm "${packages[@]}") ;;
 esac
 
-as_root=()
 if [ "$(id -u)" != 0 ]; then
-    as_root=(sudo)
+    install=(sudo "${install[@]}")
+    refresh=(sudo "${refresh[@]}")
 fi
 if [ "${1:-}" = --check ] || { [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; }; then
-    echo "deps: to install them, type: ${as_root[*]:-} ${install[*]}" >&2
+    echo "deps: to install what is missing, type: ${install[*]}" >&2
     exit 1
 fi
 
 if [ "$manager" = apt-get ]; then
     export DEBIAN_FRONTEND=noninteractive
     # The lists of a fresh machine are empty or old.
-    ${as_root[@]+"${as_root[@]}"} apt-get update || echo "deps: the package lists could not be refreshed, trying without" >&2
+    "${refresh[@]}" || echo "deps: the package lists could not be refreshed, trying without" >&2
 fi
-echo "deps: ${as_root[*]:-} ${install[*]}"
-${as_root[@]+"${as_root[@]}"} "${install[@]}"
+echo "deps: ${install[*]}"
+"${install[@]}"
 
 missing=$(missing)
 if [ -n "$missing" ]; then

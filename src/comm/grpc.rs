@@ -1,4 +1,4 @@
-//! Gossip streams over gRPC: Fabric's service `gossip.Gossip` on [`crate::rpc`].
+//! Gossip streams over gRPC: Fabric's service `gossip.Gossip` on [`rpc`].
 
 use super::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::cancel::Cancel;
