@@ -2,7 +2,8 @@
 //! demultiplexer to a subscriber, and beside it, in the same run, the bare transport that it stands on.
 //!
 //! `cargo bench --bench comm` measures and prints tables; `-- --json` prints one JSON object per line instead. Other
-//! arguments: `--rounds <n>` (7), `--idle <n>` connections (512), `--poll <strategy>` of the C core (`epoll1`; `poll`), and any
+//! arguments: `--rounds <n>` (7), `--sizes <bytes>,…` of the payloads,
+//! `--idle <n>` connections (512), `--poll <strategy>` of the C core (`epoll1`; `poll`), and any
 //! of `throughput`, `round-trip`, `handshake`, `idle` to measure only that. Without `--bench`, which Cargo passes, it
 //! only tries whether everything works (`cargo test --bench comm`). Both use the release profile's C core.
 //!
@@ -46,6 +47,7 @@ struct Settings {
     json: bool,
     rounds: Option<usize>,
     idle: Option<usize>,
+    sizes: Vec<usize>,
     poll: String,
     sections: Vec<String>,
 }
@@ -57,6 +59,7 @@ impl Settings {
             json: args.iter().any(|a| a == "--json"),
             rounds: None,
             idle: None,
+            sizes: Vec::new(),
             poll: "epoll1".into(),
             sections: Vec::new(),
         };
@@ -65,6 +68,10 @@ impl Settings {
             match arg.as_str() {
                 "--rounds" => settings.rounds = args.next().and_then(|n| n.parse().ok()),
                 "--idle" => settings.idle = args.next().and_then(|n| n.parse().ok()),
+                "--sizes" => {
+                    let sizes = args.next().map(String::as_str).unwrap_or_default();
+                    settings.sizes = sizes.split(',').filter_map(|size| size.parse().ok()).collect();
+                }
                 "--poll" => settings.poll = args.next().cloned().unwrap_or_default(),
                 // What else a test harness understands is of no concern here.
                 flag if flag.starts_with('-') => {}
@@ -88,6 +95,8 @@ impl Bench {
     fn run(&mut self) {
         self.plan.rounds = self.settings.rounds.unwrap_or(self.plan.rounds);
         self.plan.idle = self.settings.idle.unwrap_or(self.plan.idle);
+        let wanted = |size: &usize| self.settings.sizes.is_empty() || self.settings.sizes.contains(size);
+        self.plan.sizes.retain(|(size, _)| wanted(size));
         let sections = ["idle", "throughput", "round-trip", "handshake"];
         if !sections.iter().any(|section| self.settings.wants(section)) {
             return;
