@@ -331,6 +331,19 @@ fn identities_are_judged_as_recorded() {
     tally.report("identities");
 }
 
+/// Row M14: what surrounds the numbers of a revocation list's signature does not save anybody from it.
+#[test]
+fn an_overlong_list_signature_still_revokes() {
+    let file = vectors("msp.json");
+    let msps = load_all(&file);
+    let cases = file["identity_cases"].as_array().expect("cases");
+    let revoked = cases.iter().find(|c| c["id"] == "crl-revoked").expect("the case");
+    let msp = &msps["org1-crl-extraint"];
+    let member = msp.deserialize(&identity(&revoked["identity"])).expect("a member");
+    let verdict = msp.validate(&member).expect_err("revoked");
+    assert!(verdict.message().ends_with("The certificate has been revoked"), "{verdict}");
+}
+
 #[test]
 fn the_mapper_takes_what_is_recorded() {
     let file = vectors("msp.json");

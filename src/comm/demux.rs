@@ -45,19 +45,20 @@ struct Subscriber<T> {
 struct Shared {
     bytes: AtomicUsize,
     missed: AtomicU64,
-    room: Sender<()>,
 }
 
 /// The receiving end of a subscription. Clones share one queue: each item goes to one of them. Dropping the last one
 /// ends the subscription.
 pub struct Subscription<T> {
     items: Receiver<T>,
+    /// Tells a publisher that bytes were taken; only held here, so that its end tells that nobody receives any more.
+    room: Sender<()>,
     shared: Arc<Shared>,
 }
 
 impl<T> Clone for Subscription<T> {
     fn clone(&self) -> Self {
-        Subscription { items: self.items.clone(), shared: self.shared.clone() }
+        Subscription { items: self.items.clone(), room: self.room.clone(), shared: self.shared.clone() }
     }
 }
 
@@ -109,7 +110,7 @@ impl<T: Weigh> Subscription<T> {
         let weight = item.weight();
         if weight > 0 {
             self.shared.bytes.fetch_sub(weight, Ordering::Relaxed);
-            let _ = self.shared.room.try_send(());
+            let _ = self.room.try_send(());
         }
         item
     }
@@ -134,7 +135,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
     ) -> Subscription<T> {
         let (items, receiver) = bounded(options.capacity);
         let (room, has_room) = bounded(1);
-        let shared = Arc::new(Shared { bytes: AtomicUsize::new(0), missed: AtomicU64::new(0), room });
+        let shared = Arc::new(Shared { bytes: AtomicUsize::new(0), missed: AtomicU64::new(0) });
         let subscriber = Arc::new(Subscriber {
             predicate: Box::new(predicate),
             items,
@@ -149,7 +150,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
             subscribers.retain(|s| !s.is_gone());
             subscribers.push(subscriber);
         }
-        Subscription { items: receiver, shared }
+        Subscription { items: receiver, room, shared }
     }
 
     /// Gives `item` to every subscription that wants it; returns how many wanted it but had no room. Waits where a

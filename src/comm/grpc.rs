@@ -1,4 +1,4 @@
-//! Gossip streams over gRPC: Fabric's service `gossip.Gossip` on [`rpc`](crate::rpc).
+//! Gossip streams over gRPC: Fabric's service `gossip.Gossip` on [`rpc`].
 
 use super::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::cancel::Cancel;
@@ -138,7 +138,7 @@ impl GrpcServer {
             rpc::Status::new(status.code, status.message)
         };
         let methods = vec![
-            (PING.to_owned(), Method::Fixed(Bytes::new())),
+            (PING.to_owned(), Method::Unary(Box::new(|_| Ok(Bytes::new())))),
             (GOSSIP_STREAM.to_owned(), Method::Stream(Box::new(serve))),
         ];
         rpc::Server::start(listen, options, tls, methods).map(GrpcServer)

@@ -50,7 +50,7 @@ pub(super) struct Inner {
 impl Inner {
     /// Queues a message for a peer, or writes it here and now if nothing else is under way to it.
     pub fn push(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) -> Result<(), (Item, NotTaken)> {
-        match peer.outbox.push(item, true)? {
+        match peer.outbox.push(item)? {
             Taken::Queued => {}
             Taken::Lent(item) => self.write_lent(peer, item),
         }

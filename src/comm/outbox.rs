@@ -4,7 +4,9 @@
 //! holds in its hand is still owed. Whoever closes it gets back everything that is owed, so that nothing accepted is lost
 //! without a report.
 //!
-//! While nothing is under way the stream can be lent to a sender's own thread, which saves waking the writer.
+//! While nothing is under way the stream can be lent to a sender's own thread, which saves waking the writer: good for a
+//! conversation, bad for a burst, whose messages the writer sends many at a time. So only the first small message after a
+//! pause is lent.
 
 use super::ack::Tracker;
 use super::connection::Connection;
@@ -15,6 +17,14 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// After a pause this long a message is no part of a burst. Shorter than a round trip, longer than a sender takes from
+/// one message to the next.
+const PAUSE: Duration = Duration::from_micros(15);
+
+/// Larger messages are not lent: writing them takes longer than waking the writer.
+const LEND_UP_TO: usize = 4 << 10;
 
 /// One message on its way to one peer.
 pub(super) struct Item {
@@ -70,6 +80,8 @@ struct State {
     /// A lent message whose write was started, on this connection, and is not known to be done.
     unfinished: Option<Unfinished>,
     turn: Turn,
+    /// When a message was last accepted, or a lent one written.
+    active: Option<Instant>,
     closed: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
@@ -99,6 +111,7 @@ impl Outbox {
                 queue: VecDeque::new(),
                 unfinished: None,
                 turn: Turn::Writer,
+                active: None,
                 closed: false,
                 accepted: 0,
                 room: Vec::new(),
@@ -109,8 +122,8 @@ impl Outbox {
         }
     }
 
-    /// Takes a message if there is room. With `lend`, an idle stream is lent to the caller.
-    pub fn push(&self, item: Item, lend: bool) -> Result<Taken, (Item, NotTaken)> {
+    /// Takes a message if there is room. An idle stream may be lent to the caller.
+    pub fn push(&self, item: Item) -> Result<Taken, (Item, NotTaken)> {
         let size = item.len();
         let mut state = self.state.lock();
         if state.closed {
@@ -122,8 +135,10 @@ impl Outbox {
             return Err((item, NotTaken::Full));
         }
         self.count(&mut state, 1, size);
+        let now = Instant::now();
+        let paused = state.active.replace(now).is_none_or(|active| now.saturating_duration_since(active) > PAUSE);
         if state.turn == Turn::Idle {
-            if lend {
+            if paused && size <= LEND_UP_TO {
                 state.turn = Turn::Lent;
                 return Ok(Taken::Lent(item));
             }
@@ -178,7 +193,9 @@ impl Outbox {
     /// For the borrower: the message was written.
     pub fn written(&self, item: &Item) {
         self.settle(item);
-        self.end_loan(&mut self.state.lock());
+        let mut state = self.state.lock();
+        state.active = Some(Instant::now());
+        self.end_loan(&mut state);
     }
 
     /// For the borrower: the write is under way; the writer waits for it.
@@ -328,16 +345,16 @@ mod tests {
     fn what_is_in_the_writers_hand_still_counts_and_comes_back_in_order() {
         let outbox = Outbox::new(3, 1 << 20);
         let mut hand = VecDeque::new();
-        (1..=2).for_each(|n| assert!(matches!(outbox.push(item(n), true), Ok(Taken::Queued))));
+        (1..=2).for_each(|n| assert!(matches!(outbox.push(item(n)), Ok(Taken::Queued))));
         assert!(outbox.take(&mut hand).is_none());
-        assert!(outbox.push(item(3), true).is_ok());
-        assert!(matches!(outbox.push(item(4), true), Err((_, NotTaken::Full))));
+        assert!(outbox.push(item(3)).is_ok());
+        assert!(matches!(outbox.push(item(4)), Err((_, NotTaken::Full))));
         outbox.settle(&hand.pop_front().unwrap());
-        assert!(outbox.push(item(4), true).is_ok());
+        assert!(outbox.push(item(4)).is_ok());
         let flushed = outbox.when_flushed().unwrap();
         assert_eq!(nonces(&outbox.close(&mut hand)), [2, 3, 4]);
         assert!(flushed.try_recv().is_ok(), "reported is settled");
-        assert!(matches!(outbox.push(item(5), true), Err((_, NotTaken::Closed))));
+        assert!(matches!(outbox.push(item(5)), Err((_, NotTaken::Closed))));
     }
 
     #[test]
@@ -345,8 +362,8 @@ mod tests {
         let outbox = Outbox::new(10, 1 << 20);
         let mut hand = VecDeque::new();
         assert!(outbox.take(&mut hand).is_none());
-        let Ok(Taken::Lent(first)) = outbox.push(item(1), true) else { panic!("not lent") };
-        assert!(matches!(outbox.push(item(2), true), Ok(Taken::Queued)));
+        let Ok(Taken::Lent(first)) = outbox.push(item(1)) else { panic!("not lent") };
+        assert!(matches!(outbox.push(item(2)), Ok(Taken::Queued)));
         assert!(outbox.take(&mut hand).is_none());
         assert!(hand.is_empty(), "the borrower's turn");
         assert!(outbox.unwritten(first).is_none());
@@ -360,7 +377,7 @@ mod tests {
         let outbox = Outbox::new(10, 1 << 20);
         let mut hand = VecDeque::new();
         assert!(outbox.take(&mut hand).is_none());
-        let Ok(Taken::Lent(lent)) = outbox.push(item(1), true) else { panic!("not lent") };
+        let Ok(Taken::Lent(lent)) = outbox.push(item(1)) else { panic!("not lent") };
         assert!(outbox.close(&mut hand).is_empty());
         assert!(outbox.unwritten(lent).is_some());
         assert_eq!(outbox.owed(), 0);

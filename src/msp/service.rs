@@ -47,17 +47,29 @@ impl Channel {
         Ok((msp, msp.deserialize(identity)?))
     }
 
-    /// The channel's `Readers` policy: a valid member of one of the readers signed the message.
-    fn check_readers(&self, name: &str, identity: &PeerIdentity, signature: &[u8], message: &[u8]) -> Result<()> {
+    /// The channel's `Readers` policy: `member` is a valid member of one of the readers, and signed the message.
+    fn check_readers(
+        &self,
+        name: &str,
+        member: impl FnOnce() -> Option<Arc<Identity>>,
+        signature: &[u8],
+        message: &[u8],
+    ) -> Result<()> {
         let Some(readers) = &self.readers else { return Err(no_policy_manager(name)) };
-        let satisfied = || {
-            let parsed = SerializedIdentity::parse(identity.as_bytes()).ok()?;
-            let (msp, member) = self.deserialize(&parsed, identity).ok()?;
-            member.verify(signature, message).ok()?;
-            readers.iter().any(|reader| reader == msp.id()).then_some(())?;
-            msp.validate(&member).ok()
-        };
-        satisfied().ok_or_else(|| Error::new(ErrorKind::Signature, "signature set did not satisfy policy"))
+        let satisfied = member().is_some_and(|member| {
+            readers.iter().any(|reader| reader == member.mspid()) && member.verify(signature, message).is_ok()
+        });
+        match satisfied {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Signature, "signature set did not satisfy policy")),
+        }
+    }
+
+    fn valid_member(&self, identity: &PeerIdentity) -> Result<Identity> {
+        let parsed = SerializedIdentity::parse(identity.as_bytes())?;
+        let (msp, member) = self.deserialize(&parsed, identity)?;
+        msp.validate(&member)?;
+        Ok(member)
     }
 }
 
@@ -78,11 +90,13 @@ struct State {
     /// By MSP id.
     trusted: BTreeMap<String, Arc<Channel>>,
     valid: Cache<PeerIdentity, Arc<Valid>>,
+    /// Valid members of named channels.
+    channel_members: Cache<(String, PeerIdentity), Arc<Identity>>,
 }
 
 /// An identity that was found valid, and by whom.
 struct Valid {
-    identity: Identity,
+    identity: Arc<Identity>,
     via: Via,
 }
 
@@ -97,8 +111,9 @@ impl MspCryptoService {
     pub fn new(local: Arc<Msp>, signer: Option<SigningIdentity>) -> Self {
         let signer = signer.map(Arc::new);
         let (channels, trusted) = Default::default();
-        let valid = Cache::new(CACHED_IDENTITIES);
-        MspCryptoService(RwLock::new(Arc::new(State { local, signer, channels, trusted, valid })))
+        let (valid, channel_members) = (Cache::new(CACHED_IDENTITIES), Cache::new(CACHED_IDENTITIES));
+        let state = State { local, signer, channels, trusted, valid, channel_members };
+        MspCryptoService(RwLock::new(Arc::new(state)))
     }
 
     /// The local MSP.
@@ -152,15 +167,19 @@ impl MspCryptoService {
 
     fn update(&self, change: impl FnOnce(&mut State)) {
         let mut current = self.0.write();
+        // Whatever was found valid under the old state has to be found so again.
         let mut next = State {
             local: current.local.clone(),
             signer: current.signer.clone(),
             channels: current.channels.clone(),
             trusted: current.trusted.clone(),
             valid: Cache::new(CACHED_IDENTITIES),
+            channel_members: Cache::new(CACHED_IDENTITIES),
         };
         change(&mut next);
-        *current = Arc::new(next);
+        let old = std::mem::replace(&mut *current, Arc::new(next));
+        drop(current);
+        drop(old);
     }
 }
 
@@ -191,18 +210,29 @@ impl State {
         if let Ok(member) = self.local.deserialize(identity) {
             check_well_formed(&parsed).map_err(context(NOT_WELL_FORMED))?;
             self.local.validate(&member)?;
-            return Ok(Valid { identity: member, via: Via::Local });
+            return Ok(Valid { identity: Arc::new(member), via: Via::Local });
         }
         for (name, channel) in self.all_channels() {
             let Ok((msp, member)) = channel.deserialize(&parsed, identity) else { continue };
             check_well_formed(&parsed)
                 .map_err(|_| invalid(format!("{NOT_WELL_FORMED}: no MSP provider recognizes the identity")))?;
             if msp.validate(&member).is_ok() {
-                return Ok(Valid { identity: member, via: Via::Channel(name.clone(), channel.clone()) });
+                let via = Via::Channel(name.clone(), channel.clone());
+                return Ok(Valid { identity: Arc::new(member), via });
             }
         }
         let who = describe(&parsed, identity);
         Err(invalid(format!("Peer Identity {who} cannot be validated. No MSP found able to do that.")))
+    }
+
+    fn channel_member(&self, name: &str, channel: &Channel, identity: &PeerIdentity) -> Option<Arc<Identity>> {
+        let key = (name.to_owned(), identity.clone());
+        if let Some(member) = self.channel_members.get(&key) {
+            return Some(member);
+        }
+        let member = Arc::new(channel.valid_member(identity).ok()?);
+        self.channel_members.insert(key, member.clone());
+        Some(member)
     }
 
     fn organization(&self, identity: &PeerIdentity) -> Option<OrgId> {
@@ -240,7 +270,9 @@ impl CryptoService for MspCryptoService {
         let valid = self.state().validated(identity)?;
         match &valid.via {
             Via::Local => valid.identity.verify(signature, message),
-            Via::Channel(name, channel) => channel.check_readers(name, identity, signature, message),
+            Via::Channel(name, channel) => {
+                channel.check_readers(name, || Some(valid.identity.clone()), signature, message)
+            }
         }
     }
 
@@ -255,8 +287,9 @@ impl CryptoService for MspCryptoService {
             return Err(invalid("Invalid Peer Identity. It must be different from nil."));
         }
         let name = String::from_utf8_lossy(channel);
-        let channel = self.state().channels.get(&*name).cloned().ok_or_else(|| no_policy_manager(&name))?;
-        channel.check_readers(&name, identity, signature, message)
+        let state = self.state();
+        let channel = state.channels.get(&*name).ok_or_else(|| no_policy_manager(&name))?;
+        channel.check_readers(&name, || state.channel_member(&name, channel, identity), signature, message)
     }
 
     fn expiration(&self, identity: &PeerIdentity) -> Result<Option<SystemTime>> {

@@ -7,7 +7,7 @@ use super::{peer, reaper};
 use bytes::Bytes;
 use grpcio_sys::*;
 use std::any::Any;
-use std::ffi::{c_char, c_int, c_void, CStr};
+use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -30,13 +30,13 @@ pub(super) enum Op {
     Finish = 16,
     /// The end of the call: the status on a dialled call, "closed" on an accepted one.
     End = 32,
-    /// A whole unary call, or a whole answer.
-    Whole = 64,
+    /// The whole answer to a call that is refused.
+    Refusal = 64,
 }
 
-const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Whole];
+const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Refusal];
 
-/// An accepted call whose status is on its way gets this long before it is cancelled.
+/// A call whose end is on its way gets this long before it is cancelled.
 const GENTLY: Duration = Duration::from_secs(5);
 
 /// What the core writes to, and reads from, while operations are under way: on the heap, at a fixed address, until
@@ -47,7 +47,6 @@ struct Memory {
     trailers: grpc_metadata_array,
     status: grpc_status_code::Type,
     details: grpc_slice,
-    error: *const c_char,
     cancelled: c_int,
     received: *mut grpc_byte_buffer,
     sent: *mut grpc_byte_buffer,
@@ -60,6 +59,7 @@ struct Memory {
 pub(super) struct Call {
     inner: ManuallyDrop<Inner>,
     cancelled: AtomicBool,
+    /// The end is on its way by itself, so dropping the call does not cancel it at once.
     gently: AtomicBool,
 }
 
@@ -112,21 +112,20 @@ impl Call {
         self.start(Op::End, &[self.op_closed()])
     }
 
-    /// Starts a dialled unary call: `Headers`, then `Whole`.
+    /// Starts a dialled unary call. Not as one batch: if the server answers without reading, sending fails, and the core
+    /// then drops the answer that came in the same batch.
     pub(super) fn start_unary(&self, request: Bytes) -> Result<(), Refused> {
-        self.start(Op::Headers, &[op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)])?;
-        let send = self.op_send(request, false);
-        let close = op(grpc_op_type::GRPC_OP_SEND_CLOSE_FROM_CLIENT);
-        self.start(Op::Whole, &[send, close, self.op_headers(), self.op_recv(), self.op_status()])
+        self.start_dialled()?;
+        self.start_send(request, false)?;
+        self.start_half_close()?;
+        self.start_recv()
     }
 
-    /// Starts the whole answer to an accepted call, as `Whole`. The call may be dropped right after: it ends gently.
-    pub(super) fn start_answer(&self, message: Option<Bytes>, status: &Status) -> Result<(), Refused> {
-        let mut ops = vec![op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)];
-        ops.extend(message.map(|message| self.op_send(message, false)));
-        ops.extend([self.op_send_status(status), self.op_closed()]);
+    /// Refuses an accepted call, with this status, as `Refusal`. The call may be dropped right after: it ends gently.
+    pub(super) fn refuse(&self, status: &Status) -> Result<(), Refused> {
+        let headers = op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA);
         self.gently.store(true, Ordering::Relaxed);
-        self.start(Op::Whole, &ops)
+        self.start(Op::Refusal, &[headers, self.op_send_status(status), self.op_closed()])
     }
 
     /// Starts to receive one message.
@@ -159,7 +158,7 @@ impl Call {
         self.inner.pending.load(Ordering::Acquire) & op as u8 != 0
     }
 
-    /// After `Recv` or `Whole`: the message, or `None` at the end of the stream.
+    /// After `Recv`: the message, or `None` at the end of the stream.
     pub(super) fn take_message(&self) -> Option<Bytes> {
         // SAFETY: the operation was plucked, so the field is ours; a buffer in it is ours too.
         unsafe {
@@ -179,33 +178,33 @@ impl Call {
         unsafe { release_buffer(&mut (*self.memory()).sent) }
     }
 
-    /// After `End` or `Whole` of a dialled call: how it ended, and whether the peer said so (or our own core).
-    pub(super) fn status(&self) -> (Status, bool) {
-        // SAFETY: the operation was plucked, so the fields are ours; `error` is null or a string that lives with them.
+    /// After `End` of a dialled call: how it ended.
+    pub(super) fn status(&self) -> Status {
+        // SAFETY: the operation was plucked, so the fields are ours.
         unsafe {
             let memory = self.memory();
             let message = String::from_utf8_lossy(slice::view(&raw const (*memory).details)).into_owned();
-            let error = (*memory).error;
-            let ours =
-                !error.is_null() && !CStr::from_ptr(error).to_string_lossy().contains("Error received from peer");
-            (Status::new((*memory).status, message), !ours)
+            Status::new((*memory).status, message)
         }
     }
 
-    /// After `End` of an accepted call: whether it ended otherwise than by our status.
-    pub(super) fn was_cancelled(&self) -> bool {
-        // SAFETY: the operation was plucked, so the field is ours.
-        unsafe { (*self.memory()).cancelled != 0 }
+    /// After the `Recv` that brought no more message to an accepted call: whether the call failed, or was cancelled, as
+    /// opposed to half-closed.
+    pub(super) fn failed(&self) -> bool {
+        // SAFETY: the call is valid while `self` is, and the operation that sets the flag was plucked.
+        unsafe { grpc_call_failed_before_recv_message(self.inner.raw) != 0 }
     }
 
     /// Ends the call at once. Operations complete soon after, except a write to a full socket.
     pub(super) fn cancel(&self) {
-        self.mark_cancelled();
+        self.gently.store(false, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Release);
         self.inner.cancel();
     }
 
-    /// Says that the call is being cancelled by other means.
+    /// Says that the server is about to cancel the call, and so tell the client UNAVAILABLE rather than CANCELLED.
     pub(super) fn mark_cancelled(&self) {
+        self.gently.store(true, Ordering::Relaxed);
         self.cancelled.store(true, Ordering::Release);
     }
 
@@ -281,7 +280,7 @@ impl Call {
                 trailing_metadata: &raw mut (*self.memory()).trailers,
                 status: &raw mut (*self.memory()).status,
                 status_details: &raw mut (*self.memory()).details,
-                error_string: &raw mut (*self.memory()).error,
+                error_string: null_mut(),
             }
         };
         op
@@ -338,7 +337,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         // SAFETY: `inner` is not used after this.
         let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
-        let gently = self.gently.load(Ordering::Relaxed) && !self.is_cancelled();
+        let gently = self.gently.load(Ordering::Relaxed);
         if inner.collect() {
             return;
         }
@@ -402,7 +401,6 @@ impl Drop for Inner {
             grpc_metadata_array_destroy(&mut memory.trailers);
             grpc_slice_unref(memory.details);
             grpc_slice_unref(memory.status_text);
-            gpr_free(memory.error.cast_mut().cast());
             grpc_call_unref(self.raw);
         }
     }

@@ -59,7 +59,7 @@ impl Channel {
                 if let Some(name) = server_name {
                     args.text(c"grpc.ssl_target_name_override", name);
                 }
-                (credentials, Some(local_cert))
+                (credentials, local_cert)
             }
             None => (ChannelCredentials::insecure(), None),
         };
@@ -95,14 +95,14 @@ impl Channel {
     pub fn stream(&self, method: &str, limit: Option<Duration>, timeout: Duration, cancel: &Cancel) -> Result<Stream> {
         let call = Arc::new(self.call(method, limit)?);
         call.start_dialled().map_err(|e| self.0.refused(e))?;
-        super::unary::wait_connected(&call, super::call::Op::End, &self.0.endpoint, timeout, cancel)?;
+        super::unary::wait_connected(&call, &self.0.endpoint, timeout, cancel)?;
         let peer = Peer {
             remote_addr: self.0.address(&call),
             remote_cert: call.certificate(),
             local_cert: self.0.local_cert.clone(),
             tls: self.0.tls,
         };
-        Ok(Stream::dialled(call, peer, self.0.spin))
+        Ok(Stream::dialled(call, limit.is_some(), peer, self.0.spin))
     }
 
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {

@@ -82,8 +82,7 @@ pub enum ClientAuth {
 /// Certificates, keys and roots for both directions. Everything is checked by [`Tls::new`].
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    cert: Pem,
-    key: Pem,
+    server: Option<(Pem, Pem)>,
     client: Option<(Pem, Pem)>,
     roots: Pem,
     client_auth: ClientAuth,
@@ -94,7 +93,13 @@ impl TlsConfig {
     /// A certificate (followed by its intermediates, if any) and its key, shown in both directions, and the roots that
     /// vouch for the servers that are dialled.
     pub fn new(cert: Pem, key: Pem, roots: Pem) -> TlsConfig {
-        TlsConfig { cert, key, client: None, roots, client_auth: ClientAuth::Request, server_name: None }
+        TlsConfig { server: Some((cert, key)), ..Self::client_only(roots) }
+    }
+
+    /// Only to dial, with the roots that vouch for the servers, and without a certificate unless one is added with
+    /// [`client_pair`](Self::client_pair). (A gossip handshake asks for one; a probe does not.)
+    pub fn client_only(roots: Pem) -> TlsConfig {
+        TlsConfig { server: None, client: None, roots, client_auth: ClientAuth::Request, server_name: None }
     }
 
     /// Another certificate and key to show when dialling.
@@ -145,6 +150,9 @@ impl Tls {
         if checked.client_roots.is_some() != current.1.client_roots.is_some() {
             return Err(config_error("the client authentication policy cannot change while running; restart instead"));
         }
+        if checked.server.is_none() && current.1.server.is_some() {
+            return Err(config_error("the server certificate cannot be taken away while running; restart instead"));
+        }
         *current = (current.0 + 1, Arc::new(checked));
         Ok(())
     }
@@ -154,17 +162,19 @@ impl Tls {
     }
 
     /// DER of the certificate that servers show now. (A stream on an older connection began with the one before.)
-    pub(super) fn server_cert(&self) -> Bytes {
-        self.current().1.server.der.clone()
+    pub(super) fn server_cert(&self) -> Option<Bytes> {
+        self.current().1.server.as_ref().map(|pair| pair.der.clone())
     }
 
     /// What one dial needs: the credentials, the certificate that they show, and the name to check.
-    pub(super) fn dial(&self) -> (ChannelCredentials, Bytes, Option<CString>) {
+    pub(super) fn dial(&self) -> (ChannelCredentials, Option<Bytes>, Option<CString>) {
         let (_, checked) = self.current();
-        let mut pair = checked.client.raw();
-        // SAFETY: the strings live in `checked` during the call; the core copies them. The last two arguments may be null.
-        let raw = unsafe { grpc_ssl_credentials_create(checked.roots.as_ptr(), &mut pair, null(), null_mut()) };
-        (ChannelCredentials(raw), checked.client.der.clone(), checked.server_name.clone())
+        let client = checked.client.as_ref();
+        let mut pair = client.map(Pair::raw);
+        let pair = pair.as_mut().map_or(null_mut(), |pair| pair as *mut _);
+        // SAFETY: the strings live in `checked` during the call; the core copies them. All but the roots may be null.
+        let raw = unsafe { grpc_ssl_credentials_create(checked.roots.as_ptr(), pair, null(), null_mut()) };
+        (ChannelCredentials(raw), client.map(|pair| pair.der.clone()), checked.server_name.clone())
     }
 }
 
@@ -176,8 +186,8 @@ impl fmt::Debug for Tls {
 
 /// A configuration that passed the checks, in the form in which the core takes it.
 struct Checked {
-    server: Pair,
-    client: Pair,
+    server: Option<Pair>,
+    client: Option<Pair>,
     roots: CString,
     client_roots: Option<CString>,
     server_name: Option<CString>,
@@ -219,11 +229,10 @@ impl Checked {
             pem.certificates(what)?;
             pem.c_string(what)
         };
-        let server = Pair::new("TLS", &config.cert, &config.key)?;
-        let client = match &config.client {
-            Some((cert, key)) => Pair::new("TLS client", cert, key)?,
-            None => server.clone(),
-        };
+        let pair =
+            |role: &str, of: &Option<(Pem, Pem)>| of.as_ref().map(|(cert, key)| Pair::new(role, cert, key)).transpose();
+        let server = pair("TLS", &config.server)?;
+        let client = pair("TLS client", &config.client)?.or_else(|| server.clone());
         let client_roots = match &config.client_auth {
             ClientAuth::Request => None,
             ClientAuth::Verify(pem) => Some(roots("TLS client roots", pem)?),
@@ -284,11 +293,17 @@ struct Fetch {
 }
 
 impl ServerCredentials {
-    pub(super) fn new(tls: Option<Tls>) -> Self {
+    /// Of a server with TLS, or without.
+    pub(super) fn new(tls: Option<Tls>) -> Result<Self> {
         let Some(tls) = tls else {
             // SAFETY: takes nothing, returns an object of ours.
-            return ServerCredentials { raw: unsafe { grpc_insecure_server_credentials_create() }, _fetch: None };
+            return Ok(ServerCredentials { raw: unsafe { grpc_insecure_server_credentials_create() }, _fetch: None });
         };
+        if tls.current().1.server.is_none() {
+            return Err(config_error(
+                "a server needs a certificate and a key; this configuration is only for dialling",
+            ));
+        }
         use grpc_ssl_client_certificate_request_type as Policy;
         let policy = match tls.current().1.client_roots {
             None => Policy::GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_BUT_DONT_VERIFY,
@@ -303,7 +318,7 @@ impl ServerCredentials {
                 grpc_ssl_server_credentials_create_options_using_config_fetcher(policy, Some(fetch_config), state);
             grpc_ssl_server_credentials_create_with_options(options)
         };
-        ServerCredentials { raw, _fetch: Some(fetch) }
+        Ok(ServerCredentials { raw, _fetch: Some(fetch) })
     }
 
     pub(super) fn raw(&self) -> *mut grpc_server_credentials {
@@ -329,8 +344,10 @@ unsafe extern "C" fn fetch_config(
     if fetch.known.swap(generation, Ordering::Relaxed) == generation {
         return grpc_ssl_certificate_config_reload_status::GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
     }
+    let Some(pair) = checked.server.as_ref().map(Pair::raw) else {
+        return grpc_ssl_certificate_config_reload_status::GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL;
+    };
     let roots = checked.client_roots.as_ref().map_or(null(), |roots| roots.as_ptr());
-    let pair = checked.server.raw();
     // SAFETY: the core copies the strings, which live in `checked`, and takes over the object it is given.
     unsafe { *config = grpc_ssl_server_certificate_config_create(roots, &pair, 1) };
     grpc_ssl_certificate_config_reload_status::GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW

@@ -21,6 +21,7 @@ mod call;
 mod channel;
 mod credentials;
 mod library;
+mod listener;
 mod options;
 mod peer;
 mod queue;

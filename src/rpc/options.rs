@@ -1,6 +1,6 @@
 //! Every setting of channels and servers, with its default and where that comes from.
 
-use super::queue::Wait;
+use super::queue::FOR_EVER;
 use crate::error::{Error, ErrorKind, Result};
 use grpcio_sys::*;
 use std::ffi::{CStr, CString};
@@ -66,8 +66,9 @@ pub struct Options {
     /// resets streams, live ones too, so be generous: 4 MiB was not enough for 60 stalled connections, 16 MiB was.
     /// \[`grpc.resource_quota`\]
     pub memory_quota: Option<usize>,
-    /// How long `recv` may spin before it blocks, once after every message received or sent: 50 µs; zero turns it off.
-    /// It takes a thread switch out of a round trip. An idle stream never spins.
+    /// How long `recv` may poll before it blocks, if the same thread has sent since it last received: 50 µs; zero turns
+    /// it off. It takes a thread switch out of a round trip. A stream with a thread for each direction, and an idle one,
+    /// never does it.
     pub spin: Duration,
     /// Servers: calls asked for ahead: 16, at least 1. More absorbs a burst of new streams, and lengthens a stop.
     pub requests_ahead: usize,
@@ -199,13 +200,9 @@ fn millis(time: Duration) -> i32 {
     time.as_millis().try_into().unwrap_or(i32::MAX)
 }
 
-/// The moment after which a call with this limit is over; `None` never.
+/// A call's deadline; `None` never.
 pub(super) fn deadline(limit: Option<Duration>) -> gpr_timespec {
-    match limit.map(|limit| Wait::at_most(Some(limit))) {
-        Some(Wait::Until(_)) => limit.unwrap_or_default().into(),
-        Some(Wait::Not) => Duration::ZERO.into(),
-        _ => gpr_timespec::inf_future(),
-    }
+    limit.filter(|limit| *limit < FOR_EVER).map_or_else(gpr_timespec::inf_future, Into::into)
 }
 
 /// Channel arguments under construction. They own what they point to; the core copies all of it.
@@ -242,11 +239,9 @@ impl Args {
     pub(super) fn with<R>(&self, f: impl FnOnce(*const grpc_channel_args) -> R) -> R {
         let mut raw: Vec<grpc_arg> = self.args.iter().map(|(name, value)| arg(name, value)).collect();
         if let Some(quota) = &self.quota {
-            // SAFETY: the vtable is static; with it the core takes its own reference to the quota.
-            let pointer = grpc_arg_grpc_arg_value_grpc_arg_pointer {
-                p: quota.0.cast(),
-                vtable: unsafe { grpc_resource_quota_arg_vtable() },
-            };
+            // SAFETY: returns a static table, with which the core takes its own reference to the quota.
+            let vtable = unsafe { grpc_resource_quota_arg_vtable() };
+            let pointer = grpc_arg_grpc_arg_value_grpc_arg_pointer { p: quota.0.cast(), vtable };
             raw.push(grpc_arg {
                 type_: grpc_arg_type::GRPC_ARG_POINTER,
                 key: c"grpc.resource_quota".as_ptr().cast_mut(),

@@ -15,12 +15,16 @@ pub(super) enum Wait {
     Forever,
 }
 
+/// Ten years: what is longer has no end, and would overflow the core's arithmetic.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 impl Wait {
     /// From a timeout, where `None` means for ever.
     pub(super) fn at_most(timeout: Option<Duration>) -> Wait {
         match timeout {
             Some(t) if t.is_zero() => Wait::Not,
-            Some(t) => Instant::now().checked_add(t).map_or(Wait::Forever, Wait::Until),
+            Some(t) if t > FOR_EVER => Wait::Forever,
+            Some(t) => Wait::Until(Instant::now() + t),
             None => Wait::Forever,
         }
     }

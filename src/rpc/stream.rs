@@ -6,7 +6,7 @@ use super::queue::Wait;
 use super::status::{code, End, Status};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// socket is full.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long a failed write waits for the reason, which is not there while unread messages stand before it.
+/// How long a failed write on a dialled stream waits for the reason, which is not there while unread messages stand before it.
 const REASON: Duration = Duration::from_millis(20);
 
 /// A stream, dialled or accepted.
@@ -24,6 +24,8 @@ const REASON: Duration = Duration::from_millis(20);
 pub struct Stream {
     call: Arc<Call>,
     accepted: bool,
+    /// It has a limit of time. Both cores watch it, and either may be the one to report it.
+    limited: bool,
     peer: Peer,
     spin: Duration,
     send: Mutex<SendSide>,
@@ -31,8 +33,8 @@ pub struct Stream {
     /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
     collect: Mutex<()>,
     end: OnceLock<End>,
-    /// A message came or went since the last spin.
-    active: AtomicBool,
+    /// The thread that sent last, if it has not received since: it probably waits for an answer now.
+    asking: AtomicUsize,
     finished: AtomicBool,
 }
 
@@ -49,8 +51,8 @@ struct RecvSide {
 }
 
 impl Stream {
-    pub(super) fn dialled(call: Arc<Call>, peer: Peer, spin: Duration) -> Stream {
-        Stream::new(call, false, peer, spin)
+    pub(super) fn dialled(call: Arc<Call>, limited: bool, peer: Peer, spin: Duration) -> Stream {
+        Stream { limited, ..Stream::new(call, false, peer, spin) }
     }
 
     pub(super) fn accepted(call: Arc<Call>, peer: Peer, spin: Duration) -> Stream {
@@ -61,13 +63,14 @@ impl Stream {
         Stream {
             call,
             accepted,
+            limited: false,
             peer,
             spin,
             send: Mutex::default(),
             recv: Mutex::default(),
             collect: Mutex::new(()),
             end: OnceLock::new(),
-            active: AtomicBool::new(true),
+            asking: AtomicUsize::new(NOBODY),
             finished: AtomicBool::new(false),
         }
     }
@@ -124,10 +127,20 @@ impl Stream {
                 if !success {
                     return Err(self.why());
                 }
-                self.active.store(true, Ordering::Relaxed);
+                self.asking.store(this_thread(), Ordering::Relaxed);
                 Ok(true)
             }
         }
+    }
+
+    /// Writes a message and waits until that is done: [`start_send`](Self::start_send) and
+    /// [`wait_sent`](Self::wait_sent).
+    ///
+    /// # Errors
+    /// As these.
+    pub fn send(&self, message: Bytes, more: bool) -> Result<(), End> {
+        self.start_send(message, more)?;
+        self.wait_sent(None).map(drop)
     }
 
     /// The next message, waiting at most `timeout` (`None`: for ever; zero: not at all). `None`: none came in time; the
@@ -154,20 +167,21 @@ impl Stream {
             }
             side.started = false;
             if let Some(message) = self.call.take_message() {
-                self.active.store(true, Ordering::Relaxed);
                 return Ok(Some(message));
             }
             side.drained = true;
         }
-        self.collect_end(wait, true).map_or(Ok(None), Err)
+        self.collect_end(wait).map_or(Ok(None), Err)
     }
 
-    /// Polls for a moment, if a message came or went since the last time: in a conversation the next one is near, and
-    /// blocking would cost a thread switch. `None` if it did not help.
+    /// Polls for a moment, if this same thread has sent since it last received: the answer is near, and blocking would
+    /// cost a thread switch. (A thread that only receives does not: it would take the processor from those that send.)
+    /// `None` if it did not help.
     fn spin_recv(&self) -> Option<bool> {
-        if self.spin.is_zero() || !self.active.swap(false, Ordering::Relaxed) {
+        if self.spin.is_zero() || self.asking.load(Ordering::Relaxed) != this_thread() {
             return None;
         }
+        self.asking.store(NOBODY, Ordering::Relaxed);
         let until = Instant::now() + self.spin;
         loop {
             let done = self.call.pluck(Op::Recv, Wait::Not);
@@ -233,14 +247,17 @@ impl Stream {
         if self.call.is_cancelled() || (self.accepted && self.finished.load(Ordering::Acquire)) {
             return End::Local;
         }
-        self.collect_end(Wait::at_most(Some(REASON)), false).unwrap_or_else(|| {
+        if self.accepted {
+            return lost_or_cancelled();
+        }
+        self.collect_end(Wait::at_most(Some(REASON))).unwrap_or_else(|| {
             let text = "the stream is over; the reason follows the messages that were not received yet";
             End::Lost(Status::new(code::UNAVAILABLE, text))
         })
     }
 
-    /// How the stream ended, or `None` if that is not known within the wait. `drained`: all messages were received.
-    fn collect_end(&self, wait: Wait, drained: bool) -> Option<End> {
+    /// How the stream ended, or `None` if that is not known within the wait.
+    fn collect_end(&self, wait: Wait) -> Option<End> {
         let _collecting = self.collect.lock();
         if let Some(end) = self.end.get() {
             return Some(end.clone());
@@ -248,7 +265,7 @@ impl Stream {
         if self.call.is_cancelled() {
             return Some(self.settle(End::Local));
         }
-        let end = if self.accepted { self.accepted_end(drained) } else { self.dialled_end(wait) };
+        let end = if self.accepted { Some(self.accepted_end()) } else { self.dialled_end(wait) };
         // Cancelled while we waited: that is why it ended.
         let end = if self.call.is_cancelled() { Some(End::Local) } else { end };
         end.map(|end| self.settle(end))
@@ -256,25 +273,36 @@ impl Stream {
 
     fn dialled_end(&self, wait: Wait) -> Option<End> {
         self.pluck(Op::End, wait).ok()??;
-        let (status, from_peer) = self.call.status();
+        let status = self.call.status();
         Some(match status.code {
             code::UNAVAILABLE => End::Lost(status),
-            code::DEADLINE_EXCEEDED if !from_peer => End::Local,
+            code::DEADLINE_EXCEEDED if self.limited => End::Local,
             _ => End::Remote(status),
         })
     }
 
-    /// A half close ends the messages but not the call; a lost connection and a cancelled call end both, in either order.
-    fn accepted_end(&self, drained: bool) -> Option<End> {
-        if self.call.pluck(Op::End, Wait::at_most(Some(REASON))).is_some() {
-            let ours = self.finished.load(Ordering::Acquire) && !self.call.was_cancelled();
-            let lost = || End::Lost(Status::new(code::CANCELLED, "the client cancelled, or its connection is gone"));
-            return Some(if ours { End::Local } else { lost() });
+    /// After the last message.
+    fn accepted_end(&self) -> End {
+        match self.call.failed() {
+            _ if self.finished.load(Ordering::Acquire) => End::Local,
+            true => lost_or_cancelled(),
+            false => End::Remote(Status::new(code::OK, "")),
         }
-        drained.then(|| End::Remote(Status::new(code::OK, "")))
     }
 
     fn settle(&self, end: End) -> End {
         self.end.get_or_init(|| end).clone()
     }
+}
+
+const NOBODY: usize = 0;
+
+/// A number that no other living thread has, and not `NOBODY`.
+fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as usize)
+}
+
+fn lost_or_cancelled() -> End {
+    End::Lost(Status::new(code::CANCELLED, "the client cancelled, or its connection is gone"))
 }

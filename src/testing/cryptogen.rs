@@ -3,7 +3,11 @@
 //!
 //! Keys are ECDSA P-256 and stay unencrypted: nothing made here belongs into production.
 
+use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
+use crate::msp::{
+    serialized_identity, Msp, MspConfig, MspCryptoService, NodeOus, OuIdentifier, PemFile, SigningIdentity,
+};
 use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
@@ -20,6 +24,7 @@ use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -150,6 +155,36 @@ impl Org {
         request.issue()
     }
 
+    /// What [`write_to`](Self::write_to) writes as the organisation's MSP, in memory.
+    pub fn msp_config(&self) -> Result<MspConfig> {
+        let role = |ou: &str| Some(OuIdentifier { organizational_unit_identifier: ou.into(), certificate: None });
+        let (client, peer) = (role("client"), role("peer"));
+        let (admin, orderer) = (role("admin"), role("orderer"));
+        Ok(MspConfig {
+            mspid: self.mspid.clone(),
+            root_certs: vec![PemFile::new(self.ca.name.clone(), self.ca_cert()?)],
+            tls_root_certs: vec![PemFile::new(self.tls_ca.name.clone(), self.tls_ca_cert()?)],
+            node_ous: Some(NodeOus { enable: true, client, peer, admin, orderer }),
+            ..MspConfig::default()
+        })
+    }
+
+    /// The organisation's MSP.
+    pub fn msp(&self) -> Result<Arc<Msp>> {
+        Msp::new(self.msp_config()?).map(Arc::new)
+    }
+
+    /// The crypto service of a member, which believes the members of the other organisations too.
+    pub fn crypto_service(&self, member: &Member, others: &[&Org]) -> Result<Arc<MspCryptoService>> {
+        let msp = self.msp()?;
+        let signer = SigningIdentity::new(&msp, member.cert.as_bytes(), member.key.as_bytes(), SystemTime::now())?;
+        let service = MspCryptoService::new(msp, Some(signer));
+        for other in others {
+            service.trust(other.msp()?);
+        }
+        Ok(Arc::new(service))
+    }
+
     /// Writes the organisation with these peers, and an administrator, to `dir/peerOrganizations/<domain>`. Folders
     /// are made, files replaced. Private keys get mode 0600.
     pub fn write_to(&self, dir: impl AsRef<Path>, peers: &[Member]) -> Result<()> {
@@ -272,6 +307,11 @@ impl<'a> MemberRequest<'a> {
 }
 
 impl Member {
+    /// The identity as it travels.
+    pub fn identity(&self) -> PeerIdentity {
+        serialized_identity(&self.mspid, self.cert.as_bytes())
+    }
+
     /// Writes the local MSP folder: what `CORE_PEER_MSPCONFIGPATH` names. The private key gets mode 0600.
     pub fn write_msp(&self, msp: impl AsRef<Path>) -> Result<()> {
         let msp = msp.as_ref();

@@ -64,6 +64,13 @@ impl MemoryNetwork {
         }
     }
 
+    /// Loses the streams that were accepted at `endpoint`, as if a cable had been pulled and put back.
+    pub fn cut(&self, endpoint: &str) {
+        if let Some(listener) = self.0.listeners.lock().get_mut(endpoint) {
+            std::mem::take(&mut listener.closed).cancel();
+        }
+    }
+
     /// The way into the network for one peer, which presents this certificate when it dials.
     pub fn transport(&self, cert: Option<Bytes>) -> Arc<dyn Transport> {
         Arc::new(MemoryTransport { network: self.0.clone(), cert })

@@ -1,0 +1,59 @@
+# `make demo` and `make test` are the two that matter; `make help` lists all.
+#
+# Everything is built in the release profile: gRPC's C core takes minutes to compile, once for each profile.
+
+CARGO ?= cargo
+TOOL = $(or $(CARGO_TARGET_DIR),target)/release/fabric-gossip
+DENY = -- -D warnings
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance bench clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Check for CMake, a C++ compiler, pkg-config and OpenSSL's headers; install what is missing if that is allowed
+	@scripts/deps.sh
+
+build: deps ## Build the tool: target/release/fabric-gossip
+	$(CARGO) build --release --features cli
+
+demo: build ## Build the tool and run its demonstration: peers on loopback, messages, acknowledgements, an impostor
+	$(TOOL) demo
+
+# What fails fast comes first; the full test run comes last, so that its summary lines end the output.
+test: deps fmt-check clippy doc rules conformance examples ## Everything that must hold
+	$(CARGO) test --release --no-default-features
+	$(CARGO) test --release --features cli
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+fmt-check: ## Check that the code is formatted
+	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo "$(CARGO) fmt --check"; $(CARGO) fmt --check; \
+	else echo "SKIPPED: formatting, rustfmt is not installed (rustup component add rustfmt)"; fi
+
+clippy: deps ## Lint everything, with and without the network; warnings are errors
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -ex; \
+		$(CARGO) clippy --release --no-default-features --all-targets $(DENY); \
+		$(CARGO) clippy --release --features cli --all-targets $(DENY); \
+	else echo "SKIPPED: lints, clippy is not installed (rustup component add clippy)"; fi
+
+doc: deps ## Build the documentation; warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features cli --lib --no-deps
+
+rules: ## Check the rules of the house: no async runtime, unsafe code in src/rpc only, dependencies that Rust 1.85 builds
+	@scripts/check-rules.sh
+
+conformance: ## Hold the tests against the rows of docs/conformance.md
+	@scripts/check-conformance.sh
+
+examples: deps ## Run the examples and compare their output with what they say
+	@scripts/check-examples.sh
+
+bench: deps ## Measure the communication layer beside the bare transport (minutes)
+	$(CARGO) bench --bench comm
+
+clean: ## Remove what was built, the C core included: the next build takes its ten minutes again
+	$(CARGO) clean

@@ -1,0 +1,55 @@
+//! The parts of the benchmark `comm`.
+
+pub mod bare;
+pub mod crypto;
+pub mod dialler;
+pub mod layer;
+pub mod machine;
+pub mod report;
+
+use std::time::Duration;
+
+/// The longest that anything here waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much is measured.
+pub struct Plan {
+    pub rounds: usize,
+    /// Payload and number of messages.
+    pub sizes: Vec<(usize, usize)>,
+    pub round_trips: (usize, usize),
+    pub handshakes: usize,
+    /// Idle connections.
+    pub idle: usize,
+    /// Before memory is looked at.
+    pub settle: Duration,
+    /// How long processor time is watched.
+    pub idle_time: Duration,
+}
+
+impl Plan {
+    pub fn measure() -> Plan {
+        Plan {
+            rounds: 7,
+            sizes: vec![(100, 200_000), (1 << 10, 150_000), (64 << 10, 8_000), (1 << 20, 600)],
+            round_trips: (100, 8_000),
+            handshakes: 200,
+            idle: 512,
+            settle: Duration::from_secs(1),
+            idle_time: Duration::from_secs(5),
+        }
+    }
+
+    /// Enough to see that it works.
+    pub fn test() -> Plan {
+        Plan {
+            rounds: 1,
+            sizes: vec![(100, 1_000), (1 << 10, 1_000), (64 << 10, 100), (1 << 20, 10)],
+            round_trips: (100, 100),
+            handshakes: 3,
+            idle: 8,
+            settle: Duration::ZERO,
+            idle_time: Duration::from_millis(100),
+        }
+    }
+}

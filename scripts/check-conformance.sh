@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Holds the tests against docs/conformance.md: each row has a test named after it, or names the test that covers it, or
+# is marked open.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tests=$(grep -rhoE 'fn [a-z0-9_]+' tests src --include='*.rs' | sed 's/^fn //' | sort -u)
+rows=0 open='' missing='' closed=''
+while IFS='|' read -r _ row _ by _; do
+    row=${row// /} by=${by// /}
+    rows=$((rows + 1))
+    if grep -qE "(^|_)${row,}_" <<<"$tests"; then
+        [ "$by" != open ] || closed+=" $row"
+    elif [ "$by" = open ]; then
+        open+=" $row"
+    elif [ -z "$by" ] || ! grep -qx "${by//\`/}" <<<"$tests"; then
+        missing+=" $row"
+    fi
+done < <(grep -E '^\| [A-Z][0-9]+ \|' docs/conformance.md)
+
+echo "conformance: $rows rows${open:+, open:$open}"
+[ -z "$closed" ] || echo "conformance: marked open in docs/conformance.md although a test holds them:$closed"
+if [ -n "$missing" ]; then
+    echo "conformance: no test for:$missing" >&2
+    exit 1
+fi

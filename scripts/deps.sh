@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Checks what the build needs beside Rust, and installs what is missing: CMake, a C++ compiler, pkg-config and OpenSSL's
+# headers. Installing needs root or a sudo that asks no password; otherwise this prints the command to type, and fails.
+# Tried out with apt-get; for dnf, apk and pacman the names were looked up.
+#
+#   scripts/deps.sh           check, then install
+#   scripts/deps.sh --check   check only
+set -euo pipefail
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Prints one word for each thing that is missing.
+missing() {
+    has cmake || echo cmake
+    { has c++ && has cc; } || echo compiler
+    if ! has pkg-config; then
+        # Without pkg-config there is no telling whether the headers are there; installing what is there does no harm.
+        echo pkg-config
+        echo openssl
+    elif [ -z "${OPENSSL_DIR:-}" ] && ! pkg-config --exists openssl; then
+        echo openssl
+    fi
+}
+
+# What this system's package manager calls each of them.
+package() {
+    case "$1/$2" in
+        */cmake) echo cmake ;;
+        apt-get/compiler) echo g++ ;;
+        apt-get/pkg-config) echo pkg-config ;;
+        apt-get/openssl) echo libssl-dev ;;
+        dnf/compiler) echo gcc-c++ ;;
+        dnf/pkg-config) echo pkgconf-pkg-config ;;
+        dnf/openssl) echo openssl-devel ;;
+        apk/compiler) echo g++ linux-headers ;;
+        apk/pkg-config) echo pkgconf ;;
+        apk/openssl) echo openssl-dev ;;
+        pacman/compiler) echo gcc ;;
+        pacman/pkg-config) echo pkgconf ;;
+        pacman/openssl) echo openssl ;;
+    esac
+}
+
+if ! has cargo; then
+    echo "deps: there is no cargo. Rust 1.85 or later is needed: https://rustup.rs, or the packages of your system." >&2
+    exit 1
+fi
+
+missing=$(missing)
+if [ -z "$missing" ]; then
+    echo "deps: CMake, C++ compiler, pkg-config and OpenSSL's headers are there"
+    exit 0
+fi
+echo "deps: missing:" $missing
+
+manager=
+for candidate in apt-get dnf apk pacman; do
+    if has "$candidate"; then
+        manager=$candidate
+        break
+    fi
+done
+if [ -z "$manager" ]; then
+    echo "deps: no apt-get, dnf, apk or pacman here: install CMake, a C++ compiler, pkg-config and OpenSSL's headers." >&2
+    exit 1
+fi
+
+packages=()
+for thing in $missing; do
+    packages+=($(package "$manager" "$thing"))
+done
+refresh=(apt-get update)
+case $manager in
+    apt-get) install=(apt-get install -y --no-install-recommends "${packages[@]}") ;;
+    dnf) install=(dnf install -y "${packages[@]}") ;;
+    apk) install=(apk add "${packages[@]}") ;;
+    pacman) install=(pacman -S --needed --noconfirm "${packages[@]}") ;;
+esac
+
+if [ "$(id -u)" != 0 ]; then
+    install=(sudo "${install[@]}")
+    refresh=(sudo "${refresh[@]}")
+fi
+if [ "${1:-}" = --check ] || { [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; }; then
+    echo "deps: to install what is missing, type: ${install[*]}" >&2
+    exit 1
+fi
+
+if [ "$manager" = apt-get ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    # The lists of a fresh machine are empty or old.
+    "${refresh[@]}" || echo "deps: the package lists could not be refreshed, trying without" >&2
+fi
+echo "deps: ${install[*]}"
+"${install[@]}"
+
+missing=$(missing)
+if [ -n "$missing" ]; then
+    echo "deps: still missing after installing:" $missing >&2
+    exit 1
+fi

@@ -1,0 +1,232 @@
+//! The C core's server: bound, asked for calls, shut down, released.
+
+use super::call::Call;
+use super::credentials::{ServerCredentials, Tls};
+use super::library::Library;
+use super::options::Options;
+use super::queue::PluckQueue;
+use super::slice;
+use crate::error::{Error, ErrorKind, Result};
+use grpcio_sys::*;
+use std::ffi::{c_void, CString};
+use std::net::TcpListener;
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+/// The C core's server, its credentials and its notification queue. Released when dropped, which may only happen after
+/// the shutdown was notified and all requests came back.
+pub(super) struct Listener {
+    raw: *mut grpc_server,
+    queue: *mut grpc_completion_queue,
+    pub(super) port: u16,
+    /// The core asks these for certificates until the server is destroyed; declared here, they are dropped after that.
+    _credentials: ServerCredentials,
+    library: Arc<Library>,
+}
+
+// SAFETY: servers and queues of the core may be used from any thread.
+unsafe impl Send for Listener {}
+// SAFETY: as above; only the accepting thread waits on the queue.
+unsafe impl Sync for Listener {}
+
+/// The tag of the shutdown. Requests have the addresses of their boxes, which are never odd.
+const SHUTDOWN: usize = 1;
+
+/// A posted request, on the heap until it comes back.
+struct Request {
+    call: *mut grpc_call,
+    details: grpc_call_details,
+    metadata: grpc_metadata_array,
+    queue: PluckQueue,
+}
+
+/// What the accepting thread is told.
+pub(super) enum Notice {
+    /// Everything is closed.
+    Shutdown,
+    /// A request came back empty.
+    Failed,
+    /// A new call, of this method.
+    Call(Call, String),
+}
+
+impl Listener {
+    /// Binds an address and starts to listen.
+    pub(super) fn bind(host: &str, port: u16, options: &Options, tls: Option<Tls>) -> Result<Listener> {
+        let address = format!("{host}:{port}");
+        let malformed = |_| Error::new(ErrorKind::Config, "the address contains a zero byte").step("listen");
+        let c_address = CString::new(address.as_str()).map_err(malformed)?;
+        let library = Arc::new(Library::acquire());
+        let credentials = ServerCredentials::new(tls)?;
+        // SAFETY: the core copies arguments and address and references the credentials; the queue is registered before
+        // the start, and the reserved arguments are null.
+        let core = unsafe {
+            let queue = grpc_completion_queue_create_for_next(null_mut());
+            let raw = options.server_args().with(|args| grpc_server_create(args, null_mut()));
+            grpc_server_register_completion_queue(raw, queue, null_mut());
+            let bound = grpc_server_add_http2_port(raw, c_address.as_ptr(), credentials.raw());
+            let port = u16::try_from(bound).unwrap_or(0);
+            grpc_server_start(raw);
+            Listener { raw, queue, port, _credentials: credentials, library }
+        };
+        if core.port == 0 {
+            core.shut_down();
+            core.drain();
+            return Err(why_not_bound(&address));
+        }
+        Ok(core)
+    }
+
+    /// Posts a request for a call; `false` if the core takes none.
+    pub(super) fn request(&self) -> bool {
+        let queue = PluckQueue::new();
+        // SAFETY: all-zero is valid for the details and the array, which are then initialized as the core asks. The box
+        // stays where it is until its tag comes back. A refused request does not, so its box is released here.
+        unsafe {
+            let request = Box::into_raw(Box::new(Request {
+                call: null_mut(),
+                details: std::mem::zeroed(),
+                metadata: std::mem::zeroed(),
+                queue,
+            }));
+            grpc_call_details_init(&raw mut (*request).details);
+            grpc_metadata_array_init(&raw mut (*request).metadata);
+            let result = grpc_server_request_call(
+                self.raw,
+                &raw mut (*request).call,
+                &raw mut (*request).details,
+                &raw mut (*request).metadata,
+                (*request).queue.raw(),
+                self.queue,
+                request.cast::<c_void>(),
+            );
+            if result != grpc_call_error::GRPC_CALL_OK {
+                log::error!("the C core takes no more requests: {result:?}");
+                drop(Request::take(request));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for what happens next.
+    pub(super) fn next(&self) -> Notice {
+        loop {
+            // SAFETY: the queue lives while `self` does, and only the accepting thread (or `drain`) waits on it.
+            let event = unsafe { grpc_completion_queue_next(self.queue, gpr_timespec::inf_future(), null_mut()) };
+            if event.type_ != grpc_completion_type::GRPC_OP_COMPLETE {
+                continue;
+            }
+            if event.tag as usize == SHUTDOWN {
+                return Notice::Shutdown;
+            }
+            // SAFETY: every other tag is a box of `request`, which comes back once.
+            let (request, method) = unsafe { Request::take(event.tag.cast()) };
+            if event.success == 0 || request.call.is_null() {
+                return Notice::Failed;
+            }
+            // SAFETY: the new call is bound to this queue, nothing was started on it, and its reference is ours.
+            let call = unsafe { Call::new(request.call, request.queue, self.library.clone()) };
+            return Notice::Call(call, method);
+        }
+    }
+
+    /// Accepts nothing more; `Notice::Shutdown` follows when all calls and connections are gone.
+    pub(super) fn shut_down(&self) {
+        // SAFETY: the queue is registered with the server; both live while `self` does.
+        unsafe { grpc_server_shutdown_and_notify(self.raw, self.queue, SHUTDOWN as *mut c_void) }
+    }
+
+    /// Cancels all calls. Only after `shut_down`.
+    pub(super) fn cancel_all(&self) {
+        // SAFETY: the server lives while `self` does.
+        unsafe { grpc_server_cancel_all_calls(self.raw) }
+    }
+
+    /// Waits for the shutdown of a server that never accepted.
+    pub(super) fn drain(&self) {
+        while !matches!(self.next(), Notice::Shutdown) {}
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // SAFETY: the shutdown was notified and all requests are back, so the server may be destroyed; then nothing
+        // comes to the queue any more.
+        unsafe {
+            grpc_server_destroy(self.raw);
+            grpc_completion_queue_shutdown(self.queue);
+            loop {
+                let event = grpc_completion_queue_next(self.queue, gpr_timespec::inf_future(), null_mut());
+                if event.type_ == grpc_completion_type::GRPC_QUEUE_SHUTDOWN {
+                    break;
+                }
+            }
+            grpc_completion_queue_destroy(self.queue);
+        }
+    }
+}
+
+impl Request {
+    /// Takes a request back, and the method it brought.
+    ///
+    /// # Safety
+    /// It must be a box of `Listener::request`, not taken before, that the core is done with.
+    unsafe fn take(request: *mut Request) -> (Request, String) {
+        // SAFETY: by the caller's promise; details and array are ours to destroy once.
+        unsafe {
+            let mut request = *Box::from_raw(request);
+            let method = String::from_utf8_lossy(slice::view(&request.details.method)).into_owned();
+            grpc_call_details_destroy(&mut request.details);
+            grpc_metadata_array_destroy(&mut request.metadata);
+            (request, method)
+        }
+    }
+}
+
+/// Host and port of an address to listen on. The core would take a port like 99999 and bind another.
+pub(super) fn parse(listen: &str) -> Result<(String, u16)> {
+    let malformed = |why: &str| {
+        let text = format!("malformed address {listen:?}: {why}; expected ip:port, such as 0.0.0.0:7051");
+        Error::new(ErrorKind::Config, text).step("listen")
+    };
+    let (host, port) = listen.rsplit_once(':').ok_or_else(|| malformed("no port"))?;
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.parse().ok().filter(|_| digits).ok_or_else(|| malformed("the port is not from 0 to 65535"))?;
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    match bare {
+        Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_err() => {
+            Err(malformed("what stands in brackets is not an IPv6 address"))
+        }
+        None if !host.bytes().all(plain) => Err(malformed("the host is not a name or an address")),
+        _ if host.is_empty() => Ok(("0.0.0.0".into(), port)),
+        _ => Ok((host.to_owned(), port)),
+    }
+}
+
+/// The core keeps the reason to itself, so ask the system once more.
+fn why_not_bound(address: &str) -> Error {
+    let error = Error::new(ErrorKind::Unreachable, "the address cannot be bound; the log line of `grpc` says why");
+    match TcpListener::bind(address) {
+        Ok(_) => error,
+        Err(e) => Error::new(ErrorKind::Unreachable, format!("cannot listen: {e}")).source(e),
+    }
+    .peer(address)
+    .step("listen")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn addresses_are_checked() {
+        for good in ["127.0.0.1:0", "0.0.0.0:7051", ":7051", "[::]:65535", "localhost:1"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "h", "127.0.0.1:99999", "127.0.0.1:-1", "127.0.0.1:+1", "::1:7051", "[x]:1", "unix:/a:1"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

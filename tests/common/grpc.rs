@@ -1,0 +1,210 @@
+//! The form over gRPC's C core, with mutual TLS on loopback.
+
+use super::{Form, Link, Security, Served, World};
+use bytes::Bytes;
+use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
+use fabric_gossip::comm::stream::{Acceptor, Transport};
+use fabric_gossip::comm::{Comm, CommBuilder};
+use fabric_gossip::message::SignedMessage;
+use fabric_gossip::rpc::{Method, Options, Pem, Server, Status, Tls, TlsConfig};
+use fabric_gossip::testing::cryptogen::{Member, Org};
+use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use parking_lot::Mutex;
+use std::any::Any;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+
+/// One organisation vouches for all TLS certificates of the tests: who is who is decided by the gossip handshake.
+static ORG: LazyLock<Org> = LazyLock::new(|| Org::new("TestMSP", "test.example.com").unwrap());
+
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Peers that listen on free ports of the loopback interface.
+pub struct Grpc {
+    world: World,
+}
+
+/// The certificates of one peer.
+pub fn tls(name: &str) -> Tls {
+    // Names of peers in tests may be anything; those of certificates may not.
+    let member: Member = ORG.peer(&name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).unwrap();
+    let pem = |what: &str, text: String| Pem::new(format!("{what} of {name}"), text);
+    let (cert, key) = (pem("certificate", member.tls_cert), pem("key", member.tls_key));
+    Tls::new(TlsConfig::new(cert, key, pem("roots", member.tls_ca_cert))).unwrap()
+}
+
+fn tls_if(name: &str, security: Security) -> Option<Tls> {
+    (security == Security::Mutual).then(|| tls(name))
+}
+
+impl Form for Grpc {
+    fn new() -> Self {
+        Grpc { world: World::default() }
+    }
+
+    fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn start(&self, name: &str, security: Security, builder: CommBuilder) -> (Comm, String) {
+        let builder = builder.listen(ANY_PORT);
+        let builder = match tls_if(name, security) {
+            Some(tls) => builder.tls(tls),
+            None => builder,
+        };
+        let comm = builder.start().unwrap();
+        let endpoint = comm.local_addr().unwrap().to_owned();
+        (comm, endpoint)
+    }
+
+    fn leave(&self, _: &str) {}
+
+    fn transport(&self, name: &str, security: Security) -> Arc<dyn Transport> {
+        Arc::new(GrpcTransport::new(tls_if(name, security), Options::default()).unwrap())
+    }
+
+    fn intrude(&self, endpoint: &str, message: &SignedMessage) -> Box<dyn Any> {
+        Box::new(stream_without_certificate(endpoint, message.wire()))
+    }
+
+    fn serve(&self, name: &str, security: Security, acceptor: Arc<dyn Acceptor>) -> Served {
+        let server = GrpcServer::start(ANY_PORT, Options::default(), tls_if(name, security), acceptor).unwrap();
+        Served::new(server.local_addr().to_owned()).keeping(server)
+    }
+
+    fn serve_without_ping(&self) -> Served {
+        let (open, gate) = crossbeam_channel::bounded::<()>(0);
+        let never = Method::Stream(Box::new(move |_| {
+            let _ = gate.recv();
+            Status::new(0, "")
+        }));
+        let methods = vec![("/gossip.Gossip/Ping".to_owned(), never)];
+        let server = Server::start(ANY_PORT, Options::default(), Some(tls("mute")), methods).unwrap();
+        Served::new(server.local_addr().to_owned()).keeping(open).keeping(server)
+    }
+
+    fn mute(&self) -> Served {
+        // The system completes connections that nobody has accepted yet.
+        let listener = TcpListener::bind(ANY_PORT).unwrap();
+        Served::new(listener.local_addr().unwrap().to_string()).keeping(listener)
+    }
+
+    fn refused(&self) -> Served {
+        // A port that is taken, by a connection, and not listened on.
+        let listener = TcpListener::bind(ANY_PORT).unwrap();
+        let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let endpoint = connection.local_addr().unwrap().to_string();
+        Served::new(endpoint).keeping(connection).keeping(listener)
+    }
+
+    fn link(&self, to: &str) -> Link {
+        let proxy = Arc::new(Proxy::start(to.parse().unwrap()));
+        let (cut, close) = (proxy.clone(), proxy.clone());
+        Link {
+            endpoint: proxy.address.to_string(),
+            cut: Box::new(move || cut.cut()),
+            close: Box::new(move || close.close()),
+        }
+    }
+}
+
+/// Passes bytes on between two sockets, for as long as it is let.
+struct Proxy {
+    address: SocketAddr,
+    closed: Arc<AtomicBool>,
+    sockets: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    fn start(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind(ANY_PORT).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (closed, sockets) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let proxy = Proxy { address, closed: closed.clone(), sockets: sockets.clone() };
+        thread::spawn(move || {
+            for inbound in listener.incoming().map_while(Result::ok) {
+                if closed.load(Ordering::SeqCst) {
+                    break;
+                }
+                let Ok(outbound) = TcpStream::connect(to) else { continue };
+                let mut kept = sockets.lock();
+                for (from, to) in [(&inbound, &outbound), (&outbound, &inbound)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    kept.push(from.try_clone().unwrap());
+                    thread::spawn(move || pass_on(from, to));
+                }
+            }
+        });
+        proxy
+    }
+
+    fn cut(&self) {
+        for socket in self.sockets.lock().drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn close(&self) {
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            // Wakes whoever accepts, so that the port is given up.
+            let _ = TcpStream::connect(self.address);
+        }
+        self.cut();
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = [0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// A gossip stream over HTTP/2 by hand: with TLS, and without a certificate of our own, which gRPC's core can not be
+/// talked into. It sends one message, and the caller keeps the connection for as long as it should live.
+fn stream_without_certificate(endpoint: &str, message: Bytes) -> SslStream<TcpStream> {
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    connector.set_verify(SslVerifyMode::NONE);
+    connector.set_alpn_protos(b"\x02h2").unwrap();
+    let socket = TcpStream::connect(endpoint).unwrap();
+    let mut connection = connector.build().connect("localhost", socket).unwrap();
+
+    // Header fields without compression (RFC 7541, 6.2.2): nothing indexed, no Huffman code.
+    let mut headers = Vec::new();
+    for (name, value) in [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/gossip.Gossip/GossipStream"),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ] {
+        headers.push(0);
+        for text in [name, value] {
+            headers.push(text.len() as u8);
+            headers.extend_from_slice(text.as_bytes());
+        }
+    }
+    let mut body = vec![0];
+    body.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    body.extend_from_slice(&message);
+
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let (settings, with_headers, with_data, end_headers) = (4, 1, 0, 4);
+    for (kind, flags, stream, payload) in
+        [(settings, 0, 0u32, &[][..]), (with_headers, end_headers, 1, &headers), (with_data, 0, 1, &body)]
+    {
+        out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+        out.extend_from_slice(&[kind, flags]);
+        out.extend_from_slice(&stream.to_be_bytes());
+        out.extend_from_slice(payload);
+    }
+    connection.write_all(&out).unwrap();
+    connection
+}

@@ -1,0 +1,182 @@
+//! What the tests of the communication layer share: fake cryptography, two forms of network, peers spoken by hand.
+//!
+//! Every behaviour is a function over a [`Form`], which [`over_both_forms!`] turns into one test for each form: in memory
+//! and, with the feature `grpc`, over gRPC's C core with mutual TLS. Tests wait for events, never for time to pass; what
+//! has to happen gets [`PATIENCE`], which only a failing test uses up.
+#![allow(dead_code, unused_imports)]
+
+mod fake;
+mod form;
+#[cfg(feature = "grpc")]
+pub mod grpc;
+mod memory;
+mod raw;
+
+pub use fake::{signature, World};
+pub use form::{Form, Link, Node, Security, Served};
+#[cfg(feature = "grpc")]
+pub use grpc::Grpc;
+pub use memory::Memory;
+pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
+
+use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weigh};
+use fabric_gossip::crypto::{PeerIdentity, PkiId};
+use fabric_gossip::message::{self, SignedMessage};
+use fabric_gossip::{Error, ErrorKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long something may take that has to happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One test per form for each of these functions.
+#[macro_export]
+macro_rules! over_both_forms {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[test]
+            fn $name() {
+                super::$name(&<$crate::common::Memory as $crate::common::Form>::new());
+            })*
+        }
+        #[cfg(feature = "grpc")]
+        mod grpc {
+            $(#[test]
+            fn $name() {
+                super::$name(&<$crate::common::Grpc as $crate::common::Form>::new());
+            })*
+        }
+    };
+}
+
+pub fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+pub fn id(name: &str) -> PkiId {
+    PkiId::from(name.as_bytes())
+}
+
+pub fn identity(name: &str) -> PeerIdentity {
+    PeerIdentity::from(name.as_bytes())
+}
+
+/// A data message with this nonce.
+pub fn data(nonce: u64) -> SignedMessage {
+    blob(nonce, 10)
+}
+
+/// A data message with this many bytes of content.
+pub fn blob(nonce: u64, size: usize) -> SignedMessage {
+    SignedMessage::noop_sign(message::data(nonce, "channel", nonce, vec![7; size])).unwrap()
+}
+
+/// The next item, which has to come.
+pub fn next<T: Weigh>(subscription: &Subscription<T>) -> T {
+    subscription.recv_timeout(PATIENCE).expect("nothing came")
+}
+
+/// The nonce of the next message, which has to come.
+pub fn next_nonce(inbox: &Subscription<ReceivedMessage>) -> u64 {
+    next(inbox).message().nonce()
+}
+
+/// The nonces of the next messages, which have to come.
+pub fn next_nonces(inbox: &Subscription<ReceivedMessage>, count: usize) -> Vec<u64> {
+    (0..count).map(|_| next_nonce(inbox)).collect()
+}
+
+/// Nothing is in the subscription now.
+pub fn assert_nothing<T: Weigh + std::fmt::Debug>(subscription: &Subscription<T>) {
+    if let Ok(Some(item)) = subscription.try_recv() {
+        panic!("unexpected: {item:?}");
+    }
+}
+
+/// Waits for the event that `pick` picks.
+pub fn await_event<T>(events: &Subscription<Event>, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    loop {
+        match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(event) => match pick(&event) {
+                Some(picked) => return picked,
+                None => seen.push(event),
+            },
+            Err(e) => panic!("the event did not come ({e}), but these did: {seen:#?}"),
+        }
+    }
+}
+
+/// Waits until this peer is connected: whether we dialled it.
+pub fn await_connected(events: &Subscription<Event>, name: &str) -> bool {
+    await_event(events, |e| match e {
+        Event::Connected { info, dialled } if info.id == id(name) => Some(*dialled),
+        _ => None,
+    })
+}
+
+/// Waits until this peer is disconnected: the reason.
+pub fn await_disconnected(events: &Subscription<Event>, name: &str) -> String {
+    await_event(events, |e| match e {
+        Event::Disconnected { info, reason } if info.id == id(name) => Some(reason.clone()),
+        _ => None,
+    })
+}
+
+/// Waits for a refusal: the error, and whether it was an inbound stream.
+pub fn await_refused(events: &Subscription<Event>) -> (Arc<Error>, bool) {
+    await_event(events, |e| match e {
+        Event::Refused { error, inbound, .. } => Some((error.clone(), *inbound)),
+        _ => None,
+    })
+}
+
+/// Waits for a report of undelivered messages: the error, and their nonces.
+pub fn await_undelivered(events: &Subscription<Event>) -> (Arc<Error>, Vec<u64>) {
+    await_event(events, |e| match e {
+        Event::Undelivered { error, messages, .. } => {
+            Some((error.clone(), messages.iter().map(SignedMessage::nonce).collect()))
+        }
+        _ => None,
+    })
+}
+
+/// For what no event tells: looks again and again until it is so.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < until, "not in time: {what}");
+        std::thread::park_timeout(ms(1));
+    }
+}
+
+/// Sends large messages to a peer that does not read until one comes back: how many were accepted.
+pub fn fill(node: &Node, peer: &RemotePeer) -> u64 {
+    (1..10_000)
+        .find(|&nonce| match node.send(&blob(nonce, 64 << 10), std::slice::from_ref(peer)) {
+            Ok(()) => false,
+            Err(e) => {
+                assert_eq!(e.not_sent[0].error.kind(), ErrorKind::Full, "{e}");
+                true
+            }
+        })
+        .expect("the queue is never full")
+        - 1
+}
+
+/// Stops the node. Everything it accepted was either written or reported undelivered: the numbers of both.
+pub fn stop_and_account(node: &Node, events: &Subscription<Event>, accepted: u64) -> (u64, u64) {
+    node.stop();
+    let undelivered: usize = events
+        .iter()
+        .map(|event| match event {
+            Event::Undelivered { messages, .. } => messages.len(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(events.missed(), 0, "too many events to account for");
+    let (written, undelivered) = (node.metrics().gossip_comm_messages_sent, undelivered as u64);
+    assert_eq!(written + undelivered, accepted, "written {written}, undelivered {undelivered}");
+    (written, undelivered)
+}

@@ -1,0 +1,113 @@
+//! A peer that neither reads nor writes nor closes.
+
+use crate::certs::Authority;
+use crate::support::*;
+use bytes::Bytes;
+use fabric_gossip::comm::stream::StreamEnd;
+use fabric_gossip::rpc::Options;
+use std::time::{Duration, Instant};
+
+fn quick() -> Options {
+    let mut options = Options::default();
+    options.keepalive_time = Duration::from_secs(1);
+    options.keepalive_timeout = Duration::from_secs(1);
+    options.min_ping_interval = Duration::from_millis(100);
+    options
+}
+
+/// Sends until a write stays under way.
+fn fill(stream: &Dyn) {
+    loop {
+        stream.start_send(Bytes::from(vec![1; 64 << 10]), false).unwrap();
+        if !stream.wait_sent(Some(Duration::from_millis(200))).unwrap() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn cancel_frees_a_blocked_writer() {
+    let ca = Authority::new("ca");
+    let tls = tls(&ca.leaf("a"), &ca);
+    let server = start(Some(&tls), &Options::default(), echo());
+    let proxy = Proxy::to(server.local_addr());
+    // With the default of 60 s no keepalive comes to help.
+    let stream = open(Some(&tls), &proxy.endpoint);
+    proxy.freeze();
+    fill(&stream);
+    let blocked = {
+        let stream = stream.clone();
+        std::thread::spawn(move || stream.wait_sent(None))
+    };
+    let before = Instant::now();
+    stream.cancel();
+    assert_eq!(blocked.join().unwrap(), Err(StreamEnd::Local));
+    assert_eq!(stream.recv(None), Err(StreamEnd::Local));
+    drop(stream);
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    // What remains of it is collected at TCP's user timeout.
+    eventually("the reaper is done", || threads_named("gossip-reaper") == 0);
+}
+
+#[test]
+fn keepalive_finds_a_frozen_server() {
+    let server = start(None, &quick(), echo());
+    let proxy = Proxy::to(server.local_addr());
+    let stream = open_with(None, &quick(), &proxy.endpoint);
+    stream.send(Bytes::from_static(b"x"), false).unwrap();
+    next(&stream);
+    proxy.freeze();
+    let before = Instant::now();
+    assert!(matches!(end_of(&stream), StreamEnd::Lost(_)));
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+}
+
+#[test]
+fn keepalive_finds_a_frozen_client_and_pings_do_not_offend() {
+    let (acceptor, _streams, ended) = report();
+    let server = start(None, &quick(), acceptor);
+    let proxy = Proxy::to(server.local_addr());
+    let stream = open_with(None, &quick(), &proxy.endpoint);
+    // Several pings each way go by on an idle stream.
+    assert_eq!(stream.recv(Some(Duration::from_millis(3500))), Ok(None));
+    assert!(ended.is_empty());
+    proxy.freeze();
+    assert!(matches!(ended.recv_timeout(Duration::from_secs(5)).unwrap(), (0, StreamEnd::Lost(_))));
+}
+
+#[test]
+fn a_writer_blocked_on_a_frozen_peer_ends_at_the_timeout() {
+    let server = start(None, &Options::default(), echo());
+    let proxy = Proxy::to(server.local_addr());
+    let stream = open_with(None, &quick(), &proxy.endpoint);
+    proxy.freeze();
+    fill(&stream);
+    let before = Instant::now();
+    // It ends, and the core does not say that it failed: done is not delivered.
+    let _ = stream.wait_sent(None);
+    assert!(matches!(end_of(&stream), StreamEnd::Lost(_)));
+    assert!(matches!(stream.send(Bytes::new(), false), Err(StreamEnd::Lost(_))));
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+}
+
+#[test]
+fn a_server_with_writers_to_frozen_clients_stops_within_the_timeout() {
+    let server = start(
+        None,
+        &quick(),
+        serve(|stream| loop {
+            if stream.send(Bytes::from(vec![1; 64 << 10]), false).is_err() {
+                return fabric_gossip::comm::stream::Status::ok();
+            }
+        }),
+    );
+    let proxy = Proxy::to(server.local_addr());
+    let stream = open(None, &proxy.endpoint);
+    next(&stream);
+    proxy.freeze();
+    // Let it fill the socket.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = Instant::now();
+    assert!(server.stop(Duration::ZERO));
+    assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+}

@@ -1,0 +1,106 @@
+//! The process around it: threads, processor time, exit. Each runs in a child process of its own.
+
+use crate::certs::Authority;
+use crate::support::*;
+use bytes::Bytes;
+use fabric_gossip::rpc::Options;
+use std::process::Command;
+use std::time::Duration;
+
+/// Set in a child process: the test is to do its work there.
+const CHILD: &str = "FABRIC_GOSSIP_TEST_CHILD";
+
+/// Runs `test`, which is the calling test itself, in a process of its own; `true` if this is that process.
+fn is_child_or_run_it(test: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let exe = std::env::current_exe().unwrap();
+    let args = ["--exact", "--nocapture", &format!("process::{test}")];
+    let out = Command::new(exe).args(args).env(CHILD, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && text.contains("running 1 test"), "{test}: {:?}\n{text}", out.status);
+    false
+}
+
+#[test]
+fn exit_with_live_connections() {
+    // It went wrong one time in fifteen where OpenSSL cleaned up at exit.
+    if !(0..20).any(|_| is_child_or_run_it("exit_with_live_connections")) {
+        return;
+    }
+    let ca = Authority::new("ca");
+    let tls = tls(&ca.leaf("a"), &ca);
+    let server = start(Some(&tls), &Options::default(), echo());
+    let streams: Vec<_> = (0..10).map(|_| open(Some(&tls), server.local_addr())).collect();
+    for stream in &streams {
+        let stream = stream.clone();
+        std::thread::spawn(move || loop {
+            stream.send(Bytes::from(vec![1; 1000]), false).unwrap();
+            next(&stream);
+        });
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    std::process::exit(0);
+}
+
+#[test]
+fn an_idle_connection_uses_no_processor_time() {
+    if !is_child_or_run_it("an_idle_connection_uses_no_processor_time") {
+        return;
+    }
+    let ca = Authority::new("ca");
+    let tls = tls(&ca.leaf("a"), &ca);
+    let server = start(Some(&tls), &Options::default(), echo());
+    let streams: Vec<_> = (0..5).map(|_| open(Some(&tls), server.local_addr())).collect();
+    for stream in &streams {
+        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        next(stream);
+        let stream = stream.clone();
+        std::thread::spawn(move || stream.recv(None));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(2));
+    let used = ticks() - before;
+    assert!(used <= 4, "{used} ticks of 10 ms in 2 s");
+}
+
+/// User and system time of this process, in ticks of 10 ms.
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn nothing_is_left_after_many_cycles() {
+    if !is_child_or_run_it("nothing_is_left_after_many_cycles") {
+        return;
+    }
+    let ca = Authority::new("ca");
+    let tls = tls(&ca.leaf("a"), &ca);
+    let cycle = || {
+        let server = start(Some(&tls), &Options::default(), echo());
+        let stream = open(Some(&tls), server.local_addr());
+        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        next(&stream);
+        assert!(server.stop(Duration::ZERO));
+    };
+    let count = |of: &str| std::fs::read_dir(format!("/proc/self/{of}")).unwrap().count();
+    cycle();
+    eventually("the core's threads end with the last object", || threads_named("") <= 2);
+    let (files, memory) = (count("fd"), resident());
+    (0..200).for_each(|_| cycle());
+    eventually("all threads end", || threads_named("") <= 2);
+    assert!(count("fd") <= files + 2, "{files} file descriptors became {}", count("fd"));
+    let grown = resident().saturating_sub(memory);
+    assert!(grown < 20 << 10, "{grown} KiB more after 200 cycles");
+}
+
+/// Resident memory in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
