@@ -20,6 +20,7 @@ use crossbeam_channel::select;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub(super) struct Inner {
     pub config: CommConfig,
@@ -123,6 +124,12 @@ impl Inner {
 
     pub fn tell(&self, event: Event) {
         self.events.publish(&event);
+    }
+
+    /// The moment when `timeout` has passed; no further away than a clock can count.
+    pub fn deadline(&self, timeout: Duration) -> Instant {
+        const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        self.clock.now() + timeout.min(FAR)
     }
 
     pub fn next_generation(&self) -> u64 {

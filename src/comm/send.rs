@@ -59,7 +59,7 @@ impl Comm {
         timeout: Duration,
         peers: &[RemotePeer],
     ) -> Result<(), SendError> {
-        self.send_until(message, Some(self.inner().clock.now() + timeout), peers)
+        self.send_until(message, Some(self.inner().deadline(timeout)), peers)
     }
 
     fn send_until(

@@ -36,7 +36,7 @@ impl Comm {
         message.nonce = random_nonce();
         let nonce = message.nonce;
         let message = SignedMessage::noop_sign(message)?;
-        let deadline = inner.clock.now() + timeout;
+        let deadline = inner.deadline(timeout);
         let wait = inner.acks.wait(nonce, 1);
         inner.send_one(peer, &message, Some(wait.tracker(0)), Some(deadline))?;
         let (clock, stopping) = (inner.clock.clone(), inner.stopping.clone());
