@@ -3,6 +3,7 @@
 mod certificate;
 mod crypto;
 mod delivery;
+mod demo;
 mod failure;
 mod handshake;
 mod identity;
@@ -48,6 +49,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Probe(probe::ProbeArgs),
     Handshake(handshake::HandshakeArgs),
     Send(send::SendArgs),
@@ -95,6 +97,7 @@ fn run(cli: Cli) -> Result<()> {
     let stop = stop::on_signals()?;
     let context = Context { out: Output::new(cli.json, stop.clone()), settings, stop };
     match cli.command {
+        Command::Demo(args) => demo::run(&context, &args),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Handshake(args) => handshake::run(&context, &args),
         Command::Send(args) => send::run(&context, &args),
@@ -116,8 +119,8 @@ fn completions(context: &Context, shell: Shell) -> Result<()> {
 }
 
 /// Logs go to stderr. The demonstration provokes what is otherwise worth a warning.
-fn start_logging(_command: &Command) {
-    let default = "warn";
+fn start_logging(command: &Command) {
+    let default = if matches!(command, Command::Demo(_)) { "error" } else { "warn" };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).init();
     std::panic::set_hook(Box::new(|info| complain(&format!("a defect of this program, please report it: {info}"))));
 }
