@@ -193,6 +193,8 @@ impl ConnStore {
         if ours_since.is_some_and(|since| conn.since.saturating_duration_since(since) <= self.limits.conn_timeout) {
             let displaced = link.spare.replace(conn.clone());
             drop(link);
+            // Its writer has a stream to give up later.
+            peer.outbox.wake();
             return Installed::Spare { peer, displaced };
         }
         if let Some(dial) = link.dial.take() {
