@@ -425,16 +425,16 @@ impl Peer {
         }
     }
 
-    /// The dial failed. `true` if there is a stream to write to all the same: one that came in meanwhile.
-    pub fn dial_failed(&self) -> bool {
+    /// The dial failed. If a stream came in meanwhile, it is the one to write to, and `true` says that it is so only now.
+    pub fn dial_failed(&self) -> Option<(Arc<Connection>, bool)> {
         let mut link = self.link.lock();
         link.dial = None;
-        if link.current.is_none() {
-            if let Some(spare) = link.spare.take() {
-                self.set_current(&mut link, Some(spare));
-            }
+        let promoted = link.current.is_none();
+        if promoted {
+            let spare = link.spare.take();
+            self.set_current(&mut link, spare);
         }
-        link.current.is_some()
+        link.current.clone().map(|conn| (conn, promoted))
     }
 
     /// When our side of a simultaneous dial is to be given up, if it is ours to give up: both streams live, and of two
