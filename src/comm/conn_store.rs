@@ -302,7 +302,7 @@ impl ConnStore {
 
     /// What is known of every connected peer.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
-        self.peers().iter().filter_map(|p| p.connection()).collect()
+        self.table.read().named().iter().filter_map(|p| p.connection()).collect()
     }
 }
 
@@ -343,11 +343,16 @@ impl Table {
         self.by_endpoint.retain(|_, p| !Arc::ptr_eq(p, peer));
     }
 
-    fn peers(&self) -> Vec<Arc<Peer>> {
-        let named = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned();
-        let mut peers: Vec<_> = named.chain(self.leaving.iter().filter_map(Weak::upgrade)).collect();
+    fn named(&self) -> Vec<Arc<Peer>> {
+        let mut peers: Vec<_> = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned().collect();
         peers.sort_by_key(|p| Arc::as_ptr(p) as usize);
         peers.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        peers
+    }
+
+    fn peers(&self) -> Vec<Arc<Peer>> {
+        let mut peers = self.named();
+        peers.extend(self.leaving.iter().filter_map(Weak::upgrade));
         peers
     }
 }
