@@ -37,6 +37,8 @@ struct Table {
     closing: bool,
     by_pki_id: HashMap<PkiId, Arc<Peer>>,
     by_endpoint: HashMap<String, Arc<Peer>>,
+    /// How many entries that is: most have two names.
+    count: usize,
     /// Closed by name and still writing what they owe.
     leaving: Vec<Weak<Peer>>,
 }
@@ -141,7 +143,7 @@ impl ConnStore {
         if let Some(peer) = table.find(to) {
             return Ok((peer.clone(), false));
         }
-        if table.by_pki_id.len() + table.by_endpoint.len() >= 2 * self.limits.max_peers {
+        if table.count >= self.limits.max_peers {
             return Err(Refusal::Full);
         }
         let peer = self.new_peer(Link {
@@ -153,6 +155,7 @@ impl ConnStore {
             Some(id) => table.by_pki_id.insert(id.clone(), peer.clone()),
             None => table.by_endpoint.insert(to.endpoint.clone(), peer.clone()),
         };
+        table.count += 1;
         Ok((peer, true))
     }
 
@@ -175,12 +178,13 @@ impl ConnStore {
         }
         let known = table.by_pki_id.get(id).filter(|p| p.link.lock().is(id)).cloned();
         let Some(peer) = known else {
-            if table.by_pki_id.len() >= self.limits.max_peers {
+            if table.count >= self.limits.max_peers {
                 return Installed::Full;
             }
             let peer = self.new_peer(Link { pki_id: Some(id.clone()), ..Link::default() });
             peer.set_current(&mut peer.link.lock(), Some(conn.clone()));
             table.by_pki_id.insert(id.clone(), peer.clone());
+            table.count += 1;
             return Installed::Current { peer, created: true, fresh: true, displaced: None };
         };
         let mut link = peer.link.lock();
@@ -291,6 +295,7 @@ impl ConnStore {
         let peers = table.peers();
         table.by_pki_id.clear();
         table.by_endpoint.clear();
+        table.count = 0;
         table.leaving.clear();
         peers
     }
@@ -339,8 +344,12 @@ impl Table {
     }
 
     fn forget(&mut self, peer: &Arc<Peer>) {
+        let names = self.by_pki_id.len() + self.by_endpoint.len();
         self.by_pki_id.retain(|_, p| !Arc::ptr_eq(p, peer));
         self.by_endpoint.retain(|_, p| !Arc::ptr_eq(p, peer));
+        if self.by_pki_id.len() + self.by_endpoint.len() < names {
+            self.count -= 1;
+        }
     }
 
     fn named(&self) -> Vec<Arc<Peer>> {
