@@ -10,6 +10,7 @@
 
 use super::ack::Tracker;
 use super::connection::Connection;
+use crate::clock::Clock;
 use crate::message::SignedMessage;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
@@ -38,9 +39,9 @@ impl Item {
     }
 
     /// It is about to be written to this connection: only from there can its acknowledgement come.
-    pub fn sending_on(&self, conn: &Connection) {
+    pub fn sending_on(&self, conn: &Connection, clock: &dyn Clock) {
         if let Some(tracker) = &self.tracker {
-            tracker.sending_to(&conn.info.id);
+            tracker.sending_to(&conn.info.id, clock.now());
         }
     }
 }
