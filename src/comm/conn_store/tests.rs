@@ -182,7 +182,7 @@ fn an_entry_that_owes_something_is_not_removed_and_one_that_is_closed_is_replace
     let (peer, _) = world.dial(&named("b"));
     let message = crate::message::SignedMessage::noop_sign(Default::default()).unwrap();
     let item = crate::comm::outbox::Item { message, tracker: None };
-    assert!(peer.outbox.push(item, true).is_ok());
+    assert!(peer.outbox.push(item).is_ok());
     assert!(!world.store.remove_if_settled(&peer));
     world.store.close(&named("b"));
     assert!(peer.closing.is_cancelled());
