@@ -175,7 +175,7 @@ impl Writer {
     }
 
     fn install(&mut self, conn: Arc<Connection>) -> Next {
-        let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn) {
+        let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, &mut self.hand) {
             Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
             _ => {
                 conn.stream.cancel();
@@ -200,11 +200,7 @@ impl Writer {
         if Arc::ptr_eq(&target, &self.peer) {
             return Next::Continue;
         }
-        // It is a peer that we have an entry for already: what was queued here goes out there, in order.
-        let owed = self.peer.outbox.close(&mut self.hand);
-        if let Err(owed) = target.outbox.adopt(owed) {
-            self.comm.undelivered(&target, Error::new(ErrorKind::Disconnected, "the connection was closed"), owed);
-        }
+        // It is a peer that we had an entry for already, which has everything now.
         self.peer.done.cancel();
         Next::End
     }
