@@ -254,7 +254,7 @@ impl Outbox {
         for waiter in state.room.drain(..) {
             let _ = waiter.try_send(());
         }
-        let settled = state.accepted - self.owed.load(Ordering::SeqCst) as u64;
+        let settled = self.settled_of(state);
         state.flushes.retain(|(target, waiter)| {
             let open = settled < *target;
             if !open {
@@ -284,6 +284,15 @@ impl Outbox {
         let target = state.accepted;
         state.flushes.push((target, done));
         Some(flushed)
+    }
+
+    /// Messages settled so far.
+    pub fn settled(&self) -> u64 {
+        self.settled_of(&self.state.lock())
+    }
+
+    fn settled_of(&self, state: &State) -> u64 {
+        state.accepted - self.owed.load(Ordering::SeqCst) as u64
     }
 
     /// Messages accepted and not settled.
