@@ -77,7 +77,7 @@ impl Writer {
             }
             match self.hand.front() {
                 Some(item) => {
-                    item.sending_on(conn);
+                    item.sending_on(conn, &*self.comm.clock);
                     let written = conn.write(item.message.wire(), self.hand.len() > 1);
                     self.written(conn, written);
                 }
@@ -161,10 +161,16 @@ impl Writer {
         let sent = || self.peer.conn_sent(self.comm.clock.now());
         match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
             Ok(conn) => self.install(Arc::new(conn)),
-            // A stream of theirs came in meanwhile.
-            Err(_) if self.peer.dial_failed() => Next::Continue,
-            Err(_) if self.peer.closing.is_cancelled() => Next::Continue,
-            Err(e) => self.unreachable(e.peer(&endpoint)),
+            Err(e) => match self.peer.dial_failed() {
+                Some((conn, news)) => {
+                    if news {
+                        self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
+                    }
+                    Next::Continue
+                }
+                None if self.peer.closing.is_cancelled() => Next::Continue,
+                None => self.unreachable(e.peer(&endpoint)),
+            },
         }
     }
 
