@@ -7,13 +7,13 @@
 //! Lock order: the table, then one peer's link, then its outbox. None is held across I/O or a callback.
 
 use super::connection::Connection;
-use super::outbox::Outbox;
+use super::outbox::{Item, Outbox};
 use super::stream::StreamEnd;
 use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ struct Table {
     closing: bool,
     by_pki_id: HashMap<PkiId, Arc<Peer>>,
     by_endpoint: HashMap<String, Arc<Peer>>,
+    /// How many entries that is: most have two names.
+    count: usize,
     /// Closed by name and still writing what they owe.
     leaving: Vec<Weak<Peer>>,
 }
@@ -141,7 +143,7 @@ impl ConnStore {
         if let Some(peer) = table.find(to) {
             return Ok((peer.clone(), false));
         }
-        if table.by_pki_id.len() + table.by_endpoint.len() >= 2 * self.limits.max_peers {
+        if table.count >= self.limits.max_peers {
             return Err(Refusal::Full);
         }
         let peer = self.new_peer(Link {
@@ -153,6 +155,7 @@ impl ConnStore {
             Some(id) => table.by_pki_id.insert(id.clone(), peer.clone()),
             None => table.by_endpoint.insert(to.endpoint.clone(), peer.clone()),
         };
+        table.count += 1;
         Ok((peer, true))
     }
 
@@ -175,12 +178,13 @@ impl ConnStore {
         }
         let known = table.by_pki_id.get(id).filter(|p| p.link.lock().is(id)).cloned();
         let Some(peer) = known else {
-            if table.by_pki_id.len() >= self.limits.max_peers {
+            if table.count >= self.limits.max_peers {
                 return Installed::Full;
             }
             let peer = self.new_peer(Link { pki_id: Some(id.clone()), ..Link::default() });
             peer.set_current(&mut peer.link.lock(), Some(conn.clone()));
             table.by_pki_id.insert(id.clone(), peer.clone());
+            table.count += 1;
             return Installed::Current { peer, created: true, fresh: true, displaced: None };
         };
         let mut link = peer.link.lock();
@@ -193,6 +197,8 @@ impl ConnStore {
         if ours_since.is_some_and(|since| conn.since.saturating_duration_since(since) <= self.limits.conn_timeout) {
             let displaced = link.spare.replace(conn.clone());
             drop(link);
+            // Its writer has a stream to give up later.
+            peer.outbox.wake();
             return Installed::Spare { peer, displaced };
         }
         if let Some(dial) = link.dial.take() {
@@ -205,11 +211,12 @@ impl ConnStore {
     }
 
     /// The stream that `peer` dialled has authenticated its other end. It may turn out to be another entry's peer: then
-    /// the connection is that entry's, and the caller moves over what it owes.
-    pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Installed {
+    /// the connection is that entry's, and so is what this one owes, its writer's `hand` included. That happens before
+    /// anybody can find the other entry by this one's name, and so keeps the order.
+    pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>, hand: &mut VecDeque<Item>) -> Installed {
         let id = &conn.info.id;
         let mut table = self.table.write();
-        if table.closing || peer.closing.is_cancelled() {
+        if table.closing || table.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer)) {
             return Installed::Closing;
         }
         let other = table.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned();
@@ -217,8 +224,11 @@ impl ConnStore {
         if let Some(other) = other {
             table.forget(peer);
             if let Some(endpoint) = endpoint {
-                table.by_endpoint.insert(endpoint, other.clone());
+                // A third entry may be at this endpoint and not know yet who is there: it finds out by itself.
+                table.by_endpoint.entry(endpoint).or_insert_with(|| other.clone());
             }
+            // What is in the table is open.
+            peer.outbox.move_into(&other.outbox, hand);
             let (fresh, displaced) = replace_by_dialled(&other, conn);
             return Installed::Current { peer: other, created: false, fresh, displaced };
         }
@@ -289,6 +299,7 @@ impl ConnStore {
         let peers = table.peers();
         table.by_pki_id.clear();
         table.by_endpoint.clear();
+        table.count = 0;
         table.leaving.clear();
         peers
     }
@@ -300,7 +311,7 @@ impl ConnStore {
 
     /// What is known of every connected peer.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
-        self.peers().iter().filter_map(|p| p.connection()).collect()
+        self.table.read().named().iter().filter_map(|p| p.connection()).collect()
     }
 }
 
@@ -337,15 +348,24 @@ impl Table {
     }
 
     fn forget(&mut self, peer: &Arc<Peer>) {
+        let names = self.by_pki_id.len() + self.by_endpoint.len();
         self.by_pki_id.retain(|_, p| !Arc::ptr_eq(p, peer));
         self.by_endpoint.retain(|_, p| !Arc::ptr_eq(p, peer));
+        if self.by_pki_id.len() + self.by_endpoint.len() < names {
+            self.count -= 1;
+        }
+    }
+
+    fn named(&self) -> Vec<Arc<Peer>> {
+        let mut peers: Vec<_> = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned().collect();
+        peers.sort_by_key(|p| Arc::as_ptr(p) as usize);
+        peers.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        peers
     }
 
     fn peers(&self) -> Vec<Arc<Peer>> {
-        let named = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned();
-        let mut peers: Vec<_> = named.chain(self.leaving.iter().filter_map(Weak::upgrade)).collect();
-        peers.sort_by_key(|p| Arc::as_ptr(p) as usize);
-        peers.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let mut peers = self.named();
+        peers.extend(self.leaving.iter().filter_map(Weak::upgrade));
         peers
     }
 }
@@ -423,16 +443,16 @@ impl Peer {
         }
     }
 
-    /// The dial failed. `true` if there is a stream to write to all the same: one that came in meanwhile.
-    pub fn dial_failed(&self) -> bool {
+    /// The dial failed. If a stream came in meanwhile, it is the one to write to, and `true` says that it is so only now.
+    pub fn dial_failed(&self) -> Option<(Arc<Connection>, bool)> {
         let mut link = self.link.lock();
         link.dial = None;
-        if link.current.is_none() {
-            if let Some(spare) = link.spare.take() {
-                self.set_current(&mut link, Some(spare));
-            }
+        let promoted = link.current.is_none();
+        if promoted {
+            let spare = link.spare.take();
+            self.set_current(&mut link, spare);
         }
-        link.current.is_some()
+        link.current.clone().map(|conn| (conn, promoted))
     }
 
     /// When our side of a simultaneous dial is to be given up, if it is ours to give up: both streams live, and of two

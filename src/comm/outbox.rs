@@ -26,6 +26,10 @@ const PAUSE: Duration = Duration::from_micros(15);
 /// Larger messages are not lent: writing them takes longer than waking the writer.
 const LEND_UP_TO: usize = 4 << 10;
 
+/// Who waits for room goes on when half of it is free, so as not to be woken for every message; or, if the writer is slow,
+/// at the first chance after this long.
+const ROOM_WAIT: Duration = Duration::from_millis(1);
+
 /// One message on its way to one peer.
 pub(super) struct Item {
     pub message: SignedMessage,
@@ -85,6 +89,8 @@ struct State {
     closed: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
+    /// Since when the first of them waits.
+    room_since: Instant,
     flushes: Vec<(u64, Sender<()>)>,
 }
 
@@ -115,6 +121,7 @@ impl Outbox {
                 closed: false,
                 accepted: 0,
                 room: Vec::new(),
+                room_since: Instant::now(),
                 flushes: Vec::new(),
             }),
             awaited: AtomicBool::new(false),
@@ -152,17 +159,25 @@ impl Outbox {
         Ok(Taken::Queued)
     }
 
-    /// Takes over what another entry of the same peer owed, whatever the bounds: it was accepted once already.
-    pub fn adopt(&self, items: Vec<Item>) -> Result<(), Vec<Item>> {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Err(items);
-        }
-        self.count(&mut state, items.len(), items.iter().map(Item::len).sum());
+    /// Closes it and moves what is owed, the writer's `hand` first, behind what `other` has, whatever the bounds there: it
+    /// was accepted once already. Who waits for a flush goes on waiting there.
+    pub fn move_into(&self, other: &Outbox, hand: &mut VecDeque<Item>) {
+        let (flushes, items) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.flushes), self.close_locked(&mut state, hand))
+        };
+        let mut state = other.state.lock();
+        other.count(&mut state, items.len(), items.iter().map(Item::len).sum());
         state.queue.extend(items);
+        if state.turn == Turn::Idle {
+            // Not to be overtaken by what a sender writes itself.
+            state.turn = Turn::Writer;
+        }
+        let target = state.accepted;
+        state.flushes.extend(flushes.into_iter().map(|(_, waiter)| (target, waiter)));
+        other.notify(&mut state);
         drop(state);
-        self.wake();
-        Ok(())
+        other.wake();
     }
 
     fn count(&self, state: &mut State, messages: usize, bytes: usize) {
@@ -244,10 +259,14 @@ impl Outbox {
     }
 
     fn notify(&self, state: &mut State) {
-        for waiter in state.room.drain(..) {
-            let _ = waiter.try_send(());
+        let owed = self.owed.load(Ordering::SeqCst);
+        let half = owed <= self.max_messages / 2 && self.owed_bytes.load(Ordering::Relaxed) <= self.max_bytes / 2;
+        if half || state.closed || state.room_since.elapsed() > ROOM_WAIT {
+            for waiter in state.room.drain(..) {
+                let _ = waiter.try_send(());
+            }
         }
-        let settled = state.accepted - self.owed.load(Ordering::SeqCst) as u64;
+        let settled = self.settled_of(state);
         state.flushes.retain(|(target, waiter)| {
             let open = settled < *target;
             if !open {
@@ -255,14 +274,17 @@ impl Outbox {
             }
             open
         });
-        self.awaited.store(!state.flushes.is_empty(), Ordering::SeqCst);
+        self.awaited.store(!(state.flushes.is_empty() && state.room.is_empty()), Ordering::SeqCst);
     }
 
-    /// Sends one value to `waiter` at the next settlement, or when the outbox is closed. What happened before the call
-    /// is not told: try to push once more after it, and wait only then.
+    /// Sends one value to `waiter` at a later settlement that leaves room, or when the outbox is closed. What happened
+    /// before the call is not told: try to push once more after it, and wait only then.
     pub fn when_room(&self, waiter: Sender<()>) {
         let mut state = self.state.lock();
         self.awaited.store(true, Ordering::SeqCst);
+        if state.room.is_empty() {
+            state.room_since = Instant::now();
+        }
         state.room.push(waiter);
     }
 
@@ -277,6 +299,15 @@ impl Outbox {
         let target = state.accepted;
         state.flushes.push((target, done));
         Some(flushed)
+    }
+
+    /// Messages settled so far.
+    pub fn settled(&self) -> u64 {
+        self.settled_of(&self.state.lock())
+    }
+
+    fn settled_of(&self, state: &State) -> u64 {
+        state.accepted - self.owed.load(Ordering::SeqCst) as u64
     }
 
     /// Messages accepted and not settled.
@@ -305,14 +336,17 @@ impl Outbox {
     /// Closes it and gives back what is owed: first what the writer has in `hand`, then the queue. What is lent comes
     /// back to its borrower.
     pub fn close(&self, hand: &mut VecDeque<Item>) -> Vec<Item> {
-        let mut state = self.state.lock();
+        self.close_locked(&mut self.state.lock(), hand)
+    }
+
+    fn close_locked(&self, state: &mut State, hand: &mut VecDeque<Item>) -> Vec<Item> {
         state.closed = true;
         let mut owed: Vec<Item> = hand.drain(..).collect();
         owed.extend(state.unfinished.take().map(|(item, _)| item));
         owed.extend(state.queue.drain(..));
         self.owed_bytes.fetch_sub(owed.iter().map(Item::len).sum(), Ordering::Relaxed);
         self.owed.fetch_sub(owed.len(), Ordering::SeqCst);
-        self.notify(&mut state);
+        self.notify(state);
         owed
     }
 
