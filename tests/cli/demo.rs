@@ -55,8 +55,7 @@ fn a_signal_ends_it_and_leaves_nothing() {
         line.clear();
         assert!(std::io::BufRead::read_line(&mut stdout, &mut line).unwrap() > 0);
     }
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    send_signal("-INT", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(left_in(dir.path()), 0);
 }

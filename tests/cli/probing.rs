@@ -174,3 +174,30 @@ fn tls_failures_are_told_apart() {
     let ended = handshake(&endpoint, &flags, &["--tls-client-cert", &cert, "--tls-client-key", &key]);
     assert_fails_at(&ended, "tls", "refused our TLS certificate");
 }
+
+#[test]
+fn a_signal_ends_a_handshake_that_hangs() {
+    let crypto = Crypto::get();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = mute.local_addr().unwrap().to_string();
+    let flags = crypto.identity(2, 0);
+    let mut hanging = start(&crypto.args(&["handshake", &endpoint, "--timeout", "60s"], &flags));
+    hanging.await_that("step", |step| step["name"] == "connect");
+    hanging.signal("-INT");
+    let (status, stderr) = hanging.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+#[test]
+fn version_six_addresses_go_in_brackets() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: no IPv6 on this machine");
+        return;
+    }
+    let crypto = Crypto::get();
+    let flags = crypto.identity(1, 0);
+    let mut listener = start(&crypto.args(&["listen", "--listen", "[::1]:0"], &flags));
+    let endpoint = listener.await_event("listening")["endpoint"].as_str().unwrap().to_owned();
+    assert!(endpoint.starts_with("[::1]:"));
+    handshake(&endpoint, &crypto.identity(2, 0), &[]).assert_code(0);
+}

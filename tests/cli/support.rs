@@ -60,6 +60,12 @@ pub fn parse(line: &str) -> Value {
     value
 }
 
+/// The shell's own `kill`: the program of that name is not everywhere.
+pub fn send_signal(signal: &str, pid: u32) {
+    let status = Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).status().unwrap();
+    assert!(status.success());
+}
+
 /// A process that runs beside the test, with `--json`; killed when dropped.
 pub struct Running {
     child: Child,
@@ -96,8 +102,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        send_signal(signal, self.child.id());
     }
 
     pub fn kill(&mut self) {

@@ -140,3 +140,23 @@ fn a_closed_stdout_is_no_accident() {
         assert!(!stderr.contains("panic") && !stderr.contains("defect"), "{args:?}: {stderr}");
     }
 }
+
+/// Where there is a device that is always full.
+#[test]
+fn a_full_disk_is_told() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        println!("skipped: there is no /dev/full");
+        return;
+    };
+    let output = tool().args(["completions", "bash"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"));
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_named() {
+    let crypto = Crypto::get();
+    let (_listener, endpoint, _) = crypto.listen(&[]);
+    let flags = crypto.identity(1, 1);
+    assert_usage(&crypto.args(&["listen", "--listen", &endpoint], &flags), &[&endpoint]);
+}

@@ -111,7 +111,10 @@ fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize
                 text += &format!("\n✘ {} failed: {}", grouped(*count), printable(why));
             }
             if let Some(error) = &error {
-                text += &format!("\n✘ {error}\n  `fabric-gossip handshake {}` looks at each step", delivery.endpoint());
+                text += &format!("\n✘ {error}");
+                if delivery.tried() > 0 && acked == 0 {
+                    text += &format!("\n  `fabric-gossip handshake {}` looks at each step", delivery.endpoint());
+                }
             }
             text
         },
