@@ -96,20 +96,21 @@ impl Inner {
     }
 
     /// Reports messages that were accepted and will not be written.
-    pub fn undelivered(&self, peer: &Peer, error: Error, items: Vec<Item>) {
+    pub fn undelivered(&self, peer: &Peer, error: Error, mut items: Vec<Item>) {
+        let remote = peer.remote();
+        // A connection can end before it is known that the last message left, and the acknowledgement be there already.
+        items.retain(|item| match &item.tracker {
+            Some(tracker) => {
+                let step = error.step_name().unwrap_or("send");
+                tracker.undelivered(Error::new(error.kind(), error.message()).peer(&remote).step(step))
+            }
+            None => true,
+        });
         if items.is_empty() {
             return;
         }
-        let remote = peer.remote();
         self.metrics.dropped(remote.pki_id.as_ref(), DropReason::Undelivered, items.len() as u64);
         log::warn!("{} messages undelivered: {error}", items.len());
-        for item in &items {
-            if let Some(tracker) = &item.tracker {
-                tracker.undelivered(
-                    Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or("send")),
-                );
-            }
-        }
         let messages = items.into_iter().map(|item| item.message).collect();
         self.tell(Event::Undelivered { peer: remote, error: Arc::new(error), messages });
     }
