@@ -271,6 +271,16 @@ impl ConnStore {
         self.table.write().forget(peer);
     }
 
+    /// Forgets an entry that cannot be reached. `false`: a stream of theirs has come meanwhile.
+    pub fn remove_unless_connected(&self, peer: &Arc<Peer>) -> bool {
+        let mut table = self.table.write();
+        let unconnected = peer.current.load(Ordering::SeqCst) == 0;
+        if unconnected {
+            table.forget(peer);
+        }
+        unconnected
+    }
+
     /// Forgets an entry if it owes nothing. `false`: something has come for it.
     pub fn remove_if_settled(&self, peer: &Arc<Peer>) -> bool {
         let mut table = self.table.write();
