@@ -3,12 +3,12 @@
 //!
 //! `cargo bench --bench comm` measures and prints tables; `-- --json` prints one JSON object per line instead. Other
 //! arguments: `--rounds <n>` (7), `--sizes <bytes>,…` of the payloads,
-//! `--idle <n>` connections (512), `--poll <strategy>` of the C core (`epoll1`; `poll`), and any
+//! `--idle <n>` connections (512), `--poll <strategy>` of the C core (`epoll1`; `poll`), `--spin <µs>` of receivers, and any
 //! of `throughput`, `round-trip`, `handshake`, `idle` to measure only that. Without `--bench`, which Cargo passes, it
 //! only tries whether everything works (`cargo test --bench comm`). Both use the release profile's C core.
 //!
-//! Layer and bare transport take turns, so that what disturbs the machine disturbs both; figures are medians of the
-//! rounds, and what to go by is their ratio. **Layer**: a fresh signed data message per send (the signature itself is a
+//! Layer and bare transport take turns, so that what disturbs the machine disturbs both, and each turn has connections
+//! of its own and nothing beside them: the C core's pollers disturb each other. Figures are medians of the rounds, and what to go by is their ratio. **Layer**: a fresh signed data message per send (the signature itself is a
 //! constant: signing is the caller's business), `send_timeout`, writer, TLS, reader, demultiplexer, a subscriber's
 //! thread. **Bare**: a fresh buffer of as many bytes as the layer's payload through a queue of 20 to a thread that writes
 //! to the same kind of stream, and a reader that counts.
@@ -18,6 +18,7 @@ mod support;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::Ordering;
 use support::bare::Bare;
 use support::crypto::Certificates;
 use support::layer::Layer;
@@ -68,6 +69,10 @@ impl Settings {
             match arg.as_str() {
                 "--rounds" => settings.rounds = args.next().and_then(|n| n.parse().ok()),
                 "--idle" => settings.idle = args.next().and_then(|n| n.parse().ok()),
+                "--spin" => {
+                    let micros = args.next().and_then(|n| n.parse().ok());
+                    support::SPIN.store(micros.unwrap_or(u64::MAX), Ordering::Relaxed);
+                }
                 "--sizes" => {
                     let sizes = args.next().map(String::as_str).unwrap_or_default();
                     settings.sizes = sizes.split(',').filter_map(|size| size.parse().ok()).collect();
@@ -111,15 +116,11 @@ impl Bench {
         if self.settings.wants("idle") {
             self.idle(&certificates);
         }
-        if self.settings.wants("throughput") || self.settings.wants("round-trip") {
-            let layer = Layer::new(&certificates);
-            let bare = Bare::new(&certificates);
-            if self.settings.wants("throughput") {
-                self.throughput(&layer, &bare);
-            }
-            if self.settings.wants("round-trip") {
-                self.round_trip(&layer, &bare);
-            }
+        if self.settings.wants("throughput") {
+            self.throughput(&certificates);
+        }
+        if self.settings.wants("round-trip") {
+            self.round_trip(&certificates);
         }
         if self.settings.wants("handshake") {
             self.handshake(&certificates);
@@ -130,7 +131,7 @@ impl Bench {
         });
     }
 
-    fn throughput(&self, layer: &Layer, bare: &Bare) {
+    fn throughput(&self, certificates: &Certificates) {
         let mut table = Table::new(
             "Throughput, messages per second: median (lowest – highest of the rounds)",
             &["payload", "layer", "bare", "layer / bare", "CPU per message, layer", "bare", "envelope"],
@@ -143,16 +144,21 @@ impl Bench {
                 let mut rates = [0.0; 2];
                 // Either goes first as often as the other.
                 for turn in [round % 2, (round + 1) % 2] {
-                    let usage = Usage::now();
-                    let took = if turn == 0 {
+                    let (took, cpu) = if turn == 0 {
+                        let layer = Layer::new(certificates);
+                        let usage = Usage::now();
                         let (took, bytes) = layer.stream(size, count);
                         envelope = bytes;
-                        took
+                        (took, usage.cpu())
                     } else {
-                        bare.stream(size, count)
+                        let bare = Bare::apart(certificates);
+                        let usage = Usage::now();
+                        let measured = (bare.stream(size, count), usage.cpu());
+                        bare.end();
+                        measured
                     };
                     rates[turn] = count as f64 / took.as_secs_f64();
-                    let cpu = usage.cpu().as_secs_f64() * 1e6 / count as f64;
+                    let cpu = cpu.as_secs_f64() * 1e6 / count as f64;
                     [&mut of_layer, &mut of_bare][turn].add(rates[turn]);
                     [&mut cpu_layer, &mut cpu_bare][turn].add(cpu);
                 }
@@ -179,7 +185,7 @@ impl Bench {
         self.print(&table, "CPU is that of both ends together, which share this process.");
     }
 
-    fn round_trip(&self, layer: &Layer, bare: &Bare) {
+    fn round_trip(&self, certificates: &Certificates) {
         let ways = ["layer", "bare, sender and reader apart", "bare, one thread sends and receives"];
         let mut p50 = [(); 3].map(|()| Series::default());
         let mut p99 = [(); 3].map(|()| Series::default());
@@ -189,13 +195,21 @@ impl Bench {
         for round in 0..self.plan.rounds {
             for turn in 0..3 {
                 let way = (turn + round) % 3;
-                let usage = Usage::now();
-                let mut times = match way {
-                    0 => layer.round_trips(size, count),
-                    1 => bare.round_trips(size, count),
-                    _ => bare.round_trips_on_one_thread(size, count),
+                let (mut times, spent) = match way {
+                    0 => {
+                        let layer = Layer::new(certificates);
+                        let usage = Usage::now();
+                        (layer.round_trips(size, count), usage.cpu())
+                    }
+                    way => {
+                        let bare = if way == 1 { Bare::apart(certificates) } else { Bare::alone(certificates) };
+                        let usage = Usage::now();
+                        let measured = (bare.round_trips(size, count), usage.cpu());
+                        bare.end();
+                        measured
+                    }
                 };
-                cpu[way].add(usage.cpu().as_secs_f64() * 1e6 / count as f64);
+                cpu[way].add(spent.as_secs_f64() * 1e6 / count as f64);
                 p50[way].add(percentile(&mut times, 50));
                 p99[way].add(percentile(&mut times, 99));
             }
@@ -230,13 +244,14 @@ impl Bench {
 
     fn handshake(&self, certificates: &Certificates) {
         let layer = Layer::with_ecdsa(certificates);
-        let bare = Bare::new(certificates);
+        let bare = Bare::alone(certificates);
         let mut of_layer = Vec::new();
         let mut of_bare = Vec::new();
         for _ in 0..self.plan.handshakes {
             of_layer.push(layer.handshake());
             of_bare.push(bare.connect());
         }
+        bare.end();
         let mut table = Table::new("Connecting, new connection each time: ms", &["", "p50", "p99"]);
         for (name, times) in [
             ("dial, TLS, Ping, gossip handshake with ECDSA both ways", &mut of_layer),

@@ -8,7 +8,6 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
 use fabric_gossip::comm::stream::{Acceptor, Status, Stream, StreamEnd, Transport};
-use fabric_gossip::rpc::Options;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -18,16 +17,20 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 20;
 
 pub struct Bare {
-    queue: Option<Sender<Bytes>>,
-    replies: Receiver<Bytes>,
-    threads: Vec<JoinHandle<()>>,
-    /// Used by one thread alone, that sends and receives.
-    alone: Arc<dyn Stream>,
-    apart: Arc<dyn Stream>,
+    stream: Arc<dyn Stream>,
+    /// If the two sides are apart.
+    threads: Option<Threads>,
     far: Arc<Far>,
     arrived: Receiver<Instant>,
     transport: GrpcTransport,
     server: GrpcServer,
+}
+
+/// The threads of the dialling end: one writes what is queued, one reads.
+struct Threads {
+    queue: Sender<Bytes>,
+    replies: Receiver<Bytes>,
+    running: [JoinHandle<()>; 2],
 }
 
 /// The far end: counts messages, or sends them back.
@@ -57,56 +60,45 @@ impl Acceptor for Far {
 }
 
 impl Bare {
-    pub fn new(certificates: &Certificates) -> Bare {
+    /// The caller itself sends and receives.
+    pub fn alone(certificates: &Certificates) -> Bare {
         let (arrived, arrivals) = bounded(1);
         let far = Arc::new(Far { left: AtomicUsize::new(0), arrived });
-        let options = Options::default();
+        let options = super::options();
         let server = GrpcServer::start("127.0.0.1:0", options.clone(), Some(certificates.tls()), far.clone());
         let server = server.expect("a server");
         let transport = GrpcTransport::new(Some(certificates.tls()), options).expect("a transport");
-        let (apart, alone) = (open(&transport, &server), open(&transport, &server));
-        let (queue, queued) = bounded::<Bytes>(QUEUE);
-        let (reply, replies) = bounded(QUEUE);
-        let writer = {
-            let stream = apart.clone();
-            move || {
-                while let Ok(message) = queued.recv() {
-                    // Nobody else takes from the queue.
-                    if stream.send(message, !queued.is_empty()).is_err() {
-                        break;
-                    }
-                }
-                let _ = stream.finish(&Status::ok());
-            }
-        };
-        let reader = {
-            let stream = apart.clone();
-            move || loop {
-                match stream.recv(None) {
-                    Ok(Some(message)) => drop(reply.send(message)),
-                    Ok(None) => {}
-                    Err(_) => break,
-                }
-            }
-        };
-        let thread = |name: &str| thread::Builder::new().name(name.into());
-        let threads = vec![
-            thread("bare-write").spawn(writer).expect("a thread"),
-            thread("bare-read").spawn(reader).expect("a thread"),
-        ];
-        Bare { queue: Some(queue), replies, threads, alone, apart, far, arrived: arrivals, transport, server }
+        let stream = open(&transport, &server);
+        Bare { stream, threads: None, far, arrived: arrivals, transport, server }
+    }
+
+    /// The caller hands to a thread that writes, and is handed to by one that reads.
+    pub fn apart(certificates: &Certificates) -> Bare {
+        let bare = Bare::alone(certificates);
+        let threads = Some(Threads::start(&bare.stream));
+        Bare { threads, ..bare }
     }
 
     fn send(&self, payload: &[u8]) {
         let message = Bytes::copy_from_slice(payload);
-        self.queue.as_ref().and_then(|queue| queue.send(message).ok()).expect("the writer lives");
+        match &self.threads {
+            Some(threads) => threads.queue.send(message).expect("the writer lives"),
+            None => self.stream.send(message, false).expect("sent"),
+        }
+    }
+
+    fn recv(&self) {
+        match &self.threads {
+            Some(threads) => drop(threads.replies.recv_timeout(PATIENCE).expect("comes back")),
+            None => receive(&*self.stream).expect("comes back"),
+        }
     }
 
     /// Sends this many messages as fast as it goes: the time until the last one was received.
     pub fn stream(&self, size: usize, count: usize) -> Duration {
         let payload = vec![7; size];
         self.send(&payload);
-        self.replies.recv_timeout(PATIENCE).expect("comes back");
+        self.recv();
         self.far.left.store(count, Ordering::Relaxed);
         let started = Instant::now();
         (0..count).for_each(|_| self.send(&payload));
@@ -119,18 +111,7 @@ impl Bare {
         let round_trip = |_| {
             let started = Instant::now();
             self.send(&payload);
-            self.replies.recv_timeout(PATIENCE).expect("comes back");
-            started.elapsed().as_secs_f64() * 1e6
-        };
-        (0..count).map(round_trip).collect()
-    }
-
-    /// The same, but the caller itself sends and receives.
-    pub fn round_trips_on_one_thread(&self, size: usize, count: usize) -> Vec<f64> {
-        let payload = vec![7; size];
-        let round_trip = |_| {
-            let started = Instant::now();
-            echo(&*self.alone, &payload).expect("comes back");
+            self.recv();
             started.elapsed().as_secs_f64() * 1e6
         };
         (0..count).map(round_trip).collect()
@@ -140,7 +121,8 @@ impl Bare {
     pub fn connect(&self) -> f64 {
         let started = Instant::now();
         let stream = open(&self.transport, &self.server);
-        echo(&*stream, b"hello").expect("comes back");
+        stream.send(Bytes::from_static(b"hello"), false).expect("sent");
+        receive(&*stream).expect("comes back");
         let took = started.elapsed().as_secs_f64() * 1e6;
         stream.cancel();
         took
@@ -153,19 +135,54 @@ fn open(transport: &GrpcTransport, server: &GrpcServer) -> Arc<dyn Stream> {
     client.open(None).expect("opens")
 }
 
-fn echo(stream: &dyn Stream, payload: &[u8]) -> Result<(), StreamEnd> {
-    stream.send(Bytes::copy_from_slice(payload), false)?;
+fn receive(stream: &dyn Stream) -> Result<(), StreamEnd> {
     while stream.recv(Some(PATIENCE))?.is_none() {}
     Ok(())
 }
 
-impl Drop for Bare {
-    fn drop(&mut self) {
-        self.queue = None;
-        self.alone.cancel();
-        let threads = std::mem::take(&mut self.threads);
-        threads.into_iter().for_each(|thread| drop(thread.join()));
-        self.apart.cancel();
+impl Threads {
+    fn start(stream: &Arc<dyn Stream>) -> Threads {
+        let (queue, queued) = bounded::<Bytes>(QUEUE);
+        let (reply, replies) = bounded(QUEUE);
+        let writer = {
+            let stream = stream.clone();
+            move || {
+                while let Ok(message) = queued.recv() {
+                    // Nobody else takes from the queue.
+                    if stream.send(message, !queued.is_empty()).is_err() {
+                        break;
+                    }
+                }
+                let _ = stream.finish(&Status::ok());
+            }
+        };
+        let reader = {
+            let stream = stream.clone();
+            move || loop {
+                match stream.recv(None) {
+                    Ok(Some(message)) => drop(reply.send(message)),
+                    Ok(None) => {}
+                    Err(_) => break,
+                }
+            }
+        };
+        let thread = |name: &str| thread::Builder::new().name(name.into());
+        let running = [
+            thread("bare-write").spawn(writer).expect("a thread"),
+            thread("bare-read").spawn(reader).expect("a thread"),
+        ];
+        Threads { queue, replies, running }
+    }
+}
+
+impl Bare {
+    /// Ends the connection.
+    pub fn end(mut self) {
+        if let Some(Threads { queue, running, .. }) = self.threads.take() {
+            drop(queue);
+            running.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        }
+        self.stream.cancel();
         self.server.stop(Duration::from_secs(1));
     }
 }

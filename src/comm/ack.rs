@@ -2,12 +2,13 @@
 
 use super::RemotePeer;
 use crate::crypto::PkiId;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What came of an acknowledged send to one peer.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct SendResult {
     /// `None`: acknowledged. Otherwise the peer's own error ([`ErrorKind::Nack`](crate::ErrorKind::Nack)), `timed out`,
     /// or why the message did not get through to it.
     pub error: Option<Error>,
+    /// How long the peer took to answer, from when the message was written to its stream; `None` if it did not.
+    pub round_trip: Option<Duration>,
 }
 
 /// The results of an acknowledged send, in the order in which they came in. Fabric's `AggregatedSendResult`.
@@ -88,9 +91,23 @@ impl fmt::Display for JsonString<'_> {
 
 /// What the waiter is told about one of its peers.
 pub(super) enum Outcome {
-    /// The acknowledgement's error text, empty for a plain one.
-    Acknowledged(String),
+    /// The acknowledgement's error text, empty for a plain one, and how long it took.
+    Acknowledged(String, Duration),
     Undelivered(Error),
+}
+
+impl Outcome {
+    /// What the sender is to know of it.
+    pub fn into_result(self, peer: &RemotePeer) -> SendResult {
+        let (error, round_trip) = match self {
+            Outcome::Acknowledged(text, took) if text.is_empty() => (None, Some(took)),
+            Outcome::Acknowledged(text, took) => {
+                (Some(Error::new(ErrorKind::Nack, text).peer(peer).step("ack")), Some(took))
+            }
+            Outcome::Undelivered(error) => (Some(error.peer(peer)), None),
+        };
+        SendResult { peer: peer.clone(), error, round_trip }
+    }
 }
 
 /// Pending acknowledged sends by nonce. An acknowledgement counts only if it comes from the peer that the message was
@@ -108,13 +125,13 @@ struct Pending {
 enum Slot {
     /// Not written to anybody yet.
     Unsent,
-    SentTo(PkiId),
+    SentTo(PkiId, Instant),
     Settled,
 }
 
 /// One waiting send; dropping it forgets what has not been answered.
-pub(super) struct AckWait<'a> {
-    table: &'a AckTable,
+pub(super) struct AckWait {
+    table: Arc<AckTable>,
     nonce: u64,
     pending: Arc<Pending>,
     pub results: Receiver<(usize, Outcome)>,
@@ -128,22 +145,26 @@ pub(super) struct Tracker {
 
 impl AckTable {
     /// Waits for up to `peers` acknowledgements of `nonce`.
-    pub fn wait(&self, nonce: u64, peers: usize) -> AckWait<'_> {
+    pub fn wait(self: &Arc<Self>, nonce: u64, peers: usize) -> AckWait {
         let (results, receiver) = bounded(peers);
         let slots = Mutex::new((0..peers).map(|_| Slot::Unsent).collect());
         let pending = Arc::new(Pending { slots, results });
         self.pending.lock().insert(nonce, pending.clone());
-        AckWait { table: self, nonce, pending, results: receiver }
+        AckWait { table: self.clone(), nonce, pending, results: receiver }
     }
 
     /// An acknowledgement came in. `false` if nobody waits for it, or not from this peer.
-    pub fn acknowledged(&self, nonce: u64, from: &PkiId, error: String) -> bool {
+    pub fn acknowledged(&self, nonce: u64, from: &PkiId, error: String, now: Instant) -> bool {
         let Some(pending) = self.pending.lock().get(&nonce).cloned() else { return false };
         let mut slots = pending.slots.lock();
-        let Some(index) = slots.iter().position(|s| matches!(s, Slot::SentTo(id) if id == from)) else { return false };
+        let sent = slots.iter().enumerate().find_map(|(index, slot)| match slot {
+            Slot::SentTo(id, at) if id == from => Some((index, *at)),
+            _ => None,
+        });
+        let Some((index, at)) = sent else { return false };
         slots[index] = Slot::Settled;
         // There is room: every slot is settled once, and there are as many places.
-        pending.results.try_send((index, Outcome::Acknowledged(error))).is_ok()
+        pending.results.try_send((index, Outcome::Acknowledged(error, now.saturating_duration_since(at)))).is_ok()
     }
 
     #[cfg(test)]
@@ -152,14 +173,18 @@ impl AckTable {
     }
 }
 
-impl AckWait<'_> {
+impl AckWait {
+    pub fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
     /// The tracker for the peer at `index`.
     pub fn tracker(&self, index: usize) -> Tracker {
         Tracker { pending: self.pending.clone(), index }
     }
 }
 
-impl Drop for AckWait<'_> {
+impl Drop for AckWait {
     fn drop(&mut self) {
         self.table.pending.lock().remove(&self.nonce);
     }
@@ -167,10 +192,10 @@ impl Drop for AckWait<'_> {
 
 impl Tracker {
     /// The message is about to be written on an authenticated connection of this peer.
-    pub fn sending_to(&self, pki_id: &PkiId) {
+    pub fn sending_to(&self, pki_id: &PkiId, now: Instant) {
         let mut slots = self.pending.slots.lock();
         if !matches!(slots[self.index], Slot::Settled) {
-            slots[self.index] = Slot::SentTo(pki_id.clone());
+            slots[self.index] = Slot::SentTo(pki_id.clone(), now);
         }
     }
 
@@ -187,7 +212,6 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     fn id(name: &str) -> PkiId {
         PkiId::from(name.as_bytes())
@@ -195,15 +219,16 @@ mod tests {
 
     #[test]
     fn only_the_peer_it_was_sent_to_can_acknowledge_and_only_once() {
-        let table = AckTable::default();
+        let table = Arc::new(AckTable::default());
+        let now = Instant::now();
         let wait = table.wait(7, 2);
         let trackers = [wait.tracker(0), wait.tracker(1)];
-        assert!(!table.acknowledged(7, &id("a"), String::new()), "before it was sent");
-        trackers[0].sending_to(&id("a"));
-        assert!(!table.acknowledged(7, &id("b"), String::new()));
-        assert!(!table.acknowledged(8, &id("a"), String::new()));
-        assert!(table.acknowledged(7, &id("a"), "no".into()));
-        assert!(!table.acknowledged(7, &id("a"), String::new()));
+        assert!(!table.acknowledged(7, &id("a"), String::new(), now), "before it was sent");
+        trackers[0].sending_to(&id("a"), now);
+        assert!(!table.acknowledged(7, &id("b"), String::new(), now));
+        assert!(!table.acknowledged(8, &id("a"), String::new(), now));
+        assert!(table.acknowledged(7, &id("a"), "no".into(), now));
+        assert!(!table.acknowledged(7, &id("a"), String::new(), now));
         trackers[0].undelivered(Error::new(ErrorKind::Disconnected, "late"));
         trackers[1].undelivered(Error::new(ErrorKind::Disconnected, "gone"));
         let got: Vec<_> = wait.results.try_iter().map(|(i, _)| i).collect();
@@ -215,8 +240,9 @@ mod tests {
     #[test]
     fn the_text_is_json_whatever_a_peer_answered() {
         let peer = RemotePeer::new("h:1");
-        let nack = |text: &str| SendResult { peer: peer.clone(), error: Some(Error::new(ErrorKind::Nack, text)) };
-        let result = AggregatedSendResult(vec![nack("a\"b\u{1}"), SendResult { peer: peer.clone(), error: None }]);
+        let result = |error| SendResult { peer: peer.clone(), error, round_trip: None };
+        let nack = |text: &str| result(Some(Error::new(ErrorKind::Nack, text)));
+        let result = AggregatedSendResult(vec![nack("a\"b\u{1}"), result(None)]);
         assert_eq!(result.to_string(), r#"{"failures":{"a\"b\u0001":1},"successes":1}"#);
         assert_eq!(AggregatedSendResult::default().to_string(), "{}");
     }

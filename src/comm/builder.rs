@@ -1,6 +1,5 @@
 //! Puts a [`Comm`] together.
 
-use super::ack::AckTable;
 use super::conn_store::{ConnStore, Limits};
 use super::demux::Demux;
 use super::handshake::Handshaker;
@@ -157,7 +156,7 @@ impl CommBuilder {
             presumed_dead: Demux::new(clock.clone()),
             identity_switch: Demux::new(clock.clone()),
             clock,
-            acks: AckTable::default(),
+            acks: Arc::default(),
             metrics: Default::default(),
             threads: Threads::default(),
             owns_mapper,

@@ -20,6 +20,7 @@ use crossbeam_channel::select;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub(super) struct Inner {
     pub config: CommConfig,
@@ -32,7 +33,7 @@ pub(super) struct Inner {
     pub events: Demux<Event>,
     pub presumed_dead: Demux<PkiId>,
     pub identity_switch: Demux<PkiId>,
-    pub acks: AckTable,
+    pub acks: Arc<AckTable>,
     pub metrics: CommMetrics,
     pub threads: Threads,
     /// The mapper is not shared: it stops with us.
@@ -59,7 +60,7 @@ impl Inner {
 
     fn write_lent(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) {
         if let Some(conn) = peer.connection() {
-            item.sending_on(&conn);
+            item.sending_on(&conn, &*self.clock);
             match conn.start_write(item.message.wire()) {
                 Ok(true) => {
                     self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
@@ -129,6 +130,12 @@ impl Inner {
 
     pub fn tell(&self, event: Event) {
         self.events.publish(&event);
+    }
+
+    /// The moment when `timeout` has passed; no further away than a clock can count.
+    pub fn deadline(&self, timeout: Duration) -> Instant {
+        const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        self.clock.now() + timeout.min(FAR)
     }
 
     pub fn next_generation(&self) -> u64 {

@@ -22,6 +22,7 @@ mod received;
 mod send;
 pub mod stream;
 mod threads;
+mod tracked;
 mod writer;
 
 pub use ack::{AggregatedSendResult, SendResult};
@@ -31,6 +32,7 @@ pub use demux::{Demux, Subscription, Weigh};
 pub use event::Event;
 pub use received::ReceivedMessage;
 pub use send::{NotSent, SendError};
+pub use tracked::AckHandle;
 
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};

@@ -10,6 +10,7 @@
 
 use super::ack::Tracker;
 use super::connection::Connection;
+use crate::clock::Clock;
 use crate::message::SignedMessage;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
@@ -25,6 +26,10 @@ const PAUSE: Duration = Duration::from_micros(15);
 /// Larger messages are not lent: writing them takes longer than waking the writer.
 const LEND_UP_TO: usize = 4 << 10;
 
+/// Who waits for room goes on when half of it is free, so as not to be woken for every message; or, if the writer is slow,
+/// at the first chance after this long.
+const ROOM_WAIT: Duration = Duration::from_millis(1);
+
 /// One message on its way to one peer.
 pub(super) struct Item {
     pub message: SignedMessage,
@@ -38,9 +43,9 @@ impl Item {
     }
 
     /// It is about to be written to this connection: only from there can its acknowledgement come.
-    pub fn sending_on(&self, conn: &Connection) {
+    pub fn sending_on(&self, conn: &Connection, clock: &dyn Clock) {
         if let Some(tracker) = &self.tracker {
-            tracker.sending_to(&conn.info.id);
+            tracker.sending_to(&conn.info.id, clock.now());
         }
     }
 }
@@ -84,6 +89,8 @@ struct State {
     closed: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
+    /// Since when the first of them waits.
+    room_since: Instant,
     flushes: Vec<(u64, Sender<()>)>,
 }
 
@@ -114,6 +121,7 @@ impl Outbox {
                 closed: false,
                 accepted: 0,
                 room: Vec::new(),
+                room_since: Instant::now(),
                 flushes: Vec::new(),
             }),
             awaited: AtomicBool::new(false),
@@ -251,8 +259,12 @@ impl Outbox {
     }
 
     fn notify(&self, state: &mut State) {
-        for waiter in state.room.drain(..) {
-            let _ = waiter.try_send(());
+        let owed = self.owed.load(Ordering::SeqCst);
+        let half = owed <= self.max_messages / 2 && self.owed_bytes.load(Ordering::Relaxed) <= self.max_bytes / 2;
+        if half || state.closed || state.room_since.elapsed() > ROOM_WAIT {
+            for waiter in state.room.drain(..) {
+                let _ = waiter.try_send(());
+            }
         }
         let settled = self.settled_of(state);
         state.flushes.retain(|(target, waiter)| {
@@ -262,14 +274,17 @@ impl Outbox {
             }
             open
         });
-        self.awaited.store(!state.flushes.is_empty(), Ordering::SeqCst);
+        self.awaited.store(!(state.flushes.is_empty() && state.room.is_empty()), Ordering::SeqCst);
     }
 
-    /// Sends one value to `waiter` at the next settlement, or when the outbox is closed. What happened before the call
-    /// is not told: try to push once more after it, and wait only then.
+    /// Sends one value to `waiter` at a later settlement that leaves room, or when the outbox is closed. What happened
+    /// before the call is not told: try to push once more after it, and wait only then.
     pub fn when_room(&self, waiter: Sender<()>) {
         let mut state = self.state.lock();
         self.awaited.store(true, Ordering::SeqCst);
+        if state.room.is_empty() {
+            state.room_since = Instant::now();
+        }
         state.room.push(waiter);
     }
 

@@ -127,7 +127,7 @@ pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) 
 
 fn dispatch(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Connection, message: SignedMessage) {
     if let Some(Content::Ack(ack)) = message.content() {
-        comm.acks.acknowledged(message.nonce(), &conn.info.id, ack.error.clone());
+        comm.acks.acknowledged(message.nonce(), &conn.info.id, ack.error.clone(), comm.clock.now());
         return;
     }
     let received = ReceivedMessage::new(message, conn.info.clone(), peer.clone(), Arc::downgrade(comm));

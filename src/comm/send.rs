@@ -59,7 +59,7 @@ impl Comm {
         timeout: Duration,
         peers: &[RemotePeer],
     ) -> Result<(), SendError> {
-        self.send_until(message, Some(self.inner().clock.now() + timeout), peers)
+        self.send_until(message, Some(self.inner().deadline(timeout)), peers)
     }
 
     fn send_until(
@@ -71,7 +71,7 @@ impl Comm {
         let inner = self.inner();
         let mut not_sent = Vec::new();
         for peer in peers {
-            let sent = inner.send_one(peer, message, deadline);
+            let sent = inner.send_one(peer, message, None, deadline);
             not_sent.extend(sent.err().map(|error| NotSent { peer: peer.clone(), message: message.clone(), error }));
         }
         if not_sent.is_empty() {
@@ -120,14 +120,10 @@ impl Comm {
                 recv(timer) -> _ => break,
                 recv(inner.stopping.signal()) -> _ => break,
             };
-            let error = match outcome {
-                Outcome::Acknowledged(text) if text.is_empty() => None,
-                Outcome::Acknowledged(text) => Some(Error::new(ErrorKind::Nack, text).peer(&peers[index]).step("ack")),
-                Outcome::Undelivered(error) => Some(error),
-            };
-            successes += usize::from(error.is_none());
+            let result = outcome.into_result(&peers[index]);
+            successes += usize::from(result.error.is_none());
             open[index] = false;
-            results.push(SendResult { peer: peers[index].clone(), error });
+            results.push(result);
             if successes == min_ack {
                 return AggregatedSendResult(results);
             }
@@ -135,12 +131,7 @@ impl Comm {
         let stopped = inner.stopping.is_cancelled();
         let unanswered = || if stopped { stopping() } else { Error::new(ErrorKind::Timeout, "timed out") };
         let rest = peers.iter().zip(open).filter(|(_, open)| *open).map(|(peer, _)| peer);
-        results.extend(
-            rest.map(|peer| SendResult {
-                peer: peer.clone(),
-                error: Some(unanswered().peer(peer).step("send with ack")),
-            }),
-        );
+        results.extend(rest.map(|peer| Outcome::Undelivered(unanswered().step("send with ack")).into_result(peer)));
         AggregatedSendResult(results)
     }
 
@@ -165,12 +156,12 @@ impl Comm {
     }
 }
 
-fn stopping() -> Error {
+pub(super) fn stopping() -> Error {
     Error::new(ErrorKind::Stopped, "comm is stopping")
 }
 
 /// Unpredictable enough that nobody acknowledges what he was not sent, with the standard library's own keys.
-fn random_nonce() -> u64 {
+pub(super) fn random_nonce() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
@@ -178,6 +169,7 @@ fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {
     let failed = |peer: &RemotePeer| SendResult {
         peer: peer.clone(),
         error: Some(Error::new(error.kind(), error.message()).peer(peer).step("send")),
+        round_trip: None,
     };
     AggregatedSendResult(peers.iter().map(failed).collect())
 }
@@ -239,10 +231,17 @@ impl Inner {
         }
     }
 
-    fn send_one(self: &Arc<Self>, to: &RemotePeer, message: &SignedMessage, deadline: Option<Instant>) -> Result<()> {
+    /// Queues a message for one peer; without a deadline only if there is room now.
+    pub(super) fn send_one(
+        self: &Arc<Self>,
+        to: &RemotePeer,
+        message: &SignedMessage,
+        tracker: Option<Tracker>,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         let failed = |e: Error| e.peer(to).step("send");
         self.check_size(message).map_err(failed)?;
-        let mut item = Item { message: message.clone(), tracker: None };
+        let mut item = Item { message: message.clone(), tracker };
         let mut waiting = None;
         loop {
             let peer = self.entry(to).map_err(failed)?;

@@ -77,7 +77,7 @@ impl Writer {
             }
             match self.hand.front() {
                 Some(item) => {
-                    item.sending_on(conn);
+                    item.sending_on(conn, &*self.comm.clock);
                     let written = conn.write(item.message.wire(), self.hand.len() > 1);
                     self.written(conn, written);
                 }

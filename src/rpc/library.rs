@@ -39,6 +39,12 @@ impl Drop for Library {
     }
 }
 
+/// The version of the C core, such as `33.0.0`. (It counts on its own; gRPC's release is another number.)
+pub fn core_version() -> &'static str {
+    // SAFETY: the core returns a static NUL-terminated string; asking needs no initialization.
+    unsafe { CStr::from_ptr(grpc_version_string()) }.to_str().unwrap_or("unknown")
+}
+
 /// Receives the core's log lines, on any of its threads. It calls nothing of the core. What the core calls an error is
 /// mostly a peer that failed to connect, hence one level down.
 unsafe extern "C" fn route(args: *mut gpr_log_func_args) {

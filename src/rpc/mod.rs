@@ -34,6 +34,7 @@ mod unary;
 
 pub use channel::Channel;
 pub use credentials::{ClientAuth, Pem, Tls, TlsConfig};
+pub use library::core_version;
 pub use options::Options;
 pub use peer::Peer;
 pub use server::{Handler, Method, Server};

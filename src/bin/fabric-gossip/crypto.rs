@@ -1,0 +1,83 @@
+//! `crypto`: makes test organisations.
+
+use crate::failure::{Failure, Result};
+use crate::Context;
+use clap::Args;
+use fabric_gossip::testing::cryptogen::{Member, Org};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Make test organisations: MSP folders and TLS pairs in cryptogen's layout, which Fabric's own peer can use
+#[derive(Args)]
+pub struct CryptoArgs {
+    /// Where to put them; organisations that are there already are not overwritten
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// How many organisations: Org1MSP (org1.example.com), Org2MSP, …
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    orgs: u16,
+    /// How many peers in each: peer0, peer1, …
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    peers: u16,
+    /// A further host name or IP address for the TLS certificates, beside the peer's name and localhost; repeatable
+    #[arg(long, value_name = "HOST")]
+    san: Vec<String>,
+}
+
+pub fn run(context: &Context, args: &CryptoArgs) -> Result<()> {
+    let domains: Vec<String> = (1..=args.orgs).map(|n| format!("org{n}.example.com")).collect();
+    if let Some(there) = domains.iter().map(|d| org_dir(&args.dir, d)).find(|dir| dir.exists()) {
+        return Err(Failure::file(&there, "is there already; remove it, or name another folder"));
+    }
+    for san in &args.san {
+        let name = |c: u8| c.is_ascii_alphanumeric() || b"-_.:*".contains(&c);
+        if san.is_empty() || !san.bytes().all(name) {
+            return Err(Failure::usage(format!("--san {san:?}: neither a host name nor an IP address")));
+        }
+    }
+    for (n, domain) in domains.iter().enumerate() {
+        let org = Org::new(format!("Org{}MSP", n + 1), domain)?;
+        let mut peers = Vec::new();
+        for p in 0..args.peers {
+            if context.stop.is_cancelled() {
+                return Err(Failure::Stopped);
+            }
+            peers.push(args.san.iter().fold(org.member(&format!("peer{p}")), |m, san| m.san(san)).issue()?);
+        }
+        org.write_to(&args.dir, &peers)?;
+        report(context, &org_dir(&args.dir, domain), &org, &peers);
+    }
+    context.out.note(|| {
+        let peer = org_dir(&args.dir, &domains[0]).join("peers/peer0.org1.example.com/msp");
+        let trust = domains.iter().enumerate().skip(1);
+        let trust: String = trust
+            .map(|(n, d)| format!(" --trust-msp Org{}MSP={}", n + 1, org_dir(&args.dir, d).join("msp").display()))
+            .collect();
+        format!("\nTo use them: --mspid Org1MSP --msp {}{trust}", peer.display())
+    });
+    Ok(())
+}
+
+fn org_dir(dir: &Path, domain: &str) -> PathBuf {
+    dir.join("peerOrganizations").join(domain)
+}
+
+fn report(context: &Context, home: &Path, org: &Org, peers: &[Member]) {
+    let created = |path: PathBuf, what: String| {
+        context.out.line(
+            || json!({"event": "created", "path": path, "mspid": org.mspid(), "what": what}),
+            || format!("{:<50} {what}", path.display().to_string()),
+        );
+    };
+    let id = org.mspid();
+    created(home.join("msp"), format!("what others need to trust {id}"));
+    for peer in peers {
+        let dir = home.join("peers").join(&peer.name);
+        created(dir.join("msp"), format!("identity of {} in {id}", peer.name));
+        created(dir.join("tls"), format!("TLS certificate and key of {}", peer.name));
+    }
+    let admin = format!("Admin@{}", org.domain());
+    created(home.join("users").join(&admin), format!("administrator of {id}"));
+    created(home.join("ca"), format!("authority for identities of {id}, with its key"));
+    created(home.join("tlsca"), format!("authority for TLS of {id}, with its key"));
+}

@@ -1,0 +1,303 @@
+//! Getting messages through to one peer, in order, and knowing what became of each.
+
+use crate::output::{printable, Progress};
+use crate::report;
+use crate::values::{grouped, micros, short};
+use crate::Context;
+use bytes::Bytes;
+use fabric_gossip::comm::{AckHandle, Comm, Event, RemotePeer, SendResult, Subscription};
+use fabric_gossip::message::{self, SignedMessage};
+use fabric_gossip::{Error, ErrorKind};
+use serde_json::json;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Messages whose acknowledgement is awaited at a time. More only wait longer.
+const WINDOW: usize = 1024;
+
+/// How soon a lost connection is noticed.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long a lost connection may take to be there again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Acknowledgements that are shown one by one to a person.
+const SHOWN: u64 = 20;
+
+/// When a message counts as through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Written,
+    Acknowledged,
+}
+
+pub struct Delivery<'a> {
+    context: &'a Context,
+    comm: &'a Comm,
+    events: Subscription<Event>,
+    peer: RemotePeer,
+    mode: Mode,
+    timeout: Duration,
+    progress: Progress,
+    shown: Instant,
+    begin: Instant,
+    elapsed: Duration,
+    /// Messages handed over.
+    accepted: u64,
+    /// Those that came back.
+    undelivered: u64,
+    acked: u64,
+    /// Oldest first.
+    pending: VecDeque<(AckHandle, Instant)>,
+    /// Who answers, once that is known.
+    pki_id: Option<String>,
+    /// Since when there is no connection, after there was one.
+    disconnected: Option<Instant>,
+    /// Why nothing more gets through.
+    lost: Option<String>,
+    /// Why messages failed, and how many.
+    reasons: BTreeMap<String, u64>,
+}
+
+impl<'a> Delivery<'a> {
+    pub fn new(context: &'a Context, comm: &'a Comm, peer: RemotePeer, mode: Mode, timeout: Duration) -> Self {
+        let now = Instant::now();
+        Delivery {
+            context,
+            comm,
+            events: comm.events(),
+            pki_id: peer.pki_id.as_ref().map(|id| id.to_string()),
+            peer,
+            mode,
+            timeout,
+            progress: context.out.progress(),
+            shown: now,
+            begin: now,
+            elapsed: Duration::ZERO,
+            accepted: 0,
+            undelivered: 0,
+            acked: 0,
+            pending: VecDeque::new(),
+            disconnected: None,
+            lost: None,
+            reasons: BTreeMap::new(),
+        }
+    }
+
+    /// Sends `count` messages, as far as it gets.
+    pub fn run(&mut self, count: u64, channel: &str, payload: &Bytes) {
+        let channel = Bytes::copy_from_slice(channel.as_bytes());
+        let mut progressed = Instant::now();
+        while self.accepted < count && self.goes_on() {
+            match self.hand_over(&channel, payload) {
+                Ok(()) => {
+                    self.accepted += 1;
+                    progressed = Instant::now();
+                }
+                Err(e) if e.kind() == ErrorKind::Full && progressed.elapsed() < self.timeout => {}
+                Err(e) if e.kind() == ErrorKind::Full => {
+                    self.lost = Some(format!("the peer has taken nothing more for {}", short(self.timeout)));
+                }
+                Err(e) => self.lost = Some(e.to_string()),
+            }
+            self.collect(WINDOW);
+            self.show(count);
+        }
+        match self.mode {
+            Mode::Acknowledged => {
+                while !self.pending.is_empty() && self.goes_on() {
+                    self.collect(1);
+                    self.show(count);
+                }
+            }
+            Mode::Written => self.flush(),
+        }
+        self.elapsed = self.begin.elapsed();
+        self.progress.show(String::new);
+        let why = self.lost.clone().unwrap_or_else(|| "stopped before it was acknowledged".into());
+        for (handle, _) in std::mem::take(&mut self.pending) {
+            match handle.wait(Duration::ZERO) {
+                Some(result) => self.answered(&result),
+                None => self.failed(&why, None),
+            }
+        }
+        self.context.out.flush();
+    }
+
+    fn hand_over(&mut self, channel: &Bytes, payload: &Bytes) -> Result<(), Error> {
+        let data = message::data(self.accepted + 1, channel.clone(), self.accepted, payload.clone());
+        match self.mode {
+            Mode::Acknowledged => {
+                let handle = self.comm.send_tracked(data, TICK, &self.peer)?;
+                self.pending.push_back((handle, Instant::now()));
+                Ok(())
+            }
+            Mode::Written => {
+                let sent =
+                    self.comm.send_timeout(&SignedMessage::noop_sign(data)?, TICK, std::slice::from_ref(&self.peer));
+                sent.map_err(|mut e| e.not_sent.swap_remove(0).error)
+            }
+        }
+    }
+
+    /// Takes in the answers that are there; with `most` or more outstanding, waits a little for the oldest.
+    fn collect(&mut self, most: usize) {
+        while let Some((handle, since)) = self.pending.front() {
+            let wait = if self.pending.len() >= most { TICK } else { Duration::ZERO };
+            let overdue = since.elapsed() >= self.timeout;
+            match handle.wait(if overdue { Duration::ZERO } else { wait }) {
+                Some(result) => self.answered(&result),
+                None if overdue => self.failed("timed out", None),
+                None => break,
+            }
+            self.pending.pop_front();
+        }
+        if most == 1 || self.pending.len() >= most {
+            self.context.out.flush();
+        }
+    }
+
+    fn answered(&mut self, result: &SendResult) {
+        // That it is connected was told before it could answer.
+        self.watch();
+        match &result.error {
+            None => {
+                self.acked += 1;
+                self.print(None, result.round_trip);
+            }
+            Some(e) => self.failed(e.message(), result.round_trip),
+        }
+    }
+
+    fn failed(&mut self, why: &str, after: Option<Duration>) {
+        *self.reasons.entry(why.to_owned()).or_default() += 1;
+        self.print(Some(why), after);
+    }
+
+    fn print(&self, error: Option<&str>, after: Option<Duration>) {
+        let out = &self.context.out;
+        let number = self.acked + self.reasons.values().sum::<u64>();
+        if !out.is_json() && number > SHOWN {
+            return;
+        }
+        let (pki_id, rtt) = (&self.pki_id, after.map(micros));
+        out.bulk(
+            || json!({"event": "ack", "pki_id": pki_id, "error": error, "rtt_us": rtt}),
+            || match (error, after) {
+                (None, after) => format!("✔ acknowledged after {}", short(after.unwrap_or_default())),
+                (Some(error), Some(after)) => format!("✘ answered after {}: {}", short(after), printable(error)),
+                (Some(error), None) => format!("✘ not acknowledged: {}", printable(error)),
+            },
+        );
+    }
+
+    /// Waits until everything is written.
+    fn flush(&mut self) {
+        let begin = Instant::now();
+        while self.goes_on() && self.comm.flush(TICK).is_err() {
+            if begin.elapsed() > self.timeout {
+                self.lost = Some(format!("the peer has not taken everything within {}", short(self.timeout)));
+            }
+        }
+        self.goes_on();
+    }
+
+    /// Sees what happened to the connection; `false` if nothing more will come of this.
+    fn goes_on(&mut self) -> bool {
+        self.watch();
+        if self.lost.is_none() && self.disconnected.is_some_and(|at| at.elapsed() > RECONNECT) {
+            self.lost = Some("the connection was closed, and nothing came of dialling again".into());
+        }
+        self.lost.is_none() && !self.context.stop.is_cancelled()
+    }
+
+    fn watch(&mut self) {
+        while let Ok(Some(event)) = self.events.try_recv() {
+            self.event(event);
+        }
+    }
+
+    /// Keeps the connection for what the peer has to say, until it is closed.
+    pub fn linger(&mut self, time: Duration) {
+        let begin = Instant::now();
+        while self.goes_on() && self.disconnected.is_none() && begin.elapsed() < time {
+            let _ = self.context.stop.signal().recv_timeout(TICK.min(time));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected { info, .. } => {
+                self.pki_id = Some(info.id.to_string());
+                self.disconnected = None;
+                report::connected(&self.context.out, &info);
+            }
+            Event::Disconnected { info, reason } => {
+                self.disconnected = Some(Instant::now());
+                report::disconnected(&self.context.out, &info, &reason);
+            }
+            Event::Undelivered { error, messages, .. } => {
+                self.undelivered += messages.len() as u64;
+                self.lost.get_or_insert_with(|| error.to_string());
+            }
+            Event::DialFailed { error, .. } => self.lost = Some(error.to_string()),
+            Event::Refused { error, .. } => self.lost = Some(format!("the peer refused us: {}", error.message())),
+            Event::PresumedDead { .. } => {
+                self.lost.get_or_insert_with(|| "the peer is gone".into());
+            }
+            _ => {}
+        }
+    }
+
+    /// Once stopped: what the peer said at the end.
+    pub fn look_back(&mut self) {
+        while let Ok(Some(event)) = self.events.try_recv() {
+            match event {
+                Event::Connected { .. } | Event::Disconnected { .. } => {}
+                event => self.event(event),
+            }
+        }
+    }
+
+    fn show(&mut self, count: u64) {
+        if self.shown.elapsed() < Duration::from_millis(100) {
+            return;
+        }
+        self.shown = Instant::now();
+        let (accepted, acked, mode) = (self.accepted, self.acked, self.mode);
+        self.progress.show(|| match mode {
+            Mode::Acknowledged => format!("{} of {} acknowledged", grouped(acked), grouped(count)),
+            Mode::Written => format!("{} of {} sent", grouped(accepted), grouped(count)),
+        });
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.peer.endpoint
+    }
+
+    /// How many messages were tried at all.
+    pub fn tried(&self) -> u64 {
+        self.accepted
+    }
+
+    /// How many were written to the peer.
+    pub fn sent(&self) -> u64 {
+        self.accepted.saturating_sub(self.undelivered)
+    }
+
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
+    pub fn reasons(&self) -> &BTreeMap<String, u64> {
+        &self.reasons
+    }
+}

@@ -1,0 +1,121 @@
+//! What others try, and what they get for it.
+
+use super::network::{Network, Peer};
+use super::{Found, PATIENCE};
+use crate::identity::Me;
+use fabric_gossip::cancel::Cancel;
+use fabric_gossip::comm::grpc::GrpcTransport;
+use fabric_gossip::comm::stream::{StreamEnd, Transport};
+use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
+use fabric_gossip::message::{self, SignedMessage};
+use fabric_gossip::rpc::{Options, Pem, Tls, TlsConfig};
+use fabric_gossip::testing::cryptogen::Org;
+use openssl::sha::sha256;
+use openssl::x509::X509;
+use serde_json::json;
+
+/// Somebody with a genuine TLS certificate, and an identity of an organisation that nobody knows.
+struct Outsider {
+    me: Me,
+    tls: Tls,
+    tls_hash: Vec<u8>,
+}
+
+impl Outsider {
+    fn new(network: &Network) -> Result<Outsider, String> {
+        let text = |e: fabric_gossip::Error| e.to_string();
+        let org = Org::new("Org3MSP", "org3.example.com").map_err(text)?;
+        let member = org.member("peer0").tls_issued_by(&network.orgs[0]).issue().map_err(text)?;
+        let msp = network.dir.path().join("outsider");
+        member.write_msp(&msp).map_err(text)?;
+        let me = Me::load(org.mspid(), &msp, &[]).map_err(|e| e.text().unwrap_or_default().to_owned())?;
+        let (cert, key) = (Pem::new("certificate", &*member.tls_cert), Pem::new("key", &*member.tls_key));
+        let tls = Tls::new(TlsConfig::new(cert, key, network.tls_roots()?)).map_err(text)?;
+        Ok(Outsider { me, tls, tls_hash: hash_of(member.tls_cert.as_bytes())? })
+    }
+
+    /// Connects to a peer with this connection message: how the peer turns it away.
+    fn knock(
+        &self,
+        at: &Peer,
+        pki_id: &PkiId,
+        identity: &PeerIdentity,
+        hash: Vec<u8>,
+        signer: &Me,
+    ) -> Result<String, String> {
+        let attempt = || {
+            let greeting = message::conn(pki_id, identity, hash.into(), true);
+            let greeting = SignedMessage::sign(greeting, |bytes| signer.crypto.sign(bytes))?;
+            let transport = GrpcTransport::new(Some(self.tls.clone()), Options::default())?;
+            let client = transport.dial(&at.endpoint, PATIENCE, &Cancel::new())?;
+            client.ping(PATIENCE)?;
+            let stream = client.open(Some(PATIENCE))?;
+            let _ = stream.send(greeting.wire(), false);
+            loop {
+                if let Err(end) = stream.recv(None) {
+                    return Ok(end);
+                }
+            }
+        };
+        match attempt().map_err(|e: fabric_gossip::Error| format!("it did not even come to the handshake: {e}"))? {
+            StreamEnd::Remote(status) if status.code != 0 => Ok(status.message),
+            StreamEnd::Remote(_) => Err(format!("{} let an impostor in", at.name)),
+            end => Err(format!("{} did not say whether it lets an impostor in: {end}", at.name)),
+        }
+    }
+}
+
+/// The certificates of the strangers' organisation are genuine, but nobody knows it.
+pub fn stranger(network: &Network) -> Found {
+    let outsider = Outsider::new(network)?;
+    let me = &outsider.me;
+    let reason = outsider.knock(&network.peers[0], &me.pki_id, &me.identity, outsider.tls_hash.clone(), me)?;
+    refused("A stranger, whose organisation nobody knows, is turned away", &reason, "cannot be validated")
+}
+
+/// Certificates are public; keys are not.
+pub fn thief(network: &Network) -> Found {
+    let outsider = Outsider::new(network)?;
+    let victim = &network.peers[1].me;
+    let at = &network.peers[0];
+    let reason = outsider.knock(at, &victim.pki_id, &victim.identity, outsider.tls_hash.clone(), &outsider.me)?;
+    let text = format!("A thief with the certificate of {} but not its key is turned away", network.peers[1].name);
+    refused(&text, &reason, "signature")
+}
+
+/// A genuine connection message that was meant for another TLS connection: what someone in between could do.
+pub fn replay(network: &Network) -> Found {
+    let outsider = Outsider::new(network)?;
+    let victim = &network.peers[1];
+    let home = network.org_dir(1).join("peers").join(&victim.name);
+    let cert = std::fs::read(home.join("tls/server.crt")).map_err(|e| e.to_string())?;
+    let reason =
+        outsider.knock(&network.peers[0], &victim.me.pki_id, &victim.me.identity, hash_of(&cert)?, &victim.me)?;
+    let text = format!("A genuine greeting of {}, over another's TLS connection, is turned away", victim.name);
+    refused(&text, &reason, "hash of TLS cert")
+}
+
+/// It has to be refused for the right reason.
+fn refused(text: &str, reason: &str, expected: &str) -> Found {
+    match reason.contains(expected) {
+        true => Ok((format!("{text}: \"{}\".", elided(reason)), json!({"reason": reason}))),
+        false => Err(format!("{text}, but for another reason than expected: \"{reason}\"")),
+    }
+}
+
+/// The beginning and the end of a long text.
+fn elided(text: &str) -> String {
+    const HEAD: usize = 56;
+    const TAIL: usize = 52;
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= HEAD + TAIL {
+        return text.to_owned();
+    }
+    let (head, tail) = (&chars[..HEAD], &chars[chars.len() - TAIL..]);
+    format!("{}…{}", head.iter().collect::<String>(), tail.iter().collect::<String>())
+}
+
+fn hash_of(pem: &[u8]) -> Result<Vec<u8>, String> {
+    let der = X509::from_pem(pem).and_then(|cert| cert.to_der()).map_err(|e| e.to_string())?;
+    Ok(sha256(&der).to_vec())
+}

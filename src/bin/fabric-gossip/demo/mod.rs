@@ -1,0 +1,150 @@
+//! `demo`: what this is for, shown with nothing set up. Real peers, real certificates, real connections.
+
+mod impostor;
+mod network;
+mod traffic;
+
+use crate::failure::{Failure, Result};
+use crate::output::printable;
+use crate::values::{micros, short};
+use crate::Context;
+use clap::Args;
+use network::{Network, Peer};
+use serde_json::{json, Value};
+use std::time::{Duration, Instant};
+
+/// How long something may take that takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// See it work with nothing set up: peers of two organisations connect, exchange messages, and turn impostors away
+#[derive(Args)]
+pub struct DemoArgs {
+    /// How many peers, in two organisations
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=32))]
+    peers: u16,
+    /// How many messages each peer sends to each other one
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    messages: u64,
+}
+
+/// What a step found: for a person, and its figures for a program. The error is what is not as it should be.
+type Found = Result<(String, Value), String>;
+
+pub fn run(context: &Context, args: &DemoArgs) -> Result<()> {
+    let begin = Instant::now();
+    let mut demo = Demo { context, failed: 0 };
+    demo.say(&format!("{} peers of two organisations, on this machine, over mutual TLS:\n", args.peers));
+    demo.walk(args)?;
+    let (took, failed) = (begin.elapsed(), demo.failed);
+    context.out.line(
+        || json!({"event": "demo", "ok": failed == 0, "failed": failed, "elapsed_us": micros(took)}),
+        || match failed {
+            0 => format!("\nEverything is as it should be, after {}.", short(took)),
+            n => format!("\n{n} of these steps did not end as they should."),
+        },
+    );
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::Reported),
+    }
+}
+
+struct Demo<'a> {
+    context: &'a Context,
+    failed: usize,
+}
+
+impl Demo<'_> {
+    fn walk(&mut self, args: &DemoArgs) -> Result<()> {
+        let begin = Instant::now();
+        let network = match Network::start(usize::from(args.peers)) {
+            Ok(network) => network,
+            Err(e) => return self.step("identities", Err(e)),
+        };
+        self.step("identities", Ok(identities(&network, begin.elapsed())))?;
+        self.step("handshakes", traffic::handshakes(&network))?;
+        self.step("messages", traffic::messages(&network, args.messages, &self.context.stop))?;
+        self.step("nack", traffic::nack(&network))?;
+        self.step("stranger", impostor::stranger(&network))?;
+        self.step("stolen_identity", impostor::thief(&network))?;
+        self.step("replayed_greeting", impostor::replay(&network))?;
+        let Some((leaver, others)) = network.peers.split_last() else { return Ok(()) };
+        self.step("stopped", stopped(leaver, others))?;
+        self.step("returned", returned(leaver, others))
+    }
+
+    fn say(&self, text: &str) {
+        self.context.out.note(|| text.to_owned());
+    }
+
+    fn step(&mut self, name: &str, found: Found) -> Result<()> {
+        if self.context.stop.is_cancelled() {
+            return Err(Failure::Stopped);
+        }
+        let (ok, text, figures) = match found {
+            Ok((text, figures)) => (true, text, figures),
+            Err(why) => (false, why, json!({})),
+        };
+        self.failed += usize::from(!ok);
+        let text = printable(&text);
+        self.context.out.line(
+            || {
+                let mut line = json!({"event": "step", "name": name, "ok": ok});
+                for (key, value) in figures.as_object().into_iter().flatten() {
+                    line[key] = value.clone();
+                }
+                line["text"] = json!(text);
+                line
+            },
+            || format!("{} {text}", if ok { '✔' } else { '✘' }),
+        );
+        Ok(())
+    }
+}
+
+fn identities(network: &Network, took: Duration) -> (String, Value) {
+    let names: Vec<&str> = network.peers.iter().map(|p| p.name.as_str()).collect();
+    let text = format!(
+        "Each organisation has certificate authorities of its own, and each peer an identity from them ({}).",
+        short(took)
+    );
+    (text, json!({"peers": names, "elapsed_us": micros(took)}))
+}
+
+/// `peer0 knows it`, `the other 3 know it`.
+fn all_of(peers: &[Peer], one: &str, several: &str) -> String {
+    match peers {
+        [peer] => format!("{} {one}", peer.name),
+        _ => format!("the other {} {several}", peers.len()),
+    }
+}
+
+/// Stops a peer; how long until all others know.
+fn stopped(leaver: &Peer, others: &[Peer]) -> Found {
+    let watches: Vec<_> = others.iter().map(|peer| (peer, peer.comm().events())).collect();
+    let begin = Instant::now();
+    let stopping = leaver.comm();
+    let stop = std::thread::spawn(move || stopping.stop());
+    let mut slowest = Duration::ZERO;
+    for (peer, events) in &watches {
+        traffic::await_disconnect(events, &leaver.me.pki_id)
+            .map_err(|why| format!("{} did not notice that {} was stopped: {why}", peer.name, leaver.name))?;
+        slowest = slowest.max(begin.elapsed());
+    }
+    let _ = stop.join();
+    let text = format!("{} stops: {} within {}.", leaver.name, all_of(others, "knows it", "know it"), short(slowest));
+    Ok((text, json!({"peer": leaver.name, "noticed_by": others.len(), "elapsed_us": micros(slowest)})))
+}
+
+/// Starts it again; how long until all others have got a message through to it.
+fn returned(leaver: &Peer, others: &[Peer]) -> Found {
+    let begin = Instant::now();
+    leaver.restart()?;
+    for peer in others {
+        traffic::deliver_one(peer, leaver)?;
+    }
+    let took = begin.elapsed();
+    let reach = all_of(others, "gets a message", "get a message each");
+    let text = format!("{} comes back: {reach} through to it within {}.", leaver.name, short(took));
+    Ok((text, json!({"peer": leaver.name, "reached_by": others.len(), "elapsed_us": micros(took)})))
+}

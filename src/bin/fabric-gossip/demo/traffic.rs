@@ -1,0 +1,147 @@
+//! What honest peers do with each other.
+
+use super::network::{Network, Peer, REFUSAL, UNWANTED};
+use super::{Found, PATIENCE};
+use crate::values::{grouped, micros, short};
+use bytes::Bytes;
+use fabric_gossip::cancel::Cancel;
+use fabric_gossip::comm::{AckHandle, Event, Subscription};
+use fabric_gossip::crypto::PkiId;
+use fabric_gossip::message;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CHANNEL: &str = "demo";
+const SIZE: usize = 1024;
+
+/// Messages of one peer that are under way at a time.
+const WINDOW: usize = 512;
+
+/// Every peer with every other one: who is there, and does it accept us?
+pub fn handshakes(network: &Network) -> Found {
+    let begin = Instant::now();
+    let mut count = 0;
+    for from in &network.peers {
+        for to in others(network, from) {
+            let failed = |why: &str| format!("{} and {} do not get along: {why}", from.name, to.name);
+            let handshake = from.comm().handshake(&to.remote()).map_err(|e| failed(&e.to_string()))?;
+            if !handshake.confirmed {
+                return Err(failed("there was no confirmation"));
+            }
+            count += 1;
+        }
+    }
+    let each = begin.elapsed() / count;
+    let text = format!("Every peer proves to every other who it is: {count} handshakes, {} each.", short(each));
+    Ok((text, json!({"handshakes": count, "elapsed_us": micros(each * count)})))
+}
+
+/// Every peer sends to every other one, all at once.
+pub fn messages(network: &Network, each: u64, stop: &Cancel) -> Found {
+    let begin = Instant::now();
+    let results: Vec<Result<u64, String>> = thread::scope(|scope| {
+        let senders: Vec<_> = network
+            .peers
+            .iter()
+            .map(|from| scope.spawn(move || send_to_all(from, &others(network, from), each, stop)))
+            .collect();
+        senders.into_iter().map(|s| s.join().unwrap_or_else(|_| Err("a sender failed".into()))).collect()
+    });
+    let acknowledged: u64 = results.into_iter().sum::<Result<u64, String>>()?;
+    let took = begin.elapsed();
+    let arrived: u64 = network.peers.iter().map(|p| p.received.count.load(Ordering::Relaxed)).sum();
+    if arrived != acknowledged {
+        return Err(format!("{} messages were acknowledged, but {} arrived", grouped(acknowledged), grouped(arrived)));
+    }
+    if let Some(peer) = network.peers.iter().find(|p| !p.received.order.lock().kept()) {
+        return Err(format!("at {} messages arrived in another order than they were sent in", peer.name));
+    }
+    let rate = (acknowledged as f64 / took.as_secs_f64()) as u64;
+    let text = format!(
+        "Every peer sends {} messages of 1 KiB to every other: all {} arrive in order and are acknowledged ({} a second).",
+        grouped(each),
+        grouped(acknowledged),
+        grouped(rate)
+    );
+    Ok((
+        text,
+        json!({"messages": arrived, "acked": acknowledged, "bytes_each": SIZE, "in_order": true,
+                     "per_second": rate, "elapsed_us": micros(took)}),
+    ))
+}
+
+fn others<'a>(network: &'a Network, peer: &Peer) -> Vec<&'a Peer> {
+    network.peers.iter().filter(|p| p.name != peer.name).collect()
+}
+
+/// How many were acknowledged: all of them, or it is an error.
+fn send_to_all(from: &Peer, to: &[&Peer], each: u64, stop: &Cancel) -> Result<u64, String> {
+    let comm = from.comm();
+    let payload = Bytes::from(vec![0; SIZE]);
+    let remotes: Vec<_> = to.iter().map(|peer| peer.remote()).collect();
+    let mut pending: VecDeque<AckHandle> = VecDeque::new();
+    let mut acknowledged = 0;
+    let mut settle = |handle: AckHandle| match handle.finish(PATIENCE).error {
+        None => {
+            acknowledged += 1;
+            Ok(())
+        }
+        Some(e) => Err(format!("a message of {} was not acknowledged: {e}", from.name)),
+    };
+    for seq in 0..each {
+        for remote in &remotes {
+            if stop.is_cancelled() {
+                return Err("stopped".into());
+            }
+            let data = message::data(0, CHANNEL, seq, payload.clone());
+            pending.push_back(comm.send_tracked(data, PATIENCE, remote).map_err(|e| e.to_string())?);
+            if pending.len() > WINDOW {
+                pending.pop_front().map_or(Ok(()), &mut settle)?;
+            }
+        }
+    }
+    pending.into_iter().try_for_each(&mut settle)?;
+    Ok(acknowledged)
+}
+
+/// A peer says no to a message.
+pub fn nack(network: &Network) -> Found {
+    let (Some(from), Some(to)) = (network.peers.first(), network.peers.last()) else { return Err("no peers".into()) };
+    let data = message::data(0, CHANNEL, 0, UNWANTED);
+    let results = from.comm().send_with_ack(data, PATIENCE, 1, &[to.remote()]);
+    match results.first().and_then(|r| r.error.as_ref()).map(|e| e.message()) {
+        Some(REFUSAL) => {
+            let text = format!("A message that {} does not want comes back as refused: \"{REFUSAL}\".", to.name);
+            Ok((text, json!({"error": REFUSAL})))
+        }
+        Some(other) => Err(format!("a message that was refused came back with something else: {other}")),
+        None => Err("a message that was refused came back as acknowledged".into()),
+    }
+}
+
+pub fn deliver_one(from: &Peer, to: &Peer) -> Result<(), String> {
+    let data = message::data(0, CHANNEL, 0, &b"welcome back"[..]);
+    let results = from.comm().send_with_ack(data, PATIENCE, 1, &[to.remote()]);
+    match results.first().and_then(|r| r.error.as_ref()) {
+        None => Ok(()),
+        Some(e) => Err(format!("{} does not reach {}: {e}", from.name, to.name)),
+    }
+}
+
+pub fn await_disconnect(events: &Subscription<Event>, pki_id: &PkiId) -> Result<(), String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left == Duration::ZERO {
+            return Err(format!("nothing within {}", short(PATIENCE)));
+        }
+        match events.recv_timeout(left) {
+            Ok(Event::Disconnected { info, .. }) if info.id == *pki_id => return Ok(()),
+            Ok(_) => {}
+            Err(e) => return Err(e.message().to_owned()),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! `handshake`: everything that has to work before two peers exchange messages, one step after the other.
+
+use crate::failure::{Failure, Result};
+use crate::identity::{Described, Me};
+use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs, TlsFiles};
+use crate::output::printable;
+use crate::steps::{Pass, Problem, Step, Steps};
+use crate::stop::within;
+use crate::tls_probe::TlsProbe;
+use crate::values::{brief, hex, micros, short, timeout, Endpoint, Hex};
+use crate::{certificate, Context};
+use clap::Args;
+use fabric_gossip::comm::grpc::GrpcTransport;
+use fabric_gossip::comm::stream::{Client, Stream, StreamEnd, Transport};
+use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
+use fabric_gossip::message::{self, Content, SignedMessage};
+use fabric_gossip::rpc::Options;
+use openssl::sha::sha256;
+use serde_json::{json, Value};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Go through everything that connecting to a peer takes, step by step: the first step that fails says why
+#[derive(Args)]
+pub struct HandshakeArgs {
+    #[command(flatten)]
+    target: TargetArg,
+    /// The PKI-ID that the peer must have
+    #[arg(long, value_name = "PKIID")]
+    expect: Option<Hex>,
+    /// How long each step may take
+    #[arg(long, value_name = "D", default_value = "3s", value_parser = timeout)]
+    timeout: Duration,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+pub fn run(context: &Context, args: &HandshakeArgs) -> Result<()> {
+    let endpoint = args.target.endpoint(&context.settings)?;
+    let me = args.identity.load(&context.settings)?;
+    let tls = args.tls.load(&args.identity, Need::Pair, &context.settings)?;
+    let mut handshake = Handshake {
+        context,
+        steps: Steps::new(&context.out),
+        me: &me,
+        endpoint,
+        limit: args.timeout,
+        expect: args.expect.as_ref().map(|id| PkiId::from(&id.0[..])),
+        found: json!({"pki_id": null, "mspid": null, "subject": null, "expires": null, "tls_hash": null}),
+    };
+    let result = handshake.walk(tls);
+    if let Err(Failure::Reported) | Ok(()) = &result {
+        handshake.conclude(result.is_ok());
+    }
+    result
+}
+
+struct Handshake<'a> {
+    context: &'a Context,
+    steps: Steps<'a>,
+    me: &'a Me,
+    endpoint: Endpoint,
+    limit: Duration,
+    expect: Option<PkiId>,
+    /// What the last line of JSON says of the peer.
+    found: Value,
+}
+
+/// What the peer said of itself.
+struct Theirs {
+    message: SignedMessage,
+    pki_id: PkiId,
+    identity: PeerIdentity,
+    tls_hash: Vec<u8>,
+}
+
+impl Handshake<'_> {
+    fn walk(&mut self, tls: Option<TlsFiles>) -> Result<()> {
+        let addresses = self.steps.take("resolve", self.resolve())?;
+        let tcp = self.steps.take("connect", self.connect(addresses))?;
+        self.steps.take("tls", self.tls(tcp, tls.as_ref()))?;
+        let client = self.steps.take("ping", self.ping(tls))?;
+        let step = self.identity(&*client);
+        let (stream, theirs) = self.steps.take("identity", step)?;
+        let step = self.tls_binding(&*stream, &theirs);
+        self.steps.take("tls_binding", step)?;
+        self.steps.take("signature", self.signature(&theirs))?;
+        self.steps.take("accepted", self.accepted(&*stream))
+    }
+
+    fn conclude(&self, ok: bool) {
+        let mut line = json!({"event": "handshake", "ok": ok, "endpoint": self.endpoint.to_string()});
+        for (key, value) in self.found.as_object().into_iter().flatten() {
+            line[key] = value.clone();
+        }
+        line["error"] = json!(self.steps.error());
+        let text = match ok {
+            true => format!("\n{} is who it says, and accepts us.", self.endpoint),
+            false => format!("\n{}: no handshake.", self.endpoint),
+        };
+        self.context.out.line(|| line, || text);
+    }
+
+    fn resolve(&self) -> Step<Vec<SocketAddr>> {
+        let Endpoint { host, port } = self.endpoint.clone();
+        let hint =
+            "is the name right? Names of containers are known only inside their network; an entry in /etc/hosts \
+                    or --tls-server-name with an address helps";
+        let resolved = within(&self.context.stop, self.limit, move || {
+            (host.as_str(), port).to_socket_addrs().map(|found| found.collect::<Vec<_>>())
+        })?;
+        let host = &self.endpoint.host;
+        let mut addresses = match resolved {
+            None => return Problem::new(format!("no answer about {host} within {:?}", self.limit)).hint(hint).fail(),
+            Some(Err(e)) => return Problem::new(format!("{host} is not known: {e}")).hint(hint).fail(),
+            Some(Ok(addresses)) => addresses,
+        };
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Problem::new(format!("{host} has no address")).hint(hint).fail();
+        }
+        let list: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
+        let text = match list.as_slice() {
+            [one] if one == host => "is an address".into(),
+            _ => format!("{host} is {}", list.join(", ")),
+        };
+        Step::pass(addresses, json!({"addresses": list}), text)
+    }
+
+    fn connect(&self, addresses: Vec<SocketAddr>) -> Step<TcpStream> {
+        let mut refused = String::new();
+        for address in addresses {
+            let (begin, limit) = (Instant::now(), self.limit);
+            let connected = within(&self.context.stop, limit, move || TcpStream::connect_timeout(&address, limit))?;
+            match connected {
+                Some(Ok(tcp)) => {
+                    let took = begin.elapsed();
+                    let detail = json!({"address": address.to_string(), "us": micros(took)});
+                    return Step::pass(tcp, detail, format!("{address}, in {}", short(took)));
+                }
+                Some(Err(e)) => refused = format!("{address}: {e}"),
+                None => refused = format!("{address}: no answer within {limit:?}"),
+            }
+        }
+        let hint = "is the peer running, is this its port, and does a firewall stand in between?";
+        Problem::new(refused).hint(hint).fail()
+    }
+
+    fn tls(&self, tcp: TcpStream, files: Option<&TlsFiles>) -> Step<()> {
+        let Some(files) = files else {
+            return Step::pass((), json!({"tls": false}), "off, as wished: nothing protects what follows".into());
+        };
+        let (probe, limit) = (TlsProbe::new(files, &self.endpoint.host), self.limit);
+        let report = within(&self.context.stop, limit * 2, move || probe.connect(tcp, limit))?;
+        let Some(report) = report else {
+            return Problem::new("no answer to the TLS greeting").hint("does the peer use TLS? --no-tls if not").fail();
+        };
+        match report.problem {
+            Some((why, hint)) => Problem::new(why).hint(hint).detail(report.detail).fail(),
+            None => Step::pass((), report.detail, report.text),
+        }
+    }
+
+    fn ping(&self, files: Option<TlsFiles>) -> Step<Box<dyn Client>> {
+        let plain = files.is_none();
+        let transport = GrpcTransport::new(files.map(|f| f.tls), Options::default()).map_err(Failure::from)?;
+        let dialled = transport.dial(&self.endpoint.to_string(), self.limit, &self.context.stop);
+        let pinged = dialled.and_then(|client| {
+            client.ping(self.limit)?;
+            let sent = Instant::now();
+            client.ping(self.limit).map(|()| (client, sent.elapsed()))
+        });
+        match pinged {
+            Ok((client, rtt)) => {
+                Step::pass(client, json!({"rtt_us": micros(rtt)}), format!("answered in {}", short(rtt)))
+            }
+            Err(_) if self.context.stop.is_cancelled() => Err(Failure::Stopped.into()),
+            Err(e) => {
+                let hint = match plain {
+                    true => "does the peer use TLS? Then leave --no-tls out",
+                    false => "is this a peer's port, and not an orderer's or that of its metrics?",
+                };
+                Problem::new(e.message()).hint(hint).fail()
+            }
+        }
+    }
+
+    fn identity(&mut self, client: &dyn Client) -> Step<(Arc<dyn Stream>, Theirs)> {
+        let stream = client.open(Some(self.limit * 3)).map_err(|e| Problem::new(e.message()))?;
+        let _cancel = self.context.stop.on_cancel({
+            let stream = stream.clone();
+            move || stream.cancel()
+        });
+        let hash = stream.info().local_cert.as_deref().map(|der| sha256(der).to_vec()).unwrap_or_default();
+        let ours = message::conn(&self.me.pki_id, &self.me.identity, hash.into(), true);
+        let ours = SignedMessage::sign(ours, |bytes| self.me.crypto.sign(bytes)).map_err(Failure::from)?;
+        // Should it have ended already, receiving says why.
+        let _ = stream.send(ours.wire(), false);
+        let wire = match stream.recv(Some(self.limit)) {
+            Ok(Some(wire)) => wire,
+            Ok(None) => {
+                let why = format!("the peer sent no connection message within {:?}", self.limit);
+                return Problem::new(why).hint("it may be overloaded, or no gossip peer").fail();
+            }
+            Err(_) if self.context.stop.is_cancelled() => return Err(Failure::Stopped.into()),
+            Err(end) => return self.refused(end).fail(),
+        };
+        let theirs = self.examine(wire)?;
+        let described = Described::new(&theirs.identity);
+        let mut detail = described.json();
+        detail["pki_id"] = json!(theirs.pki_id.to_string());
+        for key in ["pki_id", "mspid", "subject", "expires"] {
+            self.found[key] = detail[key].clone();
+        }
+        let verdict = self.judge(&theirs, &described);
+        detail["valid"] = json!(verdict.is_ok());
+        match verdict.and_then(|()| self.expected(&theirs)) {
+            Err(problem) => problem.detail(detail).fail(),
+            Ok(()) => {
+                let id = theirs.pki_id.to_string();
+                let text = format!(
+                    "{} of {}, OU {}; until {}; PKI-ID {id}",
+                    described.common_name(),
+                    described.mspid.clone().unwrap_or_default(),
+                    described.units().join(", "),
+                    described.expires().unwrap_or_default(),
+                );
+                Step::pass((stream, theirs), detail, printable(&text))
+            }
+        }
+    }
+
+    /// Reads their connection message.
+    fn examine(&self, wire: bytes::Bytes) -> Result<Theirs, Problem> {
+        let hint = "this is no peer of Fabric's, or something in between garbles what it sends";
+        let wrong = |why: String| Problem::new(why).hint(hint);
+        let message = SignedMessage::decode(wire).map_err(|e| wrong(e.message().into()))?;
+        let Some(Content::Conn(conn)) = message.content() else {
+            return Err(wrong("its first message is not a connection message".into()));
+        };
+        let (pki_id, identity) = (PkiId::new(conn.pki_id.clone()), PeerIdentity::new(conn.identity.clone()));
+        if pki_id.is_empty() {
+            return Err(wrong("its connection message names no PKI-ID".into()));
+        }
+        let tls_hash = conn.tls_cert_hash.to_vec();
+        Ok(Theirs { message, pki_id, identity, tls_hash })
+    }
+
+    /// Whether their identity is valid for us.
+    fn judge(&self, theirs: &Theirs, described: &Described) -> Result<(), Problem> {
+        let crypto = &self.me.crypto;
+        let computed = crypto.pki_id(&theirs.identity);
+        if computed.as_ref() != Some(&theirs.pki_id) {
+            let why = format!("it claims the PKI-ID {}, which its identity does not have", theirs.pki_id);
+            return Err(Problem::new(why).hint("do not trust it"));
+        }
+        if let Err(e) = crypto.validate_identity(&theirs.identity) {
+            let mspid = described.mspid.clone().unwrap_or_default();
+            let hint = match crypto.org_by_peer_identity(&theirs.identity) {
+                Some(_) => "its certificate does not satisfy the rules of that organisation".to_owned(),
+                None if mspid == self.me.mspid => {
+                    "it claims our own organisation, but our authorities did not issue it".into()
+                }
+                None => format!("if {mspid} is to be trusted, add --trust-msp {mspid}=DIR with its MSP folder"),
+            };
+            return Err(Problem::new(format!("its identity is not valid for us: {}", e.message())).hint(hint));
+        }
+        let expires = crypto.expiration(&theirs.identity).map_err(|e| Problem::new(e.message()))?;
+        if expires.is_some_and(|at| at < SystemTime::now()) {
+            let until = described.certificate.as_ref().map(|c| certificate::date(c.not_after())).unwrap_or_default();
+            return Err(Problem::new(format!("its identity expired on {until}")).hint("it needs to be enrolled anew"));
+        }
+        Ok(())
+    }
+
+    fn expected(&self, theirs: &Theirs) -> Result<(), Problem> {
+        match &self.expect {
+            Some(expected) if *expected != theirs.pki_id => {
+                let why = format!("it is {}, not the expected {}", brief(&theirs.pki_id), brief(expected));
+                Err(Problem::new(why).hint("another peer answers here, or it has a new certificate"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tls_binding(&mut self, stream: &dyn Stream, theirs: &Theirs) -> Step<()> {
+        let info = stream.info();
+        if !info.tls {
+            return Step::pass((), json!({"tls": false}), "none without TLS".into());
+        }
+        let Some(der) = &info.remote_cert else {
+            return Problem::new("the server showed no TLS certificate").fail();
+        };
+        let presented = hex(&sha256(der));
+        let named = hex(&theirs.tls_hash);
+        self.found["tls_hash"] = json!(presented);
+        let detail = json!({"tls_hash": presented, "named": named});
+        if presented != named {
+            let why = "its connection message names another TLS certificate than the one that was shown";
+            let hint = "something in between ends TLS (a proxy or a load balancer); gossip needs TLS end to end";
+            return Problem::new(why).hint(hint).detail(detail).fail();
+        }
+        Step::pass((), detail, format!("the identity goes with the TLS certificate {}…", brief(presented)))
+    }
+
+    fn signature(&self, theirs: &Theirs) -> Step<()> {
+        let verified =
+            theirs.message.verify(&theirs.identity, |identity: &PeerIdentity, signature: &[u8], signed: &[u8]| {
+                self.me.crypto.verify(identity, signature, signed)
+            });
+        match verified {
+            Ok(()) => Step::pass((), json!({}), "it holds the key of its identity".into()),
+            Err(e) => {
+                let why = format!("its connection message is not signed by its identity: {}", e.message());
+                Problem::new(why).hint("do not trust it").fail()
+            }
+        }
+    }
+
+    /// Their verdict on us is how the stream ends: a probing handshake that was accepted ends well.
+    fn accepted(&self, stream: &dyn Stream) -> Step<()> {
+        let confirmed = loop {
+            match stream.recv(Some(self.limit)) {
+                Ok(Some(_)) => continue,
+                Ok(None) => break false,
+                Err(_) if self.context.stop.is_cancelled() => return Err(Failure::Stopped.into()),
+                Err(StreamEnd::Remote(status)) if status.code == 0 => break true,
+                Err(end) => return self.refused(end).fail(),
+            }
+        };
+        stream.cancel();
+        let us = self.me.describe();
+        let text = match confirmed {
+            true => format!("as {} of {}", us.common_name(), self.me.mspid),
+            false => "no objection, though it did not end the handshake as peers do".into(),
+        };
+        Step::pass((), json!({"confirmed": confirmed, "our_pki_id": self.me.pki_id.to_string()}), printable(&text))
+    }
+
+    /// What to make of a stream that the peer ended.
+    fn refused(&self, end: StreamEnd) -> Problem {
+        let Some(text) = end.refusal().map(printable) else { return Problem::new(end.to_string()) };
+        let mspid = &self.me.mspid;
+        let hint = match () {
+            () if text.contains("expired") => "our certificate, or our clock, or theirs: compare them".to_owned(),
+            () if text.contains("classifying identity") || text.contains("cannot be validated") => format!(
+                "the peer does not accept identities of {mspid}: is it in a channel with {mspid}, and is the MSP id right? \
+                 Its log says more"
+            ),
+            () if text.contains("hash of TLS cert") => "something in between ends TLS; gossip needs TLS end to end".into(),
+            () if text.contains("no TLS certificate") => "show a certificate with --tls-cert and --tls-key".into(),
+            () if text.contains("shutting down") => "the peer is being stopped".into(),
+            () => "its log says more".into(),
+        };
+        Problem::new(format!("the peer refused us: {text}")).hint(hint)
+    }
+}

@@ -1,0 +1,137 @@
+//! `listen`: the communication layer alone, as something to send to.
+
+use crate::failure::{Failure, Result};
+use crate::identity::Me;
+use crate::options::{IdentityArgs, Need, TlsArgs};
+use crate::output::printable;
+use crate::report::{self, Tally};
+use crate::values::Endpoint;
+use crate::Context;
+use clap::Args;
+use fabric_gossip::comm::{Comm, Event, ReceivedMessage, Subscription};
+use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
+use fabric_gossip::{Error, ErrorKind};
+use serde_json::json;
+use std::time::Duration;
+
+/// How long nothing has to come before a summary is printed.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// How soon a closed connection is noticed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Accept connections and print the messages that come in; acknowledge or echo them if wished
+#[derive(Args)]
+pub struct ListenArgs {
+    /// Where to listen, host:port; port 0 takes a free one
+    #[arg(long, value_name = "H:P", default_value = "127.0.0.1:0")]
+    listen: Endpoint,
+    /// Acknowledge every message that asks for it by its nonce
+    #[arg(long, conflicts_with = "nack")]
+    ack: bool,
+    /// Acknowledge with this error
+    #[arg(long, value_name = "TEXT")]
+    nack: Option<String>,
+    /// Send every message back
+    #[arg(long)]
+    echo: bool,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
+    let me = args.identity.load(&context.settings)?;
+    let tls = args.tls.load(&args.identity, Need::Pair, &context.settings)?;
+    let mut config = CommConfig::default();
+    // Acknowledgements are small and must not get lost because a sender is slow to read them.
+    config.send_buff_size = 1 << 20;
+    let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
+        .config(config)
+        .listen(args.listen.to_string());
+    if let Some(files) = tls {
+        builder = builder.tls(files.tls);
+    }
+    let comm = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
+    // A connection waits until there is room: nothing is dropped here.
+    let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
+    let (messages, events) = (comm.accept_with(options, |_| true), comm.events());
+    let listener = Listener { context, args, comm: &comm };
+    listener.announce(&me);
+    listener.serve(&messages, &events);
+    comm.stop();
+    context.out.flush();
+    Ok(())
+}
+
+struct Listener<'a> {
+    context: &'a Context,
+    args: &'a ListenArgs,
+    comm: &'a Comm,
+}
+
+impl Listener<'_> {
+    fn announce(&self, me: &Me) {
+        let endpoint = self.comm.local_addr().unwrap_or_default();
+        let pki_id = me.pki_id.to_string();
+        self.context.out.line(
+            || json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid}),
+            || format!("listening on {endpoint} as {} of {} (PKI-ID {pki_id})", me.describe().common_name(), me.mspid),
+        );
+    }
+
+    fn serve(&self, messages: &Subscription<ReceivedMessage>, events: &Subscription<Event>) {
+        let mut tally = Tally::default();
+        while !self.context.stop.is_cancelled() {
+            let next = messages.recv_timeout(if tally.is_fresh() { SILENCE } else { TICK });
+            while let Ok(Some(event)) = events.try_recv() {
+                self.event(&event);
+            }
+            match next {
+                Ok(message) => {
+                    tally.add(&message, &self.context.out);
+                    self.answer(&message);
+                }
+                Err(e) if e.kind() == ErrorKind::Timeout => tally.summarize(&self.context.out),
+                Err(_) => break,
+            }
+        }
+        tally.summarize(&self.context.out);
+    }
+
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Connected { info, .. } => report::connected(&self.context.out, info),
+            Event::Disconnected { info, reason } => report::disconnected(&self.context.out, info, reason),
+            Event::Refused { endpoint, error, .. } => {
+                let reason = error.message();
+                self.context.out.line(
+                    || json!({"event": "refused", "endpoint": endpoint, "reason": reason}),
+                    || format!("refused: {endpoint}: {}", printable(reason)),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&self, message: &ReceivedMessage) {
+        if self.args.ack || self.args.nack.is_some() {
+            self.insist(|| message.ack(self.args.nack.as_deref()));
+        }
+        if self.args.echo {
+            self.insist(|| message.respond(message.message().message().clone()));
+        }
+    }
+
+    /// Sends back; a full queue is waited for, a sender that has gone is not.
+    fn insist(&self, send: impl Fn() -> Result<(), Error>) {
+        while let Err(e) = send() {
+            if e.kind() != ErrorKind::Full || self.context.stop.is_cancelled() {
+                log::debug!("cannot answer: {e}");
+                return;
+            }
+            let _ = self.comm.flush(TICK);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What is printed of messages that come in, and of connections that come and go.
+
+use crate::identity::Described;
+use crate::order::Order;
+use crate::output::{printable, Output};
+use crate::values::{brief, grouped};
+use fabric_gossip::comm::{ConnectionInfo, ReceivedMessage};
+use fabric_gossip::message::{Content, GossipMessage};
+use serde_json::json;
+
+/// The first messages are printed one by one, then every thousandth.
+const PRINTED: u64 = 20;
+const THEN_EVERY: u64 = 1000;
+
+/// What came in since the start.
+#[derive(Default)]
+pub struct Tally {
+    count: u64,
+    bytes: u64,
+    order: Order,
+    /// Something came since the last summary.
+    fresh: bool,
+}
+
+impl Tally {
+    pub fn add(&mut self, message: &ReceivedMessage, out: &Output) {
+        let seen = Seen::new(message);
+        self.count += 1;
+        self.bytes += seen.len as u64;
+        self.fresh = true;
+        if let Some(seq) = seen.seq {
+            self.order.saw(&message.connection_info().id, seq);
+        }
+        if self.count <= PRINTED || self.count % THEN_EVERY == 0 {
+            seen.print(out);
+        }
+    }
+
+    /// Whether a summary would say anything new.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Prints a summary, unless nothing came since the last one.
+    pub fn summarize(&mut self, out: &Output) {
+        if !std::mem::take(&mut self.fresh) {
+            return;
+        }
+        let (count, bytes, in_order) = (self.count, self.bytes, self.order.kept());
+        out.line(
+            || json!({"event": "received", "count": count, "bytes": bytes, "in_order": in_order}),
+            || {
+                let order = if in_order { "in order" } else { "NOT in order" };
+                format!("received {} messages, {} bytes, {order}", grouped(count), grouped(bytes))
+            },
+        );
+    }
+}
+
+pub fn connected(out: &Output, info: &ConnectionInfo) {
+    let described = Described::new(&info.identity);
+    let (pki_id, mspid) = (info.id.to_string(), described.mspid.clone().unwrap_or_default());
+    out.line(
+        || json!({"event": "connected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": null, "mspid": mspid}),
+        || {
+            let name = described.common_name();
+            format!("connected: {} of {}, at {}", printable(&name), printable(&mspid), info.endpoint)
+        },
+    );
+}
+
+pub fn disconnected(out: &Output, info: &ConnectionInfo, reason: &str) {
+    let pki_id = info.id.to_string();
+    out.line(
+        || json!({"event": "disconnected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": reason}),
+        || {
+            let name = Described::new(&info.identity).common_name();
+            format!("disconnected: {}, at {}: {}", printable(&name), info.endpoint, printable(reason))
+        },
+    );
+}
+
+/// What there is to say of one message.
+struct Seen<'a> {
+    message: &'a ReceivedMessage,
+    /// Its place in its sender's order, if it is a data message.
+    seq: Option<u64>,
+    /// Bytes of data; of other messages than data messages, of the whole message.
+    len: usize,
+}
+
+impl<'a> Seen<'a> {
+    fn new(message: &'a ReceivedMessage) -> Self {
+        let payload = match message.message().content() {
+            Some(Content::DataMsg(data)) => data.payload.as_ref(),
+            _ => None,
+        };
+        let len = payload.map_or_else(|| message.message().envelope().payload.len(), |p| p.data.len());
+        Seen { message, seq: payload.map(|p| p.seq_num), len }
+    }
+
+    fn print(&self, out: &Output) {
+        let message = self.message.message().message();
+        let from = self.message.connection_info().id.to_string();
+        let channel = String::from_utf8_lossy(&message.channel);
+        let kind = kind(message);
+        out.line(
+            || {
+                json!({"event": "message", "from": from, "kind": kind, "channel": channel, "nonce": message.nonce,
+                       "seq": self.seq, "len": self.len})
+            },
+            || {
+                let number = self.seq.map(|seq| format!(" {seq}")).unwrap_or_default();
+                let on = if channel.is_empty() { String::new() } else { format!(" on {}", printable(&channel)) };
+                format!("{kind}{number}{on} from {}: {} bytes", brief(&from), grouped(self.len as u64))
+            },
+        );
+    }
+}
+
+/// The name of the message's content, as in the protocol.
+fn kind(message: &GossipMessage) -> &'static str {
+    match &message.content {
+        None => "none",
+        Some(content) => match content {
+            Content::AliveMsg(_) => "alive_msg",
+            Content::MemReq(_) => "mem_req",
+            Content::MemRes(_) => "mem_res",
+            Content::DataMsg(_) => "data_msg",
+            Content::Hello(_) => "hello",
+            Content::DataDig(_) => "data_dig",
+            Content::DataReq(_) => "data_req",
+            Content::DataUpdate(_) => "data_update",
+            Content::Empty(_) => "empty",
+            Content::Conn(_) => "conn",
+            Content::StateInfo(_) => "state_info",
+            Content::StateSnapshot(_) => "state_snapshot",
+            Content::StateInfoPullReq(_) => "state_info_pull_req",
+            Content::StateRequest(_) => "state_request",
+            Content::StateResponse(_) => "state_response",
+            Content::LeadershipMsg(_) => "leadership_msg",
+            Content::PeerIdentity(_) => "peer_identity",
+            Content::Ack(_) => "ack",
+            Content::PrivateReq(_) => "privateReq",
+            Content::PrivateRes(_) => "privateRes",
+            Content::PrivateData(_) => "private_data",
+            _ => "unknown",
+        },
+    }
+}

@@ -1,0 +1,153 @@
+//! `send`: data messages over an authenticated connection, acknowledged if wished.
+
+use crate::delivery::{Delivery, Mode};
+use crate::failure::{Failure, Result};
+use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
+use crate::output::printable;
+use crate::report::Tally;
+use crate::stop::spawn;
+use crate::values::{duration, grouped, micros, short, timeout, Hex};
+use crate::Context;
+use bytes::Bytes;
+use clap::Args;
+use fabric_gossip::comm::{Comm, RemotePeer};
+use fabric_gossip::config::{SubscriptionOptions, WhenFull};
+use fabric_gossip::crypto::PkiId;
+use serde_json::json;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Send data messages to a peer over an authenticated connection, in order
+#[derive(Args)]
+pub struct SendArgs {
+    #[command(flatten)]
+    target: TargetArg,
+    /// The peer's PKI-ID, if it must be that one (or at least of its organisation)
+    #[arg(long, value_name = "HEX")]
+    pki_id: Option<Hex>,
+    /// The channel that the messages belong to
+    #[arg(long, value_name = "NAME", default_value = "")]
+    channel: String,
+    /// How many messages; each carries its number as seq_num, from 0
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    count: u64,
+    /// Send this many zero bytes in each message
+    #[arg(long, value_name = "BYTES", group = "payload")]
+    size: Option<usize>,
+    /// Send this text
+    #[arg(long, value_name = "T", group = "payload", default_value = "hello")]
+    text: String,
+    /// Send the content of this file
+    #[arg(long, value_name = "F", group = "payload")]
+    file: Option<PathBuf>,
+    /// Wait for each message to be acknowledged; many are under way at a time
+    #[arg(long)]
+    ack: bool,
+    /// How long to wait for an acknowledgement, and for the peer to take more
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = timeout)]
+    timeout: Duration,
+    /// Afterwards, print for this long what the peer sends
+    #[arg(long, value_name = "D", value_parser = duration)]
+    listen_replies: Option<Duration>,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
+    let endpoint = args.target.endpoint(&context.settings)?;
+    let peer =
+        RemotePeer { endpoint: endpoint.to_string(), pki_id: args.pki_id.as_ref().map(|id| PkiId::from(&id.0[..])) };
+    let payload = args.payload()?;
+    let me = args.identity.load(&context.settings)?;
+    let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
+    if let Some(files) = args.tls.load(&args.identity, Need::Pair, &context.settings)? {
+        builder = builder.tls(files.tls);
+    }
+    let comm = builder.start()?;
+    let replies = args.listen_replies.map(|_| print_replies(context, &comm)).transpose()?;
+
+    let mode = if args.ack { Mode::Acknowledged } else { Mode::Written };
+    let mut delivery = Delivery::new(context, &comm, peer, mode, args.timeout);
+    delivery.run(args.count, &args.channel, &payload);
+    let Some((listen, replies)) = args.listen_replies.zip(replies) else {
+        // Lingers until the peer has read everything, or has said why it does not want to.
+        comm.stop();
+        delivery.look_back();
+        return conclude(context, args, &delivery, payload.len());
+    };
+    let sent = conclude(context, args, &delivery, payload.len());
+    delivery.linger(listen);
+    comm.stop();
+    let _ = replies.join();
+    sent
+}
+
+fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize) -> Result<()> {
+    let (sent, acked) = (delivery.sent(), delivery.acked());
+    // What was not even tried because the peer was gone has failed too.
+    let wanted = if delivery.lost().is_some() { args.count } else { delivery.tried() };
+    let failed = wanted - if args.ack { acked } else { sent };
+    let bytes = sent * size as u64;
+    let elapsed = delivery.elapsed();
+    let error = delivery.lost().map(printable);
+    context.out.line(
+        || {
+            json!({"event": "sent", "count": sent, "bytes": bytes, "acked": acked, "failed": failed,
+                   "elapsed_us": micros(elapsed), "error": error})
+        },
+        || {
+            let rate = sent as f64 / elapsed.as_secs_f64().max(1e-6);
+            let mut text = format!("sent {} messages, {} bytes in {}", grouped(sent), grouped(bytes), short(elapsed));
+            if sent > 1 {
+                text += &format!(" ({} a second)", grouped(rate as u64));
+            }
+            if args.ack {
+                text += &format!("; {} acknowledged", grouped(acked));
+            }
+            for (why, count) in delivery.reasons() {
+                text += &format!("\n✘ {} failed: {}", grouped(*count), printable(why));
+            }
+            if let Some(error) = &error {
+                text += &format!("\n✘ {error}");
+                if delivery.tried() > 0 && acked == 0 {
+                    text += &format!("\n  `fabric-gossip handshake {}` looks at each step", delivery.endpoint());
+                }
+            }
+            text
+        },
+    );
+    match failed == 0 && error.is_none() {
+        true => Ok(()),
+        false if context.stop.is_cancelled() => Err(Failure::Stopped),
+        false => Err(Failure::Reported),
+    }
+}
+
+impl SendArgs {
+    fn payload(&self) -> Result<Bytes> {
+        Ok(match (&self.file, self.size) {
+            (Some(file), _) => {
+                std::fs::read(file).map_err(|e| Failure::file(file, format!("cannot be read: {e}")))?.into()
+            }
+            (None, Some(size)) if size > 100 << 20 => {
+                return Err(Failure::usage("--size: peers take messages of at most 100 MiB"));
+            }
+            (None, Some(size)) => vec![0; size].into(),
+            (None, None) => self.text.clone().into(),
+        })
+    }
+}
+
+/// Prints what comes in, on a thread of its own, until the end.
+fn print_replies(context: &Context, comm: &Comm) -> Result<JoinHandle<()>> {
+    let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
+    let (out, replies) = (context.out.clone(), comm.accept_with(options, |_| true));
+    spawn("replies", move || {
+        let mut tally = Tally::default();
+        replies.iter().for_each(|message| tally.add(&message, &out));
+        tally.summarize(&out);
+    })
+}

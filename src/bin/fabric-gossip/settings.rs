@@ -1,0 +1,83 @@
+//! Settings of Fabric's own `peer` that serve as defaults for flags: from the environment, then from `core.yaml`.
+
+use crate::failure::{Failure, Result};
+use std::path::{Path, PathBuf};
+use yaml_rust2::{Yaml, YamlLoader};
+
+/// Looks settings up by the key that they have in `core.yaml`, such as `peer.tls.cert.file`. As for the `peer` command,
+/// the environment goes first, case does not matter in keys, and an empty value is none.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    file: Option<(PathBuf, Yaml)>,
+}
+
+impl Settings {
+    /// From the environment, and from a file if there is one.
+    pub fn load(config: Option<&Path>) -> Result<Settings> {
+        let Some(path) = config else { return Ok(Settings::default()) };
+        let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, format!("cannot be read: {e}")))?;
+        let documents =
+            YamlLoader::load_from_str(&text).map_err(|e| Failure::file(path, format!("is not YAML: {e}")))?;
+        match documents.into_iter().next() {
+            Some(root @ Yaml::Hash(_)) => Ok(Settings { file: Some((path.to_owned(), root)) }),
+            _ => Err(Failure::file(path, "is not core.yaml: it has no keys")),
+        }
+    }
+
+    pub fn text(&self, key: &str) -> Option<String> {
+        let from_file = || match self.in_file(key)? {
+            Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
+            Yaml::Integer(n) => Some(n.to_string()),
+            Yaml::Boolean(b) => Some(b.to_string()),
+            _ => None,
+        };
+        std::env::var(variable(key)).ok().filter(|v| !v.is_empty()).or_else(|| from_file().filter(|v| !v.is_empty()))
+    }
+
+    /// The path under a key; one in the file is relative to the file.
+    pub fn path(&self, key: &str) -> Option<PathBuf> {
+        let from_environment = std::env::var_os(variable(key)).filter(|value| !value.is_empty());
+        from_environment.map(PathBuf::from).or_else(|| {
+            let (file, _) = self.file.as_ref()?;
+            Some(file.parent().unwrap_or(Path::new("")).join(self.text(key)?))
+        })
+    }
+
+    /// Where a value comes from, for error messages.
+    pub fn source(&self, key: &str) -> String {
+        match (&self.file, std::env::var_os(variable(key)).filter(|v| !v.is_empty())) {
+            (Some((file, _)), None) => format!("{key} in {}", file.display()),
+            _ => variable(key),
+        }
+    }
+
+    fn in_file(&self, key: &str) -> Option<&Yaml> {
+        let (_, root) = self.file.as_ref()?;
+        key.split('.').try_fold(root, |node, part| {
+            let entries = node.as_hash()?.iter();
+            entries.into_iter().find(|(k, _)| k.as_str().is_some_and(|k| k.eq_ignore_ascii_case(part))).map(|(_, v)| v)
+        })
+    }
+}
+
+/// `peer.tls.cert.file` is `CORE_PEER_TLS_CERT_FILE` in the environment.
+fn variable(key: &str) -> String {
+    format!("CORE_{}", key.replace('.', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_the_file_are_found_whatever_their_case_and_paths_are_relative_to_it() {
+        let yaml = "peer:\n  localMSPID: Org1MSP\n  mspConfigPath: msp\n  address: ''\n  tls: {enabled: true}\n";
+        let root = YamlLoader::load_from_str(yaml).unwrap().remove(0);
+        let settings = Settings { file: Some((PathBuf::from("/etc/x/core.yaml"), root)) };
+        assert_eq!(settings.text("peer.localMspId").as_deref(), Some("Org1MSP"));
+        assert_eq!(settings.path("peer.mspConfigPath"), Some(PathBuf::from("/etc/x/msp")));
+        assert_eq!(settings.text("peer.tls.enabled").as_deref(), Some("true"));
+        assert_eq!(settings.text("peer.address"), None);
+        assert_eq!(settings.text("peer.nothing.here"), None);
+    }
+}

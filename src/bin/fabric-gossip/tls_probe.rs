@@ -1,0 +1,246 @@
+//! A TLS connection made only to be looked at: which version and certificate the other side has, who vouches for it, and
+//! if it fails, on whose account.
+
+use crate::certificate;
+use crate::options::TlsFiles;
+use openssl::pkey::PKey;
+use openssl::ssl::{HandshakeError, Ssl, SslContext, SslMethod, SslStream, SslVerifyMode, SslVersion};
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509VerifyResult, X509};
+use parking_lot::Mutex;
+use serde_json::{json, Value};
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long to wait for a sign that the peer did not like our certificate: with TLS 1.3 it can only say so after the
+/// handshake. A gRPC server has sent its settings by then.
+const AFTERTHOUGHT: Duration = Duration::from_millis(300);
+
+/// What TLS came to.
+pub struct TlsReport {
+    pub detail: Value,
+    pub text: String,
+    /// What is wrong, and what to try.
+    pub problem: Option<(String, String)>,
+}
+
+/// What the connection needs to know; can be handed to another thread.
+pub struct TlsProbe {
+    server_name: String,
+    client: (Vec<u8>, Vec<u8>),
+    roots: Vec<X509>,
+    root_files: String,
+}
+
+impl TlsProbe {
+    /// `host` is the name that was dialled.
+    pub fn new(files: &TlsFiles, host: &str) -> TlsProbe {
+        let mut sources: Vec<&str> = files.roots.iter().map(|root| root.source.as_str()).collect();
+        sources.dedup();
+        TlsProbe {
+            server_name: files.server_name.clone().unwrap_or_else(|| host.to_owned()),
+            client: files.client.clone(),
+            roots: files.roots.iter().map(|root| root.x509.clone()).collect(),
+            root_files: sources.join(", "),
+        }
+    }
+
+    /// Makes the connection, within `limit` for each answer.
+    pub fn connect(&self, tcp: TcpStream, limit: Duration) -> TlsReport {
+        let flaw = Arc::new(Mutex::new(None));
+        match self.handshake(tcp, limit, &flaw) {
+            Ok(stream) => self.report(stream, flaw.lock().take()),
+            Err((why, hint)) => TlsReport {
+                detail: json!({"server_name": self.server_name}),
+                text: String::new(),
+                problem: Some((why, hint)),
+            },
+        }
+    }
+
+    /// Completes TLS whatever the server's certificate is like; what is wrong with it goes to `flaw`.
+    fn handshake(
+        &self,
+        tcp: TcpStream,
+        limit: Duration,
+        flaw: &Arc<Mutex<Option<X509VerifyResult>>>,
+    ) -> Result<SslStream<TcpStream>, (String, String)> {
+        let internal = |e: openssl::error::ErrorStack| (format!("cannot set up TLS: {e}"), String::new());
+        let timeouts = tcp.set_read_timeout(Some(limit)).and_then(|()| tcp.set_write_timeout(Some(limit)));
+        timeouts.map_err(|e| (format!("cannot set a timeout: {e}"), String::new()))?;
+        let ssl = self.ssl(flaw.clone()).map_err(internal)?;
+        ssl.connect(tcp).map_err(|e| match e {
+            HandshakeError::SetupFailure(e) => internal(e),
+            HandshakeError::Failure(s) | HandshakeError::WouldBlock(s) => blame(s.error()),
+        })
+    }
+
+    fn ssl(&self, flaw: Arc<Mutex<Option<X509VerifyResult>>>) -> Result<Ssl, openssl::error::ErrorStack> {
+        let mut context = SslContext::builder(SslMethod::tls_client())?;
+        context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+        context.set_alpn_protos(b"\x02h2")?;
+        let mut store = X509StoreBuilder::new()?;
+        for root in &self.roots {
+            store.add_cert(root.clone())?;
+        }
+        // As gRPC has it: any certificate that is trusted ends a chain, not only one that signed itself.
+        store.set_flags(X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::TRUSTED_FIRST)?;
+        context.set_cert_store(store.build());
+        let mut chain = X509::stack_from_pem(&self.client.0)?.into_iter();
+        if let Some(leaf) = chain.next() {
+            context.set_certificate(&leaf)?;
+        }
+        for issuer in chain {
+            context.add_extra_chain_cert(issuer)?;
+        }
+        let key = PKey::private_key_from_pem(&self.client.1)?;
+        context.set_private_key(&key)?;
+        context.set_verify_callback(SslVerifyMode::PEER, move |ok, store| {
+            if !ok {
+                flaw.lock().get_or_insert(store.error());
+            }
+            true
+        });
+        let mut ssl = Ssl::new(&context.build())?;
+        match self.server_name.parse() {
+            Ok(address) => ssl.param_mut().set_ip(address)?,
+            Err(_) => {
+                ssl.set_hostname(&self.server_name)?;
+                ssl.param_mut().set_host(&self.server_name)?;
+            }
+        }
+        Ok(ssl)
+    }
+
+    fn report(&self, mut stream: SslStream<TcpStream>, flaw: Option<X509VerifyResult>) -> TlsReport {
+        let refused = refusal(&mut stream);
+        let ssl = stream.ssl();
+        let server = ssl.peer_certificate();
+        let version = ssl.version_str();
+        let cipher = ssl.current_cipher().map_or("", |c| c.name());
+        let alpn = ssl.selected_alpn_protocol().map(|p| String::from_utf8_lossy(p).into_owned());
+        let chain: Vec<String> = ssl
+            .verified_chain()
+            .into_iter()
+            .flat_map(|chain| chain.iter().skip(1))
+            .map(|c| certificate::common_name(c.subject_name()))
+            .collect();
+        let vouched = flaw.is_none();
+        let mut detail = json!({"version": version, "cipher": cipher, "alpn": alpn, "server_name": self.server_name});
+        let mut text = version.to_owned();
+        if let Some(server) = &server {
+            detail["certificate"] = certificate::describe(server);
+            detail["chain"] = json!(chain);
+            detail["vouched_for"] = json!(vouched);
+            text = format!(
+                "{version}, server certificate of {}, for {}; until {} ({}){}",
+                certificate::common_name(server.subject_name()),
+                certificate::alternative_names(server).join(", "),
+                certificate::date(server.not_after()),
+                certificate::remaining(server),
+                if vouched { format!("; vouched for by {}", chain.join(", ")) } else { String::new() },
+            );
+        }
+        let problem = match (&server, flaw, refused) {
+            (Some(server), Some(flaw), _) => Some(self.judge(server, flaw)),
+            (_, _, Some(refused)) => Some(refused),
+            _ if alpn.as_deref() != Some("h2") => {
+                Some(("the server speaks TLS but not HTTP/2".into(), "is this the peer's gRPC port?".into()))
+            }
+            _ => None,
+        };
+        TlsReport { detail, text, problem }
+    }
+
+    /// What is wrong with the server's certificate.
+    fn judge(&self, server: &X509, flaw: X509VerifyResult) -> (String, String) {
+        let subject = certificate::common_name(server.subject_name());
+        let why = |text: &str| format!("the server certificate of {subject} {text}");
+        match flaw.error_string() {
+            "hostname mismatch" | "IP address mismatch" | "Hostname mismatch" => {
+                let names = certificate::alternative_names(server);
+                let try_name = match names.iter().find(|n| n.parse::<std::net::IpAddr>().is_err()) {
+                    Some(name) => format!("dial it by one of these names, or add --tls-server-name {name}"),
+                    None => "the peer needs a certificate with the name that it is dialled by".into(),
+                };
+                (why(&format!("is not for {} but for {}", self.server_name, names.join(", "))), try_name)
+            }
+            "certificate has expired" if certificate::check_dates(server).is_err() => (
+                why(&format!("expired on {}", certificate::date(server.not_after()))),
+                "the peer needs a new one".into(),
+            ),
+            "certificate is not yet valid" if certificate::check_dates(server).is_err() => {
+                let from = certificate::date(server.not_before());
+                (why(&format!("is not valid before {from}")), "check the clock of this machine".into())
+            }
+            text => {
+                let issuer = certificate::name(server.issuer_name());
+                let why = why(&format!("is not vouched for by {}: {text}; its issuer is {issuer}", self.root_files));
+                (why, "give the certificate of that issuer with --tls-ca".into())
+            }
+        }
+    }
+}
+
+/// What the server says once it has seen our certificate: nothing, as a rule.
+fn refusal(stream: &mut SslStream<TcpStream>) -> Option<(String, String)> {
+    let _ = stream.get_ref().set_read_timeout(Some(AFTERTHOUGHT));
+    let error = stream.ssl_read(&mut [0; 1]).err()?;
+    let waiting = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+    match (error.ssl_error(), error.io_error()) {
+        (Some(_), _) => Some(blame(&error)),
+        (None, Some(e)) if waiting.contains(&e.kind()) => None,
+        // Not every server says why.
+        _ => Some(certificate_refused("it closed the connection as soon as it had seen it")),
+    }
+}
+
+fn certificate_refused(how: &str) -> (String, String) {
+    (
+        format!("the peer refused our TLS certificate: {how}"),
+        "it verifies its clients: show a certificate with --tls-cert (or --tls-client-cert) that its TLS authorities \
+         vouch for"
+            .into(),
+    )
+}
+
+/// Whose fault a failed handshake is.
+fn blame(error: &openssl::ssl::Error) -> (String, String) {
+    if let Some(e) = error.io_error() {
+        return match e.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ("no answer to the TLS greeting".into(), "does the peer use TLS? --no-tls if it does not".into())
+            }
+            _ => (
+                format!("the connection broke off during TLS: {e}"),
+                "does the peer use TLS? --no-tls if it does not".into(),
+            ),
+        };
+    }
+    let reasons: Vec<&str> =
+        error.ssl_error().map(|stack| stack.errors().iter().filter_map(|e| e.reason()).collect()).unwrap_or_default();
+    let text = reasons.join("; ");
+    let has = |part: &str| text.contains(part);
+    match () {
+        () if has("wrong version number") || has("packet length") || has("http request") => {
+            ("the peer does not speak TLS".into(), "add --no-tls, if it is meant to do without".into())
+        }
+        () if has("alert") && (has("certificate") || has("unknown ca") || has("decrypt error")) => {
+            certificate_refused(&text)
+        }
+        () if has("no application protocol") => {
+            ("the server does not speak HTTP/2".into(), "is this the peer's gRPC port?".into())
+        }
+        () if has("protocol version") || has("handshake failure") => {
+            (format!("no TLS version or cipher in common: {text}"), "Fabric needs TLS 1.2 or later".into())
+        }
+        () if text.is_empty() => (
+            "the peer closed the connection during TLS".into(),
+            "does the peer use TLS? --no-tls if it does not".into(),
+        ),
+        () => (format!("TLS failed: {text}"), String::new()),
+    }
+}

@@ -1,0 +1,173 @@
+//! How durations, endpoints and binary values are written on the command line.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// `host:port`, IPv6 addresses in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| Err(format!("{why}; expected host:port, such as peer0.org1.example.com:7051"));
+        let Some((host, port)) = text.rsplit_once(':') else { return wrong("no port") };
+        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let Some(port) = port.parse().ok().filter(|_| digits) else {
+            return wrong("the port is not a number from 0 to 65535");
+        };
+        let host = match host.strip_prefix('[') {
+            Some(address) => match address.strip_suffix(']') {
+                Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
+                _ => return wrong("what stands in brackets is not an IPv6 address"),
+            },
+            None if host.contains(':') => return wrong("an IPv6 address needs brackets, as in [::1]:7051"),
+            None if host.is_empty() => return wrong("no host"),
+            None if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) => {
+                return wrong("the host is neither a name nor an address");
+            }
+            None => host,
+        };
+        Ok(Endpoint { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// An endpoint that can be dialled.
+pub fn target(text: &str) -> Result<Endpoint, String> {
+    match text.parse()? {
+        Endpoint { port: 0, .. } => Err("nobody can listen on port 0".into()),
+        endpoint => Ok(endpoint),
+    }
+}
+
+/// `300ms`, `5s`, `1.5s`, `2m`, `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale = units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| scale);
+    let seconds = number.parse::<f64>().ok().zip(scale).map(|(n, scale)| n * scale);
+    let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+    // Longer than any clock can be asked to wait makes no sense either.
+    duration
+        .filter(|d| *d <= Duration::from_secs(10 * 365 * 24 * 3600))
+        .ok_or_else(|| "expected a duration such as 300ms, 5s or 2m".into())
+}
+
+/// As [`duration`], and not zero.
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than zero".into()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// Binary values, in hex.
+#[derive(Clone, Debug)]
+pub struct Hex(pub Vec<u8>);
+
+impl FromStr for Hex {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
+        match digits {
+            Some(digits) if !digits.is_empty() && digits.len() % 2 == 0 => {
+                Ok(Hex(digits.chunks(2).map(|d| (d[0] << 4 | d[1]) as u8).collect()))
+            }
+            _ => Err("expected hex digits, two for each byte".into()),
+        }
+    }
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Microseconds, as JSON has them.
+pub fn micros(duration: Duration) -> u64 {
+    duration.as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+/// A duration for a person: three digits at most.
+pub fn short(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        s if s < 0.001 => format!("{:.0} µs", s * 1e6),
+        s if s < 0.01 => format!("{:.1} ms", s * 1e3),
+        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+        s if s < 10.0 => format!("{s:.2} s"),
+        s => format!("{s:.1} s"),
+    }
+}
+
+/// A count for a person: `100,000`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// The first bytes of a PKI-ID, enough to tell peers apart on a screen.
+pub fn brief(pki_id: impl fmt::Display) -> String {
+    pki_id.to_string().chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for text in ["h:1", "10.0.0.1:65535", "[::1]:0", "peer0.org1.example.com:7051"] {
+            assert_eq!(text.parse::<Endpoint>().map(|e| e.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["", "h", "h:", ":1", "h:x", "h:65536", "h:+1", "::1:7051", "[::1]", "[x]:1", "a b:1", "http://h:1"]
+        {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+        assert!(target("h:0").is_err());
+    }
+
+    #[test]
+    fn durations() {
+        let ok = [("300ms", 300_000), ("5s", 5_000_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("10us", 10)];
+        for (text, us) in ok {
+            assert_eq!(duration(text).map(micros), Ok(us), "{text}");
+        }
+        for text in ["", "5", "s", "-1s", "1 s", "1e3s", "99999999999h", "5x"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(timeout("0s").is_err());
+    }
+
+    #[test]
+    fn figures() {
+        assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(short(Duration::from_micros(85)), "85 µs");
+        assert_eq!("0aFf".parse::<Hex>().map(|h| hex(&h.0)).as_deref(), Ok("0aff"));
+        assert!("abc".parse::<Hex>().is_err() && "".parse::<Hex>().is_err() && "é1".parse::<Hex>().is_err());
+    }
+}
