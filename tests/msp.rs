@@ -1,5 +1,5 @@
 //! The MSP over real organisations made on the spot, row by row of the conformance list (M1–M15) where a row needs no
-//! recorded input; the recorded ones are in `vectors_msp.rs`.
+//! recorded input; the recorded ones are in `vectors/msp.rs`.
 
 use fabric_gossip::clock::SystemClock;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
