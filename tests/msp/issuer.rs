@@ -44,12 +44,14 @@ impl Issuer {
     pub fn msp(&self, version: MspVersion, lists: &[Vec<u8>]) -> Msp {
         let role = |ou: &str| Some(OuIdentifier { organizational_unit_identifier: ou.into(), certificate: None });
         let (client, peer, admin) = (role("client"), role("peer"), role("admin"));
-        let mut config = MspConfig::default();
-        config.mspid = MSPID.into();
-        config.version = version;
-        config.root_certs = vec![PemFile::new("ca", self.cert.to_pem().unwrap())];
-        config.revocation_lists = lists.iter().map(|list| PemFile::new("crl", list.clone())).collect();
-        config.node_ous = Some(NodeOus { enable: true, client, peer, admin, orderer: None });
+        let config = MspConfig {
+            mspid: MSPID.into(),
+            version,
+            root_certs: vec![PemFile::new("ca", self.cert.to_pem().unwrap())],
+            revocation_lists: lists.iter().map(|list| PemFile::new("crl", list.clone())).collect(),
+            node_ous: Some(NodeOus { enable: true, client, peer, admin, orderer: None }),
+            ..MspConfig::default()
+        };
         Msp::new(config).expect("an MSP")
     }
 
