@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench comm` measures and prints tables; `-- --json` prints one JSON object per line instead. Other
 //! arguments: `--rounds <n>` (7), `--sizes <bytes>,…` of the payloads,
-//! `--idle <n>` connections (512), `--poll <strategy>` of the C core (`epoll1`; `poll`), and any
+//! `--idle <n>` connections (512), `--poll <strategy>` of the C core (`epoll1`; `poll`), `--spin <µs>` of receivers, and any
 //! of `throughput`, `round-trip`, `handshake`, `idle` to measure only that. Without `--bench`, which Cargo passes, it
 //! only tries whether everything works (`cargo test --bench comm`). Both use the release profile's C core.
 //!
@@ -18,6 +18,7 @@ mod support;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::Ordering;
 use support::bare::Bare;
 use support::crypto::Certificates;
 use support::layer::Layer;
@@ -68,6 +69,10 @@ impl Settings {
             match arg.as_str() {
                 "--rounds" => settings.rounds = args.next().and_then(|n| n.parse().ok()),
                 "--idle" => settings.idle = args.next().and_then(|n| n.parse().ok()),
+                "--spin" => {
+                    let micros = args.next().and_then(|n| n.parse().ok());
+                    support::SPIN.store(micros.unwrap_or(u64::MAX), Ordering::Relaxed);
+                }
                 "--sizes" => {
                     let sizes = args.next().map(String::as_str).unwrap_or_default();
                     settings.sizes = sizes.split(',').filter_map(|size| size.parse().ok()).collect();

@@ -8,7 +8,6 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
 use fabric_gossip::comm::stream::{Acceptor, Status, Stream, StreamEnd, Transport};
-use fabric_gossip::rpc::Options;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -65,7 +64,7 @@ impl Bare {
     pub fn alone(certificates: &Certificates) -> Bare {
         let (arrived, arrivals) = bounded(1);
         let far = Arc::new(Far { left: AtomicUsize::new(0), arrived });
-        let options = Options::default();
+        let options = super::options();
         let server = GrpcServer::start("127.0.0.1:0", options.clone(), Some(certificates.tls()), far.clone());
         let server = server.expect("a server");
         let transport = GrpcTransport::new(Some(certificates.tls()), options).expect("a transport");

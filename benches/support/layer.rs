@@ -38,7 +38,8 @@ impl Layer {
     fn with(certificates: &Certificates, member: impl Fn(&str) -> (PeerIdentity, Arc<dyn CryptoService>)) -> Layer {
         let start = |name: &str, listen: bool| {
             let (identity, crypto) = member(name);
-            let builder = Comm::builder(identity, crypto, Arc::new(Free)).tls(certificates.tls());
+            let builder =
+                Comm::builder(identity, crypto, Arc::new(Free)).tls(certificates.tls()).grpc_options(super::options());
             if listen { builder.listen("127.0.0.1:0") } else { builder }.start().expect("a Comm")
         };
         let to = start("to", true);
@@ -49,7 +50,14 @@ impl Layer {
 
     pub fn server(certificates: &Certificates) -> Server {
         let builder = Comm::builder(free_identity("server"), Arc::new(Free), Arc::new(Free));
-        Server(builder.tls(certificates.tls()).listen("127.0.0.1:0").start().expect("a Comm"))
+        Server(
+            builder
+                .tls(certificates.tls())
+                .grpc_options(super::options())
+                .listen("127.0.0.1:0")
+                .start()
+                .expect("a Comm"),
+        )
     }
 
     /// Sends this many messages as fast as it goes. Returns the time until the last one was received, and the size of

@@ -7,7 +7,21 @@ pub mod layer;
 pub mod machine;
 pub mod report;
 
+use fabric_gossip::rpc::Options;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// How long a receiver spins, in microseconds; the library's default if it is not set.
+pub static SPIN: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// What layer and bare transport both use.
+pub fn options() -> Options {
+    let mut options = Options::default();
+    if let micros @ 0..=1000 = SPIN.load(Ordering::Relaxed) {
+        options.spin = Duration::from_micros(micros);
+    }
+    options
+}
 
 /// The longest that anything here waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,13 +7,13 @@
 //! Lock order: the table, then one peer's link, then its outbox. None is held across I/O or a callback.
 
 use super::connection::Connection;
-use super::outbox::Outbox;
+use super::outbox::{Item, Outbox};
 use super::stream::StreamEnd;
 use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -211,11 +211,12 @@ impl ConnStore {
     }
 
     /// The stream that `peer` dialled has authenticated its other end. It may turn out to be another entry's peer: then
-    /// the connection is that entry's, and the caller moves over what it owes.
-    pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Installed {
+    /// the connection is that entry's, and so is what this one owes, its writer's `hand` included. That happens before
+    /// anybody can find the other entry by this one's name, and so keeps the order.
+    pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>, hand: &mut VecDeque<Item>) -> Installed {
         let id = &conn.info.id;
         let mut table = self.table.write();
-        if table.closing || peer.closing.is_cancelled() {
+        if table.closing || table.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer)) {
             return Installed::Closing;
         }
         let other = table.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned();
@@ -223,8 +224,11 @@ impl ConnStore {
         if let Some(other) = other {
             table.forget(peer);
             if let Some(endpoint) = endpoint {
-                table.by_endpoint.insert(endpoint, other.clone());
+                // A third entry may be at this endpoint and not know yet who is there: it finds out by itself.
+                table.by_endpoint.entry(endpoint).or_insert_with(|| other.clone());
             }
+            // What is in the table is open.
+            peer.outbox.move_into(&other.outbox, hand);
             let (fresh, displaced) = replace_by_dialled(&other, conn);
             return Installed::Current { peer: other, created: false, fresh, displaced };
         }

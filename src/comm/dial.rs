@@ -25,6 +25,10 @@ pub(super) fn connect(
 ) -> Result<Connection> {
     comm.metrics.dials.fetch_add(1, Ordering::Relaxed);
     let stream = open(comm, endpoint, None, cancel)?;
+    let _cancel = comm.stopping.on_cancel({
+        let stream = stream.clone();
+        move || stream.cancel()
+    });
     let since = Cell::new(comm.clock.now());
     let authenticated = comm.handshaker.authenticate(&*stream, false, || {
         since.set(comm.clock.now());

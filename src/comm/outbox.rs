@@ -159,17 +159,25 @@ impl Outbox {
         Ok(Taken::Queued)
     }
 
-    /// Takes over what another entry of the same peer owed, whatever the bounds: it was accepted once already.
-    pub fn adopt(&self, items: Vec<Item>) -> Result<(), Vec<Item>> {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Err(items);
-        }
-        self.count(&mut state, items.len(), items.iter().map(Item::len).sum());
+    /// Closes it and moves what is owed, the writer's `hand` first, behind what `other` has, whatever the bounds there: it
+    /// was accepted once already. Who waits for a flush goes on waiting there.
+    pub fn move_into(&self, other: &Outbox, hand: &mut VecDeque<Item>) {
+        let (flushes, items) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.flushes), self.close_locked(&mut state, hand))
+        };
+        let mut state = other.state.lock();
+        other.count(&mut state, items.len(), items.iter().map(Item::len).sum());
         state.queue.extend(items);
+        if state.turn == Turn::Idle {
+            // Not to be overtaken by what a sender writes itself.
+            state.turn = Turn::Writer;
+        }
+        let target = state.accepted;
+        state.flushes.extend(flushes.into_iter().map(|(_, waiter)| (target, waiter)));
+        other.notify(&mut state);
         drop(state);
-        self.wake();
-        Ok(())
+        other.wake();
     }
 
     fn count(&self, state: &mut State, messages: usize, bytes: usize) {
@@ -258,7 +266,7 @@ impl Outbox {
                 let _ = waiter.try_send(());
             }
         }
-        let settled = state.accepted - owed as u64;
+        let settled = self.settled_of(state);
         state.flushes.retain(|(target, waiter)| {
             let open = settled < *target;
             if !open {
@@ -293,6 +301,15 @@ impl Outbox {
         Some(flushed)
     }
 
+    /// Messages settled so far.
+    pub fn settled(&self) -> u64 {
+        self.settled_of(&self.state.lock())
+    }
+
+    fn settled_of(&self, state: &State) -> u64 {
+        state.accepted - self.owed.load(Ordering::SeqCst) as u64
+    }
+
     /// Messages accepted and not settled.
     pub fn owed(&self) -> usize {
         self.owed.load(Ordering::SeqCst)
@@ -319,14 +336,17 @@ impl Outbox {
     /// Closes it and gives back what is owed: first what the writer has in `hand`, then the queue. What is lent comes
     /// back to its borrower.
     pub fn close(&self, hand: &mut VecDeque<Item>) -> Vec<Item> {
-        let mut state = self.state.lock();
+        self.close_locked(&mut self.state.lock(), hand)
+    }
+
+    fn close_locked(&self, state: &mut State, hand: &mut VecDeque<Item>) -> Vec<Item> {
         state.closed = true;
         let mut owed: Vec<Item> = hand.drain(..).collect();
         owed.extend(state.unfinished.take().map(|(item, _)| item));
         owed.extend(state.queue.drain(..));
         self.owed_bytes.fetch_sub(owed.iter().map(Item::len).sum(), Ordering::Relaxed);
         self.owed.fetch_sub(owed.len(), Ordering::SeqCst);
-        self.notify(&mut state);
+        self.notify(state);
         owed
     }
 

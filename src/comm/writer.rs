@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Starts the writer of a new entry. If no thread can be had the entry is given up, and what it owes reported.
 pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) {
-    let writer = || Writer { comm: comm.clone(), peer: peer.clone(), hand: VecDeque::new(), fruitless: false };
+    let writer = || Writer { comm: comm.clone(), peer: peer.clone(), hand: VecDeque::new(), redialled_at: None };
     let thread = writer();
     if let Err(e) = comm.threads.spawn("gossip-write", move || thread.run()) {
         writer().give_up(e);
@@ -29,8 +29,8 @@ struct Writer {
     peer: Arc<Peer>,
     /// Taken out of the queue and not written yet.
     hand: VecDeque<Item>,
-    /// The last dial led to nothing being written: another one would be no better.
-    fruitless: bool,
+    /// How much was settled when it last dialled again. If that is all since, another dial would be no better.
+    redialled_at: Option<u64>,
 }
 
 /// Whether the writer goes on.
@@ -90,7 +90,6 @@ impl Writer {
     fn written(&mut self, conn: &Connection, result: Result<(), StreamEnd>) {
         match result {
             Ok(()) => {
-                self.fruitless = false;
                 self.comm.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
                 if let Some(item) = self.hand.pop_front() {
                     self.peer.outbox.settle(&item);
@@ -175,7 +174,7 @@ impl Writer {
     }
 
     fn install(&mut self, conn: Arc<Connection>) -> Next {
-        let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn) {
+        let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, &mut self.hand) {
             Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
             _ => {
                 conn.stream.cancel();
@@ -200,11 +199,7 @@ impl Writer {
         if Arc::ptr_eq(&target, &self.peer) {
             return Next::Continue;
         }
-        // It is a peer that we have an entry for already: what was queued here goes out there, in order.
-        let owed = self.peer.outbox.close(&mut self.hand);
-        if let Err(owed) = target.outbox.adopt(owed) {
-            self.comm.undelivered(&target, Error::new(ErrorKind::Disconnected, "the connection was closed"), owed);
-        }
+        // It is a peer that we had an entry for already, which has everything now.
         self.peer.done.cancel();
         Next::End
     }
@@ -213,12 +208,14 @@ impl Writer {
     fn reconnect(&mut self, ended: &Ended) -> Next {
         let lost = matches!(ended.end, StreamEnd::Lost(_)) && ended.dialled;
         if ended.dialled && ended.lasted > self.comm.config.conn_timeout {
-            self.fruitless = false;
+            self.redialled_at = None;
         }
+        let settled = self.peer.outbox.settled();
+        let fruitless = self.redialled_at == Some(settled);
         let refused = ended.dialled && ended.end.refusal().is_some();
         let owed = self.peer.outbox.owed() > 0;
-        if (owed || lost) && !refused && !self.fruitless && self.peer.can_dial() {
-            self.fruitless = true;
+        if (owed || lost) && !refused && !fruitless && self.peer.can_dial() {
+            self.redialled_at = Some(settled);
             return self.connect();
         }
         if owed || lost {

@@ -1,15 +1,21 @@
 //! What every form of network can do.
 
 use super::{id, World};
+use fabric_gossip::clock::SystemClock;
 use fabric_gossip::comm::stream::{Acceptor, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::config::CommConfig;
 use fabric_gossip::crypto::PkiId;
+use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
 use fabric_gossip::message::SignedMessage;
+use fabric_gossip::testing::VirtualClock;
 use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The limits of a node that is not asked for others.
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// How a peer presents itself below the gossip handshake.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,17 +81,36 @@ pub trait Form: Sync {
     where
         Self: Sized,
     {
-        let mut config = CommConfig::default();
-        config.dial_timeout = Duration::from_secs(20);
-        config.conn_timeout = Duration::from_secs(20);
-        adjust(&mut config);
+        let config = config(adjust);
         let (comm, endpoint) = self.start(name, security, self.builder(name).config(config));
+        Node { comm, name: name.into(), endpoint }
+    }
+
+    /// A peer whose windows and limits go by this clock. (Its identities, and the limits of gRPC, do not.)
+    fn node_at(&self, name: &str, clock: &VirtualClock, adjust: impl FnOnce(&mut CommConfig)) -> Node
+    where
+        Self: Sized,
+    {
+        let config = config(adjust);
+        let (crypto, world) = (self.world().crypto(name), Arc::new(self.world().clone()));
+        let (settings, real, own) = (IdentityConfig::default(), Arc::new(SystemClock), super::identity(name));
+        let mapper = IdentityMapper::new(settings, crypto, world, real, own, |_, _| {}).unwrap();
+        let builder = self.builder(name).config(config).identity_mapper(mapper).clock(Arc::new(clock.clone()));
+        let (comm, endpoint) = self.start(name, Security::Mutual, builder);
         Node { comm, name: name.into(), endpoint }
     }
 
     fn builder(&self, name: &str) -> CommBuilder {
         Comm::builder(super::identity(name), self.world().crypto(name), Arc::new(self.world().clone()))
     }
+}
+
+fn config(adjust: impl FnOnce(&mut CommConfig)) -> CommConfig {
+    let mut config = CommConfig::default();
+    config.dial_timeout = LIMIT;
+    config.conn_timeout = LIMIT;
+    adjust(&mut config);
+    config
 }
 
 /// A running peer. It stops when the last handle on its `comm` is dropped.

@@ -16,7 +16,7 @@ mod memory;
 mod raw;
 
 pub use fake::{signature, World};
-pub use form::{Form, Link, Node, Security, Served};
+pub use form::{Form, Link, Node, Security, Served, LIMIT};
 #[cfg(feature = "grpc")]
 pub use grpc::Grpc;
 #[cfg(feature = "host-server")]

@@ -96,7 +96,7 @@ fn an_inbound_stream_ends_a_dial_whose_connection_message_has_not_left() {
         panic!("not installed")
     };
     assert!(cancel.is_cancelled());
-    assert!(peer.dial_failed().is_some_and(|(_, news)| news), "there is a stream all the same");
+    assert!(peer.dial_failed().is_some_and(|(_, news)| !news), "there is a stream all the same, and that is known");
     assert_eq!(current(&peer), Some(inbound.generation));
 }
 
@@ -109,7 +109,10 @@ fn within_the_window_ours_stays_and_theirs_is_read_beside_it() {
     assert!(matches!(world.store.accepted(&inbound), Installed::Spare { displaced: None, .. }));
     assert!(!cancel.is_cancelled());
     let ours = world.conn("b", true, world.at(0));
-    assert!(matches!(world.store.dialled(&peer, &ours), Installed::Current { fresh: true, displaced: None, .. }));
+    assert!(matches!(
+        world.store.dialled(&peer, &ours, &mut VecDeque::new()),
+        Installed::Current { fresh: true, displaced: None, .. }
+    ));
     assert_eq!(current(&peer), Some(ours.generation));
     // It is ours to give up only if our PKI-ID is the larger one.
     assert_eq!(peer.gives_in_at(&id("c"), CONN_TIMEOUT), Some(world.at(4)));
@@ -123,7 +126,7 @@ fn after_the_window_an_inbound_stream_replaces_ours() {
     let world = World::new();
     let (peer, _) = world.dial(&named("b"));
     let ours = world.conn("b", true, world.at(0));
-    world.store.dialled(&peer, &ours);
+    world.store.dialled(&peer, &ours, &mut VecDeque::new());
     let inbound = world.conn("b", false, world.at(3));
     let Installed::Current { displaced: Some(old), fresh: false, .. } = world.store.accepted(&inbound) else {
         panic!("not replaced")
@@ -149,10 +152,11 @@ fn an_inbound_stream_replaces_an_inbound_one_at_any_time() {
 fn two_names_of_one_peer_become_one_entry() {
     let world = World::new();
     let (by_id, _) = world.dial(&named("b"));
-    world.store.dialled(&by_id, &world.conn("b", true, world.at(0)));
+    world.store.dialled(&by_id, &world.conn("b", true, world.at(0)), &mut VecDeque::new());
     let (by_endpoint, _) = world.dial(&RemotePeer::new("alias:1"));
     let again = world.conn("b", true, world.at(1));
-    let Installed::Current { peer, fresh: false, displaced: Some(_), .. } = world.store.dialled(&by_endpoint, &again)
+    let Installed::Current { peer, fresh: false, displaced: Some(_), .. } =
+        world.store.dialled(&by_endpoint, &again, &mut VecDeque::new())
     else {
         panic!("not merged")
     };
@@ -167,7 +171,7 @@ fn an_entry_expected_to_be_another_peer_is_found_under_both_names_until_that_one
     let world = World::new();
     let expected = RemotePeer::with_id("h:1", id("old"));
     let (peer, _) = world.dial(&expected);
-    world.store.dialled(&peer, &world.conn("new", true, world.at(0)));
+    world.store.dialled(&peer, &world.conn("new", true, world.at(0)), &mut VecDeque::new());
     for name in [&expected, &named("new")] {
         assert!(Arc::ptr_eq(&world.store.entry(name).unwrap().0, &peer));
     }

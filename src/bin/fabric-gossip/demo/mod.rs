@@ -6,7 +6,7 @@ mod traffic;
 
 use crate::failure::{Failure, Result};
 use crate::output::printable;
-use crate::values::{grouped, micros, short};
+use crate::values::{micros, short};
 use crate::Context;
 use clap::Args;
 use network::{Network, Peer};
@@ -70,7 +70,7 @@ impl Demo<'_> {
         self.step("replayed_greeting", impostor::replay(&network))?;
         let Some((leaver, others)) = network.peers.split_last() else { return Ok(()) };
         self.step("stopped", stopped(leaver, others))?;
-        self.step("returned", returned(&network, leaver, others))
+        self.step("returned", returned(leaver, others))
     }
 
     fn say(&self, text: &str) {
@@ -111,6 +111,14 @@ fn identities(network: &Network, took: Duration) -> (String, Value) {
     (text, json!({"peers": names, "elapsed_us": micros(took)}))
 }
 
+/// `peer0 knows it`, `the other 3 know it`.
+fn all_of(peers: &[Peer], one: &str, several: &str) -> String {
+    match peers {
+        [peer] => format!("{} {one}", peer.name),
+        _ => format!("the other {} {several}", peers.len()),
+    }
+}
+
 /// Stops a peer; how long until all others know.
 fn stopped(leaver: &Peer, others: &[Peer]) -> Found {
     let watches: Vec<_> = others.iter().map(|peer| (peer, peer.comm().events())).collect();
@@ -124,23 +132,19 @@ fn stopped(leaver: &Peer, others: &[Peer]) -> Found {
         slowest = slowest.max(begin.elapsed());
     }
     let _ = stop.join();
-    let text = format!("{} stops: the other {} know it within {}.", leaver.name, others.len(), short(slowest));
+    let text = format!("{} stops: {} within {}.", leaver.name, all_of(others, "knows it", "know it"), short(slowest));
     Ok((text, json!({"peer": leaver.name, "noticed_by": others.len(), "elapsed_us": micros(slowest)})))
 }
 
 /// Starts it again; how long until all others have got a message through to it.
-fn returned(network: &Network, leaver: &Peer, others: &[Peer]) -> Found {
+fn returned(leaver: &Peer, others: &[Peer]) -> Found {
     let begin = Instant::now();
-    leaver.restart(network)?;
+    leaver.restart()?;
     for peer in others {
         traffic::deliver_one(peer, leaver)?;
     }
     let took = begin.elapsed();
-    let text = format!(
-        "{} comes back: the others reach it again, {} messages within {}.",
-        leaver.name,
-        grouped(others.len() as u64),
-        short(took)
-    );
+    let reach = all_of(others, "gets a message", "get a message each");
+    let text = format!("{} comes back: {reach} through to it within {}.", leaver.name, short(took));
     Ok((text, json!({"peer": leaver.name, "reached_by": others.len(), "elapsed_us": micros(took)})))
 }
