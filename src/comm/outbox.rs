@@ -155,6 +155,10 @@ impl Outbox {
             self.wake();
         } else {
             state.queue.push_back(item);
+            if state.accepted == 1 {
+                // What the writer of a new entry waits for.
+                self.wake();
+            }
         }
         Ok(Taken::Queued)
     }

@@ -48,6 +48,10 @@ impl Writer {
                     self.write(&conn);
                     Next::Continue
                 }
+                Step::Connect(None) if self.peer.outbox.owed() == 0 => {
+                    self.await_first();
+                    Next::Continue
+                }
                 Step::Connect(None) => self.connect(),
                 Step::Connect(Some(ended)) => self.reconnect(&ended),
                 Step::Close => {
@@ -58,6 +62,14 @@ impl Writer {
             if next == Next::End {
                 break;
             }
+        }
+    }
+
+    /// The message that the entry was made for is about to come. A dial that failed before that would not be told of it.
+    fn await_first(&self) {
+        select! {
+            recv(self.peer.outbox.woken()) -> _ => {}
+            recv(self.peer.closing.signal()) -> _ => {}
         }
     }
 
