@@ -80,19 +80,25 @@ impl Inner {
     /// The stream of a connection is at its end: found out by its reader, or by whoever writes to it. `why` says more
     /// than the end itself does.
     pub fn connection_ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, why: Option<String>) {
-        if self.store.ended(peer, conn, end.clone(), self.clock.now()) == Loss::None {
+        let reason = why.unwrap_or_else(|| end.to_string());
+        let refused: Option<(String, Arc<Error>)> = end.refusal().filter(|_| conn.dialled).map(|text| {
+            let endpoint = peer.remote().endpoint;
+            let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
+            (endpoint, error)
+        });
+        let tell = || {
+            if let Some((endpoint, error)) = refused.clone() {
+                self.tell(Event::Refused { endpoint, pki_id: Some(conn.info.id.clone()), inbound: false, error });
+            }
+            self.tell(Event::Disconnected { info: conn.info.clone(), reason: reason.clone() });
+        };
+        if self.store.ended(peer, conn, end, self.clock.now(), tell) == Loss::None {
             return;
         }
-        let reason = why.unwrap_or_else(|| end.to_string());
         log::debug!("{} ({}): disconnected: {reason}", conn.info.endpoint, conn.info.id);
-        if let Some(text) = end.refusal().filter(|_| conn.dialled) {
-            let endpoint = peer.remote().endpoint;
-            let error = Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake");
+        if let Some((_, error)) = refused {
             log::warn!("refused by the peer: {error}");
-            let pki_id = Some(conn.info.id.clone());
-            self.tell(Event::Refused { endpoint, pki_id, inbound: false, error: Arc::new(error) });
         }
-        self.tell(Event::Disconnected { info: conn.info.clone(), reason });
     }
 
     /// Reports messages that were accepted and will not be written.
