@@ -5,6 +5,7 @@
 use super::der::display_time;
 use super::invalid;
 use super::names::looks_like_host;
+use super::policy;
 use super::x509::{Certificate, EKU_ANY, EKU_SERVER_AUTH};
 use crate::error::Result;
 use std::sync::Arc;
@@ -97,11 +98,18 @@ impl Authorities {
             }
             search.found
         };
+        let built = chains.len();
+        chains.retain(|chain| policy::hold(chain));
+        let with_policies = chains.len();
         chains.retain(|chain| allows_server_auth(chain));
-        if chains.is_empty() {
-            return Err("x509: certificate specifies an incompatible key usage".into());
+        match (built - with_policies, with_policies - chains.len()) {
+            _ if !chains.is_empty() => Ok(chains),
+            (0, _) => Err("x509: certificate specifies an incompatible key usage".into()),
+            (policies, usage) => {
+                let usage = if usage > 0 { format!("{usage} with incompatible key usage, ") } else { String::new() };
+                Err(format!("x509: no valid chains built: {usage}{policies} candidate chains with invalid policies"))
+            }
         }
-        Ok(chains)
     }
 }
 

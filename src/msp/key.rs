@@ -10,7 +10,8 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
-use openssl::sign::{Signer, Verifier};
+use openssl::rsa::Padding;
+use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
 use std::fmt;
 
 /// Which hash a message is signed over: `SignatureHashFamily` of an MSP.
@@ -57,14 +58,17 @@ impl fmt::Display for KeyAlgorithm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignatureAlgorithm {
     Ecdsa(Hash),
+    /// PKCS #1, version 1.5.
     Rsa(Hash),
+    /// RSA-PSS with one hash for everything and a salt as long as it.
+    RsaPss(Hash),
     Ed25519,
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
-    /// Insecure: recognised so as to be refused.
+    /// Insecure: good for revocation lists only.
     Sha1,
     Sha256,
     Sha384,
@@ -90,16 +94,16 @@ impl SignatureAlgorithm {
         let mut reader = Reader::new(identifier);
         let oid = reader.oid()?;
         let parameters = if reader.is_empty() { &[][..] } else { reader.any()?.whole };
-        let null = parameters == [0x05, 0x00];
         Some(match (oid.strip_prefix(ECDSA), oid.strip_prefix(RSA)) {
             (Some([0x01]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha1),
             (Some([0x03, 0x02]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha256),
             (Some([0x03, 0x03]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha384),
             (Some([0x03, 0x04]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha512),
-            (_, Some([0x05])) if null => SignatureAlgorithm::Rsa(Hash::Sha1),
-            (_, Some([0x0b])) if null => SignatureAlgorithm::Rsa(Hash::Sha256),
-            (_, Some([0x0c])) if null => SignatureAlgorithm::Rsa(Hash::Sha384),
-            (_, Some([0x0d])) if null => SignatureAlgorithm::Rsa(Hash::Sha512),
+            (_, Some([0x05])) => SignatureAlgorithm::Rsa(Hash::Sha1),
+            (_, Some([0x0b])) => SignatureAlgorithm::Rsa(Hash::Sha256),
+            (_, Some([0x0c])) => SignatureAlgorithm::Rsa(Hash::Sha384),
+            (_, Some([0x0d])) => SignatureAlgorithm::Rsa(Hash::Sha512),
+            (_, Some([0x0a])) => pss_hash(parameters).map_or(SignatureAlgorithm::Unknown, SignatureAlgorithm::RsaPss),
             _ if oid == ED25519 && parameters.is_empty() => SignatureAlgorithm::Ed25519,
             _ => SignatureAlgorithm::Unknown,
         })
@@ -107,6 +111,34 @@ impl SignatureAlgorithm {
 
     pub fn is_ecdsa(self) -> bool {
         matches!(self, SignatureAlgorithm::Ecdsa(_))
+    }
+}
+
+/// The hash of RSA-PSS parameters, if they are of the kind that Go knows: SHA-2, the same for the mask, a salt of its
+/// length, and the usual trailer.
+fn pss_hash(parameters: &[u8]) -> Option<Hash> {
+    const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
+    const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
+    let hash_oid = |mut identifier: Reader<'_>| {
+        let oid = identifier.oid()?.to_vec();
+        let null = identifier.is_empty() || identifier.any()?.whole == [0x05, 0x00];
+        null.then_some(oid)
+    };
+    let mut fields = Reader::new(parameters).sequence()?;
+    let hash = hash_oid(Reader::new(fields.content(tag::explicit(0))?).sequence()?)?;
+    let mut mask = Reader::new(fields.content(tag::explicit(1))?).sequence()?;
+    let mgf1 = mask.oid()? == MGF1 && hash_oid(mask.sequence()?)? == hash;
+    let salt = Reader::new(fields.content(tag::explicit(2))?).small_integer()?;
+    let trailer = match fields.optional(tag::explicit(3))? {
+        Some(trailer) => Reader::new(trailer).small_integer()?,
+        None => 1,
+    };
+    match (hash.strip_prefix(SHA2)?, salt) {
+        _ if !mgf1 || trailer != 1 => None,
+        ([1], 32) => Some(Hash::Sha256),
+        ([2], 48) => Some(Hash::Sha384),
+        ([3], 64) => Some(Hash::Sha512),
+        _ => None,
     }
 }
 
@@ -176,28 +208,42 @@ impl PublicKey {
         &self.info
     }
 
-    /// Checks the signature of a certificate or a CRL. High S is accepted here, any other form than DER's is not.
+    /// Checks the signature of a certificate. High S is accepted here, any other form than DER's is not, nor is SHA-1.
     pub fn verify_certificate(
         &self,
         algorithm: SignatureAlgorithm,
         signature: &[u8],
         signed: &[u8],
     ) -> Result<(), &'static str> {
-        match (algorithm, &self.kind) {
-            (SignatureAlgorithm::Ecdsa(Hash::Sha1) | SignatureAlgorithm::Rsa(Hash::Sha1), _) => {
+        match algorithm {
+            SignatureAlgorithm::Ecdsa(Hash::Sha1) | SignatureAlgorithm::Rsa(Hash::Sha1) => {
                 Err("x509: cannot verify signature: insecure algorithm SHA1")
             }
+            _ => self.verify_list(algorithm, signature, signed),
+        }
+    }
+
+    /// Checks the signature of a revocation list, where SHA-1 is good enough for Fabric.
+    pub fn verify_list(
+        &self,
+        algorithm: SignatureAlgorithm,
+        signature: &[u8],
+        signed: &[u8],
+    ) -> Result<(), &'static str> {
+        match (algorithm, &self.kind) {
             (SignatureAlgorithm::Ecdsa(hash), Kind::Ecdsa { key, order, .. }) => {
                 let valid = canonical_signature(signature)
                     .is_some_and(|(r, s)| ecdsa_verify(key, order, &r, &s, hash.digest(), signed));
                 valid.then_some(()).ok_or("x509: ECDSA verification failure")
             }
+            (SignatureAlgorithm::Rsa(_) | SignatureAlgorithm::RsaPss(_), Kind::Rsa(key)) if key.bits() < 1024 => {
+                Err("crypto/rsa: keys of less than 1024 bits are insecure")
+            }
             (SignatureAlgorithm::Rsa(hash), Kind::Rsa(key)) => {
-                let check = || {
-                    let mut verifier = Verifier::new(hash.digest(), key)?;
-                    verifier.verify_oneshot(signature, signed)
-                };
-                quiet(check()).filter(|v| *v).map(|_| ()).ok_or("crypto/rsa: verification error")
+                rsa_verify(key, hash, false, signature, signed).then_some(()).ok_or("crypto/rsa: verification error")
+            }
+            (SignatureAlgorithm::RsaPss(hash), Kind::Rsa(key)) => {
+                rsa_verify(key, hash, true, signature, signed).then_some(()).ok_or("crypto/rsa: verification error")
             }
             (SignatureAlgorithm::Ed25519, Kind::Ed25519(key)) => {
                 ed25519_verify(key, signature, signed).then_some(()).ok_or("x509: Ed25519 verification failure")
@@ -372,6 +418,23 @@ fn ecdsa_verify(
     let check = || {
         let hash = openssl::hash::hash(digest, message)?;
         EcdsaSig::from_private_components(r.to_owned()?, s.to_owned()?)?.verify(&hash, key)
+    };
+    let valid = quiet(check()).unwrap_or(false);
+    if !valid {
+        drain_errors();
+    }
+    valid
+}
+
+fn rsa_verify(key: &PKey<Public>, hash: Hash, pss: bool, signature: &[u8], message: &[u8]) -> bool {
+    let check = || {
+        let mut verifier = Verifier::new(hash.digest(), key)?;
+        if pss {
+            verifier.set_rsa_padding(Padding::PKCS1_PSS)?;
+            verifier.set_rsa_mgf1_md(hash.digest())?;
+            verifier.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
+        }
+        verifier.verify_oneshot(signature, message)
     };
     let valid = quiet(check()).unwrap_or(false);
     if !valid {

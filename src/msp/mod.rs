@@ -17,6 +17,7 @@ mod key;
 mod names;
 mod ou;
 mod pem;
+mod policy;
 mod provider;
 mod serialized;
 mod service;

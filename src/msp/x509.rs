@@ -4,6 +4,7 @@
 use super::der::{tag, Reader};
 use super::key::{self, PublicKey, SignatureAlgorithm};
 use super::names::{GeneralName, NameConstraints};
+use super::policy::Policies;
 use std::fmt;
 
 type Parse<T> = Result<T, &'static str>;
@@ -54,6 +55,7 @@ pub(super) struct Extensions {
     /// The value of the subject alternative name as it stands, and its names.
     pub san: Option<(Vec<u8>, Vec<GeneralName>)>,
     pub name_constraints: Option<NameConstraints>,
+    pub policies: Policies,
     /// Whether there is a critical one that nobody here understands.
     pub unhandled_critical: bool,
 }
@@ -255,13 +257,14 @@ impl Extensions {
                     self.ext_key_usage.push(r.oid().ok_or(INVALID)?.to_vec());
                 }
             }
-            // CRL distribution points and certificate policies: understood, and of no consequence here.
-            31..=33 | 36 => {
-                r.sequence().ok_or("x509: malformed extension")?;
+            // CRL distribution points: understood, and of no consequence here.
+            31 => {
+                r.sequence().ok_or("x509: invalid CRL distribution points")?;
             }
-            54 => {
-                r.integer().ok_or("x509: invalid inhibit any policy extension")?;
-            }
+            32 => self.policies.read_asserted(value).ok_or("x509: invalid certificate policies")?,
+            33 => self.policies.read_mappings(value).ok_or("x509: invalid policy mappings extension")?,
+            36 => self.policies.read_constraints(value).ok_or("x509: invalid policy constraints extension")?,
+            54 => self.policies.read_inhibit_any(value).ok_or("x509: invalid inhibit any policy extension")?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -447,6 +450,6 @@ impl RevocationList {
     }
 
     pub fn check_signature_from(&self, issuer: &Certificate) -> Parse<()> {
-        issuer.public_key.verify_certificate(self.algorithm, &self.signature, &self.tbs)
+        issuer.public_key.verify_list(self.algorithm, &self.signature, &self.tbs)
     }
 }
