@@ -216,6 +216,7 @@ impl Writer {
         let owed = self.peer.outbox.owed() > 0;
         if (owed || lost) && !refused && !fruitless && self.peer.can_dial() {
             self.redialled_at = Some(settled);
+            self.comm.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
             return self.connect();
         }
         if owed || lost {
@@ -237,7 +238,7 @@ impl Writer {
     /// A dial failed: the peer is presumed dead, and what it is owed reported.
     fn unreachable(&mut self, error: Error) -> Next {
         log::info!("{error}");
-        self.comm.metrics.dial_failures.fetch_add(1, Ordering::Relaxed);
+        self.comm.metrics.dial_failed(error.kind());
         let peer = self.peer.remote();
         let told = Error::new(error.kind(), error.message()).peer(&peer).step(error.step_name().unwrap_or("dial"));
         self.give_up(error);
