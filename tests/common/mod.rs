@@ -115,7 +115,7 @@ pub fn await_event<T>(events: &Subscription<Event>, mut pick: impl FnMut(&Event)
                 Some(picked) => return picked,
                 None => seen.push(event),
             },
-            Err(e) => panic!("the event did not come ({e}), but these did: {seen:#?}"),
+            Err(e) => panic!("the event did not come ({e}), but these did: {seen:?}"),
         }
     }
 }
@@ -163,10 +163,10 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Sends large messages to a peer that does not read until one comes back: how many were accepted.
+/// Sends large messages to a peer that does not read until one finds no room for a while: how many were accepted.
 pub fn fill(node: &Node, peer: &RemotePeer) -> u64 {
     (1..10_000)
-        .find(|&nonce| match node.send(&blob(nonce, 64 << 10), std::slice::from_ref(peer)) {
+        .find(|&nonce| match node.send_timeout(&blob(nonce, 64 << 10), ms(500), std::slice::from_ref(peer)) {
             Ok(()) => false,
             Err(e) => {
                 assert_eq!(e.not_sent[0].error.kind(), ErrorKind::Full, "{e}");
