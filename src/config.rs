@@ -23,8 +23,16 @@ pub struct CommConfig {
     pub max_message_size: usize,
     /// Connections at a time, 10,000. An inbound stream beyond is refused with a status that says so; a dial fails.
     pub max_connections: usize,
-    /// Inbound streams at a time that have not authenticated yet, 256. One beyond is refused.
+    /// Inbound streams at a time that have not authenticated yet, 256. One beyond is refused. None stays one for longer
+    /// than `conn_timeout`, and the first message of each may have 256 KiB. (The C core has read a message to its end
+    /// before we see how long it is: `max_receive_message` and `memory_quota` of the gRPC options bound that.)
     pub max_unauthenticated: usize,
+    /// Inbound streams at a time from one address, 2,048: an IPv4 address, or an IPv6 network of 64 bits. One beyond is
+    /// refused. Many peers behind a translated address, or all of them on loopback, need as many.
+    pub max_connections_per_address: usize,
+    /// Inbound streams at a time of one authenticated peer, 16. It has one as a rule, and a second one while a new
+    /// connection takes the place of the old. One beyond is refused.
+    pub max_streams_per_identity: usize,
     /// Events that wait for one reader of [`Comm::events`](crate::comm::Comm::events), 1,024; beyond, they are dropped
     /// and counted.
     pub event_buff_size: usize,
@@ -43,6 +51,8 @@ impl Default for CommConfig {
             max_message_size: 100 << 20,
             max_connections: 10_000,
             max_unauthenticated: 256,
+            max_connections_per_address: 2048,
+            max_streams_per_identity: 16,
             event_buff_size: 1024,
             usage_threshold: Duration::from_secs(3600),
         }
@@ -61,6 +71,8 @@ impl CommConfig {
             ("max_message_size", self.max_message_size > 0),
             ("max_connections", self.max_connections > 0),
             ("max_unauthenticated", self.max_unauthenticated > 0),
+            ("max_connections_per_address", self.max_connections_per_address > 0),
+            ("max_streams_per_identity", self.max_streams_per_identity > 0),
             ("event_buff_size", self.event_buff_size > 0),
             ("usage_threshold", !self.usage_threshold.is_zero()),
         ];

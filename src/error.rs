@@ -11,7 +11,7 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of failure an [`Error`] is: what a program branches on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A setting, file or argument is wrong; nothing was tried.
@@ -42,6 +42,46 @@ pub enum ErrorKind {
     AlreadyAcknowledged,
     /// The cryptography library or the C core failed in a way that is nobody's input.
     Internal,
+}
+
+impl ErrorKind {
+    /// All of them, in their order.
+    pub(crate) const ALL: [ErrorKind; 14] = [
+        ErrorKind::Config,
+        ErrorKind::Stopped,
+        ErrorKind::Timeout,
+        ErrorKind::Unreachable,
+        ErrorKind::Disconnected,
+        ErrorKind::Refused,
+        ErrorKind::Protocol,
+        ErrorKind::Identity,
+        ErrorKind::Signature,
+        ErrorKind::Full,
+        ErrorKind::TooLarge,
+        ErrorKind::Nack,
+        ErrorKind::AlreadyAcknowledged,
+        ErrorKind::Internal,
+    ];
+
+    /// As a metrics label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Config => "config",
+            ErrorKind::Stopped => "stopped",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::Disconnected => "disconnected",
+            ErrorKind::Refused => "refused",
+            ErrorKind::Protocol => "protocol",
+            ErrorKind::Identity => "identity",
+            ErrorKind::Signature => "signature",
+            ErrorKind::Full => "full",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::Nack => "nack",
+            ErrorKind::AlreadyAcknowledged => "already_acknowledged",
+            ErrorKind::Internal => "internal",
+        }
+    }
 }
 
 /// A failure. See the [module documentation](self).
@@ -130,6 +170,11 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_stands_at_its_place() {
+        ErrorKind::ALL.iter().enumerate().for_each(|(place, kind)| assert_eq!(*kind as usize, place));
+    }
 
     #[test]
     fn names_peer_and_step_but_keeps_the_bare_text() {

@@ -187,6 +187,17 @@ impl IdentityMapper {
         self.0.inner.identity_info()
     }
 
+    /// How many identities are stored, our own included.
+    pub fn count(&self) -> usize {
+        self.0.inner.store.read().by_id.len()
+    }
+
+    /// When our own identity expires; `None` for never, or if the crypto service cannot tell.
+    pub(crate) fn self_expiration(&self) -> Option<SystemTime> {
+        let identity = self.get(self.self_pki_id()).ok()?;
+        contained(|| self.0.inner.crypto.expiration(&identity)).ok().flatten()
+    }
+
     /// After how long without use an identity is removed.
     pub fn usage_threshold(&self) -> Duration {
         self.0.inner.usage_threshold()

@@ -1,6 +1,16 @@
-//! Counters, under Fabric's names where Fabric counts the same.
+//! Counters and gauges, under Fabric's names where Fabric has the same.
+//!
+//! [`Comm::metrics`](crate::Comm::metrics) takes a [`CommSnapshot`], and [`CommSnapshot::to_prometheus`] writes it down as
+//! Prometheus reads it. Counting takes no lock but for drops, which count by peer.
+
+mod histogram;
+mod prometheus;
+
+pub use histogram::Histogram;
+pub(crate) use histogram::LiveHistogram;
 
 use crate::crypto::PkiId;
+use crate::error::ErrorKind;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +41,64 @@ impl DropReason {
     }
 }
 
+/// Which limit turned an inbound stream away. (Who fails to authenticate counts as a failed handshake instead.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// `max_unauthenticated`.
+    TooManyUnauthenticated,
+    /// `max_connections_per_address`.
+    TooManyFromAddress,
+    /// `max_streams_per_identity`.
+    TooManyOfIdentity,
+    /// `max_connections`.
+    TooManyConnections,
+    /// We are stopping.
+    Stopping,
+}
+
+impl Refusal {
+    const ALL: [Refusal; 5] = [
+        Refusal::TooManyUnauthenticated,
+        Refusal::TooManyFromAddress,
+        Refusal::TooManyOfIdentity,
+        Refusal::TooManyConnections,
+        Refusal::Stopping,
+    ];
+
+    /// As a metrics label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::TooManyUnauthenticated => "too_many_unauthenticated",
+            Refusal::TooManyFromAddress => "too_many_from_address",
+            Refusal::TooManyOfIdentity => "too_many_of_identity",
+            Refusal::TooManyConnections => "too_many_connections",
+            Refusal::Stopping => "stopping",
+        }
+    }
+}
+
+/// A counter for each of a few reasons.
+pub(crate) struct ByReason<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Default for ByReason<N> {
+    fn default() -> Self {
+        ByReason(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl<const N: usize> ByReason<N> {
+    fn add(&self, place: usize) {
+        // Every reason has its place; one that had not would be counted with the last.
+        self.0[place.min(N - 1)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn snapshot<R: Copy>(&self, reasons: [R; N]) -> Vec<(R, u64)> {
+        let counts = reasons.into_iter().zip(&self.0).map(|(reason, count)| (reason, count.load(Ordering::Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
 /// Live counters of the communication layer.
 #[derive(Default)]
 pub(crate) struct CommMetrics {
@@ -38,13 +106,29 @@ pub(crate) struct CommMetrics {
     pub messages_received: AtomicU64,
     pub overflow: AtomicU64,
     pub dials: AtomicU64,
-    pub dial_failures: AtomicU64,
     pub handshakes: AtomicU64,
-    pub handshake_failures: AtomicU64,
+    pub reconnects: AtomicU64,
+    pub disconnects: AtomicU64,
+    pub refused_by_peer: AtomicU64,
+    dial_failures: ByReason<{ ErrorKind::ALL.len() }>,
+    handshake_failures: ByReason<{ ErrorKind::ALL.len() }>,
+    inbound_refusals: ByReason<{ Refusal::ALL.len() }>,
     drops: Mutex<HashMap<(Option<PkiId>, DropReason), u64>>,
 }
 
 impl CommMetrics {
+    pub fn dial_failed(&self, kind: ErrorKind) {
+        self.dial_failures.add(kind as usize);
+    }
+
+    pub fn handshake_failed(&self, kind: ErrorKind) {
+        self.handshake_failures.add(kind as usize);
+    }
+
+    pub fn refused(&self, refusal: Refusal) {
+        self.inbound_refusals.add(refusal as usize);
+    }
+
     pub fn dropped(&self, peer: Option<&PkiId>, reason: DropReason, count: u64) {
         if reason == DropReason::SendQueueFull {
             self.overflow.fetch_add(count, Ordering::Relaxed);
@@ -57,7 +141,10 @@ impl CommMetrics {
         *drops.entry(key).or_default() += count;
     }
 
-    pub fn snapshot(&self, connections: usize) -> CommSnapshot {
+    pub fn snapshot(&self, gauges: CommGauges) -> CommSnapshot {
+        fn total<R>(by_reason: &[(R, u64)]) -> u64 {
+            by_reason.iter().map(|(_, count)| count).sum()
+        }
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut drops: Vec<_> = self
             .drops
@@ -66,21 +153,53 @@ impl CommMetrics {
             .map(|((peer, reason), n)| Drops { peer: peer.clone(), reason: *reason, count: *n })
             .collect();
         drops.sort_by(|a, b| (&a.peer, a.reason).cmp(&(&b.peer, b.reason)));
+        let dial_failures = self.dial_failures.snapshot(ErrorKind::ALL);
+        let handshake_failures = self.handshake_failures.snapshot(ErrorKind::ALL);
+        let inbound_refusals = self.inbound_refusals.snapshot(Refusal::ALL);
         CommSnapshot {
             gossip_comm_messages_sent: read(&self.messages_sent),
             gossip_comm_messages_received: read(&self.messages_received),
             gossip_comm_overflow_count: read(&self.overflow),
             gossip_comm_dials: read(&self.dials),
-            gossip_comm_dial_failures: read(&self.dial_failures),
+            gossip_comm_dial_failures: total(&dial_failures),
             gossip_comm_handshakes: read(&self.handshakes),
-            gossip_comm_handshake_failures: read(&self.handshake_failures),
-            gossip_comm_connections: connections as u64,
+            gossip_comm_handshake_failures: total(&handshake_failures),
+            gossip_comm_inbound_refusals: total(&inbound_refusals),
+            gossip_comm_refused_by_peer: read(&self.refused_by_peer),
+            gossip_comm_reconnects: read(&self.reconnects),
+            gossip_comm_disconnects: read(&self.disconnects),
+            gossip_comm_ack_round_trip: gauges.ack_round_trip,
+            gossip_comm_connections: gauges.connections as u64,
+            gossip_comm_unauthenticated: gauges.unauthenticated as u64,
+            gossip_comm_queued_messages: gauges.queued_messages as u64,
+            gossip_comm_queued_bytes: gauges.queued_bytes as u64,
+            gossip_comm_identities: gauges.identities as u64,
+            gossip_comm_threads: gauges.threads as u64,
+            gossip_comm_identity_expires_in: gauges.identity_expires_in,
+            gossip_comm_tls_expires_in: gauges.tls_expires_in,
+            dial_failures,
+            handshake_failures,
+            inbound_refusals,
             drops,
         }
     }
 }
 
-/// The counters at one moment; the fields are the metrics' names.
+/// What is counted by looking.
+#[derive(Default)]
+pub(crate) struct CommGauges {
+    pub connections: usize,
+    pub unauthenticated: usize,
+    pub queued_messages: usize,
+    pub queued_bytes: usize,
+    pub identities: usize,
+    pub threads: usize,
+    pub identity_expires_in: Option<i64>,
+    pub tls_expires_in: Option<i64>,
+    pub ack_round_trip: Histogram,
+}
+
+/// The counters at one moment; those fields that begin with `gossip_` are named as their metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommSnapshot {
@@ -98,8 +217,38 @@ pub struct CommSnapshot {
     pub gossip_comm_handshakes: u64,
     /// Inbound streams that failed to authenticate.
     pub gossip_comm_handshake_failures: u64,
+    /// Inbound streams that a limit turned away.
+    pub gossip_comm_inbound_refusals: u64,
+    /// Connections that a peer ended with an error, after we had authenticated it: it refused us.
+    pub gossip_comm_refused_by_peer: u64,
+    /// Dials of a peer whose connection had ended, for what it was still owed or because the connection was lost.
+    pub gossip_comm_reconnects: u64,
+    /// Connections that ended and left their peer without one.
+    pub gossip_comm_disconnects: u64,
+    /// How long peers took to acknowledge, from the write to the answer. Refusals (nacks) count too.
+    pub gossip_comm_ack_round_trip: Histogram,
     /// Peers connected now.
     pub gossip_comm_connections: u64,
+    /// Inbound streams that have not authenticated yet.
+    pub gossip_comm_unauthenticated: u64,
+    /// Messages accepted for peers and not yet written or reported.
+    pub gossip_comm_queued_messages: u64,
+    /// Their bytes.
+    pub gossip_comm_queued_bytes: u64,
+    /// Identities known, our own included.
+    pub gossip_comm_identities: u64,
+    /// Threads that read and write connections, dial, and serve inbound streams.
+    pub gossip_comm_threads: u64,
+    /// Seconds until our own identity expires; negative once it has, `None` if it never does.
+    pub gossip_comm_identity_expires_in: Option<i64>,
+    /// Seconds until our TLS certificate expires (of two the one that does first); `None` without TLS of our own.
+    pub gossip_comm_tls_expires_in: Option<i64>,
+    /// Failed dials by the kind of error, those that happened.
+    pub dial_failures: Vec<(ErrorKind, u64)>,
+    /// Failed inbound handshakes by the kind of error, those that happened.
+    pub handshake_failures: Vec<(ErrorKind, u64)>,
+    /// Inbound streams turned away by limit, those that happened.
+    pub inbound_refusals: Vec<(Refusal, u64)>,
     /// Drops by peer and reason, in that order.
     pub drops: Vec<Drops>,
 }
@@ -113,4 +262,25 @@ pub struct Drops {
     pub reason: DropReason,
     /// How many.
     pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_stands_at_its_place() {
+        Refusal::ALL.iter().enumerate().for_each(|(place, refusal)| assert_eq!(*refusal as usize, place));
+    }
+
+    #[test]
+    fn a_flood_of_names_is_counted_together() {
+        let metrics = CommMetrics::default();
+        for n in 0..2 * MAX_LABELS {
+            metrics.dropped(Some(&PkiId::from(n.to_string().as_bytes())), DropReason::Undelivered, 1);
+        }
+        let drops = metrics.snapshot(CommGauges::default()).drops;
+        assert_eq!(drops.len(), MAX_LABELS + 1);
+        assert_eq!((&drops[0].peer, drops[0].count), (&None, MAX_LABELS as u64));
+    }
 }

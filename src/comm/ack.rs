@@ -3,6 +3,7 @@
 use super::RemotePeer;
 use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind};
+use crate::metrics::{Histogram, LiveHistogram};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -115,6 +116,8 @@ impl Outcome {
 #[derive(Default)]
 pub(super) struct AckTable {
     pending: Mutex<HashMap<u64, Arc<Pending>>>,
+    /// How long those took that somebody waited for.
+    round_trips: LiveHistogram,
 }
 
 struct Pending {
@@ -163,8 +166,14 @@ impl AckTable {
         });
         let Some((index, at)) = sent else { return false };
         slots[index] = Slot::Settled;
+        let took = now.saturating_duration_since(at);
+        self.round_trips.record(took);
         // There is room: every slot is settled once, and there are as many places.
-        pending.results.try_send((index, Outcome::Acknowledged(error, now.saturating_duration_since(at)))).is_ok()
+        pending.results.try_send((index, Outcome::Acknowledged(error, took))).is_ok()
+    }
+
+    pub fn round_trips(&self) -> Histogram {
+        self.round_trips.snapshot()
     }
 
     #[cfg(test)]

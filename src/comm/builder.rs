@@ -1,9 +1,10 @@
 //! Puts a [`Comm`] together.
 
+use super::admission::Admission;
 use super::conn_store::{ConnStore, Limits};
 use super::demux::Demux;
 use super::handshake::Handshaker;
-use super::inner::Inner;
+use super::inner::{Inner, TlsExpiry};
 use super::stream::Transport;
 use super::threads::Threads;
 use super::{Comm, Handle};
@@ -14,7 +15,7 @@ use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{IdentityConfig, IdentityMapper};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 /// Settings of a [`Comm`] that is to be.
@@ -160,6 +161,7 @@ impl CommBuilder {
                 IdentityMapper::new(config, crypto, advisor, clock, self.identity.clone(), |_, _| {})?
             }
         };
+        let identity_expires = mapper.self_expiration();
         let config = self.config.clone();
         let limits = Limits {
             conn_timeout: config.conn_timeout,
@@ -175,6 +177,7 @@ impl CommBuilder {
                 mapper,
                 conn_timeout: config.conn_timeout,
             },
+            admission: Admission::new(&config),
             config,
             advisor: self.advisor.clone(),
             transport,
@@ -191,7 +194,8 @@ impl CommBuilder {
             stopping: Cancel::new(),
             cut: Cancel::new(),
             stop_begun: Mutex::new(false),
-            unauthenticated: AtomicUsize::new(0),
+            identity_expires,
+            tls_expires: self.tls_expiry(),
             generations: AtomicU64::new(0),
         });
         Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stopped: Cancel::new() })
@@ -204,6 +208,17 @@ impl CommBuilder {
         }
         let Grpc { tls, options, .. } = &self.grpc;
         Ok(Arc::new(super::grpc::GrpcTransport::new(tls.clone(), options.clone())?))
+    }
+
+    #[cfg(feature = "grpc")]
+    fn tls_expiry(&self) -> Option<TlsExpiry> {
+        let tls = self.grpc.tls.clone()?;
+        Some(Box::new(move || tls.expires()))
+    }
+
+    #[cfg(not(feature = "grpc"))]
+    fn tls_expiry(&self) -> Option<TlsExpiry> {
+        None
     }
 
     #[cfg(not(feature = "grpc"))]

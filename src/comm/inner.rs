@@ -1,6 +1,7 @@
 //! What all parts of one Comm share, and the two things that they all do: queue a message and tell what happened.
 
 use super::ack::AckTable;
+use super::admission::Admission;
 use super::conn_store::{ConnStore, Loss, Peer};
 use super::connection::Connection;
 use super::demux::Demux;
@@ -15,12 +16,15 @@ use crate::clock::Clock;
 use crate::config::CommConfig;
 use crate::crypto::{PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind};
-use crate::metrics::{CommMetrics, DropReason};
+use crate::metrics::{CommGauges, CommMetrics, CommSnapshot, DropReason};
 use crossbeam_channel::select;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Asked anew each time: the certificate can be replaced.
+pub(super) type TlsExpiry = Box<dyn Fn() -> Option<SystemTime> + Send + Sync>;
 
 pub(super) struct Inner {
     pub config: CommConfig,
@@ -43,8 +47,11 @@ pub(super) struct Inner {
     /// Set when stopping has taken long enough: nothing is waited for any more.
     pub cut: Cancel,
     pub stop_begun: Mutex<bool>,
-    /// Inbound streams that have not authenticated.
-    pub unauthenticated: AtomicUsize,
+    /// Who of the inbound streams is let in.
+    pub admission: Admission,
+    /// When our own identity expires, and our TLS certificate.
+    pub identity_expires: Option<SystemTime>,
+    pub tls_expires: Option<TlsExpiry>,
     pub generations: AtomicU64,
 }
 
@@ -87,7 +94,9 @@ impl Inner {
             (endpoint, error)
         });
         let tell = || {
+            self.metrics.disconnects.fetch_add(1, Ordering::Relaxed);
             if let Some((endpoint, error)) = refused.clone() {
+                self.metrics.refused_by_peer.fetch_add(1, Ordering::Relaxed);
                 self.tell(Event::Refused { endpoint, pki_id: Some(conn.info.id.clone()), inbound: false, error });
             }
             self.tell(Event::Disconnected { info: conn.info.clone(), reason: reason.clone() });
@@ -141,6 +150,28 @@ impl Inner {
 
     pub fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The counters, and what is counted by looking.
+    pub fn snapshot(&self) -> CommSnapshot {
+        let peers = self.store.peers();
+        let (inbound, unauthenticated) = self.admission.streams();
+        let wall = self.clock.wall();
+        let seconds = |at: SystemTime| match at.duration_since(wall) {
+            Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            Err(e) => i64::try_from(e.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+        };
+        self.metrics.snapshot(CommGauges {
+            connections: self.store.connections().len(),
+            unauthenticated,
+            queued_messages: peers.iter().map(|peer| peer.outbox.owed()).sum(),
+            queued_bytes: peers.iter().map(|peer| peer.outbox.owed_bytes()).sum(),
+            identities: self.handshaker.mapper.count(),
+            threads: self.threads.running() + inbound,
+            identity_expires_in: self.identity_expires.map(seconds),
+            ack_round_trip: self.acks.round_trips(),
+            tls_expires_in: self.tls_expires.as_ref().and_then(|expires| expires()).map(seconds),
+        })
     }
 
     /// Ends everything; see [`Comm::stop`](super::Comm::stop). `server` ends the server that accepts for us, if any.

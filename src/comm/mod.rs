@@ -6,6 +6,7 @@
 //! proves that it was delivered.
 
 mod ack;
+mod admission;
 mod builder;
 mod conn_store;
 mod connection;
@@ -207,9 +208,9 @@ impl Comm {
         self.inner().store.connections().len()
     }
 
-    /// The counters.
+    /// The counters and gauges at this moment.
     pub fn metrics(&self) -> CommSnapshot {
-        self.inner().metrics.snapshot(self.connection_count())
+        self.inner().snapshot()
     }
 
     /// The raw client: a new connection to `endpoint` for a Ping or for a stream of one's own, without any handshake.

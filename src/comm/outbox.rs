@@ -319,6 +319,11 @@ impl Outbox {
         self.owed.load(Ordering::SeqCst)
     }
 
+    /// Their bytes.
+    pub fn owed_bytes(&self) -> usize {
+        self.owed_bytes.load(Ordering::Relaxed)
+    }
+
     /// Takes nothing more; what is owed stays to be written.
     pub fn refuse(&self) {
         let mut state = self.state.lock();

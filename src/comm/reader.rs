@@ -1,5 +1,6 @@
 //! The reading side: authenticates accepted streams, and brings each message of a connection to who waits for it.
 
+use super::admission::Place;
 use super::conn_store::{Installed, Peer};
 use super::connection::Connection;
 use super::event::Event;
@@ -11,7 +12,7 @@ use super::writer;
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::message::{Content, SignedMessage};
-use crate::metrics::DropReason;
+use crate::metrics::{DropReason, Refusal};
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -27,16 +28,20 @@ impl Acceptor for Server {
         let _marked = LibraryThread::mark();
         let comm = &self.0;
         if comm.stopping.is_cancelled() {
-            return Status::unknown("shutting down");
+            return turn_away(comm, &stream, Refusal::Stopping);
         }
-        let conn = match authenticate(comm, &stream) {
+        let mut place = match comm.admission.enter(&stream.info().remote_addr) {
+            Ok(place) => place,
+            Err(refusal) => return turn_away(comm, &stream, refusal),
+        };
+        let conn = match authenticate(comm, &stream, &mut place) {
             Ok(Some(conn)) => Arc::new(conn),
             Ok(None) => return Status::ok(),
             Err(status) => return status,
         };
         let (peer, displaced) = match comm.store.accepted(&conn) {
-            Installed::Closing => return Status::unknown("shutting down"),
-            Installed::Full => return exhausted("too many connections"),
+            Installed::Closing => return turn_away(comm, &stream, Refusal::Stopping),
+            Installed::Full => return turn_away(comm, &stream, Refusal::TooManyConnections),
             Installed::Spare { peer, displaced } => (peer, displaced),
             Installed::Current { peer, created, fresh, displaced } => {
                 if created {
@@ -57,22 +62,29 @@ impl Acceptor for Server {
     }
 }
 
-fn exhausted(text: &str) -> Status {
+/// Counts a refusal; the status is what the other side is told.
+fn turn_away(comm: &Inner, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status {
+    comm.metrics.refused(refusal);
+    let text = match refusal {
+        Refusal::Stopping => return Status::unknown("shutting down"),
+        Refusal::TooManyUnauthenticated => "too many unauthenticated streams",
+        Refusal::TooManyFromAddress => "too many connections from this address",
+        Refusal::TooManyOfIdentity => "too many connections of this peer",
+        Refusal::TooManyConnections => "too many connections",
+    };
+    log::warn!("{}: refused: {text}", stream.info().remote_addr);
     Status { code: RESOURCE_EXHAUSTED, message: text.into() }
 }
 
 /// `None`: a probe, which is over. The error is what the stream ends with.
-fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>) -> Result<Option<Connection>, Status> {
-    let Some(_place) = Place::take(comm) else {
-        log::warn!("{}: refused: too many streams that have not authenticated", stream.info().remote_addr);
-        return Err(exhausted("too many unauthenticated streams"));
-    };
+fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, place: &mut Place) -> Result<Option<Connection>, Status> {
     let _cancel = comm.stopping.on_cancel({
         let stream = stream.clone();
         move || stream.cancel()
     });
     let authenticated = comm.handshaker.authenticate(&**stream, false, || {}).map_err(|e| refuse(comm, stream, e))?;
     comm.metrics.handshakes.fetch_add(1, Ordering::Relaxed);
+    place.authenticated(&authenticated.info.id).map_err(|refusal| turn_away(comm, stream, refusal))?;
     if authenticated.probe {
         return Ok(None);
     }
@@ -89,7 +101,7 @@ fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>) -> Result<Option<Co
 
 fn refuse(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, error: Error) -> Status {
     log::warn!("authentication failed: {error}");
-    comm.metrics.handshake_failures.fetch_add(1, Ordering::Relaxed);
+    comm.metrics.handshake_failed(error.kind());
     let status = Status::unknown(error.message());
     let endpoint = stream.info().remote_addr.clone();
     comm.tell(Event::Refused { endpoint, pki_id: None, inbound: true, error: Arc::new(error) });
@@ -134,22 +146,5 @@ fn dispatch(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Connection, message: Sig
     let dropped = comm.messages.publish(&received);
     if dropped > 0 {
         comm.metrics.dropped(Some(&conn.info.id), DropReason::SubscriptionFull, dropped as u64);
-    }
-}
-
-/// One of the limited places for streams that have not authenticated.
-struct Place<'a>(&'a Inner);
-
-impl<'a> Place<'a> {
-    fn take(comm: &'a Inner) -> Option<Self> {
-        let place = Place(comm);
-        let taken = comm.unauthenticated.fetch_add(1, Ordering::SeqCst);
-        (taken < comm.config.max_unauthenticated).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.unauthenticated.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -3,6 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 thread_local! {
@@ -32,12 +34,27 @@ impl Drop for LibraryThread {
 }
 
 #[derive(Default)]
-pub(super) struct Threads(Mutex<Vec<JoinHandle<()>>>);
+pub(super) struct Threads {
+    started: Mutex<Vec<JoinHandle<()>>>,
+    running: Arc<AtomicUsize>,
+}
+
+/// Counts one thread, until it is dropped.
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Threads {
     /// Starts a thread. Those that have ended since are cleared away.
     pub fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let running = Running(self.running.clone());
         let run = move || {
+            let _running = running;
             let _marked = LibraryThread::mark();
             run();
         };
@@ -45,16 +62,21 @@ impl Threads {
             let text = format!("cannot start thread {name} ({e}): raise the limit of threads");
             Error::new(ErrorKind::Full, text).source(e)
         })?;
-        let mut threads = self.0.lock();
+        let mut threads = self.started.lock();
         threads.retain(|t| !t.is_finished());
         threads.push(thread);
         Ok(())
     }
 
+    /// How many run now.
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
     /// Waits for all of them. Not to be called on one of them.
     pub fn join(&self) {
         loop {
-            let threads = std::mem::take(&mut *self.0.lock());
+            let threads = std::mem::take(&mut *self.started.lock());
             if threads.is_empty() {
                 return;
             }

@@ -228,6 +228,7 @@ impl Writer {
         let owed = self.peer.outbox.owed() > 0;
         if (owed || lost) && !refused && !fruitless && self.peer.can_dial() {
             self.redialled_at = Some(settled);
+            self.comm.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
             return self.connect();
         }
         // An accepted stream ends alike when its dialler dies and when it cancels, so that a Ping has to tell: dialling
@@ -266,7 +267,7 @@ impl Writer {
             return Next::Continue;
         }
         log::info!("{error}");
-        self.comm.metrics.dial_failures.fetch_add(1, Ordering::Relaxed);
+        self.comm.metrics.dial_failed(error.kind());
         let peer = self.peer.remote();
         let told = Error::new(error.kind(), error.message()).peer(&peer).step(error.step_name().unwrap_or("dial"));
         self.give_up(error);

@@ -3,6 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use grpcio_sys::*;
+use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 use parking_lot::RwLock;
@@ -12,6 +14,7 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// PEM text and where it came from, for error messages.
 #[derive(Clone)]
@@ -173,6 +176,12 @@ impl Tls {
         self.current().1.server.as_ref().map(|pair| pair.der.clone())
     }
 
+    /// When the certificates that are shown now expire, the first of them; `None` if none is shown.
+    pub fn expires(&self) -> Option<SystemTime> {
+        let (_, checked) = self.current();
+        checked.server.iter().chain(&checked.client).map(|pair| pair.expires).min()
+    }
+
     /// What one dial needs: the credentials, the certificate that they show, and the name to check.
     pub(super) fn dial(&self) -> (ChannelCredentials, Option<Bytes>, Option<CString>) {
         let (_, checked) = self.current();
@@ -205,6 +214,15 @@ struct Pair {
     chain: CString,
     key: CString,
     der: Bytes,
+    expires: SystemTime,
+}
+
+fn end_of_validity(cert: &X509) -> Result<SystemTime, ErrorStack> {
+    let distance = Asn1Time::from_unix(0)?.diff(cert.not_after())?;
+    let seconds = i64::from(distance.days) * 86_400 + i64::from(distance.secs);
+    let end = u64::try_from(seconds).ok().and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    // One that ended before 1970 has expired, whenever.
+    Ok(end.unwrap_or(UNIX_EPOCH))
 }
 
 impl Pair {
@@ -215,13 +233,14 @@ impl Pair {
             |e| config(format!("{key_what} ({}): not readable as PEM private key: {e}", key.source)).source(e);
         // An encrypted key must fail here, not ask for its passphrase on the terminal.
         let private = PKey::private_key_from_pem_callback(&key.text, |_| Ok(0)).map_err(unreadable)?;
-        let internal = |e: openssl::error::ErrorStack| config(format!("{cert_what} ({}): {e}", cert.source)).source(e);
+        let internal = |e: ErrorStack| config(format!("{cert_what} ({}): {e}", cert.source)).source(e);
         if !leaf.public_key().map_err(internal)?.public_eq(&private) {
             let (key, cert) = (&key.source, &cert.source);
             return Err(config(format!("{key_what} ({key}) does not belong to the certificate in {cert}")));
         }
         let der = leaf.to_der().map_err(internal)?.into();
-        Ok(Pair { chain: cert.c_string(&cert_what)?, key: key.c_string(&key_what)?, der })
+        let expires = end_of_validity(&leaf).map_err(internal)?;
+        Ok(Pair { expires, chain: cert.c_string(&cert_what)?, key: key.c_string(&key_what)?, der })
     }
 
     /// The core's form; it borrows from `self`.
