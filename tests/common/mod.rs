@@ -16,7 +16,7 @@ pub use fake::{signature, World};
 pub use form::{Form, Link, Node, Security, Served, LIMIT};
 #[cfg(feature = "grpc")]
 pub use grpc::Grpc;
-pub use memory::Memory;
+pub use memory::{cert, Memory};
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
 
 use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weigh};
