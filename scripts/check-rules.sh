@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 failed=0
 
-# No async runtime, and nothing that drives futures, among what the library and the tool are built from.
+# No async runtime, and nothing that drives futures, among what the library and the tool are built from. (The feature
+# host-server brings what grpcio drives its futures with.)
 packages=$($cargo tree --edges normal --features cli --prefix none --format '{p}')
 if found=$(awk '{ print $1 }' <<<"$packages" | sort -u | grep -xE 'tokio|async-std|smol|async-executor|futures-executor'); then
     echo "rules: an async runtime is among the dependencies:" $found >&2
@@ -25,7 +26,7 @@ fi
 
 # Every dependency builds with the Rust version that Cargo.toml promises. (Clippy holds our own code to it.)
 ours=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-newer=$($cargo metadata --format-version 1 --features cli --locked |
+newer=$($cargo metadata --format-version 1 --features cli,host-server --locked |
     grep -oE '"rust_version":"[0-9.]+"' | grep -oE '[0-9.]+' | sort -uV | tail -1)
 if [ "$(printf '%s\n%s\n' "${ours}.0" "$newer" | sort -V | tail -1)" != "${ours}.0" ]; then
     echo "rules: a dependency needs Rust $newer, Cargo.toml promises $ours" >&2

@@ -94,6 +94,8 @@
 //!
 //! - `grpc` (default): the real network. It brings in `grpcio-sys`, whose C++ sources take minutes to compile. Without it
 //!   everything but [`rpc`](#what-is-where) and the gRPC transport builds, and runs over the network in memory.
+//! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`comm::host`). It brings in `grpcio`
+//!   and the futures crates; no runtime.
 //! - `testing`: the module `testing`.
 //! - `cli`: the command-line tool `fabric-gossip`.
 #![deny(unsafe_code)]

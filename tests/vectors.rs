@@ -7,7 +7,17 @@
 
 #[path = "vectors/envelopes.rs"]
 mod envelopes;
+#[path = "vectors/handshake.rs"]
+mod handshake;
 #[path = "vectors/json.rs"]
 mod json;
+#[path = "vectors/msp.rs"]
+mod msp;
+#[path = "vectors/orgs.rs"]
+mod orgs;
+#[path = "vectors/signatures.rs"]
+mod signatures;
 #[path = "vectors/support.rs"]
 mod support;
+#[path = "vectors/tally.rs"]
+mod tally;

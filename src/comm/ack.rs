@@ -199,13 +199,15 @@ impl Tracker {
         }
     }
 
-    /// The message will not be delivered.
-    pub fn undelivered(&self, error: Error) {
+    /// The message will not be delivered. `false`: it was, its acknowledgement has come.
+    pub fn undelivered(&self, error: Error) -> bool {
         let mut slots = self.pending.slots.lock();
-        if !matches!(slots[self.index], Slot::Settled) {
-            slots[self.index] = Slot::Settled;
-            let _ = self.pending.results.try_send((self.index, Outcome::Undelivered(error)));
+        if matches!(slots[self.index], Slot::Settled) {
+            return false;
         }
+        slots[self.index] = Slot::Settled;
+        let _ = self.pending.results.try_send((self.index, Outcome::Undelivered(error)));
+        true
     }
 }
 
@@ -229,8 +231,8 @@ mod tests {
         assert!(!table.acknowledged(8, &id("a"), String::new(), now));
         assert!(table.acknowledged(7, &id("a"), "no".into(), now));
         assert!(!table.acknowledged(7, &id("a"), String::new(), now));
-        trackers[0].undelivered(Error::new(ErrorKind::Disconnected, "late"));
-        trackers[1].undelivered(Error::new(ErrorKind::Disconnected, "gone"));
+        assert!(!trackers[0].undelivered(Error::new(ErrorKind::Disconnected, "late")));
+        assert!(trackers[1].undelivered(Error::new(ErrorKind::Disconnected, "gone")));
         let got: Vec<_> = wait.results.try_iter().map(|(i, _)| i).collect();
         assert_eq!(got, [0, 1]);
         drop(wait);

@@ -115,6 +115,34 @@ impl CommBuilder {
     /// Starts it. Fails on a wrong setting, on an identity of our own that is not valid, and if the address cannot be
     /// listened on.
     pub fn start(mut self) -> Result<Comm> {
+        let handle = self.build()?;
+        self.serve(handle)
+    }
+
+    /// Starts it without a server of its own, and gives the service for a server that the host runs. Fabric's
+    /// `NewCommInstance` with the host's server. Stopping the Comm also ends the service's streams.
+    ///
+    /// Fails as [`start`](Self::start) does, if the host's certificate cannot be read, and if an address to listen on was
+    /// given.
+    #[cfg(feature = "host-server")]
+    pub fn start_on_host(mut self, options: super::host::HostOptions) -> Result<(Comm, super::host::HostService)> {
+        if self.grpc.listen.is_some() {
+            let text = "an address to listen on is given, and the host's server listens: only one can be";
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        let mut handle = self.build()?;
+        let acceptor = Arc::new(super::reader::Server(handle.inner.clone()));
+        let service = super::host::HostService::start(acceptor, &options, self.grpc.tls)?;
+        let (grace, stopped) = (handle.inner.config.conn_timeout, service.clone());
+        handle.server = Mutex::new(Some(Box::new(move || {
+            if !stopped.stop(grace) {
+                log::warn!("some gossip streams on the host's server are still ending after the stop");
+            }
+        })));
+        Ok((Comm(Arc::new(handle)), service))
+    }
+
+    fn build(&mut self) -> Result<Handle> {
         self.config.validate()?;
         let transport = match self.transport.take() {
             Some(transport) => transport,
@@ -166,7 +194,7 @@ impl CommBuilder {
             unauthenticated: AtomicUsize::new(0),
             generations: AtomicU64::new(0),
         });
-        self.serve(Handle { inner, local_addr: None, server: Mutex::new(None), stopped: Cancel::new() })
+        Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stopped: Cancel::new() })
     }
 
     #[cfg(feature = "grpc")]

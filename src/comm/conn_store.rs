@@ -4,7 +4,8 @@
 //! otherwise, is renamed or merged when its peer authenticates, and loses a connection only to that connection's own end
 //! (compared by generation) or to the rules for a second stream.
 //!
-//! Lock order: the table, then one peer's link, then its outbox. None is held across I/O or a callback.
+//! Lock order: the table, then one peer's link, then its outbox. None is held across I/O or a callback (telling an event
+//! is neither).
 
 use super::connection::Connection;
 use super::outbox::{Item, Outbox};
@@ -227,9 +228,9 @@ impl ConnStore {
                 // A third entry may be at this endpoint and not know yet who is there: it finds out by itself.
                 table.by_endpoint.entry(endpoint).or_insert_with(|| other.clone());
             }
-            // What is in the table is open.
-            peer.outbox.move_into(&other.outbox, hand);
             let (fresh, displaced) = replace_by_dialled(&other, conn);
+            // What is in the table is open. All of it goes out on one stream, the one that is written to from now on.
+            peer.outbox.move_into(&other.outbox, hand);
             return Installed::Current { peer: other, created: false, fresh, displaced };
         }
         // The name it was expected under stays a second way to it.
@@ -241,8 +242,9 @@ impl ConnStore {
         Installed::Current { peer: peer.clone(), created: false, fresh, displaced }
     }
 
-    /// The stream of a connection has ended.
-    pub fn ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, now: Instant) -> Loss {
+    /// The stream of a connection has ended. If its peer is disconnected by that, `tell` is called before anybody can act
+    /// on it, and so before what they have to tell. It must neither block nor come back here.
+    pub fn ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, now: Instant, tell: impl FnOnce()) -> Loss {
         let mut link = peer.link.lock();
         if link.spare.as_ref().is_some_and(|c| c.generation == conn.generation) {
             link.spare = None;
@@ -256,6 +258,7 @@ impl ConnStore {
         if !replaced {
             let lasted = now.saturating_duration_since(conn.since);
             link.ended = Some(Ended { end, dialled: conn.dialled, lasted });
+            tell();
         }
         drop(link);
         peer.outbox.wake();
@@ -269,6 +272,16 @@ impl ConnStore {
     /// Forgets an entry, under all its names.
     pub fn remove(&self, peer: &Arc<Peer>) {
         self.table.write().forget(peer);
+    }
+
+    /// Forgets an entry that cannot be reached. `false`: a stream of theirs has come meanwhile.
+    pub fn remove_unless_connected(&self, peer: &Arc<Peer>) -> bool {
+        let mut table = self.table.write();
+        let unconnected = peer.current.load(Ordering::SeqCst) == 0;
+        if unconnected {
+            table.forget(peer);
+        }
+        unconnected
     }
 
     /// Forgets an entry if it owes nothing. `false`: something has come for it.

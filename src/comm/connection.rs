@@ -6,7 +6,12 @@ use crate::crypto::{PeerIdentity, PkiId};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
+
+/// A write that is not done at once is mostly in the hands of another thread, which reads from the connection just then
+/// and passes it on within this time. To wake the writer for it would take longer.
+const PASSED_ON: Duration = Duration::from_micros(20);
 
 /// Who is at the other end of a connection, and what proved it. Fabric's `ConnectionInfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +63,16 @@ impl Connection {
     pub fn start_write(&self, message: Bytes) -> Result<bool, StreamEnd> {
         let _turn = self.sending.lock();
         self.stream.start_send(message, false)?;
-        self.stream.wait_sent(Some(Duration::ZERO))
+        let started = Instant::now();
+        loop {
+            if self.stream.wait_sent(Some(Duration::ZERO))? {
+                return Ok(true);
+            }
+            if started.elapsed() > PASSED_ON {
+                return Ok(false);
+            }
+            thread::yield_now();
+        }
     }
 
     /// Waits for a write that [`start_write`](Self::start_write) left under way.

@@ -68,7 +68,7 @@ pub(super) fn connect(
 }
 
 /// A new connection that has answered a Ping.
-fn reach(comm: &Inner, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn Client>> {
+pub(super) fn reach(comm: &Inner, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn Client>> {
     let client =
         comm.transport.dial(endpoint, comm.config.dial_timeout, cancel).map_err(|e| e.step("dial").peer(endpoint))?;
     client.ping(comm.config.conn_timeout).map_err(|e| e.step("ping").peer(endpoint))?;

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-const PING: &str = "/gossip.Gossip/Ping";
-const GOSSIP_STREAM: &str = "/gossip.Gossip/GossipStream";
+pub(super) const PING: &str = "/gossip.Gossip/Ping";
+pub(super) const GOSSIP_STREAM: &str = "/gossip.Gossip/GossipStream";
 
 /// Dials peers over gRPC. Every dial makes a connection of its own.
 pub struct GrpcTransport {

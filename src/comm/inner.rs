@@ -80,36 +80,43 @@ impl Inner {
     /// The stream of a connection is at its end: found out by its reader, or by whoever writes to it. `why` says more
     /// than the end itself does.
     pub fn connection_ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, why: Option<String>) {
-        if self.store.ended(peer, conn, end.clone(), self.clock.now()) == Loss::None {
+        let reason = why.unwrap_or_else(|| end.to_string());
+        let refused: Option<(String, Arc<Error>)> = end.refusal().filter(|_| conn.dialled).map(|text| {
+            let endpoint = peer.remote().endpoint;
+            let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
+            (endpoint, error)
+        });
+        let tell = || {
+            if let Some((endpoint, error)) = refused.clone() {
+                self.tell(Event::Refused { endpoint, pki_id: Some(conn.info.id.clone()), inbound: false, error });
+            }
+            self.tell(Event::Disconnected { info: conn.info.clone(), reason: reason.clone() });
+        };
+        if self.store.ended(peer, conn, end, self.clock.now(), tell) == Loss::None {
             return;
         }
-        let reason = why.unwrap_or_else(|| end.to_string());
         log::debug!("{} ({}): disconnected: {reason}", conn.info.endpoint, conn.info.id);
-        if let Some(text) = end.refusal().filter(|_| conn.dialled) {
-            let endpoint = peer.remote().endpoint;
-            let error = Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake");
+        if let Some((_, error)) = refused {
             log::warn!("refused by the peer: {error}");
-            let pki_id = Some(conn.info.id.clone());
-            self.tell(Event::Refused { endpoint, pki_id, inbound: false, error: Arc::new(error) });
         }
-        self.tell(Event::Disconnected { info: conn.info.clone(), reason });
     }
 
     /// Reports messages that were accepted and will not be written.
-    pub fn undelivered(&self, peer: &Peer, error: Error, items: Vec<Item>) {
+    pub fn undelivered(&self, peer: &Peer, error: Error, mut items: Vec<Item>) {
+        let remote = peer.remote();
+        // A connection can end before it is known that the last message left, and the acknowledgement be there already.
+        items.retain(|item| match &item.tracker {
+            Some(tracker) => {
+                let step = error.step_name().unwrap_or("send");
+                tracker.undelivered(Error::new(error.kind(), error.message()).peer(&remote).step(step))
+            }
+            None => true,
+        });
         if items.is_empty() {
             return;
         }
-        let remote = peer.remote();
         self.metrics.dropped(remote.pki_id.as_ref(), DropReason::Undelivered, items.len() as u64);
         log::warn!("{} messages undelivered: {error}", items.len());
-        for item in &items {
-            if let Some(tracker) = &item.tracker {
-                tracker.undelivered(
-                    Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or("send")),
-                );
-            }
-        }
         let messages = items.into_iter().map(|item| item.message).collect();
         self.tell(Event::Undelivered { peer: remote, error: Arc::new(error), messages });
     }

@@ -15,6 +15,8 @@ mod event;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod handshake;
+#[cfg(feature = "host-server")]
+pub mod host;
 mod inner;
 mod outbox;
 mod reader;

@@ -90,7 +90,8 @@ pub trait Stream: Send + Sync {
     fn start_send(&self, message: Bytes, more: bool) -> Result<(), StreamEnd>;
 
     /// Waits until the started write is done (`true`), for at most `timeout` (`None`: for ever; zero: not at all).
-    /// `false` means that it is still under way. `true` at once if none was started.
+    /// `false` means that it is still under way. `true` at once if none was started. An error does not prove that the
+    /// message did not arrive: the other side may have read it and then ended the stream.
     fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd>;
 
     /// Writes a message and waits until that is done.

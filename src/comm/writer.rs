@@ -218,7 +218,13 @@ impl Writer {
             self.redialled_at = Some(settled);
             return self.connect();
         }
-        if owed || lost {
+        // An accepted stream ends alike when its dialler dies and when it cancels, so that a Ping has to tell: dialling
+        // anew would open again what a live peer closed.
+        let gone = matches!(ended.end, StreamEnd::Lost(_)) && !ended.dialled && self.is_silent();
+        if owed || lost || gone {
+            if !self.comm.store.remove_unless_connected(&self.peer) {
+                return Next::Continue;
+            }
             let kind = if refused { ErrorKind::Refused } else { ErrorKind::Disconnected };
             let text = ended.end.refusal().map_or_else(|| ended.end.to_string(), str::to_owned);
             self.give_up(Error::new(kind, text));
@@ -234,8 +240,19 @@ impl Writer {
         Next::End
     }
 
+    /// Whether nobody answers a Ping where the peer can be dialled, if that is known.
+    fn is_silent(&self) -> bool {
+        let peer = self.peer.remote();
+        self.peer.can_dial()
+            && dial::reach(&self.comm, &peer.endpoint, &self.peer.closing).is_err()
+            && !self.peer.closing.is_cancelled()
+    }
+
     /// A dial failed: the peer is presumed dead, and what it is owed reported.
     fn unreachable(&mut self, error: Error) -> Next {
+        if !self.comm.store.remove_unless_connected(&self.peer) {
+            return Next::Continue;
+        }
         log::info!("{error}");
         self.comm.metrics.dial_failures.fetch_add(1, Ordering::Relaxed);
         let peer = self.peer.remote();

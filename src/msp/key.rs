@@ -210,6 +210,11 @@ impl PublicKey {
     /// Checks the signature of a message, with Fabric's rules: low S is demanded, but bytes after the signature and
     /// elements after its two numbers are ignored.
     pub fn verify_message(&self, family: HashFamily, signature: &[u8], message: &[u8]) -> Result<()> {
+        self.verify_hashed(family.digest(), signature, message)
+    }
+
+    /// As [`verify_message`](Self::verify_message), for any hash.
+    pub fn verify_hashed(&self, digest: MessageDigest, signature: &[u8], message: &[u8]) -> Result<()> {
         let undetermined = |why: String| {
             let text = format!("could not determine the validity of the signature: {why}");
             Error::new(ErrorKind::Signature, text)
@@ -230,7 +235,7 @@ impl PublicKey {
                         decimal(half)
                     )));
                 }
-                ecdsa_verify(key, order, &r, &s, family.digest(), message)
+                ecdsa_verify(key, order, &r, &s, digest, message)
             }
             Kind::Ed25519(_) if message.is_empty() => {
                 return Err(undetermined("Invalid digest. Cannot be empty.".into()));

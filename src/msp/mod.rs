@@ -21,6 +21,8 @@ mod provider;
 mod serialized;
 mod service;
 mod setup;
+#[cfg(test)]
+mod wycheproof;
 mod x509;
 
 pub use config::{MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};

@@ -55,6 +55,13 @@ impl Pem {
         Ok(certs)
     }
 
+    /// DER of the first certificate in it.
+    #[cfg(feature = "host-server")]
+    pub(crate) fn leaf(&self, what: &str) -> Result<Bytes> {
+        let der = self.certificates(what)?.swap_remove(0).to_der();
+        der.map(Bytes::from).map_err(|e| config(format!("{what} ({}): {e}", self.source)).source(e))
+    }
+
     fn c_string(&self, what: &str) -> Result<CString> {
         let text = CString::new(self.text.clone());
         text.map_err(|_| config(format!("{what} ({}): contains a zero byte; PEM is text", self.source)))
@@ -162,7 +169,7 @@ impl Tls {
     }
 
     /// DER of the certificate that servers show now. (A stream on an older connection began with the one before.)
-    pub(super) fn server_cert(&self) -> Option<Bytes> {
+    pub(crate) fn server_cert(&self) -> Option<Bytes> {
         self.current().1.server.as_ref().map(|pair| pair.der.clone())
     }
 

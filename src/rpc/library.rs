@@ -39,6 +39,12 @@ impl Drop for Library {
     }
 }
 
+/// Makes OpenSSL register no exit handler, for who starts the C core by other means. To be called before that.
+#[cfg(feature = "host-server")]
+pub(crate) fn prepare_tls() {
+    openssl::init();
+}
+
 /// The version of the C core, such as `33.0.0`. (It counts on its own; gRPC's release is another number.)
 pub fn core_version() -> &'static str {
     // SAFETY: the core returns a static NUL-terminated string; asking needs no initialization.

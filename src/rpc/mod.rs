@@ -35,8 +35,12 @@ mod unary;
 pub use channel::Channel;
 pub use credentials::{ClientAuth, Pem, Tls, TlsConfig};
 pub use library::core_version;
+#[cfg(feature = "host-server")]
+pub(crate) use library::prepare_tls;
 pub use options::Options;
 pub use peer::Peer;
+#[cfg(feature = "host-server")]
+pub(crate) use peer::{der, plain};
 pub use server::{Handler, Method, Server};
 pub use status::{code, End, Status};
 pub use stream::Stream;

@@ -161,8 +161,21 @@ impl Options {
     /// The arguments of a server.
     pub(super) fn server_args(&self) -> Args {
         let mut args = Args::new(self);
-        args.ints(self.common());
-        args.ints([
+        args.ints(self.server());
+        args
+    }
+
+    /// The same for a server that somebody else builds. The quota is not among them.
+    #[cfg(feature = "host-server")]
+    pub(crate) fn server_ints(&self) -> Vec<(CString, i32)> {
+        let ints = self.server_args().args.into_iter();
+        ints.filter_map(|(name, value)| if let Value::Int(value) = value { Some((name, value)) } else { None })
+            .collect()
+    }
+
+    fn server(&self) -> Vec<(&'static CStr, i32)> {
+        let mut args = self.common();
+        args.extend([
             (c"grpc.http2.min_ping_interval_without_data_ms", millis(self.min_ping_interval)),
             (c"grpc.http2.max_ping_strikes", int(self.max_ping_strikes as usize)),
             (c"grpc.server_handshake_timeout_ms", millis(self.handshake_timeout)),

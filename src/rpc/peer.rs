@@ -36,7 +36,7 @@ pub(super) unsafe fn address(call: *mut grpc_call) -> String {
 }
 
 /// `ipv6:%5B::1%5D:7051` is `[::1]:7051` in the core's way of writing.
-fn plain(uri: &str) -> String {
+pub(crate) fn plain(uri: &str) -> String {
     let text = uri.strip_prefix("ipv4:").or_else(|| uri.strip_prefix("ipv6:")).unwrap_or(uri);
     text.replace("%5B", "[").replace("%5D", "]").replace("%25", "%")
 }
@@ -56,11 +56,16 @@ pub(super) unsafe fn certificate(call: *mut grpc_call) -> Option<Bytes> {
         let property = grpc_auth_property_iterator_next(&mut found);
         let der = property.as_ref().and_then(|p| {
             let pem = std::slice::from_raw_parts(p.value.cast::<u8>(), p.value_length);
-            X509::from_pem(pem).and_then(|cert| cert.to_der()).ok()
+            der(pem)
         });
         grpc_auth_context_release(context);
-        der.map(Bytes::from)
+        der
     }
+}
+
+/// DER of a certificate in PEM.
+pub(crate) fn der(pem: &[u8]) -> Option<Bytes> {
+    X509::from_pem(pem).and_then(|cert| cert.to_der()).ok().map(Bytes::from)
 }
 
 #[cfg(test)]

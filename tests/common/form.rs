@@ -1,4 +1,4 @@
-//! What both forms of network can do.
+//! What every form of network can do.
 
 use super::{id, World};
 use fabric_gossip::clock::SystemClock;

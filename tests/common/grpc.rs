@@ -27,10 +27,18 @@ pub struct Grpc {
     world: World,
 }
 
+/// A member of the organisation with this name, or one like it.
+pub fn member(name: &str) -> Member {
+    // Names of peers in tests may be anything; those of certificates may not.
+    ORG.peer(&name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).unwrap()
+}
+
 /// The certificates of one peer.
 pub fn tls(name: &str) -> Tls {
-    // Names of peers in tests may be anything; those of certificates may not.
-    let member: Member = ORG.peer(&name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).unwrap();
+    tls_of(name, member(name))
+}
+
+pub fn tls_of(name: &str, member: Member) -> Tls {
     let pem = |what: &str, text: String| Pem::new(format!("{what} of {name}"), text);
     let (cert, key) = (pem("certificate", member.tls_cert), pem("key", member.tls_key));
     Tls::new(TlsConfig::new(cert, key, pem("roots", member.tls_ca_cert))).unwrap()

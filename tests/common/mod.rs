@@ -1,7 +1,8 @@
-//! What the tests of the communication layer share: fake cryptography, two forms of network, peers spoken by hand.
+//! What the tests of the communication layer share: fake cryptography, three forms of network, peers spoken by hand.
 //!
-//! Every behaviour is a function over a [`Form`], which [`over_both_forms!`] turns into one test for each form: in memory
-//! and, with the feature `grpc`, over gRPC's C core with mutual TLS. Tests wait for events, never for time to pass; what
+//! Every behaviour is a function over a [`Form`], which [`over_both_forms!`] turns into one test for each form: in memory;
+//! with the feature `grpc` over gRPC's C core with mutual TLS; and with the feature `host-server` the same with the
+//! service on a host's own server. Tests wait for events, never for time to pass; what
 //! has to happen gets [`PATIENCE`], which only a failing test uses up.
 #![allow(dead_code, unused_imports)]
 
@@ -9,6 +10,8 @@ mod fake;
 mod form;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+#[cfg(feature = "host-server")]
+pub mod host;
 mod memory;
 mod raw;
 
@@ -16,6 +19,8 @@ pub use fake::{signature, World};
 pub use form::{Form, Link, Node, Security, Served, LIMIT};
 #[cfg(feature = "grpc")]
 pub use grpc::Grpc;
+#[cfg(feature = "host-server")]
+pub use host::Host;
 pub use memory::{cert, Memory};
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
 
@@ -44,6 +49,13 @@ macro_rules! over_both_forms {
             $(#[test]
             fn $name() {
                 super::$name(&<$crate::common::Grpc as $crate::common::Form>::new());
+            })*
+        }
+        #[cfg(feature = "host-server")]
+        mod host {
+            $(#[test]
+            fn $name() {
+                super::$name(&<$crate::common::Host as $crate::common::Form>::new());
             })*
         }
     };
@@ -103,7 +115,7 @@ pub fn await_event<T>(events: &Subscription<Event>, mut pick: impl FnMut(&Event)
                 Some(picked) => return picked,
                 None => seen.push(event),
             },
-            Err(e) => panic!("the event did not come ({e}), but these did: {seen:#?}"),
+            Err(e) => panic!("the event did not come ({e}), but these did: {seen:?}"),
         }
     }
 }
@@ -151,10 +163,10 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Sends large messages to a peer that does not read until one comes back: how many were accepted.
+/// Sends large messages to a peer that does not read until one finds no room for a while: how many were accepted.
 pub fn fill(node: &Node, peer: &RemotePeer) -> u64 {
     (1..10_000)
-        .find(|&nonce| match node.send(&blob(nonce, 64 << 10), std::slice::from_ref(peer)) {
+        .find(|&nonce| match node.send_timeout(&blob(nonce, 64 << 10), ms(500), std::slice::from_ref(peer)) {
             Ok(()) => false,
             Err(e) => {
                 assert_eq!(e.not_sent[0].error.kind(), ErrorKind::Full, "{e}");

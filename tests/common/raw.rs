@@ -70,7 +70,11 @@ impl Raw {
     }
 
     pub fn send(&self, message: &SignedMessage) {
-        self.stream.send(message.wire(), false).unwrap();
+        match self.stream.send(message.wire(), false) {
+            // Who has read it may have ended the stream for it already.
+            Ok(()) | Err(StreamEnd::Lost(_)) => {}
+            Err(end) => panic!("{}: cannot send: {end:?}", self.name),
+        }
     }
 
     /// The next message, which has to come.

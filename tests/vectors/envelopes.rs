@@ -1,7 +1,7 @@
 //! envelopes.json: messages, their envelopes, tags, comparison, verification, text.
 
 use crate::json::{compare as compare_json, from_json};
-use crate::support::{each, hex, load, same, to_hex};
+use crate::support::{check_sections, each, hex, load, same, to_hex};
 use bytes::Bytes;
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::message::{self, Envelope, GossipMessage, InvalidationResult, SecretEnvelope, SignedMessage};
@@ -24,6 +24,13 @@ fn verdict(result: &fabric_gossip::Result<()>, expect: &Value) -> Result<(), Str
         Some((own, _)) if error.message().starts_with(own) => Ok(()),
         _ => same("text", error.message(), expected),
     }
+}
+
+#[test]
+fn every_section_is_run() {
+    let known =
+        ["comparator_cases", "decode_cases", "encode_cases", "secret_cases", "tag_cases", "text_cases", "verify_cases"];
+    check_sections(&load(FILE), &known);
 }
 
 #[test]

@@ -11,6 +11,15 @@ pub fn load(name: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Every list of cases in the file has a test: a list that none of us knows would be skipped without a word.
+pub fn check_sections(file: &Value, known: &[&str]) {
+    let lists = file.as_object().expect("an object").iter().filter(|(_, value)| value.is_array());
+    for (name, cases) in lists {
+        assert!(known.contains(&name.as_str()), "no test runs the {} cases of {name}", cases.as_array().unwrap().len());
+    }
+    known.iter().for_each(|name| assert!(file[name].is_array(), "no list {name}"));
+}
+
 /// Runs `check` on every case of the list `section`. Each case that disagrees is printed, and the test fails at the
 /// end; the number of cases is printed and is never zero.
 pub fn each(file: &Value, section: &str, check: impl Fn(&Value) -> Result<(), String>) {

@@ -158,6 +158,8 @@ impl<'a> Delivery<'a> {
     }
 
     fn answered(&mut self, result: &SendResult) {
+        // That it is connected was told before it could answer.
+        self.watch();
         match &result.error {
             None => {
                 self.acked += 1;
@@ -202,13 +204,25 @@ impl<'a> Delivery<'a> {
 
     /// Sees what happened to the connection; `false` if nothing more will come of this.
     fn goes_on(&mut self) -> bool {
-        while let Ok(Some(event)) = self.events.try_recv() {
-            self.event(event);
-        }
+        self.watch();
         if self.lost.is_none() && self.disconnected.is_some_and(|at| at.elapsed() > RECONNECT) {
             self.lost = Some("the connection was closed, and nothing came of dialling again".into());
         }
         self.lost.is_none() && !self.context.stop.is_cancelled()
+    }
+
+    fn watch(&mut self) {
+        while let Ok(Some(event)) = self.events.try_recv() {
+            self.event(event);
+        }
+    }
+
+    /// Keeps the connection for what the peer has to say, until it is closed.
+    pub fn linger(&mut self, time: Duration) {
+        let begin = Instant::now();
+        while self.goes_on() && self.disconnected.is_none() && begin.elapsed() < time {
+            let _ = self.context.stop.signal().recv_timeout(TICK.min(time));
+        }
     }
 
     fn event(&mut self, event: Event) {

@@ -1,6 +1,6 @@
 //! `listen`: the communication layer alone, as something to send to.
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::identity::Me;
 use crate::options::{IdentityArgs, Need, TlsArgs};
 use crate::output::printable;
@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     if let Some(files) = tls {
         builder = builder.tls(files.tls);
     }
-    let comm = builder.start()?;
+    let comm = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
     // A connection waits until there is room: nothing is dropped here.
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
     let (messages, events) = (comm.accept_with(options, |_| true), comm.events());

@@ -96,7 +96,7 @@ fn run(cli: Cli) -> Result<()> {
     let settings = Settings::load(cli.config.as_deref())?;
     let stop = stop::on_signals()?;
     let context = Context { out: Output::new(cli.json, stop.clone()), settings, stop };
-    match cli.command {
+    let result = match cli.command {
         Command::Demo(args) => demo::run(&context, &args),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Handshake(args) => handshake::run(&context, &args),
@@ -104,7 +104,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Listen(args) => listen::run(&context, &args),
         Command::Crypto(args) => crypto::run(&context, &args),
         Command::Completions { shell } => completions(&context, shell),
-    }
+    };
+    context.out.finish().and(result)
 }
 
 static VERSION: LazyLock<String> =
@@ -114,8 +115,9 @@ fn completions(context: &Context, shell: Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "fabric-gossip", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    Output::new(false, context.stop.clone()).line(|| Value::Null, || script);
-    Ok(())
+    let out = Output::new(false, context.stop.clone());
+    out.line(|| Value::Null, || script);
+    out.finish()
 }
 
 /// Logs go to stderr. The demonstration provokes what is otherwise worth a warning.

@@ -1,5 +1,6 @@
 //! What goes to stdout: lines for a person, or with `--json` one object per line and nothing else.
 
+use crate::failure::{Failure, Result};
 use fabric_gossip::cancel::Cancel;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -15,12 +16,15 @@ struct Inner {
     stdout: Mutex<BufWriter<Stdout>>,
     /// Nobody reads any more once stdout is closed: then there is nothing left to do.
     stop: Cancel,
+    /// Why else nothing could be written.
+    broken: Mutex<Option<io::Error>>,
 }
 
 impl Output {
     /// With `json`, machine-readable. `stop` is set when stdout turns out to be closed.
     pub fn new(json: bool, stop: Cancel) -> Self {
-        Output(Arc::new(Inner { json, stdout: Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout())), stop }))
+        let stdout = Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()));
+        Output(Arc::new(Inner { json, stdout, stop, broken: Mutex::new(None) }))
     }
 
     /// Writes a line, seen at once.
@@ -53,6 +57,15 @@ impl Output {
         self.check(flushed);
     }
 
+    /// Fails if something could not be written, for another reason than that nobody reads any more.
+    pub fn finish(&self) -> Result<()> {
+        self.flush();
+        match self.0.broken.lock().take() {
+            None => Ok(()),
+            Some(e) => Err(Failure::Peer(format!("cannot write to stdout: {e}"))),
+        }
+    }
+
     pub fn is_json(&self) -> bool {
         self.0.json
     }
@@ -64,7 +77,10 @@ impl Output {
     }
 
     fn check(&self, result: io::Result<()>) {
-        if result.is_err() {
+        if let Err(e) = result {
+            if e.kind() != io::ErrorKind::BrokenPipe {
+                self.0.broken.lock().get_or_insert(e);
+            }
             self.0.stop.cancel();
         }
     }

@@ -10,7 +10,6 @@ use crate::values::{duration, grouped, micros, short, timeout, Hex};
 use crate::Context;
 use bytes::Bytes;
 use clap::Args;
-use crossbeam_channel::{after, select};
 use fabric_gossip::comm::{Comm, RemotePeer};
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
 use fabric_gossip::crypto::PkiId;
@@ -73,19 +72,17 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
     let mode = if args.ack { Mode::Acknowledged } else { Mode::Written };
     let mut delivery = Delivery::new(context, &comm, peer, mode, args.timeout);
     delivery.run(args.count, &args.channel, &payload);
-    if let (Some(listen), None) = (args.listen_replies, delivery.lost()) {
-        select! {
-            recv(after(listen)) -> _ => {}
-            recv(context.stop.signal()) -> _ => {}
-        }
-    }
-    // Lingers until the peer has read everything, or has said why it does not want to.
+    let Some((listen, replies)) = args.listen_replies.zip(replies) else {
+        // Lingers until the peer has read everything, or has said why it does not want to.
+        comm.stop();
+        delivery.look_back();
+        return conclude(context, args, &delivery, payload.len());
+    };
+    let sent = conclude(context, args, &delivery, payload.len());
+    delivery.linger(listen);
     comm.stop();
-    if let Some(replies) = replies {
-        let _ = replies.join();
-    }
-    delivery.look_back();
-    conclude(context, args, &delivery, payload.len())
+    let _ = replies.join();
+    sent
 }
 
 fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize) -> Result<()> {
@@ -114,7 +111,10 @@ fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize
                 text += &format!("\n✘ {} failed: {}", grouped(*count), printable(why));
             }
             if let Some(error) = &error {
-                text += &format!("\n✘ {error}\n  `fabric-gossip handshake {}` looks at each step", delivery.endpoint());
+                text += &format!("\n✘ {error}");
+                if delivery.tried() > 0 && acked == 0 {
+                    text += &format!("\n  `fabric-gossip handshake {}` looks at each step", delivery.endpoint());
+                }
             }
             text
         },

@@ -188,11 +188,23 @@ impl TlsProbe {
 /// What the server says once it has seen our certificate: nothing, as a rule.
 fn refusal(stream: &mut SslStream<TcpStream>) -> Option<(String, String)> {
     let _ = stream.get_ref().set_read_timeout(Some(AFTERTHOUGHT));
-    match stream.ssl_read(&mut [0; 1]) {
-        Err(e) if e.ssl_error().is_some() => Some(blame(&e)),
-        Err(e) if e.io_error().is_some_and(|e| e.kind() == io::ErrorKind::ConnectionReset) => Some(blame(&e)),
-        _ => None,
+    let error = stream.ssl_read(&mut [0; 1]).err()?;
+    let waiting = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+    match (error.ssl_error(), error.io_error()) {
+        (Some(_), _) => Some(blame(&error)),
+        (None, Some(e)) if waiting.contains(&e.kind()) => None,
+        // Not every server says why.
+        _ => Some(certificate_refused("it closed the connection as soon as it had seen it")),
     }
+}
+
+fn certificate_refused(how: &str) -> (String, String) {
+    (
+        format!("the peer refused our TLS certificate: {how}"),
+        "it verifies its clients: show a certificate with --tls-cert (or --tls-client-cert) that its TLS authorities \
+         vouch for"
+            .into(),
+    )
 }
 
 /// Whose fault a failed handshake is.
@@ -216,19 +228,19 @@ fn blame(error: &openssl::ssl::Error) -> (String, String) {
         () if has("wrong version number") || has("packet length") || has("http request") => {
             ("the peer does not speak TLS".into(), "add --no-tls, if it is meant to do without".into())
         }
-        () if has("alert") && (has("certificate") || has("unknown ca") || has("decrypt error")) => (
-            format!("the peer refused our TLS certificate: {text}"),
-            "it verifies its clients: show a certificate with --tls-cert (or --tls-client-cert) that its TLS authorities \
-             vouch for"
-                .into(),
-        ),
-        () if has("no application protocol") => ("the server does not speak HTTP/2".into(), "is this the peer's gRPC port?".into()),
+        () if has("alert") && (has("certificate") || has("unknown ca") || has("decrypt error")) => {
+            certificate_refused(&text)
+        }
+        () if has("no application protocol") => {
+            ("the server does not speak HTTP/2".into(), "is this the peer's gRPC port?".into())
+        }
         () if has("protocol version") || has("handshake failure") => {
             (format!("no TLS version or cipher in common: {text}"), "Fabric needs TLS 1.2 or later".into())
         }
-        () if text.is_empty() => {
-            ("the peer closed the connection during TLS".into(), "does the peer use TLS? --no-tls if it does not".into())
-        }
+        () if text.is_empty() => (
+            "the peer closed the connection during TLS".into(),
+            "does the peer use TLS? --no-tls if it does not".into(),
+        ),
         () => (format!("TLS failed: {text}"), String::new()),
     }
 }

@@ -96,7 +96,7 @@ fn an_inbound_stream_ends_a_dial_whose_connection_message_has_not_left() {
         panic!("not installed")
     };
     assert!(cancel.is_cancelled());
-    assert!(peer.dial_failed().is_some_and(|(_, news)| news), "there is a stream all the same");
+    assert!(peer.dial_failed().is_some_and(|(_, news)| !news), "there is a stream all the same, and that is known");
     assert_eq!(current(&peer), Some(inbound.generation));
 }
 
@@ -117,7 +117,7 @@ fn within_the_window_ours_stays_and_theirs_is_read_beside_it() {
     // It is ours to give up only if our PKI-ID is the larger one.
     assert_eq!(peer.gives_in_at(&id("c"), CONN_TIMEOUT), Some(world.at(4)));
     assert_eq!(peer.gives_in_at(&id("a"), CONN_TIMEOUT), None);
-    assert_eq!(world.store.ended(&peer, &ours, lost(), world.at(4)), Loss::None);
+    assert_eq!(world.store.ended(&peer, &ours, lost(), world.at(4), || {}), Loss::None);
     assert_eq!(current(&peer), Some(inbound.generation), "theirs takes over");
 }
 
@@ -132,7 +132,7 @@ fn after_the_window_an_inbound_stream_replaces_ours() {
         panic!("not replaced")
     };
     assert_eq!(old.generation, ours.generation);
-    assert_eq!(world.store.ended(&peer, &ours, StreamEnd::Local, world.at(3)), Loss::None);
+    assert_eq!(world.store.ended(&peer, &ours, StreamEnd::Local, world.at(3), || {}), Loss::None);
     assert_eq!(current(&peer), Some(inbound.generation), "the old one's end does not remove its successor");
 }
 
@@ -143,7 +143,7 @@ fn an_inbound_stream_replaces_an_inbound_one_at_any_time() {
     let Installed::Current { peer, created: true, .. } = world.store.accepted(&first) else { panic!("not installed") };
     let second = world.conn("b", false, world.at(0));
     assert!(matches!(world.store.accepted(&second), Installed::Current { displaced: Some(_), .. }));
-    assert_eq!(world.store.ended(&peer, &second, lost(), world.at(1)), Loss::Disconnected);
+    assert_eq!(world.store.ended(&peer, &second, lost(), world.at(1), || {}), Loss::Disconnected);
     assert!(world.store.remove_if_settled(&peer));
     assert!(world.store.peers().is_empty());
 }

@@ -70,7 +70,8 @@ pub fn stranger(network: &Network) -> Found {
     let outsider = Outsider::new(network)?;
     let me = &outsider.me;
     let reason = outsider.knock(&network.peers[0], &me.pki_id, &me.identity, outsider.tls_hash.clone(), me)?;
-    refused("A stranger, whose organisation nobody knows, is turned away", &reason, "cannot be validated")
+    let text = "A stranger is turned away: no organisation that the peer trusts vouches for it";
+    refused(text, &reason, "cannot be validated")
 }
 
 /// Certificates are public; keys are not.
@@ -79,7 +80,10 @@ pub fn thief(network: &Network) -> Found {
     let victim = &network.peers[1].me;
     let at = &network.peers[0];
     let reason = outsider.knock(at, &victim.pki_id, &victim.identity, outsider.tls_hash.clone(), &outsider.me)?;
-    let text = format!("A thief with the certificate of {} but not its key is turned away", network.peers[1].name);
+    let text = format!(
+        "A thief with the certificate of {} is turned away: its signature is not made with that certificate's key",
+        network.peers[1].name
+    );
     refused(&text, &reason, "signature")
 }
 
@@ -91,28 +95,16 @@ pub fn replay(network: &Network) -> Found {
     let cert = std::fs::read(home.join("tls/server.crt")).map_err(|e| e.to_string())?;
     let reason =
         outsider.knock(&network.peers[0], &victim.me.pki_id, &victim.me.identity, hash_of(&cert)?, &victim.me)?;
-    let text = format!("A genuine greeting of {}, over another's TLS connection, is turned away", victim.name);
+    let text = format!("A genuine greeting of {}, passed on by somebody in between, is turned away: it belongs to another TLS connection", victim.name);
     refused(&text, &reason, "hash of TLS cert")
 }
 
-/// It has to be refused for the right reason.
+/// It has to be refused for the right reason, which a program reads in Fabric's words.
 fn refused(text: &str, reason: &str, expected: &str) -> Found {
     match reason.contains(expected) {
-        true => Ok((format!("{text}: \"{}\".", elided(reason)), json!({"reason": reason}))),
-        false => Err(format!("{text}, but for another reason than expected: \"{reason}\"")),
+        true => Ok((format!("{text}."), json!({"reason": reason}))),
+        false => Err(format!("{text}. But the reason was another: \"{reason}\"")),
     }
-}
-
-/// The beginning and the end of a long text.
-fn elided(text: &str) -> String {
-    const HEAD: usize = 56;
-    const TAIL: usize = 52;
-    let chars: Vec<char> = text.chars().collect();
-    if chars.len() <= HEAD + TAIL {
-        return text.to_owned();
-    }
-    let (head, tail) = (&chars[..HEAD], &chars[chars.len() - TAIL..]);
-    format!("{}…{}", head.iter().collect::<String>(), tail.iter().collect::<String>())
 }
 
 fn hash_of(pem: &[u8]) -> Result<Vec<u8>, String> {

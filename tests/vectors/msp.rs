@@ -1,168 +1,20 @@
-//! The MSP against verdicts recorded from Fabric itself (`tests/vectors/msp.json`, `signatures.json`): every case is run,
-//! and every disagreement is listed. `FABRIC_GOSSIP_VECTORS` names another folder of the same format.
+//! msp.json: MSP folders, the identities of their members, the mapper, channels.
 
+use crate::orgs::{identity, join, load_all, load_msp, local_only, text};
+use crate::support::{check_sections, hex, load, to_hex};
+use crate::tally::{same_text, Tally};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
-use fabric_gossip::msp::{Channel, HashFamily, IdentifierHash, Msp, MspConfig, MspCryptoService, MspVersion};
+use fabric_gossip::msp::{Channel, MspCryptoService};
 use fabric_gossip::testing::VirtualClock;
 use fabric_gossip::Result;
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-fn vectors(name: &str) -> Value {
-    let folder = std::env::var_os("FABRIC_GOSSIP_VECTORS").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| [env!("CARGO_MANIFEST_DIR"), "tests", "vectors"].iter().collect());
-    let path = folder.join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).expect("JSON")
-}
-
-/// A folder that goes with its owner.
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> TempDir {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("fabric-gossip-msp-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        TempDir(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Counts what was compared, and keeps what disagreed.
-#[derive(Default)]
-struct Tally {
-    cases: usize,
-    wrong: BTreeMap<String, Vec<String>>,
-}
-
-impl Tally {
-    fn case(&mut self, id: &str) -> Case<'_> {
-        self.cases += 1;
-        Case { tally: self, id: id.to_owned() }
-    }
-
-    fn report(self, what: &str) {
-        println!("{what}: {} of {} cases agree", self.cases - self.wrong.len(), self.cases);
-        for (id, wrong) in &self.wrong {
-            wrong.iter().for_each(|w| println!("  {id}: {w}"));
-        }
-        assert!(self.cases > 0, "no case was run");
-        assert!(self.wrong.is_empty(), "{what}: {} cases disagree", self.wrong.len());
-    }
-}
-
-struct Case<'a> {
-    tally: &'a mut Tally,
-    id: String,
-}
-
-impl Case<'_> {
-    fn wrong(&mut self, text: String) {
-        self.tally.wrong.entry(self.id.clone()).or_default().push(text);
-    }
-
-    fn same<T: PartialEq + Debug>(&mut self, what: &str, ours: T, recorded: T) {
-        if ours != recorded {
-            self.wrong(format!("{what}: ours {ours:?}, recorded {recorded:?}"));
-        }
-    }
-
-    /// Compares the verdict, and the rule that it names.
-    fn verdict<T>(&mut self, what: &str, ours: &Result<T>, recorded: &Value) {
-        let recorded_ok = recorded["ok"].as_bool().expect("a verdict");
-        let text = ours.as_ref().err().map(|e| e.message().to_owned());
-        if text.is_none() != recorded_ok {
-            return self.wrong(format!("{what}: ours {text:?}, recorded {recorded}"));
-        }
-        if let Some(text) = text {
-            let recorded = recorded["error"].as_str().expect("a text");
-            if !same_text(&text, recorded) {
-                self.wrong(format!("{what}: our text {text:?}, recorded {recorded:?}"));
-            }
-        }
-    }
-}
-
-/// Long recorded texts are cut in the middle. The details of Go's ASN.1 errors and its dumps of whole certificates are
-/// nobody's contract.
-fn same_text(ours: &str, recorded: &str) -> bool {
-    let recorded = match recorded.split_once("asn1: ") {
-        Some((before, _)) => before,
-        None => recorded.split_once(" [[").map_or(recorded, |(before, _)| before),
-    };
-    match recorded.split_once(" …[cut]… ") {
-        Some((begin, end)) => ours.starts_with(begin) && ours.ends_with(end),
-        None => ours.starts_with(recorded),
-    }
-}
-
-fn bytes(value: &Value) -> Option<Vec<u8>> {
-    let text = value.as_str()?;
-    Some((0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex")).collect())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().expect("text")
-}
-
-fn identity(value: &Value) -> PeerIdentity {
-    bytes(value).unwrap_or_default().into()
-}
-
-fn load(entry: &Value) -> Result<Msp> {
-    let dir = TempDir::new();
-    std::fs::create_dir_all(&dir.0).expect("a folder");
-    for (path, content) in entry["files"].as_object().expect("files") {
-        let path = dir.0.join(path);
-        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-        std::fs::write(path, text(content)).expect("a file");
-    }
-    let mut config = MspConfig::load(&dir.0, text(&entry["mspid"]))?;
-    config.version = match text(&entry["msp_version"]) {
-        "1.0" => MspVersion::V1_0,
-        "1.1" => MspVersion::V1_1,
-        "1.3" => MspVersion::V1_3,
-        "1.4.3" => MspVersion::V1_4_3,
-        "3.0" => MspVersion::V3_0,
-        other => panic!("version {other}"),
-    };
-    config.hash_family = match text(&entry["signature_hash_family"]) {
-        "SHA2" => HashFamily::Sha2,
-        "SHA3" => HashFamily::Sha3,
-        other => panic!("family {other}"),
-    };
-    config.identifier_hash = match text(&entry["identity_identifier_hash_function"]) {
-        "SHA256" => IdentifierHash::Sha256,
-        "SHA384" => IdentifierHash::Sha384,
-        "SHA3_256" => IdentifierHash::Sha3_256,
-        "SHA3_384" => IdentifierHash::Sha3_384,
-        other => panic!("hash {other}"),
-    };
-    Msp::new(config)
-}
-
-fn load_all(file: &Value) -> BTreeMap<String, Arc<Msp>> {
-    let msps = file["msps"].as_array().expect("msps");
-    msps.iter().filter_map(|m| Some((text(&m["id"]).to_owned(), Arc::new(load(m).ok()?)))).collect()
-}
-
-fn local_only(msp: &Arc<Msp>) -> Arc<MspCryptoService> {
-    Arc::new(MspCryptoService::new(msp.clone(), None))
+#[test]
+fn every_section_is_run() {
+    let known = ["identity_cases", "mapper_cases", "members", "msps", "resolution_cases"];
+    check_sections(&load("msp.json"), &known);
 }
 
 fn expiration_unix(result: &Result<Option<SystemTime>>) -> Option<u64> {
@@ -219,11 +71,11 @@ fn mapper_put(service: &Arc<MspCryptoService>, id: &PkiId, identity: &PeerIdenti
 
 #[test]
 fn msps_load_or_not_as_recorded() {
-    let file = vectors("msp.json");
+    let file = load("msp.json");
     let mut tally = Tally::default();
     for entry in file["msps"].as_array().expect("msps") {
         let mut case = tally.case(text(&entry["id"]));
-        let (msp, expect) = (load(entry), &entry["expect"]);
+        let (msp, expect) = (load_msp(entry), &entry["expect"]);
         case.same("loads", msp.as_ref().err().map(|e| e.to_string()).is_none(), expect["ok"] == true);
         if let Err(e) = &msp {
             println!("  {}: {e}\n      recorded: {:.200}", case.id, text(&expect["error"]));
@@ -234,7 +86,7 @@ fn msps_load_or_not_as_recorded() {
 
 #[test]
 fn members_have_the_recorded_pki_ids() {
-    let file = vectors("msp.json");
+    let file = load("msp.json");
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for member in file["members"].as_array().expect("members") {
@@ -272,7 +124,7 @@ fn members_have_the_recorded_pki_ids() {
 
 #[test]
 fn identities_are_judged_as_recorded() {
-    let file = vectors("msp.json");
+    let file = load("msp.json");
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for entry in file["identity_cases"].as_array().expect("cases") {
@@ -302,15 +154,16 @@ fn identities_are_judged_as_recorded() {
         }
         if let Ok(member) = &deserialized {
             case.verdict("validate", &msp.validate(member), &expect["validate"]);
-            let identifier = msp.identity_identifier(member).ok().map(|h| hex(&h));
+            let identifier = msp.identity_identifier(member).ok().map(|h| to_hex(&h));
             case.same("identifier", identifier, expect["identity_identifier"].as_str().map(String::from));
             let same = member.serialize() == identity;
             case.same("serializes to itself", Some(same), expect["serialize_equals_input"].as_bool());
             if let Some(recorded) = expect["serialize"].as_str() {
-                case.same("serialized", hex(member.serialize().as_bytes()), recorded.to_owned());
+                case.same("serialized", to_hex(member.serialize().as_bytes()), recorded.to_owned());
             }
             let ous = msp.organizational_units(member);
-            let ous: Vec<_> = ous.iter().map(|ou| format!("{}({})", ou.name, hex(&ou.certifiers_identifier))).collect();
+            let ous: Vec<_> =
+                ous.iter().map(|ou| format!("{}({})", ou.name, to_hex(&ou.certifiers_identifier))).collect();
             let recorded = expect["ous"].as_array();
             let recorded = recorded.map(|ous| ous.iter().map(|ou| text(ou).to_owned()).collect()).unwrap_or_default();
             case.same("OUs", ous, recorded);
@@ -334,7 +187,7 @@ fn identities_are_judged_as_recorded() {
 /// Row M14: what surrounds the numbers of a revocation list's signature does not save anybody from it.
 #[test]
 fn an_overlong_list_signature_still_revokes() {
-    let file = vectors("msp.json");
+    let file = load("msp.json");
     let msps = load_all(&file);
     let cases = file["identity_cases"].as_array().expect("cases");
     let revoked = cases.iter().find(|c| c["id"] == "crl-revoked").expect("the case");
@@ -346,13 +199,13 @@ fn an_overlong_list_signature_still_revokes() {
 
 #[test]
 fn the_mapper_takes_what_is_recorded() {
-    let file = vectors("msp.json");
+    let file = load("msp.json");
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for entry in file["mapper_cases"].as_array().expect("cases") {
         let mut case = tally.case(text(&entry["id"]));
         let service = local_only(&msps[text(&entry["msp"])]);
-        let id = PkiId::from(bytes(&entry["pki_id"]).unwrap_or_default());
+        let id = PkiId::from(hex(&entry["pki_id"]).unwrap_or_default());
         let (put, known) = mapper_put(&service, &id, &identity(&entry["identity"]));
         case.same("known after", known, entry["expect"]["known_after"] == true);
         match entry["pki_id"] == "" || entry["identity"] == "" {
@@ -366,19 +219,15 @@ fn the_mapper_takes_what_is_recorded() {
 
 #[test]
 fn foreign_identities_are_resolved_as_recorded() {
-    let file = vectors("msp.json");
+    let file = load("msp.json");
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for entry in file["resolution_cases"].as_array().expect("cases") {
         let mut case = tally.case(text(&entry["id"]));
         let service = MspCryptoService::new(msps[text(&entry["local_msp"])].clone(), None);
-        for (name, channel) in entry["channels"].as_object().expect("channels") {
-            let list = |v: &Value| v.as_array().map(|l| l.iter().map(|x| text(x).to_owned()).collect::<Vec<_>>());
-            let of = list(&channel["msps"]).expect("MSPs").iter().map(|id| msps[id].clone()).collect::<Vec<_>>();
-            service.set_channel(name, Channel::new(of, list(&channel["readers"])));
-        }
+        join(&service, &entry["channels"], &msps);
         let (identity, expect) = (identity(&entry["identity"]), &entry["expect"]);
-        let (message, signature) = (bytes(&entry["message"]).expect("hex"), bytes(&entry["signature"]).expect("hex"));
+        let (message, signature) = (hex(&entry["message"]).expect("hex"), hex(&entry["signature"]).expect("hex"));
         let mut changed = message.clone();
         changed.push(0);
         case.verdict("verdict", &service.validate_identity(&identity), expect);
@@ -389,23 +238,4 @@ fn foreign_identities_are_resolved_as_recorded() {
         case.verdict("verify changed", &service.verify(&identity, &signature, &changed), &expect["verify_bad_message"]);
     }
     tally.report("resolution");
-}
-
-#[test]
-fn signatures_are_judged_as_recorded() {
-    let msps = load_all(&vectors("msp.json"));
-    let file = vectors("signatures.json");
-    let mut tally = Tally::default();
-    for entry in file["cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
-        let (msp, identity, expect) = (&msps[text(&entry["msp"])], identity(&entry["identity"]), &entry["expect"]);
-        let (message, signature) = (bytes(&entry["message"]).expect("hex"), bytes(&entry["signature"]).expect("hex"));
-        match msp.deserialize(&identity) {
-            Ok(member) => case.verdict("verify", &member.verify(&signature, &message), expect),
-            Err(e) => case.wrong(format!("does not deserialize: {e}")),
-        }
-        let service = local_only(msp);
-        case.verdict("service", &service.verify(&identity, &signature, &message), &expect["mcs_verify"]);
-    }
-    tally.report("signatures");
 }

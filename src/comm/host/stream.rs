@@ -1,0 +1,251 @@
+//! One gossip stream on a host's server: grpcio's futures, each polled by the thread that waits for it.
+//!
+//! The locks are held while something is polled, never while it is waited for; so a cancellation gets at the call at once.
+//! In each direction at most one message is under way here: behind it the other side waits for HTTP/2's windows.
+
+use super::signal::Signal;
+use crate::comm::stream::{Status, Stream, StreamEnd, StreamInfo};
+use bytes::Bytes;
+use futures_util::{Sink, Stream as _};
+use grpcio::{DuplexSink, DuplexSinkFailure, RequestStream, RpcStatus, WriteFlags};
+use parking_lot::Mutex;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{ready, Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// After the last message: how long it may take until it shows that the call has failed. grpcio tells the end of the
+/// messages and the end of the call apart, in this order and a few microseconds after each other, and only the second
+/// says that it was no half-close.
+const JUDGE: Duration = Duration::from_millis(20);
+
+/// How often it looks during that time, of which no future tells.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// gRPC's CANCELLED.
+const CANCELLED: i32 = 1;
+
+pub(super) struct HostStream {
+    info: StreamInfo,
+    /// Dropping it, or the sink, is how grpcio cancels a call.
+    requests: Mutex<Option<RequestStream<Bytes>>>,
+    sink: Mutex<Option<DuplexSink<Bytes>>>,
+    /// The status on its way.
+    leaving: Mutex<Option<DuplexSinkFailure>>,
+    readable: Awaited,
+    writable: Awaited,
+    finished: AtomicBool,
+    cancelled: AtomicBool,
+    /// When the last message had been read.
+    drained: OnceLock<Instant>,
+    end: OnceLock<StreamEnd>,
+}
+
+struct Awaited {
+    signal: Arc<Signal>,
+    waker: Waker,
+}
+
+impl Awaited {
+    fn new() -> Self {
+        let signal = Arc::new(Signal::default());
+        Awaited { waker: signal.clone().into(), signal }
+    }
+}
+
+impl HostStream {
+    pub fn new(info: StreamInfo, requests: RequestStream<Bytes>, sink: DuplexSink<Bytes>) -> Self {
+        HostStream {
+            info,
+            requests: Mutex::new(Some(requests)),
+            sink: Mutex::new(Some(sink)),
+            leaving: Mutex::new(None),
+            readable: Awaited::new(),
+            writable: Awaited::new(),
+            finished: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            drained: OnceLock::new(),
+            end: OnceLock::new(),
+        }
+    }
+
+    /// Takes it apart again, if nobody has ended it.
+    pub fn take(&self) -> Option<(RequestStream<Bytes>, DuplexSink<Bytes>)> {
+        Some((self.requests.lock().take()?, self.sink.lock().take()?))
+    }
+
+    /// Waits until the status has left, for at most `limit`: what is released before would be cancelled, and the other
+    /// side not told why.
+    pub fn await_status(&self, limit: Duration) {
+        let _ = self.drive(&self.writable, Some(Instant::now() + limit), |cx| {
+            let mut leaving = self.leaving.lock();
+            if let Some(status) = leaving.as_mut() {
+                let _ = ready!(Pin::new(status).poll(cx));
+                *leaving = None;
+            }
+            Poll::Ready(())
+        });
+    }
+
+    /// Polls until something comes of it, or it is `until` (`None`), or the stream is cancelled.
+    fn drive<T>(
+        &self,
+        awaited: &Awaited,
+        until: Option<Instant>,
+        mut poll: impl FnMut(&mut Context) -> Poll<T>,
+    ) -> Result<Option<T>, StreamEnd> {
+        loop {
+            let seen = awaited.signal.count();
+            if self.cancelled.load(Ordering::SeqCst) {
+                return Err(StreamEnd::Local);
+            }
+            if let Poll::Ready(result) = poll(&mut Context::from_waker(&awaited.waker)) {
+                return Ok(Some(result));
+            }
+            if !awaited.signal.wait(seen, until) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the next message can be written; an error if none ever can. grpcio must not be asked again after one.
+    fn poll_sink(&self, sink: &mut Option<DuplexSink<Bytes>>, cx: &mut Context) -> Poll<Result<(), StreamEnd>> {
+        let Some(open) = sink.as_mut() else { return Poll::Ready(Err(self.over())) };
+        match ready!(Pin::new(open).poll_ready(cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(_) => {
+                *sink = None;
+                Poll::Ready(Err(self.over()))
+            }
+        }
+    }
+
+    fn poll_requests(&self, cx: &mut Context) -> Poll<Option<grpcio::Result<Bytes>>> {
+        match self.requests.lock().as_mut() {
+            Some(requests) => Pin::new(requests).poll_next(cx),
+            None => Poll::Ready(Some(Err(grpcio::Error::RemoteStopped))),
+        }
+    }
+
+    /// Why nothing more can be written, or read, although the other side has not half-closed.
+    fn over(&self) -> StreamEnd {
+        if self.cancelled.load(Ordering::SeqCst) || self.finished.load(Ordering::SeqCst) {
+            return StreamEnd::Local;
+        }
+        let text = "the client cancelled, or its connection is gone";
+        StreamEnd::Lost(Status { code: CANCELLED, message: text.into() })
+    }
+
+    fn settle(&self, end: StreamEnd) -> StreamEnd {
+        self.end.get_or_init(|| end).clone()
+    }
+
+    /// After the last message: whether the call failed, or was half-closed. `None`: not known yet.
+    fn judge(&self, drained: Instant, until: Option<Instant>) -> Option<StreamEnd> {
+        loop {
+            let seen = self.readable.signal.count();
+            if self.finished.load(Ordering::SeqCst) || self.cancelled.load(Ordering::SeqCst) {
+                return Some(StreamEnd::Local);
+            }
+            let polled = self.poll_requests(&mut Context::from_waker(&self.readable.waker));
+            let now = Instant::now();
+            match polled {
+                Poll::Ready(Some(_)) => return Some(self.over()),
+                _ if now >= drained + JUDGE => return Some(StreamEnd::Remote(Status::ok())),
+                _ if until.is_some_and(|until| now >= until) => return None,
+                _ => self.readable.signal.wait(seen, Some(now + LOOK)),
+            };
+        }
+    }
+}
+
+/// The moment when `timeout` has passed; `None` for one that a clock cannot count to, too.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+impl Stream for HostStream {
+    fn start_send(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
+        match self.end.get() {
+            // A client that half-closed still reads.
+            None | Some(StreamEnd::Remote(_)) => {}
+            Some(end) => return Err(end.clone()),
+        }
+        let flags = WriteFlags::default().buffer_hint(more);
+        let mut message = Some((message, flags));
+        let started = self.drive(&self.writable, None, |cx| {
+            let mut sink = self.sink.lock();
+            ready!(self.poll_sink(&mut sink, cx))?;
+            let (Some(open), Some(message)) = (sink.as_mut(), message.take()) else {
+                return Poll::Ready(Err(self.over()));
+            };
+            Poll::Ready(Pin::new(open).start_send(message).map_err(|_| {
+                *sink = None;
+                self.over()
+            }))
+        });
+        started?.unwrap_or(Ok(()))
+    }
+
+    fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
+        let sent = self.drive(&self.writable, deadline(timeout), |cx| {
+            let mut sink = self.sink.lock();
+            if sink.is_none() && self.finished.load(Ordering::SeqCst) {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_sink(&mut sink, cx)
+        });
+        match sent? {
+            Some(sent) => sent.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd> {
+        if let Some(end) = self.end.get() {
+            return Err(end.clone());
+        }
+        let until = deadline(timeout);
+        if self.drained.get().is_none() {
+            match self.drive(&self.readable, until, |cx| self.poll_requests(cx)) {
+                Ok(None) => return Ok(None),
+                Ok(Some(Some(Ok(message)))) => return Ok(Some(message)),
+                Ok(Some(Some(Err(_)))) => return Err(self.settle(self.over())),
+                Ok(Some(None)) => {}
+                Err(end) => return Err(self.settle(end)),
+            }
+        }
+        let drained = *self.drained.get_or_init(Instant::now);
+        self.judge(drained, until).map_or(Ok(None), |end| Err(self.settle(end)))
+    }
+
+    fn finish(&self, status: &Status) -> Result<(), StreamEnd> {
+        let finished = self.drive(&self.writable, None, |cx| {
+            let mut sink = self.sink.lock();
+            if self.finished.load(Ordering::SeqCst) {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_sink(&mut sink, cx))?;
+            let Some(open) = sink.take() else { return Poll::Ready(Err(self.over())) };
+            self.finished.store(true, Ordering::SeqCst);
+            *self.leaving.lock() = Some(open.fail(RpcStatus::with_message(status.code, status.message.clone())));
+            Poll::Ready(Ok(()))
+        });
+        finished?.unwrap_or(Ok(()))
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        drop(self.sink.lock().take());
+        drop(self.requests.lock().take());
+        drop(self.leaving.lock().take());
+        self.readable.signal.set();
+        self.writable.signal.set();
+    }
+
+    fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+}

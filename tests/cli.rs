@@ -1,0 +1,12 @@
+//! The command-line tool, run as its users run it: exit codes, the shape of every line of JSON, and that it ends well.
+
+#[path = "cli/demo.rs"]
+mod demo;
+#[path = "cli/probing.rs"]
+mod probing;
+#[path = "cli/sending.rs"]
+mod sending;
+#[path = "cli/support.rs"]
+mod support;
+#[path = "cli/usage.rs"]
+mod usage;

@@ -1,0 +1,212 @@
+//! `send` and `listen`, each a process of its own.
+
+use crate::support::*;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// What is reported of a lost connection has to be reported by then.
+const NOTICED: Duration = Duration::from_secs(1);
+
+fn send(endpoint: &str, more: &[&str]) -> Vec<String> {
+    let mut args: Vec<String> = vec!["send".into(), endpoint.into()];
+    args.extend(more.iter().map(|m| m.to_string()));
+    args.extend(Crypto::get().identity(2, 0));
+    args
+}
+
+fn run_send(endpoint: &str, more: &[&str]) -> Ended {
+    let args = send(endpoint, more);
+    run(&args.iter().map(String::as_str).chain(["--json"]).collect::<Vec<_>>())
+}
+
+fn start_send(endpoint: &str, more: &[&str]) -> Running {
+    let args = send(endpoint, more);
+    start(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["event"] == event).collect()
+}
+
+#[test]
+fn thousands_arrive_in_order_and_are_acknowledged() {
+    let (mut listener, endpoint, pki_id) = Crypto::get().listen(&["--ack"]);
+    let ended = run_send(&endpoint, &["--count", "2000", "--size", "1024", "--ack", "--channel", "mychannel"]);
+    ended.assert_code(0);
+    let lines = ended.json();
+    let acks = of(&lines, "ack");
+    assert_eq!(acks.len(), 2000);
+    assert!(acks.iter().all(|a| a["pki_id"] == pki_id.as_str() && a["error"].is_null() && a["rtt_us"].is_u64()));
+    let sent = lines.last().unwrap();
+    assert_eq!(sent["event"], "sent");
+    for (key, value) in [("count", 2000), ("bytes", 2000 * 1024), ("acked", 2000), ("failed", 0)] {
+        assert_eq!(sent[key], value, "{sent}");
+    }
+    assert!(sent["elapsed_us"].as_u64().unwrap() > 0);
+
+    let connected = listener.await_event("connected");
+    for seq in 0..20 {
+        let message = listener.await_event("message");
+        assert_eq!((&message["from"], &message["kind"]), (&connected["pki_id"], &"data_msg".into()));
+        assert_eq!(
+            (&message["channel"], &message["len"], &message["seq"]),
+            (&"mychannel".into(), &1024.into(), &seq.into())
+        );
+        assert!(message["nonce"].is_u64());
+    }
+    for seq in [999, 1999] {
+        assert_eq!(listener.await_event("message")["seq"], seq);
+    }
+    let received = listener.await_that("received", |r| r["count"] == 2000);
+    assert_eq!((&received["bytes"], &received["in_order"]), (&(2000 * 1024).into(), &true.into()));
+
+    listener.signal("-INT");
+    let (status, stderr) = listener.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+#[test]
+fn what_is_not_acknowledged_still_arrives() {
+    let (mut listener, endpoint, _) = Crypto::get().listen(&[]);
+    let dir = TempDir::new();
+    let file = dir.write("payload", [7; 300]);
+    for (payload, len) in [(["--text", "four"], 4), (["--file", &file], 300), (["--size", "0"], 0)] {
+        let ended = run_send(&endpoint, &[&["--count", "500"], &payload[..]].concat());
+        ended.assert_code(0);
+        let sent = ended.json().pop().unwrap();
+        assert_eq!((&sent["count"], &sent["bytes"], &sent["acked"]), (&500.into(), &(500 * len).into(), &0.into()));
+    }
+    let received = listener.await_that("received", |r| r["count"] == 1500);
+    assert_eq!(received["in_order"], true);
+    let ended = run_send(&endpoint, &["--file", "/nowhere"]);
+    ended.assert_code(2);
+}
+
+#[test]
+fn a_refused_message_is_told_as_such() {
+    let (_listener, endpoint, _) = Crypto::get().listen(&["--nack", "not today"]);
+    let ended = run_send(&endpoint, &["--count", "3", "--ack"]);
+    ended.assert_code(1);
+    let lines = ended.json();
+    assert!(of(&lines, "ack").iter().all(|a| a["error"] == "not today" && a["rtt_us"].is_u64()));
+    let sent = lines.last().unwrap();
+    assert_eq!((&sent["count"], &sent["acked"], &sent["failed"]), (&3.into(), &0.into(), &3.into()));
+}
+
+#[test]
+fn silence_ends_with_the_timeout() {
+    let (_listener, endpoint, _) = Crypto::get().listen(&[]);
+    let ended = run_send(&endpoint, &["--count", "3", "--ack", "--timeout", "300ms"]);
+    ended.assert_code(1);
+    let lines = ended.json();
+    assert!(of(&lines, "ack").iter().all(|a| a["error"] == "timed out" && a["rtt_us"].is_null()));
+    assert_eq!(lines.last().unwrap()["failed"], 3);
+}
+
+#[test]
+fn replies_are_printed() {
+    let (_listener, endpoint, pki_id) = Crypto::get().listen(&["--echo", "--ack"]);
+    let mut sender = start_send(&endpoint, &["--count", "30", "--text", "back", "--ack", "--listen-replies", "60s"]);
+    assert_eq!(sender.await_event("sent")["acked"], 30);
+    // The summary comes at the end, which a signal brings.
+    sender.signal("-TERM");
+    let received = sender.await_event("received");
+    assert_eq!(
+        (&received["count"], &received["bytes"], &received["in_order"]),
+        (&30.into(), &120.into(), &true.into())
+    );
+    assert_eq!(sender.end().0.code(), Some(0));
+    assert_eq!(pki_id.len(), 64);
+}
+
+#[test]
+fn who_is_refused_is_told_why() {
+    let crypto = Crypto::get();
+    let flags = crypto.alone(1, 0);
+    let mut listener = start(&crypto.args(&["listen", "--listen", "127.0.0.1:0"], &flags));
+    let endpoint = listener.await_event("listening")["endpoint"].as_str().unwrap().to_owned();
+    for more in [&["--ack"][..], &[]] {
+        let ended = run_send(&endpoint, more);
+        ended.assert_code(1);
+        let sent = ended.json().pop().unwrap();
+        let error = sent["error"].as_str().unwrap_or_default();
+        assert!(error.contains("refused") && error.contains("cannot be validated"), "{sent}");
+    }
+    assert!(listener.await_event("refused")["reason"].as_str().unwrap().contains("cannot be validated"));
+}
+
+#[test]
+fn an_unreachable_peer_fails_at_once() {
+    let begin = Instant::now();
+    let ended = run_send("127.0.0.1:1", &["--count", "100", "--ack", "--timeout", "60s"]);
+    ended.assert_code(1);
+    assert_eq!(ended.json().pop().unwrap()["failed"], 100);
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn the_sender_notices_that_the_listener_is_gone() {
+    for gently in [false, true] {
+        let (mut listener, endpoint, pki_id) = Crypto::get().listen(&["--ack"]);
+        let mut sender = start_send(&endpoint, &["--count", "1000000000", "--size", "1024", "--ack"]);
+        sender.await_event("ack");
+        match gently {
+            true => listener.signal("-TERM"),
+            false => listener.kill(),
+        }
+        let killed = Instant::now();
+        let disconnected = sender.await_event("disconnected");
+        let noticed = killed.elapsed();
+        assert_eq!(disconnected["pki_id"], pki_id.as_str());
+        assert!(!disconnected["reason"].as_str().unwrap().is_empty());
+        let sent = sender.await_event("sent");
+        assert!(sent["failed"].as_u64().unwrap() > 0 && sent["acked"].as_u64().unwrap() > 0, "{sent}");
+        assert_eq!(sender.end().0.code(), Some(1));
+        assert!(noticed < NOTICED, "{noticed:?}");
+    }
+}
+
+#[test]
+fn the_listener_notices_that_the_sender_is_gone() {
+    let (mut listener, endpoint, _) = Crypto::get().listen(&["--ack"]);
+    let mut sender = start_send(&endpoint, &["--count", "1000000000", "--size", "1024", "--ack"]);
+    let connected = listener.await_event("connected");
+    listener.await_event("message");
+    sender.kill();
+    let killed = Instant::now();
+    let disconnected = listener.await_event("disconnected");
+    let noticed = killed.elapsed();
+    assert_eq!(disconnected["pki_id"], connected["pki_id"]);
+    assert_eq!(listener.await_event("received")["in_order"], true);
+    assert!(noticed < NOTICED, "{noticed:?}");
+}
+
+#[test]
+fn a_signal_ends_both_sides_well() {
+    let (mut listener, endpoint, _) = Crypto::get().listen(&["--ack"]);
+    let mut sender = start_send(&endpoint, &["--count", "1000000000", "--size", "100", "--ack"]);
+    sender.await_event("ack");
+    sender.signal("-INT");
+    sender.await_event("sent");
+    let (status, stderr) = sender.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    listener.await_event("disconnected");
+    assert_eq!(listener.await_event("received")["in_order"], true);
+    listener.signal("-TERM");
+    let (status, stderr) = listener.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+#[test]
+fn nobody_who_reads_ends_them_too() {
+    for which in [0, 1] {
+        let (listener, endpoint, _) = Crypto::get().listen(&["--ack"]);
+        let mut sender = start_send(&endpoint, &["--count", "1000000000", "--ack"]);
+        sender.await_event("ack");
+        let process = &mut [listener, sender][which];
+        process.stop_reading();
+        let (status, stderr) = process.end();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert!(!stderr.contains("panic") && !stderr.contains("defect"), "{stderr}");
+    }
+}

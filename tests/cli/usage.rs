@@ -1,0 +1,162 @@
+//! What is wrong before anything is tried: exit code 2, and a text that names the flag or the file.
+
+use crate::support::*;
+use fabric_gossip::testing::cryptogen::Org;
+use std::io::Read;
+use std::path::Path;
+
+fn assert_usage(args: &[&str], named: &[&str]) {
+    let ended = run(args);
+    ended.assert_code(2);
+    assert_eq!(ended.stdout, "", "{args:?}");
+    for part in named {
+        assert!(ended.stderr.contains(part), "{args:?}: {part:?} is not in {}", ended.stderr);
+    }
+}
+
+#[test]
+fn flags_that_make_no_sense() {
+    assert_usage(&[], &["Usage"]);
+    assert_usage(&["nonsense"], &["nonsense"]);
+    assert_usage(&["probe"], &["CORE_PEER_ADDRESS"]);
+    assert_usage(&["probe", "localhost"], &["host:port"]);
+    assert_usage(&["probe", "::1:7051"], &["brackets"]);
+    assert_usage(&["probe", "localhost:0"], &["port 0"]);
+    assert_usage(&["probe", "localhost:1"], &["--tls-ca", "--no-tls"]);
+    assert_usage(&["probe", "localhost:1", "--no-tls", "--timeout", "5"], &["300ms"]);
+    assert_usage(&["handshake", "localhost:1", "--no-tls"], &["--msp", "CORE_PEER_MSPCONFIGPATH"]);
+    assert_usage(&["handshake", "localhost:1", "--expect", "xyz"], &["hex"]);
+    assert_usage(&["listen", "--ack", "--nack", "no"], &["--nack"]);
+    assert_usage(&["send", "localhost:1", "--size", "1", "--text", "x"], &["--text"]);
+    assert_usage(&["demo", "--peers", "1"], &["--peers"]);
+    assert_usage(&["listen", "--trust-msp", "Org2MSP"], &["ID=DIR"]);
+    assert_usage(&["probe", "localhost:1", "--config", "/nowhere/core.yaml"], &["/nowhere/core.yaml"]);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let crypto = Crypto::get();
+    let dir = TempDir::new();
+    let flags = crypto.identity(1, 0);
+    let with = |more: &[&str], named: &[&str]| {
+        let mut args = vec!["handshake", "localhost:1"];
+        args.extend(more);
+        let replaced: Vec<&str> = more.iter().copied().filter(|m| m.starts_with("--")).collect();
+        let kept = flags.chunks(2).filter(|pair| !replaced.contains(&pair[0].as_str())).flatten();
+        args.extend(kept.map(String::as_str));
+        assert_usage(&args, named);
+    };
+    let (own, other) = (crypto.peer(1, 0), crypto.peer(1, 1));
+    let (cert, key) = (format!("{own}/tls/server.crt"), format!("{other}/tls/server.key"));
+    with(&["--tls-cert", &cert, "--tls-key", &key], &["does not belong", &key, &cert]);
+    with(&["--tls-cert", "/nowhere/a.crt", "--tls-key", &key], &["/nowhere/a.crt"]);
+    with(&["--tls-cert", &cert], &["--tls-key", &cert]);
+    with(&["--tls-ca", &key], &[&key]);
+    let garbage = dir.write("garbage.pem", "no certificate");
+    with(&["--tls-ca", &garbage], &[&garbage]);
+    with(&["--msp", "/nowhere/msp"], &["/nowhere/msp"]);
+    with(&["--trust-msp", "Org2MSP=/nowhere/msp"], &["/nowhere/msp"]);
+
+    let msp = dir.join("msp");
+    let org = Org::new("Org1MSP", "org1.example.com").unwrap();
+    org.member("old").expired().issue().unwrap().write_msp(&msp).unwrap();
+    with(&["--msp", msp.to_str().unwrap()], &["expired", msp.to_str().unwrap()]);
+    std::fs::remove_dir_all(&msp).unwrap();
+    org.peer("new").unwrap().write_msp(&msp).unwrap();
+    swap_key(&msp, &org.peer("other").unwrap().key);
+    with(&["--msp", msp.to_str().unwrap()], &["keystore", "fits"]);
+    std::fs::remove_dir_all(msp.join("cacerts")).unwrap();
+    with(&["--msp", msp.to_str().unwrap()], &["CA", msp.to_str().unwrap()]);
+}
+
+fn swap_key(msp: &Path, key: &str) {
+    std::fs::write(msp.join("keystore/priv_sk"), key).unwrap();
+}
+
+#[test]
+fn an_expired_tls_certificate_is_named() {
+    let dir = TempDir::new();
+    let crypto = Crypto::get();
+    let org = Org::new("Org1MSP", "org1.example.com").unwrap();
+    // An identity serves as a TLS certificate here: what counts is its date.
+    let old = org.member("old").expired().issue().unwrap();
+    let (cert, key) = (dir.write("old.crt", &old.cert), dir.write("old.key", &old.key));
+    assert_usage(
+        &["probe", "localhost:1", "--tls-ca", &crypto.tls_ca(1), "--tls-cert", &cert, "--tls-key", &key],
+        &["expired on", &cert],
+    );
+}
+
+#[test]
+fn crypto_writes_what_it_says_and_overwrites_nothing() {
+    let dir = TempDir::new();
+    let path = dir.path().to_str().unwrap();
+    let ended =
+        run(&["crypto", path, "--orgs", "1", "--peers", "1", "--san", "peer.test", "--san", "10.1.2.3", "--json"]);
+    ended.assert_code(0);
+    let lines = ended.json();
+    assert!(lines.len() >= 3);
+    for line in &lines {
+        assert_eq!(line["event"], "created");
+        assert!(Path::new(line["path"].as_str().unwrap()).is_dir(), "{line}");
+    }
+    let home = dir.join("peerOrganizations/org1.example.com/peers/peer0.org1.example.com");
+    for file in
+        ["msp/signcerts/peer0.org1.example.com-cert.pem", "msp/keystore/priv_sk", "tls/server.crt", "tls/ca.crt"]
+    {
+        assert!(home.join(file).is_file(), "{file}");
+    }
+    let cert = openssl::x509::X509::from_pem(&std::fs::read(home.join("tls/server.crt")).unwrap()).unwrap();
+    let sans = cert.subject_alt_names().unwrap();
+    assert!(sans.iter().any(|n| n.dnsname() == Some("peer.test")));
+    assert!(sans.iter().any(|n| n.ipaddress() == Some(&[10, 1, 2, 3])));
+    assert_usage(&["crypto", path, "--orgs", "1"], &["org1.example.com", "there already"]);
+    assert_usage(&["crypto", "/proc/nowhere"], &["/proc/nowhere"]);
+}
+
+#[test]
+fn version_help_and_completions() {
+    let version = run(&["--version"]);
+    version.assert_code(0);
+    assert!(version.stdout.starts_with(&format!("fabric-gossip {} (gRPC C core ", env!("CARGO_PKG_VERSION"))));
+    for command in ["demo", "crypto", "probe", "handshake", "send", "listen"] {
+        assert!(run(&["--help"]).assert_code(0).stdout.contains(command));
+        assert!(run(&[command, "--help"]).assert_code(0).stdout.contains("--json"));
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).assert_code(0).stdout.contains("handshake"));
+    }
+}
+
+#[test]
+fn a_closed_stdout_is_no_accident() {
+    for args in [&["--help"][..], &["completions", "bash"], &["demo"]] {
+        let mut child = tool().args(args).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.code().is_some(), "{args:?} was killed: {status}");
+        assert!(!stderr.contains("panic") && !stderr.contains("defect"), "{args:?}: {stderr}");
+    }
+}
+
+/// Where there is a device that is always full.
+#[test]
+fn a_full_disk_is_told() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        println!("skipped: there is no /dev/full");
+        return;
+    };
+    let output = tool().args(["completions", "bash"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"));
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_named() {
+    let crypto = Crypto::get();
+    let (_listener, endpoint, _) = crypto.listen(&[]);
+    let flags = crypto.identity(1, 1);
+    assert_usage(&crypto.args(&["listen", "--listen", &endpoint], &flags), &[&endpoint]);
+}
