@@ -29,6 +29,11 @@ pub(super) fn connect(
         let stream = stream.clone();
         move || stream.cancel()
     });
+    // Until it is a connection of the entry, nobody else could end it.
+    let _cancel = cancel.on_cancel({
+        let stream = stream.clone();
+        move || stream.cancel()
+    });
     let since = Cell::new(comm.clock.now());
     let authenticated = comm.handshaker.authenticate(&*stream, false, || {
         since.set(comm.clock.now());

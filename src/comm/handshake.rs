@@ -47,7 +47,13 @@ impl Handshaker {
         let ours = message::conn(&self.pki_id, &self.identity, local_hash, probe);
         let ours = SignedMessage::sign(ours, |bytes| self.mapper.sign(bytes))
             .map_err(|e| Error::new(e.kind(), format!("cannot sign our connection message: {e}")).source(e))?;
-        stream.send(ours.wire(), false).map_err(ended_early)?;
+        stream.start_send(ours.wire(), false).map_err(ended_early)?;
+        // Whoever does not even take our message must not hold us longer than who does not answer it.
+        if !stream.wait_sent(Some(self.conn_timeout)).map_err(ended_early)? {
+            stream.cancel();
+            let text = format!("timed out sending our connection message to {}", stream.info().remote_addr);
+            return Err(Error::new(ErrorKind::Timeout, text));
+        }
         sent();
 
         let wire = match stream.recv(Some(self.conn_timeout)) {

@@ -110,6 +110,8 @@ impl Writer {
             Err(end) => {
                 // The reader has the better reason: what the peer said stands behind what it sent before.
                 self.await_end(conn);
+                // A reader that has not come to the end by now, on a stalled line, would never: nobody else knows it.
+                conn.stream.cancel();
                 self.comm.connection_ended(&self.peer, conn, end, None);
             }
         }

@@ -1,9 +1,11 @@
 //! What tests, examples and simulations need and production does not: test organisations, a clock that is moved by
-//! hand, a network in memory. Behind the feature `testing`.
+//! hand, a network in memory, faults on it. Behind the feature `testing`.
 
 mod clock;
 pub mod cryptogen;
+mod faults;
 mod memory;
 
 pub use clock::VirtualClock;
+pub use faults::{FaultRates, Faults, Random};
 pub use memory::MemoryNetwork;

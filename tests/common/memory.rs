@@ -29,7 +29,7 @@ impl Memory {
     }
 }
 
-fn cert(name: &str, security: Security) -> Option<Bytes> {
+pub fn cert(name: &str, security: Security) -> Option<Bytes> {
     (security == Security::Mutual).then(|| format!("certificate of {name}").into())
 }
 

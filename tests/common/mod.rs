@@ -21,7 +21,7 @@ pub use form::{Form, Link, Node, Security, Served, LIMIT};
 pub use grpc::Grpc;
 #[cfg(feature = "host-server")]
 pub use host::Host;
-pub use memory::Memory;
+pub use memory::{cert, Memory};
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
 
 use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weigh};
