@@ -289,7 +289,9 @@ impl Outbox {
         if state.room.is_empty() {
             state.room_since = Instant::now();
         }
-        state.room.push(waiter);
+        if !state.room.iter().any(|other| other.same_channel(&waiter)) {
+            state.room.push(waiter);
+        }
     }
 
     /// A channel that receives once everything accepted so far is settled; `None` if it is already.
