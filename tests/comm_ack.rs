@@ -184,11 +184,11 @@ fn sent_to_raw(
 ) -> (Node, AggregatedSendResult) {
     let (node, server) = (net.node("node"), RawServer::new(net, "server"));
     let peer = RemotePeer::with_id(&server.endpoint, id("server"));
-    node.send(&data(1), std::slice::from_ref(&peer)).unwrap();
+    node.send(&data(1), from_ref(&peer)).unwrap();
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 1);
     let results = thread::scope(|scope| {
-        let results = scope.spawn(|| node.send_with_ack(message(), limit, 1, std::slice::from_ref(&peer)));
+        let results = scope.spawn(|| node.send_with_ack(message(), limit, 1, from_ref(&peer)));
         answer(&node, &accepted, accepted.recv().nonce());
         results.join().unwrap()
     });

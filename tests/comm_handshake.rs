@@ -186,7 +186,7 @@ fn c12_a_peer_of_another_organisation_than_expected_gets_nothing(net: &impl Form
     node.identity_mapper().put(&id("fourth"), &identity("fourth")).unwrap();
     let (inbox, events, dead) = (third.inbox(), node.events(), node.presumed_dead());
     let expected = RemotePeer::with_id(&third.endpoint, id("fourth"));
-    node.send(&data(1), std::slice::from_ref(&expected)).unwrap();
+    node.send(&data(1), from_ref(&expected)).unwrap();
     let (error, nonces) = await_undelivered(&events);
     assert_eq!((error.message(), &*nonces), ("authentication failure", &[1][..]));
     let failed = await_event(&events, |e| match e {

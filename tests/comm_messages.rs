@@ -217,10 +217,10 @@ fn c46_a_message_for_a_full_queue_comes_back_and_is_counted(net: &impl Form) {
     let (events, server) = (node.events(), RawServer::new(net, "slow"));
     let peer = RemotePeer::with_id(&server.endpoint, id("slow"));
     // Nobody has answered the handshake, so everything waits.
-    (1..=3).for_each(|n| node.send(&data(n), std::slice::from_ref(&peer)).unwrap());
+    (1..=3).for_each(|n| node.send(&data(n), from_ref(&peer)).unwrap());
     for rejected in 1..=2 {
         let message = data(9);
-        let error = node.send(&message, std::slice::from_ref(&peer)).unwrap_err();
+        let error = node.send(&message, from_ref(&peer)).unwrap_err();
         let [not_sent] = &error.not_sent[..] else { panic!("{error}") };
         assert_eq!((&not_sent.peer, not_sent.message.wire()), (&peer, message.wire()));
         assert_eq!(not_sent.error.kind(), ErrorKind::Full);
@@ -240,11 +240,10 @@ fn c46_a_send_with_ack_waits_for_room(net: &impl Form) {
     let node = net.node_with("node", |config| config.send_buff_size = 1);
     let server = RawServer::new(net, "slow");
     let peer = RemotePeer::with_id(&server.endpoint, id("slow"));
-    node.send(&data(1), std::slice::from_ref(&peer)).unwrap();
+    node.send(&data(1), from_ref(&peer)).unwrap();
     let dialling = server.accept();
     thread::scope(|scope| {
-        let results =
-            scope.spawn(|| node.send_with_ack(data(0).message().clone(), PATIENCE, 1, std::slice::from_ref(&peer)));
+        let results = scope.spawn(|| node.send_with_ack(data(0).message().clone(), PATIENCE, 1, from_ref(&peer)));
         // The queue is full until the handshake is answered.
         dialling.hello();
         conn_of(&dialling.recv());

@@ -85,10 +85,7 @@ fn a_stop_while_sending_accounts_for_every_message(net: &impl Form) {
             node.stop();
             senders.map(|sender| sender.join().unwrap()).iter().sum()
         });
-        let (written, _) = stop_and_account(&node, &events, accepted);
-        // Written is not yet delivered, but delivered was written.
-        other.stop();
-        assert!(100 + inbox.iter().count() as u64 <= written);
+        stop_and_account(&node, &events, accepted);
     }
 }
 
@@ -96,7 +93,7 @@ fn a_stop_while_sending_accounts_for_every_message(net: &impl Form) {
 fn send_until_stopped(node: &Node, to: &RemotePeer, first: u64) -> u64 {
     let mut accepted = 0;
     loop {
-        match node.send(&data(first + accepted), std::slice::from_ref(to)) {
+        match node.send(&data(first + accepted), from_ref(to)) {
             Ok(()) => accepted += 1,
             Err(e) if e.not_sent[0].error.kind() == ErrorKind::Full => thread::yield_now(),
             Err(e) => {
@@ -149,7 +146,7 @@ fn stuck(net: &impl Form) -> (Node, RawServer, Accepted, u64) {
     });
     let server = RawServer::new(net, "server");
     let peer = RemotePeer::with_id(&server.endpoint, id("server"));
-    node.send(&data(0), &[peer.clone()]).unwrap();
+    node.send(&data(0), from_ref(&peer)).unwrap();
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 0);
     let last = fill(&node, &peer);

@@ -87,6 +87,8 @@ struct State {
     /// When a message was last accepted, or a lent one written.
     active: Option<Instant>,
     closed: bool,
+    /// Closed for good: what is owed was given back, and no writer looks any more.
+    abandoned: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
     /// Since when the first of them waits.
@@ -94,7 +96,7 @@ struct State {
     flushes: Vec<(u64, Sender<()>)>,
 }
 
-type Unfinished = (Item, Arc<Connection>);
+pub(super) type Unfinished = (Item, Arc<Connection>);
 
 /// Whose turn it is to write.
 #[derive(PartialEq)]
@@ -119,6 +121,7 @@ impl Outbox {
                 turn: Turn::Writer,
                 active: None,
                 closed: false,
+                abandoned: false,
                 accepted: 0,
                 room: Vec::new(),
                 room_since: Instant::now(),
@@ -217,13 +220,18 @@ impl Outbox {
         self.end_loan(&mut state);
     }
 
-    /// For the borrower: the write is under way; the writer waits for it.
-    pub fn unfinished(&self, item: Item, conn: Arc<Connection>) {
+    /// For the borrower: the write is under way; the writer waits for it. If that has ended meanwhile the message comes
+    /// back, still owed.
+    pub fn unfinished(&self, item: Item, conn: &Arc<Connection>) -> Option<Item> {
         let mut state = self.state.lock();
-        state.unfinished = Some((item, conn));
         state.turn = Turn::Writer;
+        if state.abandoned {
+            return Some(item);
+        }
+        state.unfinished = Some((item, conn.clone()));
         drop(state);
         self.wake();
+        None
     }
 
     /// For the borrower: the message was not written; it goes to the front again. If the outbox was closed meanwhile it
@@ -289,7 +297,9 @@ impl Outbox {
         if state.room.is_empty() {
             state.room_since = Instant::now();
         }
-        state.room.push(waiter);
+        if !state.room.iter().any(|other| other.same_channel(&waiter)) {
+            state.room.push(waiter);
+        }
     }
 
     /// A channel that receives once everything accepted so far is settled; `None` if it is already.
@@ -303,6 +313,11 @@ impl Outbox {
         let target = state.accepted;
         state.flushes.push((target, done));
         Some(flushed)
+    }
+
+    /// For a writer that ends: a write that a sender left under way.
+    pub fn take_unfinished(&self) -> Option<Unfinished> {
+        self.state.lock().unfinished.take()
     }
 
     /// Messages settled so far.
@@ -350,6 +365,7 @@ impl Outbox {
 
     fn close_locked(&self, state: &mut State, hand: &mut VecDeque<Item>) -> Vec<Item> {
         state.closed = true;
+        state.abandoned = true;
         let mut owed: Vec<Item> = hand.drain(..).collect();
         owed.extend(state.unfinished.take().map(|(item, _)| item));
         owed.extend(state.queue.drain(..));

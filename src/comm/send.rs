@@ -9,11 +9,14 @@ use super::{Comm, RemotePeer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{GossipMessage, SignedMessage};
 use crate::metrics::DropReason;
-use crossbeam_channel::{bounded, select, Sender};
+use crossbeam_channel::{bounded, never, select, Sender};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How often who waits for room looks himself: room that comes up little by little, and then no further, is not told.
+const ROOM_CHECK: Duration = Duration::from_millis(10);
 
 /// Some peers of a send did not take the message. The others did.
 #[derive(Debug)]
@@ -117,6 +120,7 @@ impl Comm {
                     Err(_) => break,
                 },
                 recv(has_room) -> _ => continue,
+                recv(if waiting.is_empty() { never() } else { inner.clock.after(ROOM_CHECK) }) -> _ => continue,
                 recv(timer) -> _ => break,
                 recv(inner.stopping.signal()) -> _ => break,
             };
@@ -243,6 +247,7 @@ impl Inner {
         self.check_size(message).map_err(failed)?;
         let mut item = Item { message: message.clone(), tracker };
         let mut waiting = None;
+        let mut told = false;
         loop {
             let peer = self.entry(to).map_err(failed)?;
             let why;
@@ -257,21 +262,24 @@ impl Inner {
                 self.metrics.dropped(peer.remote().pki_id.as_ref(), DropReason::SendQueueFull, 1);
                 return Err(failed(Error::new(ErrorKind::Full, "the queue to the peer is full")));
             };
-            let Some(has_room) = waiting.take() else {
+            let (room, has_room) = waiting.get_or_insert_with(|| bounded(1));
+            if !told {
                 // Once more after asking to be told, in case there has been room since.
-                let (room, has_room) = bounded(1);
-                peer.outbox.when_room(room);
-                waiting = Some(has_room);
+                peer.outbox.when_room(room.clone());
+                told = true;
                 continue;
-            };
+            }
+            let left = deadline.saturating_duration_since(self.clock.now());
+            if left.is_zero() {
+                self.metrics.dropped(peer.remote().pki_id.as_ref(), DropReason::SendQueueFull, 1);
+                return Err(failed(Error::new(ErrorKind::Full, "the queue to the peer stayed full")));
+            }
             select! {
                 recv(has_room) -> _ => {}
-                recv(self.clock.after(deadline.saturating_duration_since(self.clock.now()))) -> _ => {
-                    self.metrics.dropped(peer.remote().pki_id.as_ref(), DropReason::SendQueueFull, 1);
-                    return Err(failed(Error::new(ErrorKind::Full, "the queue to the peer stayed full")));
-                }
+                recv(self.clock.after(left.min(ROOM_CHECK))) -> _ => {}
                 recv(self.stopping.signal()) -> _ => return Err(failed(stopping())),
             }
+            told = false;
         }
     }
 }

@@ -280,6 +280,10 @@ impl Writer {
 
     /// The entry is closed by us: its streams end so that what was written arrives, the rest is reported.
     fn close(&mut self) {
+        if let Some((item, conn)) = self.peer.outbox.take_unfinished() {
+            self.hand.push_front(item);
+            self.written(&conn, conn.finish_write());
+        }
         for conn in self.peer.streams() {
             self.leave(&conn);
         }

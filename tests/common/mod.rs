@@ -28,6 +28,7 @@ use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weig
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::message::{self, SignedMessage};
 use fabric_gossip::{Error, ErrorKind};
+pub use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -166,7 +167,7 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 /// Sends large messages to a peer that does not read until one finds no room for a while: how many were accepted.
 pub fn fill(node: &Node, peer: &RemotePeer) -> u64 {
     (1..10_000)
-        .find(|&nonce| match node.send_timeout(&blob(nonce, 64 << 10), ms(500), std::slice::from_ref(peer)) {
+        .find(|&nonce| match node.send_timeout(&blob(nonce, 64 << 10), ms(500), from_ref(peer)) {
             Ok(()) => false,
             Err(e) => {
                 assert_eq!(e.not_sent[0].error.kind(), ErrorKind::Full, "{e}");
