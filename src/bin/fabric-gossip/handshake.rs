@@ -4,6 +4,7 @@ use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
 use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs, TlsFiles};
 use crate::output::printable;
+use crate::rules::{self, Broken};
 use crate::steps::{Pass, Problem, Step, Steps};
 use crate::stop::within;
 use crate::tls_probe::TlsProbe;
@@ -12,9 +13,10 @@ use crate::{certificate, Context};
 use clap::Args;
 use fabric_gossip::comm::grpc::GrpcTransport;
 use fabric_gossip::comm::stream::{Client, Stream, StreamEnd, Transport};
-use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
+use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::rpc::Options;
+use fabric_gossip::ErrorKind;
 use openssl::sha::sha256;
 use serde_json::{json, Value};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -179,9 +181,12 @@ impl Handshake<'_> {
             }
             Err(_) if self.context.stop.is_cancelled() => Err(Failure::Stopped.into()),
             Err(e) => {
-                let hint = match plain {
-                    true => "does the peer use TLS? Then leave --no-tls out",
-                    false => "is this a peer's port, and not an orderer's or that of its metrics?",
+                // A status of the server's own, not of a connection that failed.
+                let answered = e.kind() == ErrorKind::Refused;
+                let hint = match (answered, plain) {
+                    (true, _) => "gRPC answers here, but not gossip: is this an orderer's port, or another service's?",
+                    (_, true) => "does the peer use TLS? Then leave --no-tls out",
+                    (_, false) => "is this a peer's port, and not an orderer's or that of its metrics?",
                 };
                 Problem::new(e.message()).hint(hint).fail()
             }
@@ -257,17 +262,22 @@ impl Handshake<'_> {
             let why = format!("it claims the PKI-ID {}, which its identity does not have", theirs.pki_id);
             return Err(Problem::new(why).hint("do not trust it"));
         }
-        if let Err(e) = crypto.validate_identity(&theirs.identity) {
-            let mspid = described.mspid.clone().unwrap_or_default();
-            let hint = match crypto.org_by_peer_identity(&theirs.identity) {
-                Some(_) => "its certificate does not satisfy the rules of that organisation".to_owned(),
-                None if mspid == self.me.mspid => {
-                    "it claims our own organisation, but our authorities did not issue it".into()
-                }
-                None => format!("if {mspid} is to be trusted, add --trust-msp {mspid}=DIR with its MSP folder"),
-            };
-            return Err(Problem::new(format!("its identity is not valid for us: {}", e.message())).hint(hint));
+        match rules::judge(&self.me.msps, &theirs.identity) {
+            Some(Ok(())) => {}
+            Some(Err(Broken { rule, text, hint })) => {
+                let why = format!("its identity is not valid for us: {text} ({rule})");
+                return Err(Problem::new(why).hint(hint));
+            }
+            None => {
+                let mspid = described.mspid.clone().unwrap_or_default();
+                let why = format!(
+                    "its identity is not valid for us: the organisation {mspid} is unknown (unknown_organisation)"
+                );
+                let hint = format!("if {mspid} is to be trusted, add --trust-msp {mspid}=DIR with its MSP folder");
+                return Err(Problem::new(why).hint(hint));
+            }
         }
+        crypto.validate_identity(&theirs.identity).map_err(|e| Problem::new(e.message()))?;
         let expires = crypto.expiration(&theirs.identity).map_err(|e| Problem::new(e.message()))?;
         if expires.is_some_and(|at| at < SystemTime::now()) {
             let until = described.certificate.as_ref().map(|c| certificate::date(c.not_after())).unwrap_or_default();

@@ -5,6 +5,7 @@ use crate::failure::{Failure, Result};
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
 use fabric_gossip::proto::{self, msp::SerializedIdentity};
+use openssl::sha::sha256;
 use openssl::x509::X509;
 use serde_json::{json, Value};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub struct Me {
     pub identity: PeerIdentity,
     pub pki_id: PkiId,
     pub crypto: Arc<MspCryptoService>,
+    /// Our own MSP first, then those of the organisations that we trust.
+    pub msps: Vec<Arc<Msp>>,
 }
 
 impl Me {
@@ -26,11 +29,14 @@ impl Me {
         let msp = Arc::new(load_msp(mspid, dir)?);
         let signer = SigningIdentity::load(&msp, dir, SystemTime::now()).map_err(|e| Failure::usage(e.message()))?;
         let (identity, pki_id) = (signer.serialize(), signer.pki_id());
-        let crypto = Arc::new(MspCryptoService::new(msp, Some(signer)));
+        let crypto = Arc::new(MspCryptoService::new(msp.clone(), Some(signer)));
+        let mut msps = vec![msp];
         for (mspid, dir) in trust {
-            crypto.trust(Arc::new(load_msp(mspid, dir)?));
+            let msp = Arc::new(load_msp(mspid, dir)?);
+            crypto.trust(msp.clone());
+            msps.push(msp);
         }
-        Ok(Me { mspid: mspid.to_owned(), identity, pki_id, crypto })
+        Ok(Me { mspid: mspid.to_owned(), identity, pki_id, crypto, msps })
     }
 
     pub fn describe(&self) -> Described {
@@ -38,7 +44,7 @@ impl Me {
     }
 }
 
-fn load_msp(mspid: &str, dir: &Path) -> Result<Msp> {
+pub fn load_msp(mspid: &str, dir: &Path) -> Result<Msp> {
     if !dir.is_dir() {
         return Err(Failure::file(dir, "there is no such MSP folder"));
     }
@@ -49,6 +55,12 @@ fn load_msp(mspid: &str, dir: &Path) -> Result<Msp> {
             false => Failure::usage(format!("MSP {mspid} in {dir}: {text}")),
         }
     })
+}
+
+/// The PKI-ID of an identity: the hash of its MSP id and its certificate as it stands.
+pub fn pki_id(identity: &PeerIdentity) -> Option<PkiId> {
+    let parsed = proto::decode::<SerializedIdentity>(&identity.to_bytes()).ok()?;
+    Some(PkiId::from(&sha256(&[parsed.mspid.as_bytes(), &parsed.id_bytes].concat())[..]))
 }
 
 /// What an identity says of itself, valid or not.

@@ -13,12 +13,14 @@ mod order;
 mod output;
 mod probe;
 mod report;
+mod rules;
 mod send;
 mod settings;
 mod steps;
 mod stop;
 mod tls_probe;
 mod values;
+mod whois;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -54,6 +56,7 @@ enum Command {
     Handshake(handshake::HandshakeArgs),
     Send(send::SendArgs),
     Listen(listen::ListenArgs),
+    Identity(whois::IdentityCommandArgs),
     Crypto(crypto::CryptoArgs),
     /// Print the completions for a shell
     Completions {
@@ -102,6 +105,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Handshake(args) => handshake::run(&context, &args),
         Command::Send(args) => send::run(&context, &args),
         Command::Listen(args) => listen::run(&context, &args),
+        Command::Identity(args) => whois::run(&context, &args),
         Command::Crypto(args) => crypto::run(&context, &args),
         Command::Completions { shell } => completions(&context, shell),
     };

@@ -2,13 +2,15 @@
 
 use crate::certificate::{self, Certificate};
 use crate::failure::{Failure, Result};
-use crate::identity::Me;
+use crate::identity::{load_msp, Me};
 use crate::settings::Settings;
 use crate::values::{target, Endpoint};
 use clap::{Args, ValueEnum};
+use fabric_gossip::msp::Msp;
 use fabric_gossip::rpc::{ClientAuth, Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Who we are.
 #[derive(Args, Clone, Debug)]
@@ -77,18 +79,35 @@ impl IdentityArgs {
                  `fabric-gossip crypto DIR` makes one to try things out",
             ));
         };
-        let Some(mspid) = self.mspid.clone().or_else(|| settings.text("peer.localMspId")) else {
-            return Err(Failure::usage(format!(
-                "no MSP id for {}: give --mspid ID, such as Org1MSP (or CORE_PEER_LOCALMSPID)",
-                dir.display()
-            )));
-        };
+        let Some(mspid) = self.mspid(settings) else { return Err(no_msp_id(&dir)) };
         Me::load(&mspid, &dir, &self.trust_msp)
     }
 
-    fn msp_dir(&self, settings: &Settings) -> Option<PathBuf> {
+    /// Our own MSP, if one is named, and those of the organisations to trust.
+    pub fn msps(&self, settings: &Settings) -> Result<Vec<Arc<Msp>>> {
+        let mut msps = Vec::new();
+        if let Some(dir) = self.msp_dir(settings) {
+            let Some(mspid) = self.mspid(settings) else { return Err(no_msp_id(&dir)) };
+            msps.push(Arc::new(load_msp(&mspid, &dir)?));
+        }
+        for (mspid, dir) in &self.trust_msp {
+            msps.push(Arc::new(load_msp(mspid, dir)?));
+        }
+        Ok(msps)
+    }
+
+    pub fn mspid(&self, settings: &Settings) -> Option<String> {
+        self.mspid.clone().or_else(|| settings.text("peer.localMspId"))
+    }
+
+    pub fn msp_dir(&self, settings: &Settings) -> Option<PathBuf> {
         self.msp.clone().or_else(|| settings.path("peer.mspConfigPath"))
     }
+}
+
+fn no_msp_id(dir: &Path) -> Failure {
+    let dir = dir.display();
+    Failure::usage(format!("no MSP id for {dir}: give --mspid ID, such as Org1MSP (or CORE_PEER_LOCALMSPID)"))
 }
 
 /// The TLS settings, checked; `None` in plain text.

@@ -1,0 +1,71 @@
+//! The rules that decide whether an identity is valid: which one a refusal names, and what to do about it.
+
+use crate::identity::Described;
+use fabric_gossip::crypto::PeerIdentity;
+use fabric_gossip::msp::Msp;
+use std::sync::Arc;
+
+/// A rule that an identity breaks.
+pub struct Broken {
+    /// The rule's name, for scripts.
+    pub rule: &'static str,
+    /// What the MSP said.
+    pub text: String,
+    /// What to try.
+    pub hint: &'static str,
+}
+
+/// Names of rules, what a refusal of each has in its text, and what to try. The first one that fits counts: what is more
+/// specific comes first.
+const RULES: [(&str, &str, &str); 25] = [
+    ("msp_id", "expected MSP ID", "the MSP id is another one: compare it with the channel configuration"),
+    ("identity_form", "SerializedIdentity", "this is no identity, or it was damaged on its way"),
+    ("pem", "PEM", "the certificate has to be one PEM block"),
+    ("pem", "trailing bytes", "remove what follows the certificate in its file"),
+    ("pem", "pem type is", "the PEM block has to be a CERTIFICATE"),
+    ("canonical_signature", "non canonical signature", "the certificate has to be issued anew"),
+    ("certificate_form", "parseCertificate", "the certificate is damaged or breaks X.509's own rules"),
+    ("key_algorithm", "public key algorithm", "use ECDSA; Ed25519 needs MSP version 3.0"),
+    ("certificate_form", "public key", "its key is of a kind that Fabric does not know"),
+    ("revocation_list", "Authority Key Identifier for crl", "a list in crls/ names no authority: replace it"),
+    ("revoked", "has been revoked", "it is on a list in crls/: it has to be enrolled anew"),
+    ("authority_as_member", "Certificate Authority equals true", "this is an authority's certificate: show a member's"),
+    ("single_chain", "single validation chain", "keep only one of the authorities with the same key in the MSP"),
+    (
+        "inner_authority",
+        "leaf of the certification tree",
+        "an authority that has others below it may not issue members",
+    ),
+    ("chain_length", "length at least 2", "this is a root's own certificate"),
+    ("extended_key_usage", "incompatible key usage", "an extended key usage has to include serverAuth, or be left out"),
+    (
+        "validity",
+        "expired or is not yet valid",
+        "its authority was not valid when it was issued, or it ends before it begins",
+    ),
+    ("critical_extension", "critical extension", "it has a critical extension that nobody here understands"),
+    ("name_constraints", "name constraints", "its authority may not issue for this name"),
+    ("name_constraints", "not authorized to sign for this name", "its authority may not issue for this name"),
+    ("path_length", "path length", "there are more authorities in between than one of them allows"),
+    ("certificate_policies", "invalid policies", "it lacks a certificate policy that its authority demands"),
+    ("unknown_authority", "unknown authority", "its authority is not in cacerts/ or intermediatecerts/ of this MSP"),
+    ("organizational_unit", "organizational unit", "it needs one of the OUs that config.yaml lists"),
+    ("node_ou", "OU", "it needs exactly one of the OUs client, peer, admin, orderer (NodeOUs in config.yaml)"),
+];
+
+fn broken(text: &str) -> Broken {
+    let found = RULES.iter().find(|(_, part, _)| text.contains(part));
+    let (rule, hint) = found.map_or(("other", ""), |(rule, _, hint)| (*rule, *hint));
+    Broken { rule, text: text.to_owned(), hint }
+}
+
+/// Judges an identity by the MSP that it says it is of. `None` if none of these is that.
+pub fn judge(msps: &[Arc<Msp>], identity: &PeerIdentity) -> Option<Result<(), Broken>> {
+    let mspid = Described::new(identity).mspid;
+    let msp = msps.iter().find(|msp| Some(msp.id()) == mspid.as_deref())?;
+    let verdict = msp.deserialize(identity).and_then(|member| {
+        msp.check_well_formed(identity)?;
+        msp.validate(&member)
+    });
+    Some(verdict.map_err(|e| broken(e.message())))
+}

@@ -1,0 +1,98 @@
+//! `identity`: who a certificate or an MSP is, without asking anybody.
+
+use crate::certificate::{self, Certificate};
+use crate::failure::{Failure, Result};
+use crate::identity::pki_id;
+use crate::options::IdentityArgs;
+use crate::output::printable;
+use crate::rules::{self, Broken};
+use crate::Context;
+use clap::Args;
+use fabric_gossip::msp::serialized_identity;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Say who a certificate or the member of an MSP folder is, and whether its MSP accepts it; asks nobody
+#[derive(Args)]
+pub struct IdentityCommandArgs {
+    /// A certificate in PEM, instead of the one in the MSP folder's signcerts
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
+}
+
+pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
+    let msps = args.identity.msps(&context.settings)?;
+    let file = match (&args.file, args.identity.msp_dir(&context.settings)) {
+        (Some(file), _) => file.clone(),
+        (None, Some(dir)) => {
+            let found = certificate::files_in(&dir.join("signcerts"))?.into_iter().next();
+            found.ok_or_else(|| {
+                Failure::file(&dir, "the MSP loads, but has no member of its own: there is no certificate in signcerts")
+            })?
+        }
+        (None, None) => return Err(Failure::usage("whose identity? Give a certificate, or --msp DIR and --mspid ID")),
+    };
+    let first = Certificate::read_all(&file)?.swap_remove(0);
+
+    // Whose it is: of the MSP that accepts it, else of the first one that is named.
+    let named = args.identity.mspid(&context.settings);
+    // As its owner would send it, whatever else is in the file.
+    let of = |mspid: &str| {
+        let identity = serialized_identity(mspid, &first.pem);
+        let member = msps.iter().filter(|msp| msp.id() == mspid).find_map(|msp| msp.deserialize(&identity).ok());
+        member.map_or(identity, |member| member.serialize())
+    };
+    let accepting = msps.iter().find(|msp| matches!(rules::judge(&msps, &of(msp.id())), Some(Ok(()))));
+    let mspid = accepting.map(|msp| msp.id().to_owned()).or(named).or_else(|| Some(msps.first()?.id().to_owned()));
+    let identity = mspid.as_deref().map(of);
+    let pki_id = identity.as_ref().and_then(pki_id).map(|id| id.to_string());
+    let verdict = identity.as_ref().and_then(|identity| rules::judge(&msps, identity)).map(|verdict| {
+        verdict.and_then(|()| match first.check_dates() {
+            Err(text) if text.contains("expired") => {
+                Err(Broken { rule: "expired", text, hint: "it has to be enrolled anew" })
+            }
+            _ => Ok(()),
+        })
+    });
+    let valid = verdict.as_ref().map(|v| v.is_ok());
+    let problem = verdict.and_then(|v| v.err());
+
+    let (x509, path) = (&first.x509, file.display().to_string());
+    let (subject, issuer) = (certificate::name(x509.subject_name()), certificate::name(x509.issuer_name()));
+    let ous = certificate::units(x509.subject_name());
+    let (from, expires) = (certificate::date(x509.not_before()), certificate::date(x509.not_after()));
+    let (rule, error) = (problem.as_ref().map(|p| p.rule), problem.as_ref().map(|p| printable(&p.text)));
+    context.out.line(
+        || {
+            json!({
+                "event": "identity", "path": path, "mspid": mspid, "pki_id": pki_id, "subject": subject,
+                "issuer": issuer, "ous": ous, "not_before": from, "expires": expires, "valid": valid,
+                "rule": rule, "error": error, "hint": problem.as_ref().map(|p| p.hint),
+            })
+        },
+        || {
+            let unknown = "unknown: give --mspid ID";
+            let verdict = match (&problem, valid) {
+                (Some(p), _) => format!("no: {} ({})\n  try        {}", printable(&p.text), p.rule, p.hint),
+                (None, Some(true)) => "yes".to_owned(),
+                _ => "not judged: give its MSP with --msp DIR and --mspid ID, or --trust-msp ID=DIR".to_owned(),
+            };
+            format!(
+                "  file       {path}\n  subject    {}\n  issuer     {}\n  OUs        {}\n  valid      {from} to {expires} ({})\n  \
+                 MSP id     {}\n  PKI-ID     {}\n  accepted   {verdict}",
+                printable(&subject),
+                printable(&issuer),
+                printable(&ous.join(", ")),
+                certificate::remaining(x509),
+                mspid.as_deref().unwrap_or(unknown),
+                pki_id.as_deref().unwrap_or(unknown),
+            )
+        },
+    );
+    match problem {
+        Some(_) => Err(Failure::Reported),
+        None => Ok(()),
+    }
+}
