@@ -206,7 +206,7 @@ fn an_inbound_stream_takes_the_place_of_a_dial_that_has_not_said_anything(net: &
     let events = node.events();
     let mute = net.mute();
     let peer = RemotePeer::with_id(&mute.endpoint, id("peer"));
-    (1..=3).for_each(|n| node.send(&data(n), &[peer.clone()]).unwrap());
+    (1..=3).for_each(|n| node.send(&data(n), std::slice::from_ref(&peer)).unwrap());
     eventually("it dials", || node.metrics().gossip_comm_dials == 1);
     let inbound = Raw::connect(net, "peer", &node.endpoint);
     assert_eq!([inbound.recv().nonce(), inbound.recv().nonce(), inbound.recv().nonce()], [1, 2, 3]);
@@ -238,10 +238,10 @@ fn what_was_sent_to_an_address_goes_out_first_and_in_order(net: &impl Form) {
     let inbound = Raw::connect(net, "peer", &node.endpoint);
     await_connected(&events, "peer");
     let address = RemotePeer::new(&server.endpoint);
-    (1..=50).for_each(|n| node.send(&data(n), &[address.clone()]).unwrap());
+    (1..=50).for_each(|n| node.send(&data(n), std::slice::from_ref(&address)).unwrap());
     let dialled = server.accept();
     dialled.hello();
-    (51..=150).for_each(|n| node.send(&data(n), &[address.clone()]).unwrap());
+    (51..=150).for_each(|n| node.send(&data(n), std::slice::from_ref(&address)).unwrap());
     conn_of(&dialled.recv());
     for n in 1..=150 {
         assert_eq!(dialled.recv().nonce(), n);
@@ -270,7 +270,7 @@ fn what_a_refused_initiator_still_had_is_reported(net: &impl Form) {
     let server = RawServer::new(net, "server");
     let (events, dead) = (node.events(), node.presumed_dead());
     let peer = RemotePeer::with_id(&server.endpoint, id("server"));
-    node.send(&data(0), &[peer.clone()]).unwrap();
+    node.send(&data(0), std::slice::from_ref(&peer)).unwrap();
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 0);
     let last = fill(&node, &peer);
@@ -322,7 +322,7 @@ fn what_a_lost_connection_still_had_goes_out_on_the_next(net: &impl Form) {
     let events = node.events();
     let link = net.link(&server.endpoint);
     let peer = RemotePeer::with_id(&link.endpoint, id("server"));
-    node.send(&data(0), &[peer.clone()]).unwrap();
+    node.send(&data(0), std::slice::from_ref(&peer)).unwrap();
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 0);
     let last = fill(&node, &peer);
@@ -386,7 +386,7 @@ fn closing_an_inbound_connection_writes_what_is_queued(net: &impl Form) {
         other.send(&data(1), &[node.peer()]).unwrap();
         assert_eq!(next_nonce(&inbox), 1);
         let back = RemotePeer::with_id("", other.id());
-        (1..=200).for_each(|n| node.send(&blob(n, 2000), &[back.clone()]).unwrap());
+        (1..=200).for_each(|n| node.send(&blob(n, 2000), std::slice::from_ref(&back)).unwrap());
         node.close_conn(&back);
         assert_eq!(next_nonces(&outbox, 200), Vec::from_iter(1..=200));
         await_disconnected(&events, "other");
@@ -398,7 +398,7 @@ fn closing_while_dialling_reports_what_is_queued(net: &impl Form) {
     let node = net.node("node");
     let (events, mute) = (node.events(), net.mute());
     let peer = RemotePeer::new(&mute.endpoint);
-    (1..=3).for_each(|n| node.send(&data(n), &[peer.clone()]).unwrap());
+    (1..=3).for_each(|n| node.send(&data(n), std::slice::from_ref(&peer)).unwrap());
     node.close_conn(&peer);
     let (error, nonces) = await_undelivered(&events);
     assert_eq!((error.kind(), nonces), (ErrorKind::Stopped, vec![1, 2, 3]));

@@ -67,7 +67,7 @@ fn a_flush_waits_for_a_connection_that_is_being_closed(net: &impl Form) {
     let node = net.node_with("node", |config| config.send_buff_size = 10);
     let server = RawServer::new(net, "server");
     let peer = RemotePeer::with_id(&server.endpoint, id("server"));
-    node.send(&data(0), &[peer.clone()]).unwrap();
+    node.send(&data(0), std::slice::from_ref(&peer)).unwrap();
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 0);
     let last = fill(&node, &peer);

@@ -149,7 +149,7 @@ fn stuck(net: &impl Form) -> (Node, RawServer, Accepted, u64) {
     });
     let server = RawServer::new(net, "server");
     let peer = RemotePeer::with_id(&server.endpoint, id("server"));
-    node.send(&data(0), &[peer.clone()]).unwrap();
+    node.send(&data(0), std::slice::from_ref(&peer)).unwrap();
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 0);
     let last = fill(&node, &peer);
