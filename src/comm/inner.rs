@@ -88,10 +88,7 @@ impl Inner {
                 Err(_) => {}
             }
         }
-        if let Some(item) = peer.outbox.unwritten(item) {
-            let error = Error::new(ErrorKind::Disconnected, "the connection was closed");
-            self.undelivered(peer, error, vec![item]);
-        }
+        peer.outbox.unwritten(item);
     }
 
     /// The stream of a connection is at its end: found out by its reader, or by whoever writes to it. `why` says more

@@ -234,19 +234,21 @@ impl Outbox {
         None
     }
 
-    /// For the borrower: the message was not written; it goes to the front again. If the outbox was closed meanwhile it
-    /// comes back, to be reported.
-    pub fn unwritten(&self, item: Item) -> Option<Item> {
+    /// For the borrower: the message was not written; it goes to the front again. If the outbox was closed meanwhile the
+    /// writer reports it.
+    pub fn unwritten(&self, item: Item) {
         let mut state = self.state.lock();
-        if state.closed {
-            state.turn = Turn::Writer;
-            drop(state);
-            self.settle(&item);
-            return Some(item);
-        }
         state.queue.push_front(item);
         self.end_loan(&mut state);
-        None
+    }
+
+    /// For the writer, before it ends: takes nothing more, and waits until what is lent has come back. A borrower does not
+    /// block, so that this is short; without it, what comes back later would be reported by nobody.
+    pub fn refuse_and_await_loan(&self) {
+        self.refuse();
+        while self.state.lock().turn == Turn::Lent {
+            let _ = self.woken().recv();
+        }
     }
 
     fn end_loan(&self, state: &mut State) {
@@ -357,8 +359,8 @@ impl Outbox {
         settled
     }
 
-    /// Closes it and gives back what is owed: first what the writer has in `hand`, then the queue. What is lent comes
-    /// back to its borrower.
+    /// Closes it and gives back what is owed: first what the writer has in `hand`, then the queue. What is lent is not
+    /// among it: see [`refuse_and_await_loan`](Self::refuse_and_await_loan).
     pub fn close(&self, hand: &mut VecDeque<Item>) -> Vec<Item> {
         self.close_locked(&mut self.state.lock(), hand)
     }
@@ -425,20 +427,22 @@ mod tests {
         assert!(matches!(outbox.push(item(2)), Ok(Taken::Queued)));
         assert!(outbox.take(&mut hand).is_none());
         assert!(hand.is_empty(), "the borrower's turn");
-        assert!(outbox.unwritten(first).is_none());
+        outbox.unwritten(first);
         assert!(outbox.woken().try_recv().is_ok());
         assert!(outbox.take(&mut hand).is_none());
         assert_eq!(nonces(&hand), [1, 2]);
     }
 
     #[test]
-    fn a_lent_message_is_reported_by_its_borrower_if_the_outbox_closes() {
+    fn a_lent_message_comes_back_to_the_writer_if_the_outbox_closes() {
         let outbox = Outbox::new(10, 1 << 20);
         let mut hand = VecDeque::new();
         assert!(outbox.take(&mut hand).is_none());
         let Ok(Taken::Lent(lent)) = outbox.push(item(1)) else { panic!("not lent") };
         assert!(outbox.close(&mut hand).is_empty());
-        assert!(outbox.unwritten(lent).is_some());
+        outbox.unwritten(lent);
+        outbox.refuse_and_await_loan();
+        assert_eq!(nonces(&outbox.close(&mut hand)), [1]);
         assert_eq!(outbox.owed(), 0);
     }
 }

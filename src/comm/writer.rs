@@ -213,8 +213,8 @@ impl Writer {
         if Arc::ptr_eq(&target, &self.peer) {
             return Next::Continue;
         }
-        // It is a peer that we had an entry for already, which has everything now.
-        self.peer.done.cancel();
+        // It is a peer that we had an entry for already, which has everything now but what was lent just then.
+        self.report_owed(Error::new(ErrorKind::Disconnected, "the connection was closed"));
         Next::End
     }
 
@@ -292,6 +292,12 @@ impl Writer {
 
     fn give_up(&mut self, error: Error) {
         self.comm.store.remove(&self.peer);
+        self.report_owed(error);
+    }
+
+    /// Reports what is owed, and that there is no more to come.
+    fn report_owed(&mut self, error: Error) {
+        self.peer.outbox.refuse_and_await_loan();
         let owed = self.peer.outbox.close(&mut self.hand);
         self.comm.undelivered(&self.peer, error, owed);
         self.peer.done.cancel();
