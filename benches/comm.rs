@@ -2,16 +2,17 @@
 //! demultiplexer to a subscriber, and beside it, in the same run, the bare transport that it stands on.
 //!
 //! `cargo bench --bench comm` measures and prints tables; `-- --json` prints one JSON object per line instead. Other
-//! arguments: `--rounds <n>` (7), `--sizes <bytes>,…` of the payloads,
-//! `--idle <n>` connections (512), `--poll <strategy>` of the C core (`epoll1`; `poll`), `--spin <µs>` of receivers, and any
-//! of `throughput`, `round-trip`, `handshake`, `idle` to measure only that. Without `--bench`, which Cargo passes, it
-//! only tries whether everything works (`cargo test --bench comm`). Both use the release profile's C core.
+//! arguments: `--rounds <n>` (7), `--sizes <bytes>,…` of the payloads, `--idle <n>` connections (512), `--poll <strategy>`
+//! of the C core (`poll`; `epoll1`), `--spin <µs>` of receivers, and any of `throughput`, `round-trip`, `handshake`, `idle`
+//! to measure only that. Without `--bench`, which Cargo passes, it only tries whether everything works (`cargo test
+//! --release --bench comm`). Cargo's bench profile is the release profile: the C core is not compiled again for it.
 //!
 //! Layer and bare transport take turns, so that what disturbs the machine disturbs both, and each turn has connections
-//! of its own and nothing beside them: the C core's pollers disturb each other. Figures are medians of the rounds, and what to go by is their ratio. **Layer**: a fresh signed data message per send (the signature itself is a
-//! constant: signing is the caller's business), `send_timeout`, writer, TLS, reader, demultiplexer, a subscriber's
-//! thread. **Bare**: a fresh buffer of as many bytes as the layer's payload through a queue of 20 to a thread that writes
-//! to the same kind of stream, and a reader that counts.
+//! of its own and nothing beside them: the C core's pollers disturb each other. Figures are medians of the rounds, and
+//! what to go by is their ratio. **Layer**: a fresh signed data message per send (the signature itself is a constant:
+//! signing is the caller's business), `send_timeout`, writer, TLS, reader, demultiplexer, a subscriber's thread.
+//! **Bare**: a fresh buffer of as many bytes as the layer's payload through a queue of the same length to a thread that
+//! writes to the same kind of stream, and a reader that counts.
 
 mod support;
 
@@ -61,7 +62,7 @@ impl Settings {
             rounds: None,
             idle: None,
             sizes: Vec::new(),
-            poll: "epoll1".into(),
+            poll: "poll".into(),
             sections: Vec::new(),
         };
         let mut args = args.iter();
@@ -243,7 +244,7 @@ impl Bench {
     }
 
     fn handshake(&self, certificates: &Certificates) {
-        let layer = Layer::with_ecdsa(certificates);
+        let layer = Layer::with_msp(certificates);
         let bare = Bare::alone(certificates);
         let mut of_layer = Vec::new();
         let mut of_bare = Vec::new();
@@ -254,7 +255,7 @@ impl Bench {
         bare.end();
         let mut table = Table::new("Connecting, new connection each time: ms", &["", "p50", "p99"]);
         for (name, times) in [
-            ("dial, TLS, Ping, gossip handshake with ECDSA both ways", &mut of_layer),
+            ("dial, TLS, Ping, gossip handshake with an MSP both ways", &mut of_layer),
             ("bare: dial, TLS, Ping, a message each way", &mut of_bare),
         ] {
             let (p50, p99) = (percentile(times, 50) / 1e3, percentile(times, 99) / 1e3);

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Messages that wait for the writer.
-const QUEUE: usize = 20;
+/// Messages that wait for the writer: as many as in the layer's own queue.
+const QUEUE: usize = 200;
 
 pub struct Bare {
     stream: Arc<dyn Stream>,

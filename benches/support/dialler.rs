@@ -6,14 +6,15 @@ use super::layer::wait_until;
 use super::machine;
 use fabric_gossip::comm::{Comm, RemotePeer};
 use fabric_gossip::message::{self, SignedMessage};
+use fabric_gossip::testing::cryptogen::Member;
 use serde_json::{json, Value};
 use std::io::stdin;
 use std::sync::Arc;
 
 /// The first order.
 pub fn order(certificates: &Certificates, endpoint: &str, comms: usize) -> String {
-    let Certificates { tls_ca, tls_cert, tls_key, .. } = certificates;
-    json!({ "endpoint": endpoint, "ca": tls_ca, "cert": tls_cert, "key": tls_key, "comms": comms }).to_string()
+    let Member { tls_ca_cert: ca, tls_cert: cert, tls_key: key, .. } = &certificates.member;
+    json!({ "endpoint": endpoint, "ca": ca, "cert": cert, "key": key, "comms": comms }).to_string()
 }
 
 pub fn run() {

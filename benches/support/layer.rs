@@ -1,6 +1,6 @@
 //! The layer: two `Comm`s over mutual TLS, and a subscriber at the second.
 
-use super::crypto::{free_identity, Certificates, Ecdsa, Free, SIGNATURE};
+use super::crypto::{free_identity, Certificates, Free, SIGNATURE};
 use super::PATIENCE;
 use bytes::Bytes;
 use fabric_gossip::comm::{Comm, ReceivedMessage, RemotePeer, Subscription};
@@ -28,10 +28,12 @@ impl Layer {
         Layer::with(certificates, |name| (free_identity(name), Arc::new(Free)))
     }
 
-    /// With real signatures in the handshake.
-    pub fn with_ecdsa(certificates: &Certificates) -> Layer {
-        Layer::with(certificates, |_| {
-            (PeerIdentity::from(certificates.cert.as_bytes()), Arc::new(Ecdsa::new(certificates)))
+    /// With the library's MSP: certificates are validated, and signatures ECDSA over P-256.
+    pub fn with_msp(certificates: &Certificates) -> Layer {
+        Layer::with(certificates, |name| {
+            let member = certificates.org.peer(name).expect("a member");
+            let service = certificates.org.crypto_service(&member, &[]).expect("an MSP");
+            (member.identity(), service)
         })
     }
 
