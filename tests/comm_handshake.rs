@@ -4,8 +4,11 @@ mod common;
 
 use common::*;
 use fabric_gossip::comm::stream::{Status, StreamEnd};
-use fabric_gossip::comm::{Event, RemotePeer};
+use fabric_gossip::comm::{Comm, Event, RemotePeer};
+use fabric_gossip::config::CommConfig;
+use fabric_gossip::crypto::CryptoService;
 use fabric_gossip::message::{self, SignedMessage};
+use fabric_gossip::testing::cryptogen::Org;
 use fabric_gossip::ErrorKind;
 use std::time::Instant;
 
@@ -14,6 +17,7 @@ over_both_forms!(
     c2_with_mutual_tls_both_sides_bind_their_identity_to_their_certificate,
     c3_without_a_client_certificate_nobody_gets_in,
     c4_a_signature_with_a_byte_appended_is_refused,
+    c4_with_an_msp_a_signature_with_a_byte_appended_is_accepted_as_in_fabric,
     c5_a_pki_id_that_is_not_the_identitys_is_refused,
     c6_a_certificate_hash_with_a_byte_appended_is_refused,
     c7_a_missing_pki_id_is_refused,
@@ -104,6 +108,38 @@ fn c4_a_signature_with_a_byte_appended_is_refused(net: &impl Form) {
         });
     });
     assert_eq!(text, "wrong signature");
+}
+
+fn c4_with_an_msp_a_signature_with_a_byte_appended_is_accepted_as_in_fabric(net: &impl Form) {
+    let org = Org::new("Org1MSP", "org1.example.com").unwrap();
+    let members = ["peer0", "peer1"].map(|name| org.peer(name).unwrap());
+    let [ours, theirs] = members.each_ref().map(|member| org.crypto_service(member, &[]).unwrap());
+    let mut config = CommConfig::default();
+    config.conn_timeout = LIMIT;
+    let builder = Comm::builder(members[0].identity(), ours.clone(), ours).config(config);
+    let (comm, endpoint) = net.start("server", Security::Mutual, builder);
+    let (events, inbox) = (comm.events(), comm.accept(|_| true));
+
+    let connect = |spoil: fn(&mut Vec<u8>)| {
+        let raw = Raw::dial(net, "client", &endpoint);
+        let identity = members[1].identity();
+        let hash = hash_of(raw.stream.info().local_cert.as_ref());
+        let hello = message::conn(&theirs.pki_id(&identity).unwrap(), &identity, hash, false);
+        let hello = SignedMessage::sign(hello, |bytes| {
+            let mut signature = theirs.sign(bytes)?;
+            spoil(&mut signature);
+            Ok(signature)
+        });
+        raw.send(&hello.unwrap());
+        raw
+    };
+    let raw = connect(|signature| signature.push(0));
+    raw.send(&data(1));
+    assert_eq!(next_nonce(&inbox), 1);
+    let spoilt = connect(|signature| signature[20] ^= 1);
+    let (error, inbound) = await_refused(&events);
+    assert_eq!((error.kind(), inbound), (ErrorKind::Signature, true));
+    assert_eq!(spoilt.refusal(), error.message());
 }
 
 fn c5_a_pki_id_that_is_not_the_identitys_is_refused(net: &impl Form) {
