@@ -523,3 +523,39 @@ fn drain_errors() {
 fn internal(e: ErrorStack) -> Error {
     Error::new(ErrorKind::Internal, "OpenSSL failed").source(e)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::rsa::Rsa;
+
+    #[test]
+    fn rsa_pss_counts_with_one_hash_and_a_salt_of_its_length() {
+        const PSS: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0a];
+        const MGF1: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8];
+        let explicit = |n, content: &[u8]| der::encode(tag::explicit(n), content);
+        let hash = |n| der::encode(tag::SEQUENCE, &[0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, n, 5, 0]);
+        let parse = |first: u8, mask: u8, salt: u8| {
+            let mask = der::encode(tag::SEQUENCE, &[MGF1, &hash(mask)].concat());
+            let fields = [explicit(0, &hash(first)), explicit(1, &mask), explicit(2, &[2, 1, salt])].concat();
+            SignatureAlgorithm::parse(&[PSS, &der::encode(tag::SEQUENCE, &fields)].concat()).unwrap()
+        };
+        assert_eq!(parse(2, 2, 48), SignatureAlgorithm::RsaPss(Hash::Sha384));
+        for (first, mask, salt) in [(1, 1, 20), (1, 2, 32), (4, 4, 28)] {
+            assert_eq!(parse(first, mask, salt), SignatureAlgorithm::Unknown);
+        }
+        for (bits, good) in [(2048, true), (512, false)] {
+            let key = PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap();
+            let public = PublicKey::parse(&key.public_key_to_der().unwrap()).unwrap();
+            let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+            if good {
+                signer.set_rsa_padding(Padding::PKCS1_PSS).unwrap();
+                signer.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH).unwrap();
+            }
+            let signature = signer.sign_oneshot_to_vec(b"foo").unwrap();
+            let algorithm = if good { parse(1, 1, 32) } else { SignatureAlgorithm::Rsa(Hash::Sha256) };
+            assert_eq!(public.verify_certificate(algorithm, &signature, b"foo").is_ok(), good);
+            assert!(public.verify_certificate(algorithm, &signature, b"bar").is_err());
+        }
+    }
+}
