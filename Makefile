@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance bench clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ conformance: ## Hold the tests against the rows of docs/conformance.md
 
 examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
+
+sanitize: ## Run the tests over the network in memory under ThreadSanitizer (nightly, minutes)
+	@scripts/sanitize.sh
 
 bench: deps ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm
