@@ -32,13 +32,13 @@ fn main() {
     let settings = Settings::from(&args);
     // Latched by the first call into the C core.
     std::env::set_var("GRPC_POLL_STRATEGY", &settings.poll);
+    let _ = env_logger::try_init();
     if args.iter().any(|a| a == "--dial") {
         return dialler::run();
     }
     if args.iter().any(|a| a == "--list") {
         return;
     }
-    let _ = env_logger::try_init();
     let plan = if settings.measure { Plan::measure() } else { Plan::test() };
     let mut bench = Bench { plan, settings };
     bench.run();
