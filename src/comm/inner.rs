@@ -65,7 +65,7 @@ impl Inner {
         Ok(())
     }
 
-    fn write_lent(self: &Arc<Self>, peer: &Arc<Peer>, mut item: Item) {
+    fn write_lent(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) {
         if let Some(conn) = peer.connection() {
             item.sending_on(&conn, &*self.clock);
             match conn.start_write(item.message.wire()) {
@@ -73,17 +73,7 @@ impl Inner {
                     self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
                     return peer.outbox.written(&item);
                 }
-                Ok(false) => match peer.outbox.unfinished(item, &conn) {
-                    None => return,
-                    // The writer ended the stream before it ended itself, so there is nothing to wait for.
-                    Some(back) => {
-                        item = back;
-                        if conn.finish_write().is_ok() {
-                            self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
-                            return peer.outbox.written(&item);
-                        }
-                    }
-                },
+                Ok(false) => return peer.outbox.unfinished(item, conn),
                 // The writer finds out why.
                 Err(_) => {}
             }

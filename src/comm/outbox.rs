@@ -87,8 +87,6 @@ struct State {
     /// When a message was last accepted, or a lent one written.
     active: Option<Instant>,
     closed: bool,
-    /// Closed for good: what is owed was given back, and no writer looks any more.
-    abandoned: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
     /// Since when the first of them waits.
@@ -121,7 +119,6 @@ impl Outbox {
                 turn: Turn::Writer,
                 active: None,
                 closed: false,
-                abandoned: false,
                 accepted: 0,
                 room: Vec::new(),
                 room_since: Instant::now(),
@@ -220,18 +217,13 @@ impl Outbox {
         self.end_loan(&mut state);
     }
 
-    /// For the borrower: the write is under way; the writer waits for it. If that has ended meanwhile the message comes
-    /// back, still owed.
-    pub fn unfinished(&self, item: Item, conn: &Arc<Connection>) -> Option<Item> {
+    /// For the borrower: the write is under way; the writer waits for it.
+    pub fn unfinished(&self, item: Item, conn: Arc<Connection>) {
         let mut state = self.state.lock();
+        state.unfinished = Some((item, conn));
         state.turn = Turn::Writer;
-        if state.abandoned {
-            return Some(item);
-        }
-        state.unfinished = Some((item, conn.clone()));
         drop(state);
         self.wake();
-        None
     }
 
     /// For the borrower: the message was not written; it goes to the front again. If the outbox was closed meanwhile the
@@ -367,7 +359,6 @@ impl Outbox {
 
     fn close_locked(&self, state: &mut State, hand: &mut VecDeque<Item>) -> Vec<Item> {
         state.closed = true;
-        state.abandoned = true;
         let mut owed: Vec<Item> = hand.drain(..).collect();
         owed.extend(state.unfinished.take().map(|(item, _)| item));
         owed.extend(state.queue.drain(..));
