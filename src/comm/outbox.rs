@@ -30,6 +30,9 @@ const LEND_UP_TO: usize = 4 << 10;
 /// at the first chance after this long.
 const ROOM_WAIT: Duration = Duration::from_millis(1);
 
+/// So many can wait for room before it is looked who still does.
+const MAX_WAITERS: usize = 1024;
+
 /// One message on its way to one peer.
 pub(super) struct Item {
     pub message: SignedMessage,
@@ -292,12 +295,19 @@ impl Outbox {
             state.room_since = Instant::now();
         }
         if !state.room.iter().any(|other| other.same_channel(&waiter)) {
+            // Most of so many have given up waiting. The others ask again.
+            if state.room.len() >= MAX_WAITERS {
+                for waiter in state.room.drain(..) {
+                    let _ = waiter.try_send(());
+                }
+            }
             state.room.push(waiter);
         }
     }
 
-    /// A channel that receives once everything accepted so far is settled; `None` if it is already.
-    pub fn when_flushed(&self) -> Option<Receiver<()>> {
+    /// A channel that receives once everything accepted so far is settled; `None` if it is already. Who gives up waiting
+    /// says so with [`forget_flush`](Self::forget_flush).
+    pub fn when_flushed(&self) -> Option<(Sender<()>, Receiver<()>)> {
         let mut state = self.state.lock();
         self.awaited.store(true, Ordering::SeqCst);
         if self.owed.load(Ordering::SeqCst) == 0 {
@@ -305,8 +315,12 @@ impl Outbox {
         }
         let (done, flushed) = bounded(1);
         let target = state.accepted;
-        state.flushes.push((target, done));
-        Some(flushed)
+        state.flushes.push((target, done.clone()));
+        Some((done, flushed))
+    }
+
+    pub fn forget_flush(&self, waiter: &Sender<()>) {
+        self.state.lock().flushes.retain(|(_, other)| !other.same_channel(waiter));
     }
 
     /// For a writer that ends: a write that a sender left under way.
@@ -403,7 +417,7 @@ mod tests {
         assert!(matches!(outbox.push(item(4)), Err((_, NotTaken::Full))));
         outbox.settle(&hand.pop_front().unwrap());
         assert!(outbox.push(item(4)).is_ok());
-        let flushed = outbox.when_flushed().unwrap();
+        let (_, flushed) = outbox.when_flushed().unwrap();
         assert_eq!(nonces(&outbox.close(&mut hand)), [2, 3, 4]);
         assert!(flushed.try_recv().is_ok(), "reported is settled");
         assert!(matches!(outbox.push(item(5)), Err((_, NotTaken::Closed))));

@@ -146,10 +146,11 @@ impl Comm {
         let timer = inner.clock.after(timeout);
         let waits: Vec<_> =
             inner.store.peers().into_iter().filter_map(|p| p.outbox.when_flushed().map(|w| (p, w))).collect();
-        for (i, (_, flushed)) in waits.iter().enumerate() {
+        for (i, (_, (_, flushed))) in waits.iter().enumerate() {
             select! {
                 recv(flushed) -> _ => {}
                 recv(timer) -> _ => {
+                    waits[i..].iter().for_each(|(p, (waiter, _))| p.outbox.forget_flush(waiter));
                     let owed: usize = waits[i..].iter().map(|(p, _)| p.outbox.owed()).sum();
                     let text = format!("{owed} messages to {} peers not written in time", waits.len() - i);
                     return Err(Error::new(ErrorKind::Timeout, text).step("flush"));
