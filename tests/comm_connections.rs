@@ -17,7 +17,6 @@ over_both_forms!(
     the_end_of_a_replaced_stream_does_not_remove_its_successor,
     simultaneous_dials_lose_nothing,
     simultaneous_dials_by_address_lose_nothing,
-    messages_by_address_and_by_pki_id_meet_on_one_connection,
     an_inbound_stream_within_the_window_is_read_beside_ours,
     the_larger_pki_id_gives_up_its_stream_after_the_window,
     the_smaller_pki_id_keeps_its_stream,
@@ -128,29 +127,6 @@ fn simultaneous_dials_lose_nothing(net: &impl Form) {
 
 fn simultaneous_dials_by_address_lose_nothing(net: &impl Form) {
     simultaneous(net, Node::address);
-}
-
-fn messages_by_address_and_by_pki_id_meet_on_one_connection(net: &impl Form) {
-    for _ in 0..ROUNDS {
-        let [node, other] = ["node", "other"].map(|name| net.node(name));
-        let (inbox, events) = (other.inbox(), node.events());
-        let start = Barrier::new(2);
-        thread::scope(|scope| {
-            for (t, to) in [(1, other.peer()), (2, other.address())] {
-                let (start, node) = (&start, &node);
-                scope.spawn(move || {
-                    start.wait();
-                    (0..20).for_each(|n| node.send(&data(t * 100 + n), from_ref(&to)).unwrap());
-                });
-            }
-        });
-        let all = next_nonces(&inbox, 40);
-        stop_and_account(&node, &events, 40);
-        for t in 1..=2 {
-            assert_eq!(Vec::from_iter(all.iter().filter(|n| **n / 100 == t).map(|n| n % 100)), Vec::from_iter(0..20));
-        }
-        assert_eq!(node.metrics().gossip_comm_dials, 1);
-    }
 }
 
 /// A node that dialled `peer`, and the stream that `peer` dialled at the same time.

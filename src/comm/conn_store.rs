@@ -14,7 +14,6 @@ use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
 use parking_lot::{Mutex, RwLock};
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -23,23 +22,6 @@ use std::time::{Duration, Instant};
 pub(super) struct ConnStore {
     table: RwLock<Table>,
     limits: Limits,
-    /// Endpoints that are being dialled, and what is set when that is over.
-    dials: Mutex<HashMap<String, Cancel>>,
-}
-
-/// The right to dial an endpoint, which one entry has at a time; given back when dropped.
-pub(super) struct DialTurn<'a> {
-    store: &'a ConnStore,
-    endpoint: String,
-}
-
-impl Drop for DialTurn<'_> {
-    fn drop(&mut self) {
-        let over = self.store.dials.lock().remove(&self.endpoint);
-        if let Some(over) = over {
-            over.cancel();
-        }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -146,7 +128,7 @@ pub(super) enum Loss {
 
 impl ConnStore {
     pub fn new(limits: Limits) -> Self {
-        ConnStore { table: RwLock::default(), limits, dials: Mutex::default() }
+        ConnStore { table: RwLock::default(), limits }
     }
 
     /// The entry for a peer, made if there is none (`true`); its writer is then the caller's to start.
@@ -186,18 +168,6 @@ impl ConnStore {
             link: Mutex::new(link),
             current: AtomicU64::new(0),
         })
-    }
-
-    /// The right to dial an endpoint. If another entry does that just now, the error is set when it has: the two may turn
-    /// out to be one peer, and of two streams to it the other side would keep one.
-    pub fn dial_turn(&self, endpoint: &str) -> Result<DialTurn<'_>, Cancel> {
-        match self.dials.lock().entry(endpoint.to_owned()) {
-            Entry::Occupied(other) => Err(other.get().clone()),
-            Entry::Vacant(free) => {
-                free.insert(Cancel::new());
-                Ok(DialTurn { store: self, endpoint: endpoint.to_owned() })
-            }
-        }
     }
 
     /// An inbound stream has authenticated.
@@ -241,26 +211,23 @@ impl ConnStore {
         Installed::Current { peer, created: false, fresh: displaced.is_none(), displaced }
     }
 
-    /// The stream that `peer` dialled at `endpoint` has authenticated its other end. It may turn out to be another entry's
-    /// peer: then the connection is that entry's, and so is what this one owes, its writer's `hand` included. That happens
-    /// before anybody can find the other entry by this one's name, and so keeps the order.
-    pub fn dialled(
-        &self,
-        peer: &Arc<Peer>,
-        conn: &Arc<Connection>,
-        endpoint: &str,
-        hand: &mut VecDeque<Item>,
-    ) -> Installed {
+    /// The stream that `peer` dialled has authenticated its other end. It may turn out to be another entry's peer: then
+    /// the connection is that entry's, and so is what this one owes, its writer's `hand` included. That happens before
+    /// anybody can find the other entry by this one's name, and so keeps the order.
+    pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>, hand: &mut VecDeque<Item>) -> Installed {
         let id = &conn.info.id;
         let mut table = self.table.write();
         if table.closing || table.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer)) {
             return Installed::Closing;
         }
         let other = table.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned();
+        let endpoint = peer.link.lock().endpoint.clone();
         if let Some(other) = other {
             table.forget(peer);
-            // A third entry may be at this endpoint and not know yet who is there: it finds out by itself.
-            table.by_endpoint.entry(endpoint.to_owned()).or_insert_with(|| other.clone());
+            if let Some(endpoint) = endpoint {
+                // A third entry may be at this endpoint and not know yet who is there: it finds out by itself.
+                table.by_endpoint.entry(endpoint).or_insert_with(|| other.clone());
+            }
             let (fresh, displaced) = replace_by_dialled(&other, conn);
             // What is in the table is open. All of it goes out on one stream, the one that is written to from now on.
             peer.outbox.move_into(&other.outbox, hand);
@@ -268,19 +235,10 @@ impl ConnStore {
         }
         // The name it was expected under stays a second way to it.
         table.by_pki_id.insert(id.clone(), peer.clone());
-        // Who waits for its turn to dial this endpoint, whoever is there, is the same peer.
-        let nameless = table.by_endpoint.get(endpoint).filter(|p| !Arc::ptr_eq(p, peer) && p.is_nameless()).cloned();
-        if let Some(nameless) = &nameless {
-            table.forget(nameless);
+        if let Some(endpoint) = endpoint {
+            table.by_endpoint.entry(endpoint).or_insert_with(|| peer.clone());
         }
-        table.by_endpoint.entry(endpoint.to_owned()).or_insert_with(|| peer.clone());
         let (fresh, displaced) = replace_by_dialled(peer, conn);
-        if let Some(nameless) = nameless {
-            // It was never connected: its writer has nothing in hand.
-            nameless.outbox.move_into(&peer.outbox, &mut VecDeque::new());
-            drop(table);
-            nameless.close(false);
-        }
         Installed::Current { peer: peer.clone(), created: false, fresh, displaced }
     }
 
@@ -445,11 +403,6 @@ impl Peer {
                 link.endpoint = Some(to.endpoint.clone());
             }
         }
-    }
-
-    /// Whether nobody has told yet who it is.
-    fn is_nameless(&self) -> bool {
-        self.link.lock().pki_id.is_none()
     }
 
     /// What its writer does next.

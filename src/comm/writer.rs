@@ -159,28 +159,13 @@ impl Writer {
     }
 
     fn connect(&mut self) -> Next {
-        let comm = self.comm.clone();
-        let (endpoint, expected, cancel, _turn) = loop {
-            let (endpoint, expected, cancel) = match self.peer.begin_dial() {
-                BeginDial::Connected => return Next::Continue,
-                BeginDial::NoEndpoint => {
-                    let text = "not connected, and no endpoint to dial is known";
-                    return self.unreachable(Error::new(ErrorKind::Unreachable, text).step("dial"));
-                }
-                BeginDial::Dial { endpoint, expected, cancel } => (endpoint, expected, cancel),
-            };
-            let over = match comm.store.dial_turn(&endpoint) {
-                Ok(turn) => break (endpoint, expected, cancel, turn),
-                Err(over) => over,
-            };
-            select! {
-                recv(over.signal()) -> _ => {}
-                recv(cancel.signal()) -> _ => {}
-                recv(self.peer.closing.signal()) -> _ => {}
+        let (endpoint, expected, cancel) = match self.peer.begin_dial() {
+            BeginDial::Connected => return Next::Continue,
+            BeginDial::NoEndpoint => {
+                let text = "not connected, and no endpoint to dial is known";
+                return self.unreachable(Error::new(ErrorKind::Unreachable, text).step("dial"));
             }
-            if self.peer.closing.is_cancelled() {
-                return Next::Continue;
-            }
+            BeginDial::Dial { endpoint, expected, cancel } => (endpoint, expected, cancel),
         };
         let _close = self.peer.closing.on_cancel({
             let cancel = cancel.clone();
@@ -188,7 +173,7 @@ impl Writer {
         });
         let sent = || self.peer.conn_sent(self.comm.clock.now());
         match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
-            Ok(conn) => self.install(Arc::new(conn), &endpoint),
+            Ok(conn) => self.install(Arc::new(conn)),
             Err(e) => match self.peer.dial_failed() {
                 Some((conn, news)) => {
                     if news {
@@ -202,8 +187,8 @@ impl Writer {
         }
     }
 
-    fn install(&mut self, conn: Arc<Connection>, endpoint: &str) -> Next {
-        let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, endpoint, &mut self.hand) {
+    fn install(&mut self, conn: Arc<Connection>) -> Next {
+        let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, &mut self.hand) {
             Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
             _ => {
                 conn.stream.cancel();

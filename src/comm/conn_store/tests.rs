@@ -61,10 +61,6 @@ impl World {
         })
     }
 
-    fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>, endpoint: &str) -> Installed {
-        self.store.dialled(peer, conn, endpoint, &mut VecDeque::new())
-    }
-
     fn dial(&self, to: &RemotePeer) -> (Arc<Peer>, Cancel) {
         let (peer, created) = self.store.entry(to).unwrap();
         assert!(created);
@@ -113,7 +109,10 @@ fn within_the_window_ours_stays_and_theirs_is_read_beside_it() {
     assert!(matches!(world.store.accepted(&inbound), Installed::Spare { displaced: None, .. }));
     assert!(!cancel.is_cancelled());
     let ours = world.conn("b", true, world.at(0));
-    assert!(matches!(world.dialled(&peer, &ours, "b:1"), Installed::Current { fresh: true, displaced: None, .. }));
+    assert!(matches!(
+        world.store.dialled(&peer, &ours, &mut VecDeque::new()),
+        Installed::Current { fresh: true, displaced: None, .. }
+    ));
     assert_eq!(current(&peer), Some(ours.generation));
     // It is ours to give up only if our PKI-ID is the larger one.
     assert_eq!(peer.gives_in_at(&id("c"), CONN_TIMEOUT), Some(world.at(4)));
@@ -127,7 +126,7 @@ fn after_the_window_an_inbound_stream_replaces_ours() {
     let world = World::new();
     let (peer, _) = world.dial(&named("b"));
     let ours = world.conn("b", true, world.at(0));
-    world.dialled(&peer, &ours, "b:1");
+    world.store.dialled(&peer, &ours, &mut VecDeque::new());
     let inbound = world.conn("b", false, world.at(3));
     let Installed::Current { displaced: Some(old), fresh: false, .. } = world.store.accepted(&inbound) else {
         panic!("not replaced")
@@ -153,11 +152,11 @@ fn an_inbound_stream_replaces_an_inbound_one_at_any_time() {
 fn two_names_of_one_peer_become_one_entry() {
     let world = World::new();
     let (by_id, _) = world.dial(&named("b"));
-    world.dialled(&by_id, &world.conn("b", true, world.at(0)), "b:1");
+    world.store.dialled(&by_id, &world.conn("b", true, world.at(0)), &mut VecDeque::new());
     let (by_endpoint, _) = world.dial(&RemotePeer::new("alias:1"));
     let again = world.conn("b", true, world.at(1));
     let Installed::Current { peer, fresh: false, displaced: Some(_), .. } =
-        world.dialled(&by_endpoint, &again, "alias:1")
+        world.store.dialled(&by_endpoint, &again, &mut VecDeque::new())
     else {
         panic!("not merged")
     };
@@ -172,7 +171,7 @@ fn an_entry_expected_to_be_another_peer_is_found_under_both_names_until_that_one
     let world = World::new();
     let expected = RemotePeer::with_id("h:1", id("old"));
     let (peer, _) = world.dial(&expected);
-    world.dialled(&peer, &world.conn("new", true, world.at(0)), "h:1");
+    world.store.dialled(&peer, &world.conn("new", true, world.at(0)), &mut VecDeque::new());
     for name in [&expected, &named("new")] {
         assert!(Arc::ptr_eq(&world.store.entry(name).unwrap().0, &peer));
     }
@@ -204,29 +203,4 @@ fn the_table_is_bounded() {
         world.store.accepted(&world.conn(name, false, world.at(0)));
     }
     assert!(matches!(world.store.accepted(&world.conn("e", false, world.at(0))), Installed::Full));
-}
-
-#[test]
-fn one_entry_at_a_time_dials_an_endpoint() {
-    let world = World::new();
-    let turn = world.store.dial_turn("b:1").ok().expect("nobody dials it");
-    assert!(world.store.dial_turn("c:1").is_ok());
-    let over = world.store.dial_turn("b:1").err().expect("it is taken");
-    assert!(!over.is_cancelled());
-    drop(turn);
-    assert!(over.is_cancelled());
-    assert!(world.store.dial_turn("b:1").is_ok());
-}
-
-#[test]
-fn who_waits_to_dial_the_endpoint_of_a_peer_without_its_name_is_that_peer() {
-    let world = World::new();
-    let (waiting, _) = world.store.entry(&RemotePeer::new("b:1")).unwrap();
-    let (elsewhere, _) = world.store.entry(&RemotePeer::new("c:1")).unwrap();
-    let (by_id, _) = world.dial(&named("b"));
-    world.dialled(&by_id, &world.conn("b", true, world.at(0)), "b:1");
-    assert!(waiting.closing.is_cancelled() && !elsewhere.closing.is_cancelled());
-    let (found, created) = world.store.entry(&RemotePeer::new("b:1")).unwrap();
-    assert!(Arc::ptr_eq(&found, &by_id) && !created);
-    assert_eq!(world.store.peers().len(), 2);
 }
