@@ -68,7 +68,7 @@
 //! | [`metrics`] | counters, under Fabric's names where Fabric has them |
 //! | `rpc` | gRPC's C core called synchronously, TLS, and every channel option; knows nothing of gossip |
 //! | [`pubsub`] | topics with a deadline |
-//! | [`clock`], [`cancel`] | time that tests can move, and the signal that ends waiting |
+//! | [`clock`], [`random`], [`cancel`] | time that tests can move, random numbers that they can repeat, and the signal that ends waiting |
 //! | [`proto`] | the generated protobuf types; not covered by semantic versioning |
 //! | `testing` | test organisations, a clock moved by hand, a network in memory |
 //!
@@ -113,6 +113,7 @@ pub mod metrics;
 pub mod msp;
 pub mod proto;
 pub mod pubsub;
+pub mod random;
 #[cfg(feature = "grpc")]
 pub mod rpc;
 #[cfg(feature = "testing")]

@@ -11,7 +11,8 @@ use fabric_gossip::comm::{Comm, Event, ReceivedMessage, RemotePeer, Subscription
 use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
 use fabric_gossip::crypto::CryptoService;
 use fabric_gossip::message::{self, Content, GossipMessage, SignedMessage};
-use fabric_gossip::testing::{FaultRates, Faults, Random};
+use fabric_gossip::random::{Random, SeededRandom};
+use fabric_gossip::testing::{FaultRates, Faults};
 use fabric_gossip::ErrorKind;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -168,7 +169,7 @@ fn intact(message: &SignedMessage) -> Option<u64> {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let mut random = Random::new(seed);
+        let mut random = SeededRandom::new(seed);
         let net = Memory::new();
         let gentle = random.below(8) == 0;
         let mut peers = Vec::new();
@@ -181,7 +182,7 @@ impl Run {
                 rates.corrupt = rate(30);
                 rates.cut = rate(60);
             }
-            let faults = Faults::new(random.next(), rates, Arc::new(SystemClock));
+            let faults = Faults::new(random.next_u64(), rates, Arc::new(SystemClock));
             let mut config = CommConfig::default();
             config.conn_timeout = if gentle { PATIENCE } else { CONN_TIMEOUT };
             config.send_buff_size = 2 + random.below(20) as usize;
@@ -212,7 +213,7 @@ impl Run {
                     }
                 }
                 if self.stop_under_fire {
-                    let random = &mut Random::new(self.seed ^ 77);
+                    let random = &mut SeededRandom::new(self.seed ^ 77);
                     pause(random, 20_000);
                     self.stop(&self.peers[random.below(self.peers.len() as u64) as usize]);
                 }
@@ -260,7 +261,7 @@ impl Run {
 
     /// What one sending thread does.
     fn send(&self, from: usize, peer: &Peer, thread: u64) {
-        let mut random = Random::new(self.seed ^ number(from, thread, 1 << 20));
+        let mut random = SeededRandom::new(self.seed ^ number(from, thread, 1 << 20));
         let mut handles = Vec::new();
         // Two names for one peer are two dials, of which the second takes the place of the first at the other side.
         let by_address = random.below(3) == 0 && !self.gentle;
@@ -439,7 +440,7 @@ impl Peer {
 
 /// Receives until the peer stops, acknowledges what comes, and checks the order on each connection.
 fn self_receive(peer: &Peer, inbox: &Subscription<ReceivedMessage>) {
-    let mut random = Random::new(sender_of(peer.name.len() as u64) as u64);
+    let mut random = SeededRandom::new(sender_of(peer.name.len() as u64) as u64);
     // A message of each connection is kept, so that none has the address of another.
     let mut last: HashMap<(usize, u64), (u64, ReceivedMessage)> = HashMap::new();
     for received in inbox.iter() {
@@ -474,6 +475,6 @@ fn reported(events: &Subscription<Event>) -> Vec<Option<u64>> {
 }
 
 /// Lets up to so many microseconds pass.
-fn pause(random: &mut Random, longest: u64) {
+fn pause(random: &mut SeededRandom, longest: u64) {
     thread::park_timeout(Duration::from_micros(random.below(longest)));
 }

@@ -9,9 +9,9 @@ use super::{Comm, RemotePeer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{GossipMessage, SignedMessage};
 use crate::metrics::DropReason;
+use crate::random::{Random, SystemRandom};
 use crossbeam_channel::{bounded, never, select, Sender};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,7 +98,7 @@ impl Comm {
         peers: &[RemotePeer],
     ) -> AggregatedSendResult {
         let inner = self.inner();
-        message.nonce = random_nonce();
+        message.nonce = SystemRandom.next_u64();
         let nonce = message.nonce;
         let message = match SignedMessage::noop_sign(message) {
             Ok(_) if inner.stopping.is_cancelled() => return all_failed(peers, &stopping()),
@@ -163,11 +163,6 @@ impl Comm {
 
 pub(super) fn stopping() -> Error {
     Error::new(ErrorKind::Stopped, "comm is stopping")
-}
-
-/// Unpredictable enough that nobody acknowledges what he was not sent, with the standard library's own keys.
-pub(super) fn random_nonce() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {

@@ -1,12 +1,13 @@
 //! Acknowledged sends that do not hold up their caller: many can be under way at once, in order.
 
 use super::ack::{AckWait, Outcome, SendResult};
-use super::send::{random_nonce, stopping};
+use super::send::stopping;
 use super::{Comm, RemotePeer};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{GossipMessage, SignedMessage};
+use crate::random::{Random, SystemRandom};
 use crossbeam_channel::select;
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ impl Comm {
     /// [`ErrorKind::Config`].
     pub fn send_tracked(&self, mut message: GossipMessage, timeout: Duration, peer: &RemotePeer) -> Result<AckHandle> {
         let inner = self.inner();
-        message.nonce = random_nonce();
+        message.nonce = SystemRandom.next_u64();
         let nonce = message.nonce;
         let message = SignedMessage::noop_sign(message)?;
         let deadline = inner.deadline(timeout);

@@ -7,6 +7,7 @@ use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::stream::{Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::error::{Error, ErrorKind, Result};
+use crate::random::{Random, SeededRandom};
 use bytes::Bytes;
 use crossbeam_channel::{never, select, Receiver};
 use parking_lot::Mutex;
@@ -82,7 +83,7 @@ impl Source {
     }
 
     /// What happens to the next message that these random numbers decide on.
-    fn message_fault(&self, random: &mut Random) -> Option<Fault> {
+    fn message_fault(&self, random: &mut SeededRandom) -> Option<Fault> {
         let FaultRates { delay, stall, corrupt, cut, .. } = self.rates;
         let mut drawn = random.below(1000) as u32;
         if self.calm.is_cancelled() {
@@ -109,13 +110,13 @@ struct FaultyTransport {
 impl Transport for FaultyTransport {
     fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Client>> {
         let dial = self.source.dials.fetch_add(1, Ordering::Relaxed);
-        let mut random = Random::new(self.source.seed ^ dial.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        let mut random = SeededRandom::new(self.source.seed ^ dial.wrapping_mul(0xd6e8_feb8_6659_fd93));
         if random.below(1000) < self.source.rates.refuse.into() && !self.source.calm.is_cancelled() {
             self.source.count(Fault::Refuse);
             return Err(Error::new(ErrorKind::Unreachable, "Connection refused"));
         }
         let client = self.transport.dial(endpoint, timeout, cancel)?;
-        Ok(Box::new(FaultyClient { client, source: self.source.clone(), seed: random.next() }))
+        Ok(Box::new(FaultyClient { client, source: self.source.clone(), seed: random.next_u64() }))
     }
 }
 
@@ -134,8 +135,8 @@ impl Client for FaultyClient {
         Ok(Arc::new(FaultyStream {
             stream: self.client.open(limit)?,
             source: self.source.clone(),
-            out: Mutex::new(Way { random: Random::new(self.seed), held: None }),
-            back: Mutex::new(Way { random: Random::new(!self.seed), held: None }),
+            out: Mutex::new(Way { random: SeededRandom::new(self.seed), held: None }),
+            back: Mutex::new(Way { random: SeededRandom::new(!self.seed), held: None }),
             cut: AtomicBool::new(false),
             over: Cancel::new(),
         }))
@@ -156,7 +157,7 @@ struct FaultyStream {
 
 /// One direction.
 struct Way {
-    random: Random,
+    random: SeededRandom,
     held: Option<Held>,
 }
 
@@ -290,7 +291,7 @@ impl Stream for FaultyStream {
 }
 
 /// Something else of the same length or shorter: some bytes changed, or the end missing.
-fn corrupted(message: &[u8], random: &mut Random) -> Bytes {
+fn corrupted(message: &[u8], random: &mut SeededRandom) -> Bytes {
     let mut bytes = message.to_vec();
     if random.below(2) == 0 {
         bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
@@ -302,29 +303,4 @@ fn corrupted(message: &[u8], random: &mut Random) -> Bytes {
         }
     }
     bytes.into()
-}
-
-/// Small, reproducible random numbers (SplitMix64): for tests and simulations, never for secrets.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The numbers that follow from this seed.
-    pub fn new(seed: u64) -> Self {
-        Random(seed)
-    }
-
-    /// The next number.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// The next number, below `bound`, which must not be zero.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }

@@ -7,5 +7,5 @@ mod faults;
 mod memory;
 
 pub use clock::VirtualClock;
-pub use faults::{FaultRates, Faults, Random};
+pub use faults::{FaultRates, Faults};
 pub use memory::MemoryNetwork;

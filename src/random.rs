@@ -1,0 +1,99 @@
+//! Random numbers as something that is handed in, so that a run can be repeated to the letter.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+/// A source of random numbers.
+pub trait Random {
+    /// The next number, any of 64 bits.
+    fn next_u64(&mut self) -> u64;
+
+    /// The next number, below `bound`, which must not be zero. The bias is that of a remainder: nothing for the bounds
+    /// that occur here.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next_u64() % bound
+    }
+
+    /// `count` different numbers below `bound`, in random order, or none if there are not as many. Fabric's
+    /// `GetRandomIndices`.
+    fn indices(&mut self, count: usize, bound: usize) -> Vec<usize> {
+        if count > bound {
+            return Vec::new();
+        }
+        let mut all: Vec<usize> = (0..bound).collect();
+        for at in 0..count {
+            let from = at + self.below((bound - at) as u64) as usize;
+            all.swap(at, from);
+        }
+        all.truncate(count);
+        all
+    }
+}
+
+/// Up to `count` of `items`, in random order.
+pub fn choose<T: Clone>(random: &mut dyn Random, count: usize, items: &[T]) -> Vec<T> {
+    random.indices(count.min(items.len()), items.len()).into_iter().map(|at| items[at].clone()).collect()
+}
+
+/// Numbers that nobody foresees, from the keys that the standard library draws for its hash tables. Good for nonces and
+/// for choosing peers; keys and signatures come from OpenSSL.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn next_u64(&mut self) -> u64 {
+        RandomState::new().build_hasher().finish()
+    }
+}
+
+/// Numbers that follow from a seed, the same on every machine (SplitMix64). For tests and simulations.
+#[derive(Clone, Debug)]
+pub struct SeededRandom(u64);
+
+impl SeededRandom {
+    /// The numbers that follow from this seed.
+    pub fn new(seed: u64) -> Self {
+        SeededRandom(seed)
+    }
+}
+
+impl Random for SeededRandom {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u7_random_indices_are_different_or_none() {
+        let mut random = SeededRandom::new(7);
+        assert!(random.indices(10, 6).is_empty());
+        for bound in [10, 91] {
+            let mut drawn = random.indices(10, bound);
+            assert!(drawn.iter().all(|&i| i < bound));
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert_eq!(drawn.len(), 10);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_choice() {
+        let all: Vec<u32> = (0..100).collect();
+        let drawn = choose(&mut SeededRandom::new(1), 3, &all);
+        assert_eq!(drawn, choose(&mut SeededRandom::new(1), 3, &all));
+        assert_ne!(drawn, choose(&mut SeededRandom::new(2), 3, &all));
+        assert_eq!(choose(&mut SeededRandom::new(1), 200, &all).len(), 100);
+    }
+
+    #[test]
+    fn nobody_gets_the_same_numbers_of_the_system() {
+        assert_ne!(SystemRandom.next_u64(), SystemRandom.next_u64());
+    }
+}
