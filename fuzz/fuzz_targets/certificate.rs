@@ -1,0 +1,10 @@
+#![no_main]
+
+#[path = "../../tests/fuzz/org.rs"]
+mod org;
+#[path = "../../tests/fuzz/certificate.rs"]
+mod target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    target::run(data);
+});
