@@ -18,6 +18,7 @@ mod send;
 mod settings;
 mod steps;
 mod stop;
+mod summary;
 mod tls_probe;
 mod values;
 mod whois;
