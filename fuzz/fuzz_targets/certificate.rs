@@ -1,5 +1,6 @@
 #![no_main]
 
+#[allow(dead_code)]
 #[path = "../../tests/fuzz/org.rs"]
 mod org;
 #[path = "../../tests/fuzz/certificate.rs"]
