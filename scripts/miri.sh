@@ -12,6 +12,3 @@ export MIRIFLAGS="${MIRIFLAGS:--Zmiri-disable-isolation}" CARGO_TARGET_DIR="${CA
 cargo +nightly miri test --no-default-features --lib -- "$@" \
     cancel:: clock:: comm::ack comm::conn_store comm::demux comm::outbox comm::admission config:: error:: metrics random:: \
     msp::der msp::names msp::pem msp::serialized
-# Not the test of damaged messages, which would take Miri hours (the fuzzers read millions), and not that of pubsub: there
-# parking_lot waits, with a futex call whose argument types Miri objects to.
-cargo +nightly miri test --no-default-features --test messages -- "$@" --skip damaged_messages
