@@ -23,6 +23,10 @@ impl Discovery {
     }
 
     fn on_gossip(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        // Each message comes from several peers, and all but the first have to be cheap.
+        if self.table.was_gossiped(&message.envelope().payload, cx.now) {
+            return;
+        }
         let Some(alive) = Alive::of(message, self.config.max_alive_size) else {
             return log::debug!("{from} sent an alive message that is incomplete or too large");
         };

@@ -207,6 +207,26 @@ fn d31_who_may_not_know_us_gets_no_answer_and_is_disconnected() {
 }
 
 #[test]
+fn d34_whoever_is_known_is_alive_or_dead_and_the_forgotten_come_back_with_news() {
+    let mut net = node();
+    for (sequence, dies) in [(1, false), (3, true)] {
+        net.receive(0, &alive("a", 7, sequence));
+        if dies {
+            net.handle(0, Event::PresumedDead(id("a")));
+            assert_eq!(net.knows_dead(0), ["a"]);
+        }
+        net.handle(0, Event::IdentitySwitch(id("a")));
+        assert_eq!((net.sees(0).len(), net.knows_dead(0).len()), (0, 0));
+        assert!(net.nodes[0].discovery.lookup(&id("a")).is_none());
+        net.receive(0, &alive("a", 7, sequence));
+        assert!(net.sees(0).is_empty(), "the same message is no news");
+        net.receive(0, &alive("a", 7, sequence + 1));
+        assert_eq!(net.sees(0), ["a"]);
+        assert!(net.nodes[0].discovery.lookup(&id("a")).is_some());
+    }
+}
+
+#[test]
 fn d35_the_same_message_again_does_not_keep_a_peer_alive() {
     let mut net = node();
     let message = alive("a", 7, 1);
