@@ -272,6 +272,32 @@ fn a_newer_message_changes_a_member_and_tells_if_there_is_something_to_see() {
 }
 
 #[test]
+fn our_identity_travels_with_our_messages_at_first() {
+    let mut net = node();
+    for sequence in 1..25 {
+        net.receive(0, &alive("a", 7, sequence));
+        net.run_for(SEC);
+    }
+    let gossiped = &net.nodes[0].gossiped;
+    assert!(gossiped.len() > 60);
+    for (at, message) in gossiped {
+        let Some(Content::AliveMsg(own)) = message.content() else { panic!("not alive") };
+        let expected: &[u8] = if *at < 10 * SEC { b"n" } else { b"" };
+        assert_eq!(&own.identity[..], expected, "at {at:?}");
+    }
+}
+
+#[test]
+fn a_peer_presumed_dead_is_dead_at_once() {
+    let mut net = node();
+    net.receive(0, &alive("a", 7, 1));
+    ["a", "a", "nobody", "n"].iter().for_each(|name| net.handle(0, Event::PresumedDead(id(name))));
+    assert_eq!((net.knows_dead(0), net.nodes[0].closed.clone()), (vec!["a".into()], vec!["a".into()]));
+    net.receive(0, &alive("a", 7, 2));
+    assert_eq!(net.sees(0), ["a"]);
+}
+
+#[test]
 fn a_message_is_judged_again_when_its_verification_ends() {
     let mut net = node();
     // Both are under way before either is answered.
