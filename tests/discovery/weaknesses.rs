@@ -137,6 +137,20 @@ fn weakness_26_a_peer_whose_clock_was_set_back_comes_back_when_it_asks_itself() 
 }
 
 #[test]
+fn weakness_26_who_comes_back_with_an_older_clock_is_gossiped_again() {
+    let mut net = node();
+    net.receive(0, &alive("a", 7, 5));
+    net.handle(0, Event::IdentitySwitch(id("a")));
+    net.run_for(TTL + SEC);
+    assert_eq!(net.nodes[0].discovery.message_store(net.now()).count(), 1, "still remembered");
+    net.receive(0, &alive("a", 6, 1));
+    assert_eq!(net.nodes[0].forwarded.len(), 1);
+    net.receive(0, &mem_req(1, &alive("a", 6, 2)));
+    net.receive(0, &alive("a", 6, 3));
+    assert_eq!((net.sees(0), net.nodes[0].forwarded.len()), (vec!["a".into()], 2));
+}
+
+#[test]
 fn weakness_26_a_restarted_node_takes_an_incarnation_above_its_own_that_it_sees() {
     let mut net = Net::new();
     net.add_nodes("n", 2, &row_config());
