@@ -13,9 +13,9 @@ use super::stream::StreamEnd;
 use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
-use parking_lot::{Mutex, RwLock};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 

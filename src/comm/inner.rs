@@ -17,9 +17,9 @@ use crate::config::CommConfig;
 use crate::crypto::{PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind};
 use crate::metrics::{CommGauges, CommMetrics, CommSnapshot, DropReason};
-use crossbeam_channel::select;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::channel::select;
+use crate::sync::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 

@@ -12,10 +12,10 @@ use super::ack::Tracker;
 use super::connection::Connection;
 use crate::clock::Clock;
 use crate::message::SignedMessage;
-use crossbeam_channel::{bounded, Receiver, Sender};
-use parking_lot::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::channel::{bounded, Receiver, Sender};
+use crate::sync::{now, Mutex};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -124,7 +124,7 @@ impl Outbox {
                 closed: false,
                 accepted: 0,
                 room: Vec::new(),
-                room_since: Instant::now(),
+                room_since: now(),
                 flushes: Vec::new(),
             }),
             awaited: AtomicBool::new(false),
@@ -145,7 +145,7 @@ impl Outbox {
             return Err((item, NotTaken::Full));
         }
         self.count(&mut state, 1, size);
-        let now = Instant::now();
+        let now = now();
         let paused = state.active.replace(now).is_none_or(|active| now.saturating_duration_since(active) > PAUSE);
         if state.turn == Turn::Idle {
             if paused && size <= LEND_UP_TO {
@@ -216,7 +216,7 @@ impl Outbox {
     pub fn written(&self, item: &Item) {
         self.settle(item);
         let mut state = self.state.lock();
-        state.active = Some(Instant::now());
+        state.active = Some(now());
         self.end_loan(&mut state);
     }
 
@@ -292,7 +292,7 @@ impl Outbox {
         let mut state = self.state.lock();
         self.awaited.store(true, Ordering::SeqCst);
         if state.room.is_empty() {
-            state.room_since = Instant::now();
+            state.room_since = now();
         }
         if !state.room.iter().any(|other| other.same_channel(&waiter)) {
             // Most of so many have given up waiting. The others ask again.

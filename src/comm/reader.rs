@@ -13,8 +13,8 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::message::{Content, SignedMessage};
 use crate::metrics::{DropReason, Refusal};
-use parking_lot::Mutex;
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
+use crate::sync::Mutex;
 use std::sync::Arc;
 
 /// gRPC's RESOURCE_EXHAUSTED.

@@ -10,9 +10,9 @@ use super::outbox::Item;
 use super::reader;
 use super::stream::{Status, StreamEnd};
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{never, select};
+use crate::sync::atomic::Ordering;
+use crate::sync::channel::{never, select};
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// Starts the writer of a new entry. If no thread can be had the entry is given up, and what it owes reported.

@@ -4,13 +4,13 @@ use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
+use crate::sync::thread;
+use crate::sync::Mutex;
 use bytes::Bytes;
-use crossbeam_channel::{bounded, never, select, Receiver, Sender, TrySendError};
-use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 /// Messages that a stream takes before its writer has to wait, in each direction.
