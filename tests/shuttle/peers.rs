@@ -211,3 +211,23 @@ fn messages_under_two_names_are_accounted_for_while_connections_come_and_go() {
         net.end(other, 0);
     });
 }
+
+#[test]
+fn a_peer_gets_nothing_that_was_meant_for_the_one_that_answered_in_its_place() {
+    check(|| {
+        let net = Net::new();
+        let [node, other, third] = ["node", "other", "third"].map(|name| net.node(name));
+        let inbox = other.inbox();
+        together([
+            // Another one answers where it was expected, and it dials us itself.
+            task(|| node.send_all(&RemotePeer::with_id(&third.endpoint, id("other")), [1])),
+            task(|| other.send_all(&node.peer(), [2])),
+        ]);
+        together([task(|| net.network.cut(&third.endpoint)), task(|| node.send_all(&third.peer(), [3, 4]))]);
+        net.end(node, 3);
+        net.end(third, 0);
+        net.end(other, 1);
+        let got: Vec<u64> = inbox.iter().map(|m| m.message().nonce()).collect();
+        assert!(!got.contains(&3) && !got.contains(&4), "{got:?}");
+    });
+}
