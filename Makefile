@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize shuttle bench clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize shuttle valgrind bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,12 @@ conformance: ## Hold the tests against the rows of docs/conformance.md
 examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
 
-sanitize: ## Run the tests over the network in memory under ThreadSanitizer (nightly, minutes)
-	@scripts/sanitize.sh
+sanitize: ## Run the tests over the network in memory under ThreadSanitizer and AddressSanitizer (nightly, minutes)
+	@scripts/sanitize.sh thread
+	@scripts/sanitize.sh address
+
+valgrind: deps ## Run two peers over gRPC under Valgrind: no error, nothing definitely lost (minutes)
+	@scripts/valgrind.sh
 
 shuttle: ## Run the communication layer under a model checker that schedules its threads
 	@scripts/shuttle.sh

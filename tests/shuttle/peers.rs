@@ -231,3 +231,38 @@ fn a_peer_gets_nothing_that_was_meant_for_the_one_that_answered_in_its_place() {
         assert!(!got.contains(&3) && !got.contains(&4), "{got:?}");
     });
 }
+
+#[test]
+fn what_a_sender_writes_itself_is_accounted_for_when_its_connection_ends() {
+    check(|| {
+        let net = Net::new();
+        let [node, other] = ["node", "other"].map(|name| net.node(name));
+        let inbox = other.inbox();
+        node.send_all(&other.peer(), [1]);
+        assert_eq!(nonces(&inbox, 1), [1]);
+        // The connection stands and is idle: the sender is lent the stream.
+        together([
+            task(|| node.send_all(&other.peer(), [2])),
+            task(|| node.send_all(&other.peer(), [3])),
+            task(|| node.close_conn(&other.peer())),
+        ]);
+        drop(inbox);
+        net.end(node, 3);
+        net.end(other, 0);
+    });
+}
+
+#[test]
+fn what_a_sender_writes_itself_is_accounted_for_when_the_line_is_cut() {
+    check(|| {
+        let net = Net::new();
+        let [node, other] = ["node", "other"].map(|name| net.node(name));
+        let inbox = other.inbox();
+        node.send_all(&other.peer(), [1]);
+        assert_eq!(nonces(&inbox, 1), [1]);
+        together([task(|| node.send_all(&other.peer(), [2, 3])), task(|| net.network.unlisten(&other.endpoint))]);
+        drop(inbox);
+        net.end(node, 3);
+        net.end(other, 0);
+    });
+}
