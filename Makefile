@@ -57,7 +57,7 @@ sanitize: ## Run the tests over the network in memory under ThreadSanitizer and 
 	@scripts/sanitize.sh thread
 	@scripts/sanitize.sh address
 
-valgrind: deps ## Run two peers over gRPC under Valgrind: no error, nothing definitely lost (minutes)
+valgrind: deps ## Run tests over gRPC under Valgrind: no error, nothing lost after the stop (minutes)
 	@scripts/valgrind.sh
 
 shuttle: ## Run the communication layer under a model checker that schedules its threads
