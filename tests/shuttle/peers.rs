@@ -266,3 +266,28 @@ fn what_a_sender_writes_itself_is_accounted_for_when_the_line_is_cut() {
         net.end(other, 0);
     });
 }
+
+#[test]
+fn who_connects_is_told_once_who_answered_or_why_nobody_did() {
+    check(|| {
+        let net = Net::new();
+        let [node, other] = ["node", "other"].map(|name| net.node(name));
+        // Time stands still: nobody is told that it was too long.
+        together([
+            task(|| {
+                assert_eq!(
+                    node.connect(&other.address(), ms(1)).map_or(id("other"), |info| info.id.clone()),
+                    id("other")
+                )
+            }),
+            task(|| match node.connect(&other.peer(), ms(1)) {
+                Ok(info) => assert_eq!(info.id, id("other")),
+                Err(e) => assert_ne!(e.kind(), ErrorKind::Timeout),
+            }),
+            task(|| node.send_all(&other.peer(), [1])),
+            task(|| node.close_conn(&other.peer())),
+        ]);
+        net.end(node, 1);
+        net.end(other, 0);
+    });
+}
