@@ -201,6 +201,11 @@ impl Inner {
         if let Some(stop_server) = server {
             stop_server();
         }
+        // Whoever made an entry may only now come to start its writer, which still has something to report then: it is not
+        // among the threads before that.
+        for peer in &peers {
+            let _ = peer.done.signal().recv();
+        }
         self.threads.join();
         if self.owns_mapper {
             self.handshaker.mapper.stop();

@@ -1,6 +1,6 @@
 //! Stop beside everything else.
 
-use crate::support::{check, data, ms, task, together, Net, Node};
+use crate::support::{check, data, ms, task, together, Net, Node, LIMIT};
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
 use fabric_gossip::{message, ErrorKind};
 
@@ -105,5 +105,26 @@ fn a_slow_subscriber_does_not_hold_up_a_stop() {
         assert!(never_read.iter().count() <= 2);
         drop(never_read);
         net.end(other, 3);
+    });
+}
+
+#[test]
+fn a_stop_that_takes_too_long_still_accounts_for_everything() {
+    check(|| {
+        let net = Net::new();
+        let [node, other] = ["node", "other"].map(|name| net.node(name));
+        // The limit of the stop passes at any moment, that between making an entry and starting its writer too.
+        let accepted = net.ticking(LIMIT, || {
+            together([
+                task(|| node.send_until_stopped(&other.peer(), 0..2)),
+                task(|| node.send_until_stopped(&other.peer(), 10..12)),
+                task(|| {
+                    node.stop();
+                    0
+                }),
+            ])
+        });
+        net.end(node, accepted.iter().sum());
+        net.end(other, 0);
     });
 }
