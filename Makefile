@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize shuttle valgrind bench clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize shuttle valgrind miri bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ valgrind: deps ## Run tests over gRPC under Valgrind: no error, nothing lost aft
 
 shuttle: ## Run the communication layer under a model checker that schedules its threads
 	@scripts/shuttle.sh
+
+miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
+	@scripts/miri.sh
 
 bench: deps ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm
