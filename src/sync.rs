@@ -7,7 +7,9 @@
 #[cfg(not(shuttle))]
 mod real {
     pub use crossbeam_channel as channel;
-    pub use parking_lot::{Condvar, Mutex, RwLock};
+    #[cfg(feature = "testing")]
+    pub use parking_lot::Condvar;
+    pub use parking_lot::{Mutex, RwLock};
     pub use std::sync::atomic;
     pub use std::{thread, thread_local};
 
