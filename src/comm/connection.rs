@@ -3,10 +3,9 @@
 use super::stream::{Status, Stream, StreamEnd};
 use crate::cancel::Cancel;
 use crate::crypto::{PeerIdentity, PkiId};
+use crate::sync::{now, thread, Mutex};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// A write that is not done at once is mostly in the hands of another thread, which reads from the connection just then
@@ -73,7 +72,7 @@ impl Connection {
     pub fn start_write(&self, message: Bytes) -> Result<bool, StreamEnd> {
         let _turn = self.sending.lock();
         self.stream.start_send(message, false)?;
-        let started = Instant::now();
+        let started = now();
         loop {
             if self.stream.wait_sent(Some(Duration::ZERO))? {
                 return Ok(true);

@@ -10,10 +10,10 @@ use super::outbox::Item;
 use super::reader;
 use super::stream::{Status, StreamEnd};
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{never, select};
+use crate::sync::atomic::Ordering;
+use crate::sync::channel::{never, select};
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -212,17 +212,18 @@ impl Writer {
         let sent = || self.peer.conn_sent(self.comm.clock.now());
         match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
             Ok(conn) => self.install(Arc::new(conn)),
-            Err(e) => match self.peer.dial_failed() {
-                Some((conn, news)) => {
-                    if news {
-                        self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
-                    }
-                    Next::Continue
-                }
-                None if self.peer.closing.is_cancelled() => Next::Continue,
-                None => self.unreachable(e.peer(&endpoint)),
-            },
+            Err(_) if self.has_inbound() || self.peer.closing.is_cancelled() => Next::Continue,
+            Err(e) => self.unreachable(e.peer(&endpoint)),
         }
+    }
+
+    /// The dial came to nothing. Whether a stream of the peer came in meanwhile, which is written to then.
+    fn has_inbound(&self) -> bool {
+        let inbound = self.peer.dial_failed();
+        if let Some((conn, true)) = &inbound {
+            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
+        }
+        inbound.is_some()
     }
 
     fn install(&mut self, conn: Arc<Connection>) -> Next {
@@ -230,6 +231,7 @@ impl Writer {
             Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
             _ => {
                 conn.stream.cancel();
+                self.has_inbound();
                 return Next::Continue;
             }
         };

@@ -113,13 +113,14 @@ impl Channel {
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
         let queue = PluckQueue::new();
         let method = slice::copied(method.as_bytes());
-        // SAFETY: channel and queue are valid; the host may be null; the core takes over the method slice. The call
-        // keeps the channel alive.
+        // SAFETY: channel and queue are valid; the host may be null; the core takes a reference to the method of its
+        // own, so that ours is released once. The call keeps the channel alive.
         unsafe {
             let parent = null_mut();
             let deadline = deadline(limit);
             let raw =
                 grpc_channel_create_call(self.0.raw, parent, 0, queue.raw(), method, null(), deadline, null_mut());
+            grpc_slice_unref(method);
             if raw.is_null() {
                 return Err(self.0.refused(Refused));
             }
