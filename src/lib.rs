@@ -111,6 +111,7 @@ pub mod identity;
 pub mod message;
 pub mod metrics;
 pub mod msp;
+pub mod node;
 pub mod proto;
 pub mod pubsub;
 pub mod random;

@@ -7,6 +7,7 @@ mod compare;
 mod envelope;
 mod new;
 mod pki;
+mod pull;
 mod signed;
 mod tag;
 mod text;
@@ -17,6 +18,7 @@ pub use compare::{compare, InvalidationResult};
 pub use envelope::{verify, Envelope, SecretEnvelope};
 pub use new::{ack, conn, data, empty};
 pub use pki::{channel_mac, is_not_same, pki_id_text};
+pub use pull::{data_digest, data_request, data_update, hello, peer_identity};
 pub use signed::SignedMessage;
 
 use crate::crypto::PeerIdentity;

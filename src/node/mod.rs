@@ -1,0 +1,5 @@
+//! The node: membership, identities and channels put together.
+
+pub mod emitter;
+pub mod filter;
+pub mod pull;
