@@ -3,6 +3,7 @@
 //! A [`SignedMessage`] is a decoded message together with the bytes it travels as. It is encoded once, however many
 //! peers it is sent to, and what was received is verified and forwarded as it came, never encoded anew.
 
+mod channel;
 mod compare;
 mod envelope;
 mod new;
@@ -14,6 +15,7 @@ mod text;
 
 pub use crate::proto::gossip::gossip_message::{Content, Tag};
 pub use crate::proto::gossip::{GossipMessage, PullMsgType};
+pub use channel::{state_info, state_info_pull_request, state_info_snapshot};
 pub use compare::{compare, InvalidationResult};
 pub use envelope::{verify, Envelope, SecretEnvelope};
 pub use new::{ack, conn, data, empty};
