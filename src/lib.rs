@@ -106,6 +106,7 @@ pub mod clock;
 pub mod comm;
 pub mod config;
 pub mod crypto;
+pub mod discovery;
 pub mod error;
 pub mod identity;
 pub mod message;
