@@ -29,16 +29,12 @@ pub fn state_info(
 
 /// Asks a peer for what it knows of the peers of a channel; `pki_id` is our own.
 pub fn state_info_pull_request(pki_id: &PkiId, channel: &[u8]) -> GossipMessage {
-    let request =
-        gossip::StateInfoPullRequest { channel_MAC: channel_mac(pki_id, channel), ..Default::default() };
+    let request = gossip::StateInfoPullRequest { channel_MAC: channel_mac(pki_id, channel), ..Default::default() };
     message(0, Bytes::new(), Tag::CHAN_OR_ORG, Content::StateInfoPullReq(request))
 }
 
 /// Answers that.
-pub fn state_info_snapshot<'a>(
-    channel: Bytes,
-    elements: impl IntoIterator<Item = &'a SignedMessage>,
-) -> GossipMessage {
+pub fn state_info_snapshot<'a>(channel: Bytes, elements: impl IntoIterator<Item = &'a SignedMessage>) -> GossipMessage {
     let elements = elements.into_iter().map(SignedMessage::to_proto).collect();
     let snapshot = gossip::StateInfoSnapshot { elements, ..Default::default() };
     message(0, channel, Tag::CHAN_OR_ORG, Content::StateSnapshot(snapshot))

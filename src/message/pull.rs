@@ -34,8 +34,7 @@ pub fn data_update(nonce: u64, msg_type: PullMsgType, items: &[SignedMessage]) -
 
 /// A peer's identity as others pull it, to be signed by that peer. Tagged `EMPTY`, as Fabric does it.
 pub fn peer_identity(pki_id: &PkiId, identity: &PeerIdentity) -> GossipMessage {
-    let identity =
-        gossip::PeerIdentity { pki_id: pki_id.to_bytes(), cert: identity.to_bytes(), ..Default::default() };
+    let identity = gossip::PeerIdentity { pki_id: pki_id.to_bytes(), cert: identity.to_bytes(), ..Default::default() };
     message(0, Bytes::new(), Tag::EMPTY, Content::PeerIdentity(identity))
 }
 

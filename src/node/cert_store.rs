@@ -91,7 +91,7 @@ impl CertStore {
             }
             _ => None,
         };
-        (answer.and_then(|send| envelope(send)), Vec::new())
+        (answer.and_then(envelope), Vec::new())
     }
 
     /// Goes on to the next step when its time has come. Returns the requests.

@@ -81,7 +81,9 @@ pub(super) struct Channel {
     properties: Properties,
     /// The newest state information of each peer, ours among them.
     states: BTreeMap<PkiId, SignedMessage>,
-    /// Whether ours has changed since it was published.
+    /// Whether ours has changed since it was signed.
+    changed: bool,
+    /// Whether it was signed since it was published.
     unpublished: bool,
     blocks: BlockWindow,
     max_states: usize,
@@ -97,6 +99,7 @@ impl Channel {
             left: false,
             properties: Properties::default(),
             states: BTreeMap::new(),
+            changed: false,
             unpublished: false,
             blocks,
             max_states: config.max_state_infos,
@@ -125,6 +128,16 @@ impl Channel {
     pub(super) fn own_state(&self, incarnation: u64, sequence: u64) -> GossipMessage {
         let properties = Properties { left_channel: self.left, ..self.properties.clone() };
         message::state_info(&self.own, &self.name, incarnation, sequence, properties)
+    }
+
+    /// It could not be signed, and has to be later.
+    pub(super) fn state_changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// The channel's name if our state information has to be signed.
+    pub(super) fn take_changed(&mut self) -> Option<Bytes> {
+        std::mem::take(&mut self.changed).then(|| self.name.clone())
     }
 
     /// Our signed state information, to be published.

@@ -108,8 +108,7 @@ impl Router<'_> {
             Some(channel) => channel.has_org(peer.org.as_ref()),
             None => peer.is_of(self.own_org),
         };
-        let chosen =
-            peers.select(self.propagate_peer_num, random, |peer| may_have(peer) && !gossip.goes_back_to(peer));
+        let chosen = peers.select(self.propagate_peer_num, random, |peer| may_have(peer) && !gossip.goes_back_to(peer));
         sends.extend(chosen.into_iter().map(|peer| (peer, gossip.message.clone())));
     }
 
@@ -125,8 +124,7 @@ impl Router<'_> {
     ) {
         let ours = org == self.own_org;
         let may_have = |peer: &Peer| ours || peer.is_of(self.own_org) || peer.is_of(org);
-        let chosen =
-            peers.select(self.propagate_peer_num, random, |peer| may_have(peer) && !gossip.goes_back_to(peer));
+        let chosen = peers.select(self.propagate_peer_num, random, |peer| may_have(peer) && !gossip.goes_back_to(peer));
         for peer in chosen.into_iter().filter(|peer| ours || peer.external) {
             let within = peer.is_of(self.own_org);
             let message = if within { gossip.message.clone() } else { gossip.message.without_secret() };

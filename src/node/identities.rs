@@ -82,9 +82,8 @@ fn verify_identity(
     let calculated = mapper.pki_id_of(&cert);
     if calculated != claimed {
         let [calculated, claimed] = [&calculated, &claimed].map(|id| pki_id_text(id.as_ref()));
-        let text = format!(
-            "Calculated pkiID doesn't match identity: calculated: {calculated}, claimedPKI-ID: {claimed}"
-        );
+        let text =
+            format!("Calculated pkiID doesn't match identity: calculated: {calculated}, claimedPKI-ID: {claimed}");
         return Err(Error::new(ErrorKind::Identity, text));
     }
     message.verify(&cert, |identity, signature, payload| crypto.verify(identity, signature, payload)).map_err(|e| {

@@ -46,7 +46,8 @@ impl Renewal {
             return;
         }
         if self.by_endpoint.len() >= self.crowded.max(64) {
-            let is_there = |endpoint: &str, id| known(id).is_some_and(|known| known.preferred_endpoint() == endpoint);
+            let is_there =
+                |endpoint: &str, id: &PkiId| known(id).is_some_and(|known| known.preferred_endpoint() == endpoint);
             self.by_endpoint.retain(|endpoint, id| is_there(endpoint, id));
             self.crowded = 2 * self.by_endpoint.len();
         }

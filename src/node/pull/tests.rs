@@ -5,12 +5,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// As Fabric's tests have them.
 fn config() -> PullConfig {
-    PullConfig {
-        digest_wait: 100 * MS,
-        request_wait: 200 * MS,
-        response_wait: 200 * MS,
-        ..PullConfig::default()
-    }
+    PullConfig { digest_wait: 100 * MS, request_wait: 200 * MS, response_wait: 200 * MS, ..PullConfig::default() }
 }
 
 fn id(name: usize) -> PkiId {
@@ -171,7 +166,8 @@ fn p4_only_what_is_missing_is_requested() {
     net.add(2, [0, 1, 2, 3], &[]);
     net.run(2000 * MS);
     assert_eq!(net.items(1), [0, 1, 2, 3]);
-    let requests: Vec<_> = requests(&net).map(|(_, _, digests)| digests.iter().map(number).collect::<Vec<_>>()).collect();
+    let requests: Vec<_> =
+        requests(&net).map(|(_, _, digests)| digests.iter().map(number).collect::<Vec<_>>()).collect();
     assert_eq!(requests, [[0, 2]]);
 }
 
@@ -315,7 +311,8 @@ fn hellos_without_end_are_neither_answered_nor_remembered() {
     let now = Instant::now();
     let mut engine = PullEngine::new(PullConfig { max_hello_peers: 10, ..config() });
     engine.add(digest(1), 1);
-    let answered = |engine: &mut PullEngine<u64>, peer, nonce, at| engine.on_hello(&id(peer), nonce, at, |_| true).is_some();
+    let answered =
+        |engine: &mut PullEngine<u64>, peer, nonce, at| engine.on_hello(&id(peer), nonce, at, |_| true).is_some();
     assert_eq!((0..100).filter(|nonce| answered(&mut engine, 1, *nonce, now)).count(), 8);
     assert!(answered(&mut engine, 1, 7, now), "the same again is not one more");
     assert_eq!((1..100).filter(|peer| answered(&mut engine, *peer, 200, now)).count(), 9);
