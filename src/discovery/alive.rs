@@ -1,0 +1,66 @@
+//! An alive message that has everything the membership needs.
+
+use super::{NetworkMember, Timestamp};
+use crate::crypto::PkiId;
+use crate::message::{Content, Envelope, SignedMessage};
+use crate::proto::gossip::Member;
+use protobuf::Message;
+
+/// An alive message with membership, PKI-ID, time, payload and signature. Says nothing about its authenticity.
+pub(super) struct Alive {
+    pub message: SignedMessage,
+    pub pki_id: PkiId,
+    pub time: Timestamp,
+}
+
+impl Alive {
+    /// `None` if it is no alive message, lacks something, or is larger than `max_size`.
+    pub fn of(message: SignedMessage, max_size: usize) -> Option<Self> {
+        let Some(Content::AliveMsg(alive)) = message.content() else { return None };
+        let (member, time) = (alive.membership.as_ref()?, alive.timestamp.as_ref()?);
+        if member.pki_id.is_empty() || !message.is_signed() || message.wire_len() > max_size {
+            return None;
+        }
+        // A copy: as a key it outlives the message, all of which a slice would hold.
+        let (pki_id, time) = (PkiId::from(&member.pki_id[..]), time.into());
+        Some(Alive { message, pki_id, time })
+    }
+
+    /// One that came inside another message.
+    pub fn nested(envelope: Envelope, max_size: usize) -> Option<Self> {
+        Self::of(SignedMessage::from_envelope(Some(envelope)).ok()?, max_size)
+    }
+
+    /// The same in memory of its own, so that keeping it does not keep the message that it came in.
+    pub fn detached(self) -> Self {
+        Alive { message: self.message.detached(), ..self }
+    }
+
+    /// The member as this message describes it.
+    pub fn member(&self) -> NetworkMember {
+        let described = self.described();
+        NetworkMember {
+            endpoint: described.endpoint.clone(),
+            internal_endpoint: self.message.internal_endpoint(),
+            metadata: described.metadata.clone(),
+            pki_id: self.pki_id.clone(),
+            envelope: Some(self.message.envelope().clone()),
+        }
+    }
+
+    fn described(&self) -> &Member {
+        match self.message.content() {
+            Some(Content::AliveMsg(alive)) => alive.membership.get_or_default(),
+            _ => Member::default_instance(),
+        }
+    }
+
+    /// Whether `verified`, of the same peer, being authentic, this is too: nothing in it is new, at most its secret
+    /// envelope was taken off.
+    pub fn is_part_of(&self, verified: &Envelope) -> bool {
+        let ours = self.message.envelope();
+        ours.payload == verified.payload
+            && ours.signature == verified.signature
+            && (ours.secret.is_none() || ours.secret == verified.secret)
+    }
+}

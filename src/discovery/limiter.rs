@@ -1,0 +1,63 @@
+//! How often one peer may ask: a number of requests at once, and then one for each interval.
+
+use crate::crypto::PkiId;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// For each peer that asked lately, when it will have all of its burst again.
+pub(super) struct Limiter {
+    full_at: HashMap<PkiId, Instant>,
+    interval: Duration,
+    burst: u32,
+    capacity: usize,
+}
+
+impl Limiter {
+    pub fn new(interval: Duration, burst: u32, capacity: usize) -> Self {
+        Limiter { full_at: HashMap::new(), interval, burst, capacity }
+    }
+
+    /// Whether this peer may ask now; if so it has.
+    pub fn admit(&mut self, id: &PkiId, now: Instant) -> bool {
+        let full_at = self.full_at.get(id).copied().unwrap_or(now).max(now);
+        let spent = (full_at - now) + self.interval;
+        let known = self.full_at.contains_key(id);
+        if spent > self.interval.saturating_mul(self.burst) || (!known && self.full_at.len() >= self.capacity) {
+            return false;
+        }
+        self.full_at.insert(id.clone(), full_at + self.interval);
+        true
+    }
+
+    /// Forgets who has its whole burst again.
+    pub fn clean(&mut self, now: Instant) {
+        self.full_at.retain(|_, full_at| *full_at > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_one_for_each_interval() {
+        let (a, b) = (PkiId::from(&b"a"[..]), PkiId::from(&b"b"[..]));
+        let mut limiter = Limiter::new(Duration::from_secs(1), 3, 10);
+        let start = Instant::now();
+        assert_eq!((0..5).filter(|_| limiter.admit(&a, start)).count(), 3);
+        assert!(limiter.admit(&b, start), "another peer has its own");
+        assert!(!limiter.admit(&a, start + Duration::from_millis(900)));
+        assert!(limiter.admit(&a, start + Duration::from_millis(1000)));
+        assert!(!limiter.admit(&a, start + Duration::from_millis(1000)));
+        limiter.clean(start + Duration::from_secs(4));
+        assert!(limiter.full_at.is_empty());
+    }
+
+    #[test]
+    fn has_room_for_so_many_peers_and_no_more() {
+        let mut limiter = Limiter::new(Duration::from_secs(1), 3, 2);
+        let start = Instant::now();
+        let admitted = (0..5u8).filter(|i| limiter.admit(&PkiId::from(vec![*i]), start)).count();
+        assert_eq!(admitted, 2);
+    }
+}

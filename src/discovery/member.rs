@@ -1,0 +1,105 @@
+//! Members of the network, and the logical time of their messages.
+
+use crate::crypto::PkiId;
+use crate::message::{pki_id_text, Envelope};
+use crate::proto::gossip::PeerTime;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A peer as the membership knows it (Fabric's `NetworkMember`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkMember {
+    /// Where other organisations reach it, as `host:port`; empty if they may not.
+    pub endpoint: String,
+    /// Where its own organisation reaches it; empty if it is not disclosed to us.
+    pub internal_endpoint: String,
+    /// What it says about itself; the library does not look into it.
+    pub metadata: Bytes,
+    /// Its PKI-ID.
+    pub pki_id: PkiId,
+    /// The newest alive message of it that we hold, as it came.
+    pub envelope: Option<Envelope>,
+}
+
+impl NetworkMember {
+    /// Where to reach it: the internal endpoint if we know it, else the external one.
+    pub fn preferred_endpoint(&self) -> &str {
+        match self.internal_endpoint.as_str() {
+            "" => &self.endpoint,
+            internal => internal,
+        }
+    }
+}
+
+impl fmt::Display for NetworkMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = pki_id_text(Some(&self.pki_id));
+        write!(f, "Endpoint: {}, InternalEndpoint: {}, PKI-ID: {id}", self.endpoint, self.internal_endpoint)?;
+        write!(f, ", Metadata: {} bytes", self.metadata.len())
+    }
+}
+
+/// A set of members, in no particular order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members(pub Vec<NetworkMember>);
+
+impl Members {
+    /// The members by their PKI-ID.
+    pub fn by_id(&self) -> BTreeMap<PkiId, &NetworkMember> {
+        self.0.iter().map(|member| (member.pki_id.clone(), member)).collect()
+    }
+
+    /// Those that `others` has too, by PKI-ID.
+    pub fn intersect(&self, others: &Members) -> Members {
+        let ids: BTreeSet<&PkiId> = others.0.iter().map(|member| &member.pki_id).collect();
+        self.filter(|member| ids.contains(&member.pki_id))
+    }
+
+    /// Those that `wanted` holds for.
+    pub fn filter(&self, wanted: impl Fn(&NetworkMember) -> bool) -> Members {
+        Members(self.0.iter().filter(|member| wanted(member)).cloned().collect())
+    }
+
+    /// What `change` makes of each; the set itself stays as it is.
+    pub fn map(&self, change: impl Fn(NetworkMember) -> NetworkMember) -> Members {
+        Members(self.0.iter().cloned().map(change).collect())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The logical time of one peer: its incarnations come one after the other, the messages of each counted from one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// When the peer's process started, in nanoseconds since 1970 by its own clock.
+    pub incarnation: u64,
+    /// Counts its alive messages.
+    pub sequence: u64,
+}
+
+impl From<&PeerTime> for Timestamp {
+    fn from(time: &PeerTime) -> Self {
+        Timestamp { incarnation: time.inc_num, sequence: time.seq_num }
+    }
+}
+
+impl From<Timestamp> for PeerTime {
+    fn from(time: Timestamp) -> Self {
+        PeerTime { inc_num: time.incarnation, seq_num: time.sequence, ..Default::default() }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}, {})", self.incarnation, self.sequence)
+    }
+}

@@ -1,0 +1,323 @@
+//! Membership: who is there, who is not any more, and who may know of whom.
+//!
+//! [`Discovery`] is a state machine. It has no thread, lock, clock or random source of its own: an [`Event`] and the time
+//! go in, [`Effect`]s come out, and [`next_timeout`](Discovery::next_timeout) says when it wants to be woken. Signatures
+//! are asked for and answered in the same way. So a node drives it with threads, a simulation with a queue of events, and
+//! the same events give the same effects.
+//!
+//! Its rules are those of Fabric's `gossip/discovery`, and its messages Fabric's; where it differs on purpose
+//! `docs/conformance.md` says so.
+//!
+//! ```
+//! use fabric_gossip::crypto::{PeerIdentity, PkiId};
+//! use fabric_gossip::discovery::{Context, Disclosure, Discovery, DiscoveryConfig, Effect, NetworkMember, SelfInfo};
+//! use fabric_gossip::random::SeededRandom;
+//! use std::time::Instant;
+//!
+//! let own = SelfInfo {
+//!     pki_id: PkiId::from(&b"peer0"[..]),
+//!     identity: PeerIdentity::from(&b"peer0's certificate"[..]),
+//!     endpoint: String::new(),
+//!     internal_endpoint: "peer0:7051".into(),
+//!     metadata: Default::default(),
+//! };
+//! let now = Instant::now();
+//! let mut discovery = Discovery::new(DiscoveryConfig::default(), own, 1, now)?;
+//! let (mut random, mut effects) = (SeededRandom::new(1), Vec::new());
+//! let policy = |_: &NetworkMember, _: &NetworkMember| Disclosure::Whole;
+//! let mut context = Context { now, random: &mut random, policy: &policy, effects: &mut effects };
+//! discovery.connect("peer1:7051", &mut context)?;
+//! assert!(matches!(&effects[..], [Effect::Identify { endpoint, .. }] if endpoint == "peer1:7051"));
+//! # Ok::<(), fabric_gossip::Error>(())
+//! ```
+
+mod alive;
+mod config;
+mod event;
+mod limiter;
+mod member;
+mod own;
+mod receive;
+mod reconnect;
+mod requests;
+mod seeds;
+mod table;
+mod tasks;
+mod verify;
+
+pub use config::DiscoveryConfig;
+pub use event::{Change, Context, Disclosure, DisclosurePolicy, Effect, Event, Identified, Token};
+pub use member::{Members, NetworkMember, Timestamp};
+pub use own::{check_endpoint, SelfInfo};
+pub use seeds::Seed;
+pub use table::{Record, State};
+
+use crate::crypto::PkiId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{GossipMessage, SignedMessage};
+use bytes::Bytes;
+use limiter::Limiter;
+use own::Own;
+use reconnect::Reconnect;
+use requests::Requests;
+use seeds::Seeds;
+use std::time::Instant;
+use table::Table;
+use tasks::SyncTimer;
+use verify::Verifications;
+
+/// The membership as one node sees it. See the [module documentation](self).
+pub struct Discovery {
+    config: DiscoveryConfig,
+    own: Own,
+    table: Table,
+    seeds: Seeds,
+    limiter: Limiter,
+    verifications: Verifications,
+    requests: Requests,
+    answers: Answers,
+    reconnect: Reconnect,
+    sync: SyncTimer,
+    /// The heartbeat that is being signed.
+    heartbeat: Option<Token>,
+    next_heartbeat: Instant,
+    next_check: Instant,
+    tokens: u64,
+    stopped: bool,
+}
+
+/// Requests that wait for our first alive message, to be answered.
+#[derive(Default)]
+struct Answers {
+    waiting: Vec<(NetworkMember, u64)>,
+    signing: Option<Token>,
+}
+
+impl Discovery {
+    /// A node that knows nobody. `incarnation` is the wall clock in nanoseconds since 1970: later than at any earlier
+    /// start of this peer. If it is not, the node takes a later one when it hears of that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] names the wrong setting or endpoint.
+    pub fn new(config: DiscoveryConfig, own: SelfInfo, incarnation: u64, now: Instant) -> Result<Self> {
+        config.validate()?;
+        Ok(Discovery {
+            own: Own::new(own, incarnation, config.publish_cert_period, now)?,
+            table: Table::new(config.max_members, config.message_ttl()),
+            seeds: Seeds::new(config.seed_retry_wait, config.reconnect_interval),
+            limiter: Limiter::new(config.request_interval, config.request_burst, config.max_members),
+            verifications: Verifications::default(),
+            requests: Requests::default(),
+            answers: Answers::default(),
+            reconnect: Reconnect::new(now),
+            sync: SyncTimer::new(config.sync_interval, now),
+            heartbeat: None,
+            next_heartbeat: now + config.alive_time_interval,
+            next_check: now + config.alive_expiration_check_interval,
+            tokens: 0,
+            stopped: false,
+            config,
+        })
+    }
+
+    /// Takes in what happened, and appends what is to be done to the context's effects. After [`stop`](Self::stop) it
+    /// does neither.
+    pub fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
+        if self.stopped {
+            return;
+        }
+        match event {
+            Event::Timeout => self.on_timeout(cx),
+            Event::Received { message, from } => self.on_received(message, from, cx),
+            Event::Verified { token, valid } => self.on_verified(token, valid, cx),
+            Event::Signed { token, result } => self.on_signed(token, result, cx),
+            Event::Pinged { token, reachable } => self.on_pinged(token, reachable, cx),
+            Event::Identified { token, result } => self.on_identified(token, result, cx),
+            Event::PresumedDead(id) => {
+                if let Some(member) = self.table.bury(&id) {
+                    self.on_dead(member, cx);
+                }
+            }
+            Event::IdentitySwitch(id) => {
+                let member = self.table.forget(&id, cx.now);
+                self.on_forgotten(&id, member, cx);
+            }
+        }
+    }
+
+    /// When [`Event::Timeout`] is due; `None` after a stop.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.stopped {
+            return None;
+        }
+        let always = self.next_heartbeat.min(self.next_check);
+        let others = [self.reconnect.next_round(), self.sync.next(), self.seeds.next_timeout()];
+        others.into_iter().flatten().chain([always]).min()
+    }
+
+    /// Adds a seed: an endpoint by which to find the network, a bootstrap or an anchor peer. It is contacted at once and
+    /// until it answers; whoever is found there is never forgotten. An endpoint of our own, or a seed there is already,
+    /// is passed over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Full`] beyond
+    /// [`max_seeds`](DiscoveryConfig::max_seeds), [`ErrorKind::Stopped`] after a stop.
+    pub fn connect(&mut self, endpoint: &str, cx: &mut Context<'_>) -> Result<()> {
+        check_endpoint(endpoint)?;
+        if self.stopped {
+            return Err(Error::new(ErrorKind::Stopped, "discovery is stopped").peer(endpoint));
+        }
+        if self.own.is_at(endpoint) || self.seeds.contains(endpoint) {
+            log::debug!("no need to connect to {endpoint}");
+            return Ok(());
+        }
+        if self.seeds.len() >= self.config.max_seeds {
+            return Err(Error::new(ErrorKind::Full, "too many seeds").peer(endpoint));
+        }
+        self.seeds.add(endpoint, cx.now, cx.random);
+        self.contact_seeds(cx);
+        Ok(())
+    }
+
+    /// Takes a seed out: an anchor peer that is one no more. A member at its endpoint stays one, as long as it lives.
+    pub fn remove_seed(&mut self, endpoint: &str) {
+        self.seeds.remove(endpoint);
+    }
+
+    /// Asks up to `count` random members that are alive for theirs; nothing if there are none.
+    pub fn sync(&mut self, count: usize, cx: &mut Context<'_>) {
+        if !self.stopped {
+            self.request_from_alive(count, cx);
+        }
+    }
+
+    /// Says something else about ourselves, from the next alive message on.
+    pub fn update_metadata(&mut self, metadata: impl Into<Bytes>) {
+        self.own.member.metadata = metadata.into();
+    }
+
+    /// Changes where other organisations reach us, from the next alive message on; empty if they shall not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
+    pub fn update_endpoint(&mut self, endpoint: &str) -> Result<()> {
+        own::check_external(endpoint)?;
+        self.own.member.endpoint = endpoint.to_owned();
+        Ok(())
+    }
+
+    /// Ends it: no more effects, and nobody is a member any more. A second time does nothing.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        self.verifications.clear();
+        (self.requests, self.answers) = Default::default();
+    }
+
+    /// Ourselves; the envelope is our newest alive message, if one was signed yet.
+    pub fn self_member(&self) -> NetworkMember {
+        let envelope = self.own_alive().map(|message| message.envelope().clone());
+        NetworkMember { envelope, ..self.own.member.clone() }
+    }
+
+    /// Our newest alive message that was for everybody.
+    pub fn own_alive(&self) -> Option<&SignedMessage> {
+        self.own.latest.as_ref()
+    }
+
+    /// The members that are alive, without ourselves; none after a stop.
+    pub fn membership(&self) -> Members {
+        Members(self.alive().iter().map(|record| record.member.clone()).collect())
+    }
+
+    /// The members that are dead and not forgotten yet.
+    pub fn dead(&self) -> Members {
+        Members(self.table.dead().iter().map(|record| record.member.clone()).collect())
+    }
+
+    /// The member with this PKI-ID, alive or dead, or ourselves.
+    pub fn lookup(&self, id: &PkiId) -> Option<NetworkMember> {
+        match *id == self.own.member.pki_id {
+            true => Some(self.self_member()),
+            false => self.member(id).cloned(),
+        }
+    }
+
+    /// The member with this PKI-ID, alive or dead; not ourselves.
+    pub fn member(&self, id: &PkiId) -> Option<&NetworkMember> {
+        self.table.member(id).map(|(record, _)| &record.member)
+    }
+
+    /// Whether the member with this PKI-ID is alive.
+    pub fn is_alive(&self, id: &PkiId) -> bool {
+        matches!(self.table.get(id), Some((_, State::Alive)))
+    }
+
+    /// How many members are alive, without ourselves.
+    pub fn alive_count(&self) -> usize {
+        self.alive().len()
+    }
+
+    /// The n-th of them, in no order that means anything: to draw some without copying all.
+    pub fn alive_at(&self, index: usize) -> Option<&NetworkMember> {
+        self.alive().get(index).map(|record| &record.member)
+    }
+
+    fn alive(&self) -> &[Record] {
+        match self.stopped {
+            true => &[],
+            false => self.table.alive(),
+        }
+    }
+
+    /// How things stand with each seed, by endpoint.
+    pub fn seeds(&self) -> Vec<Seed> {
+        self.seeds.list()
+    }
+
+    /// All that the table has, also of the forgotten, and after a stop.
+    pub fn records(&self) -> impl Iterator<Item = (&Record, State)> {
+        self.table.records()
+    }
+
+    /// The newest gossiped message of each peer that is still remembered (Fabric's message store): PKI-ID, time, and
+    /// whether it has expired.
+    pub fn message_store(&self, now: Instant) -> impl Iterator<Item = (&PkiId, Timestamp, bool)> {
+        let ttl = self.config.message_ttl();
+        self.table.records().filter_map(move |(record, _)| {
+            record.gossiped(now, ttl).map(|(time, expired)| (&record.member.pki_id, time, expired))
+        })
+    }
+
+    /// How many verifications are under way.
+    pub fn verifications(&self) -> usize {
+        self.verifications.len()
+    }
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    /// Asks for a signature over our next alive message.
+    fn sign(&mut self, cx: &mut Context<'_>) -> Token {
+        let token = self.token();
+        let message: GossipMessage = self.own.next_alive(cx.now);
+        let internal_endpoint = self.own.member.internal_endpoint.clone();
+        cx.effects.push(Effect::Sign { token, message, internal_endpoint });
+        token
+    }
+
+    fn on_dead(&mut self, member: NetworkMember, cx: &mut Context<'_>) {
+        log::warn!("{member} is dead");
+        cx.effects.push(Effect::Close(member.pki_id.clone()));
+        cx.effects.push(Effect::Changed(Change::Dead(member)));
+    }
+
+    fn on_forgotten(&mut self, id: &PkiId, member: Option<NetworkMember>, cx: &mut Context<'_>) {
+        if let Some(member) = member {
+            log::info!("Removing member: {member}");
+            cx.effects.push(Effect::Changed(Change::Forgotten(member)));
+        }
+        self.seeds.lost(id, cx.now, cx.random);
+    }
+}

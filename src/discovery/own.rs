@@ -1,0 +1,157 @@
+//! Ourselves: what our alive messages say.
+
+use super::{NetworkMember, Timestamp};
+use crate::crypto::{PeerIdentity, PkiId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Content, GossipMessage, SignedMessage, Tag};
+use crate::proto::gossip::{AliveMessage, Member};
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+/// Who we are.
+#[derive(Clone, Debug)]
+pub struct SelfInfo {
+    /// Our PKI-ID.
+    pub pki_id: PkiId,
+    /// Our identity as it travels.
+    pub identity: PeerIdentity,
+    /// Where other organisations reach us, as `host:port`; empty if they shall not.
+    pub endpoint: String,
+    /// Where our own organisation reaches us, as `host:port`.
+    pub internal_endpoint: String,
+    /// What we say about ourselves.
+    pub metadata: Bytes,
+}
+
+/// Ourselves, with our logical time.
+pub(super) struct Own {
+    pub member: NetworkMember,
+    /// The newest alive message of ours that was for everybody: a heartbeat, or the first answer.
+    pub latest: Option<SignedMessage>,
+    identity: PeerIdentity,
+    time: Timestamp,
+    publish_until: Instant,
+}
+
+impl Own {
+    pub fn new(info: SelfInfo, incarnation: u64, publish: Duration, now: Instant) -> Result<Self> {
+        check_external(&info.endpoint)?;
+        check_endpoint(&info.internal_endpoint)?;
+        if info.pki_id.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "our own PKI-ID is empty"));
+        }
+        let member = NetworkMember {
+            endpoint: info.endpoint,
+            internal_endpoint: info.internal_endpoint,
+            metadata: info.metadata,
+            pki_id: info.pki_id,
+            envelope: None,
+        };
+        let time = Timestamp { incarnation, sequence: 0 };
+        Ok(Own { member, latest: None, identity: info.identity, time, publish_until: now + publish })
+    }
+
+    /// Our next alive message, to be signed: no two have the same time.
+    pub fn next_alive(&mut self, now: Instant) -> GossipMessage {
+        self.time.sequence += 1;
+        let member = Member {
+            endpoint: self.member.endpoint.clone(),
+            metadata: self.member.metadata.clone(),
+            pki_id: self.member.pki_id.to_bytes(),
+            ..Default::default()
+        };
+        // Those who do not know us yet need our identity once; afterwards they pull it.
+        let identity = if now < self.publish_until { self.identity.to_bytes() } else { Bytes::new() };
+        let alive = AliveMessage {
+            membership: Some(member).into(),
+            timestamp: Some(self.time.into()).into(),
+            identity,
+            ..Default::default()
+        };
+        GossipMessage { tag: Tag::EMPTY.into(), content: Some(Content::AliveMsg(alive)), ..Default::default() }
+    }
+
+    /// Whether a message of ours is from an incarnation that others take for newer than this one.
+    pub fn is_behind(&self, time: Timestamp) -> bool {
+        time > self.time
+    }
+
+    /// Takes an incarnation above that of a message of ours, which a clock that was set back has left in the future.
+    pub fn rise_above(&mut self, time: Timestamp) {
+        if self.is_behind(time) {
+            log::warn!(
+                "our own message {time} is newer than ours {}: our clock was set back, or there are two of us",
+                self.time
+            );
+            self.time.incarnation = time.incarnation.saturating_add(1);
+            self.latest = None;
+        }
+    }
+
+    /// Whether a connection to this endpoint would end here.
+    pub fn is_at(&self, endpoint: &str) -> bool {
+        let port = self.member.internal_endpoint.rsplit_once(':').map_or("", |(_, port)| port);
+        let local = || endpoint.rsplit_once(':').is_some_and(|(host, p)| p == port && is_loopback(host));
+        endpoint == self.member.internal_endpoint || endpoint == self.member.endpoint || local()
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// Checks an endpoint that may be absent.
+pub(super) fn check_external(endpoint: &str) -> Result<()> {
+    match endpoint {
+        "" => Ok(()),
+        endpoint => check_endpoint(endpoint),
+    }
+}
+
+/// Whether this is `host:port`; an IPv6 address has to be in brackets.
+///
+/// # Errors
+/// [`ErrorKind::Config`] with the endpoint and what is wrong with it.
+pub fn check_endpoint(endpoint: &str) -> Result<()> {
+    let wrong = |what: &str| Err(Error::new(ErrorKind::Config, format!("endpoint '{endpoint}' {what}")));
+    let Some((host, port)) = endpoint.rsplit_once(':') else {
+        return wrong("isn't formatted as 'host:port'");
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || (host.contains(':') && !bracketed) || host.contains(char::is_whitespace) {
+        return wrong("isn't formatted as 'host:port'");
+    }
+    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return wrong("has not valid port");
+    }
+    match port.parse::<u16>() {
+        Ok(_) => Ok(()),
+        Err(_) => wrong("has a port that takes more than 16 bits"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_endpoint_is_named() {
+        for (endpoint, what) in [
+            ("", "isn't formatted as 'host:port'"),
+            ("peer0", "isn't formatted as 'host:port'"),
+            (":7051", "isn't formatted as 'host:port'"),
+            ("::1:7051", "isn't formatted as 'host:port'"),
+            ("peer 0:7051", "isn't formatted as 'host:port'"),
+            ("peer0:", "has not valid port"),
+            ("peer0:+1", "has not valid port"),
+            ("peer0:http", "has not valid port"),
+            ("peer0:65536", "has a port that takes more than 16 bits"),
+        ] {
+            let e = check_endpoint(endpoint).unwrap_err();
+            assert_eq!(e.message(), format!("endpoint '{endpoint}' {what}"));
+        }
+        for endpoint in ["peer0:7051", "127.0.0.1:0", "[::1]:65535"] {
+            check_endpoint(endpoint).unwrap();
+        }
+    }
+}

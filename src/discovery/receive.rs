@@ -1,0 +1,231 @@
+//! What arrives: alive messages, membership requests and responses, and the verdicts on them.
+
+use super::alive::Alive;
+use super::requests::response;
+use super::table::Source;
+use super::verify::Use;
+use super::{Change, Context, Disclosure, Discovery, Effect, NetworkMember, State, Token};
+use crate::crypto::PkiId;
+use crate::message::{Content, Envelope, SignedMessage};
+use crate::proto::gossip::{self, MembershipRequest, MembershipResponse};
+
+/// Requests that may wait for our first alive message.
+const MAX_WAITING_ANSWERS: usize = 1000;
+
+impl Discovery {
+    pub(super) fn on_received(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        match message.content() {
+            Some(Content::AliveMsg(_)) => self.on_gossip(message, from, cx),
+            Some(Content::MemReq(request)) => self.on_request(request, message.nonce(), cx),
+            Some(Content::MemRes(response)) => self.on_response(response, message.nonce(), cx),
+            _ => log::debug!("not about membership: {message}"),
+        }
+    }
+
+    fn on_gossip(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        let Some(alive) = Alive::of(message, self.config.max_alive_size) else {
+            return log::debug!("{from} sent an alive message that is incomplete or too large");
+        };
+        if !self.is_own(&alive.pki_id) && self.is_fresh_gossip(&alive, cx) {
+            self.verify(alive, Use::Gossip { from }, cx);
+        }
+    }
+
+    /// A gossiped message is believed and forwarded once, and not if it is about a past that is forgotten.
+    fn is_fresh_gossip(&self, alive: &Alive, cx: &Context<'_>) -> bool {
+        let past = matches!(self.table.get(&alive.pki_id), Some((it, State::Forgotten)) if it.time >= alive.time);
+        !past && self.table.is_newer_than_gossip(alive, cx.now)
+    }
+
+    fn on_request(&mut self, request: &MembershipRequest, nonce: u64, cx: &mut Context<'_>) {
+        let Some(alive) = request.self_information.as_ref().and_then(|own| self.nested(own)) else {
+            return log::debug!("a membership request without a complete alive message");
+        };
+        if self.is_own(&alive.pki_id) {
+            return;
+        }
+        if !self.limiter.admit(&alive.pki_id, cx.now) {
+            return log::debug!("{} asks too often", alive.pki_id);
+        }
+        self.verify(alive, Use::Request { nonce }, cx);
+    }
+
+    /// What is malformed in a response does not harm what is not.
+    fn on_response(&mut self, response: &MembershipResponse, nonce: u64, cx: &mut Context<'_>) {
+        for envelope in &response.alive {
+            self.on_alive_entry(envelope, nonce, cx);
+        }
+        for envelope in &response.dead {
+            self.on_dead_entry(envelope, cx);
+        }
+    }
+
+    fn on_alive_entry(&mut self, envelope: &gossip::Envelope, nonce: u64, cx: &mut Context<'_>) {
+        // Most entries say what is known already, and this has to be cheap: everybody asks somebody every few seconds.
+        if let Some(id) = self.table.owner_of_payload(&envelope.payload) {
+            return self.seeds.answered(id, nonce);
+        }
+        let Some(alive) = self.nested(envelope) else { return };
+        let news = match self.is_own(&alive.pki_id) {
+            true => self.own.is_behind(alive.time),
+            false => self.is_hearsay_news(&alive, cx) || self.seeds.is_answer(&alive.pki_id, nonce),
+        };
+        if news {
+            self.verify(alive, Use::Response { nonce }, cx);
+        }
+    }
+
+    fn on_dead_entry(&mut self, envelope: &gossip::Envelope, cx: &mut Context<'_>) {
+        if self.table.owner_of_payload(&envelope.payload).is_some() {
+            return;
+        }
+        let Some(alive) = self.nested(envelope) else { return };
+        let news = match self.is_own(&alive.pki_id) {
+            true => self.own.is_behind(alive.time),
+            false => self.member(&alive.pki_id).is_none() && self.is_hearsay_news(&alive, cx),
+        };
+        if news {
+            self.verify(alive, Use::Dead, cx);
+        }
+    }
+
+    fn nested(&self, envelope: &gossip::Envelope) -> Option<Alive> {
+        Alive::nested(Envelope::from(envelope.clone()), self.config.max_alive_size)
+    }
+
+    fn is_own(&self, id: &PkiId) -> bool {
+        *id == self.own.member.pki_id
+    }
+
+    fn is_hearsay_news(&self, alive: &Alive, cx: &Context<'_>) -> bool {
+        self.table.is_newer_than_gossip(alive, cx.now) && self.table.is_news(alive, Source::Hearsay, cx.now)
+    }
+
+    /// Has a message verified, unless the verdict is known or on its way.
+    fn verify(&mut self, alive: Alive, wanted: Use, cx: &mut Context<'_>) {
+        let verified = self.member(&alive.pki_id).and_then(|member| member.envelope.as_ref());
+        if verified.is_some_and(|verified| alive.is_part_of(verified)) {
+            return self.on_authentic(&alive, wanted, cx);
+        }
+        if self.verifications.join(&alive, &wanted) {
+            return;
+        }
+        let (max, max_per_member) = (self.config.max_verifications, self.config.max_verifications_per_member);
+        if !self.verifications.has_room(&alive.pki_id, max, max_per_member) {
+            return log::debug!("no room to verify a message of {}", alive.pki_id);
+        }
+        let alive = match wanted {
+            Use::Gossip { .. } => alive,
+            _ => alive.detached(),
+        };
+        let token = self.token();
+        cx.effects.push(Effect::Verify { token, message: alive.message.clone() });
+        self.verifications.begin(token, alive, wanted);
+    }
+
+    pub(super) fn on_verified(&mut self, token: Token, valid: bool, cx: &mut Context<'_>) {
+        let Some(pending) = self.verifications.take(token) else { return };
+        if !valid {
+            return log::debug!("an alive message of {} is not authentic", pending.alive.pki_id);
+        }
+        for wanted in pending.uses {
+            self.on_authentic(&pending.alive, wanted, cx);
+        }
+    }
+
+    /// Uses a message that is authentic. Time has passed since it came, so whether it is news is asked again.
+    fn on_authentic(&mut self, alive: &Alive, wanted: Use, cx: &mut Context<'_>) {
+        if self.is_own(&alive.pki_id) {
+            return self.own.rise_above(alive.time);
+        }
+        let valid = self.table.is_newer_than_gossip(alive, cx.now);
+        match wanted {
+            Use::Gossip { from } => {
+                if self.is_fresh_gossip(alive, cx) {
+                    self.learn_alive(alive, Source::Hearsay, cx);
+                    if self.table.note_gossiped(alive, cx.now) {
+                        cx.effects.push(Effect::Forward { message: alive.message.clone(), from });
+                    }
+                }
+            }
+            Use::Request { nonce } => {
+                if valid {
+                    self.learn_alive(alive, Source::Itself, cx);
+                }
+                self.answer(alive.member(), nonce, cx);
+            }
+            Use::Response { nonce } => {
+                if valid {
+                    self.learn_alive(alive, Source::Hearsay, cx);
+                }
+                self.seeds.answered(&alive.pki_id, nonce);
+            }
+            Use::Dead => {
+                if let Some(change) = valid.then(|| self.table.learn_dead(alive, cx.now)).flatten() {
+                    cx.effects.push(Effect::Changed(change));
+                }
+            }
+        }
+    }
+
+    fn learn_alive(&mut self, alive: &Alive, source: Source, cx: &mut Context<'_>) {
+        let Some(change) = self.table.learn_alive(alive, source, cx.now) else { return };
+        if matches!(change, Change::Alive(_)) && self.table.alive().len() == 1 {
+            self.sync.hasten(cx.now, cx.random);
+        }
+        cx.effects.push(Effect::Changed(change));
+    }
+
+    /// Answers a membership request, or closes the connection of who may not know us.
+    fn answer(&mut self, remote: NetworkMember, nonce: u64, cx: &mut Context<'_>) {
+        let disclosure = cx.policy.disclose(&remote, &self.own.member);
+        if disclosure == Disclosure::Nothing {
+            log::debug!("{remote} may not know us");
+            return cx.effects.push(Effect::Close(remote.pki_id));
+        }
+        let Some(own) = &self.own.latest else {
+            if self.answers.waiting.len() < MAX_WAITING_ANSWERS {
+                self.answers.waiting.push((remote, nonce));
+            }
+            if self.answers.signing.is_none() {
+                self.answers.signing = Some(self.sign(cx));
+            }
+            return;
+        };
+        let disclosed = |member: &NetworkMember| {
+            let envelope = member.envelope.as_ref()?;
+            disclosed(envelope, cx.policy.disclose(&remote, member))
+        };
+        let mut answer = MembershipResponse {
+            alive: self.table.alive().iter().filter_map(|it| disclosed(&it.member)).collect(),
+            dead: self.table.dead().iter().filter_map(|it| disclosed(&it.member)).collect(),
+            ..Default::default()
+        };
+        answer.alive.extend(self::disclosed(own.envelope(), disclosure));
+        match response(nonce, answer) {
+            Ok(message) => {
+                let endpoint = remote.preferred_endpoint().to_owned();
+                cx.effects.push(Effect::Send { to: remote.pki_id, endpoint, message });
+            }
+            Err(e) => log::warn!("cannot answer {remote}: {e}"),
+        }
+    }
+
+    /// Our first alive message is signed: answers who waited for it.
+    pub(super) fn answer_waiting(&mut self, cx: &mut Context<'_>) {
+        for (remote, nonce) in std::mem::take(&mut self.answers.waiting) {
+            self.answer(remote, nonce, cx);
+        }
+    }
+}
+
+/// What a peer that may see this much gets of a message.
+fn disclosed(envelope: &Envelope, disclosure: Disclosure) -> Option<gossip::Envelope> {
+    let mut envelope = gossip::Envelope::from(envelope);
+    match disclosure {
+        Disclosure::Nothing => return None,
+        Disclosure::WithoutSecret => envelope.secret_envelope = None.into(),
+        Disclosure::Whole => {}
+    }
+    Some(envelope)
+}

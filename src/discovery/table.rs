@@ -1,0 +1,274 @@
+//! The one table of members, each in one state.
+
+use super::alive::Alive;
+use super::{Change, NetworkMember, Timestamp};
+use crate::crypto::PkiId;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// The state of a member. They are in this order in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// There is news of it.
+    Alive,
+    /// There was none for too long, or its connection was lost.
+    Dead,
+    /// It is no member any more; its time is remembered, so that old messages do not bring it back.
+    Forgotten,
+}
+
+/// What the table has about one PKI-ID.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The member; of a forgotten one the PKI-ID alone.
+    pub member: NetworkMember,
+    /// The time of its newest message.
+    pub time: Timestamp,
+    /// When that message arrived; of a forgotten member, when it was forgotten.
+    pub last_seen: Instant,
+    /// The time of the newest message of it that was gossiped, and when that arrived. Fabric has a store of such messages:
+    /// older ones are neither believed nor forwarded until twice the TTL has passed.
+    gossiped: Option<(Timestamp, Instant)>,
+}
+
+/// How news of a member arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// By gossip, or in a response: anybody can have kept it.
+    Hearsay,
+    /// From the member itself, over a connection that proves it.
+    Itself,
+}
+
+/// The members, the alive before the dead before the forgotten: so each is in one state, all of a state are one slice,
+/// and the n-th of them is found at once.
+pub(super) struct Table {
+    records: Vec<Record>,
+    /// Where the alive end, and where the dead end.
+    ends: [usize; 2],
+    index: HashMap<PkiId, usize>,
+    /// Whose newest message has this payload: what is known already need not even be decoded.
+    payloads: HashMap<Bytes, PkiId>,
+    capacity: usize,
+    ttl: Duration,
+}
+
+impl Table {
+    /// Room for `capacity` members, and for as many forgotten ones.
+    pub fn new(capacity: usize, ttl: Duration) -> Self {
+        Table { records: Vec::new(), ends: [0, 0], index: HashMap::new(), payloads: HashMap::new(), capacity, ttl }
+    }
+
+    pub fn get(&self, id: &PkiId) -> Option<(&Record, State)> {
+        self.index.get(id).map(|&at| (&self.records[at], self.state(at)))
+    }
+
+    /// The record of a member that is alive or dead.
+    pub fn member(&self, id: &PkiId) -> Option<(&Record, State)> {
+        self.get(id).filter(|(_, state)| *state != State::Forgotten)
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = (&Record, State)> {
+        self.records.iter().enumerate().map(|(at, record)| (record, self.state(at)))
+    }
+
+    pub fn alive(&self) -> &[Record] {
+        &self.records[..self.ends[0]]
+    }
+
+    pub fn dead(&self) -> &[Record] {
+        &self.records[self.ends[0]..self.ends[1]]
+    }
+
+    /// Whose newest message this is the payload of.
+    pub fn owner_of_payload(&self, payload: &Bytes) -> Option<&PkiId> {
+        self.payloads.get(payload)
+    }
+
+    /// Whether the message is newer than the newest gossiped one that is still remembered. Fabric's
+    /// `msgStore.CheckValid`.
+    pub fn is_newer_than_gossip(&self, alive: &Alive, now: Instant) -> bool {
+        let known = self.get(&alive.pki_id).and_then(|(record, _)| record.gossiped(now, self.ttl));
+        known.is_none_or(|(time, _)| time < alive.time)
+    }
+
+    /// Whether an authentic message would change the table.
+    pub fn is_news(&self, alive: &Alive, source: Source, now: Instant) -> bool {
+        match self.get(&alive.pki_id) {
+            None => true,
+            Some((record, _)) if record.time < alive.time => true,
+            // Whoever has been away for so long, and is here, may have had its clock set back.
+            Some((record, State::Forgotten)) => source == Source::Itself && now - record.last_seen > self.ttl,
+            Some(_) => false,
+        }
+    }
+
+    /// Takes in what a member says of itself: it is alive.
+    pub fn learn_alive(&mut self, alive: &Alive, source: Source, now: Instant) -> Option<Change> {
+        if !self.is_news(alive, source, now) {
+            return None;
+        }
+        let was = self.member(&alive.pki_id).map(|(record, state)| (record.member.clone(), state));
+        let member = self.learn(alive, State::Alive, now)?;
+        match was {
+            Some((before, State::Alive)) => {
+                let same = NetworkMember { envelope: before.envelope.clone(), ..member.clone() } == before;
+                (!same).then_some(Change::Updated(member))
+            }
+            _ => Some(Change::Alive(member)),
+        }
+    }
+
+    /// Takes in that a member that nobody here knows, or remembers better, is dead.
+    pub fn learn_dead(&mut self, alive: &Alive, now: Instant) -> Option<Change> {
+        if self.member(&alive.pki_id).is_some() || !self.is_news(alive, Source::Hearsay, now) {
+            return None;
+        }
+        self.learn(alive, State::Dead, now).map(Change::Dead)
+    }
+
+    /// `None` if there is no room.
+    fn learn(&mut self, alive: &Alive, state: State, now: Instant) -> Option<NetworkMember> {
+        let known = self.index.get(&alive.pki_id).copied();
+        let is_member = known.is_some_and(|at| self.state(at) != State::Forgotten);
+        if !is_member && self.ends[1] >= self.capacity {
+            log::warn!("no room for another member: {} are known", self.ends[1]);
+            return None;
+        }
+        let mut member = alive.member();
+        let at = match known {
+            Some(at) => {
+                // Who keeps quiet about its internal endpoint, in a message that was meant for others, still has it.
+                if is_member && alive.message.envelope().secret.is_none() {
+                    member.internal_endpoint = std::mem::take(&mut self.records[at].member.internal_endpoint);
+                }
+                at
+            }
+            None => {
+                self.index.insert(alive.pki_id.clone(), self.records.len());
+                let bare = NetworkMember { pki_id: alive.pki_id.clone(), ..Default::default() };
+                self.records.push(Record { member: bare, time: alive.time, last_seen: now, gossiped: None });
+                self.records.len() - 1
+            }
+        };
+        let at = self.move_to(at, state);
+        self.drop_payload(at);
+        self.payloads.insert(alive.message.envelope().payload.clone(), alive.pki_id.clone());
+        let record = &mut self.records[at];
+        (record.time, record.last_seen) = (alive.time, now);
+        record.member = member.clone();
+        Some(member)
+    }
+
+    /// Notes that this message was gossiped, as far as its peer is known.
+    pub fn note_gossiped(&mut self, alive: &Alive, now: Instant) -> bool {
+        let Some(&at) = self.index.get(&alive.pki_id) else { return false };
+        self.records[at].gossiped = Some((alive.time, now));
+        true
+    }
+
+    /// Declares an alive member dead.
+    pub fn bury(&mut self, id: &PkiId) -> Option<NetworkMember> {
+        let at = *self.index.get(id)?;
+        if self.state(at) != State::Alive {
+            return None;
+        }
+        let at = self.move_to(at, State::Dead);
+        Some(self.records[at].member.clone())
+    }
+
+    /// Declares all dead of whom there was no news for longer than `timeout`.
+    pub fn bury_silent(&mut self, timeout: Duration, now: Instant) -> Vec<NetworkMember> {
+        let silent = |record: &&Record| now - record.last_seen > timeout;
+        let ids: Vec<PkiId> = self.alive().iter().filter(silent).map(|record| record.member.pki_id.clone()).collect();
+        ids.iter().filter_map(|id| self.bury(id)).collect()
+    }
+
+    /// Forgets a member, alive or dead, but for its time.
+    pub fn forget(&mut self, id: &PkiId, now: Instant) -> Option<NetworkMember> {
+        let at = *self.index.get(id)?;
+        if self.state(at) == State::Forgotten {
+            return None;
+        }
+        self.drop_payload(at);
+        let at = self.move_to(at, State::Forgotten);
+        let record = &mut self.records[at];
+        record.last_seen = now;
+        let bare = NetworkMember { pki_id: record.member.pki_id.clone(), ..Default::default() };
+        let member = std::mem::replace(&mut record.member, bare);
+        self.bound_forgotten();
+        Some(member)
+    }
+
+    /// Forgets the dead of whom there was no news for longer than the TTL, except those that are to be kept.
+    pub fn forget_dead(&mut self, keep: impl Fn(&NetworkMember) -> bool, now: Instant) -> Vec<NetworkMember> {
+        let due = |record: &&Record| now - record.last_seen > self.ttl && !keep(&record.member);
+        let ids: Vec<PkiId> = self.dead().iter().filter(due).map(|record| record.member.pki_id.clone()).collect();
+        ids.iter().filter_map(|id| self.forget(id, now)).collect()
+    }
+
+    fn state(&self, at: usize) -> State {
+        match at {
+            _ if at < self.ends[0] => State::Alive,
+            _ if at < self.ends[1] => State::Dead,
+            _ => State::Forgotten,
+        }
+    }
+
+    /// Moves a record to another state, over the borders between; returns its new place.
+    fn move_to(&mut self, mut at: usize, to: State) -> usize {
+        while self.state(at) < to {
+            let end = &mut self.ends[self.state(at) as usize];
+            *end -= 1;
+            let last = *end;
+            at = self.swap(at, last);
+        }
+        while self.state(at) > to {
+            let border = self.state(at) as usize - 1;
+            let first = self.ends[border];
+            at = self.swap(at, first);
+            self.ends[border] += 1;
+        }
+        at
+    }
+
+    fn swap(&mut self, at: usize, with: usize) -> usize {
+        self.records.swap(at, with);
+        for place in [at, with] {
+            if let Some(index) = self.index.get_mut(&self.records[place].member.pki_id) {
+                *index = place;
+            }
+        }
+        with
+    }
+
+    fn drop_payload(&mut self, at: usize) {
+        if let Some(envelope) = &self.records[at].member.envelope {
+            self.payloads.remove(&envelope.payload);
+        }
+    }
+
+    /// Lets go of who was forgotten first.
+    fn bound_forgotten(&mut self) {
+        if self.records.len() - self.ends[1] <= self.capacity {
+            return;
+        }
+        let forgotten = self.records.iter().enumerate().skip(self.ends[1]);
+        let Some((at, _)) = forgotten.min_by_key(|(_, record)| record.last_seen) else { return };
+        let last = self.records.len() - 1;
+        self.swap(at, last);
+        if let Some(record) = self.records.pop() {
+            self.index.remove(&record.member.pki_id);
+        }
+    }
+}
+
+impl Record {
+    /// The time of the newest gossiped message, and whether it has expired; `None` if there was none, or too long ago.
+    pub(super) fn gossiped(&self, now: Instant, ttl: Duration) -> Option<(Timestamp, bool)> {
+        let (time, at) = self.gossiped?;
+        let age = now - at;
+        (age < 2 * ttl).then_some((time, age >= ttl))
+    }
+}
