@@ -87,11 +87,12 @@ impl Inner {
     /// than the end itself does.
     pub fn connection_ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, why: Option<String>) {
         let reason = why.unwrap_or_else(|| end.to_string());
-        let refused: Option<(String, Arc<Error>)> = end.refusal().filter(|_| conn.dialled).map(|text| {
-            let endpoint = peer.remote().endpoint;
-            let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
-            (endpoint, error)
-        });
+        let refused: Option<(String, Arc<Error>)> =
+            end.refusal().filter(|_| conn.dialled && !conn.finished.is_cancelled()).map(|text| {
+                let endpoint = peer.remote().endpoint;
+                let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
+                (endpoint, error)
+            });
         let tell = || {
             self.metrics.disconnects.fetch_add(1, Ordering::Relaxed);
             if let Some((endpoint, error)) = refused.clone() {

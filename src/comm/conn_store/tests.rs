@@ -58,6 +58,7 @@ impl World {
             since,
             sending: Mutex::new(()),
             ended: Cancel::new(),
+            finished: Cancel::new(),
         })
     }
 
