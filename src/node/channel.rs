@@ -253,7 +253,9 @@ impl BlockWindow {
 
     fn add(&mut self, number: u64, now: Instant) -> bool {
         let expired = |at: Instant| now.saturating_duration_since(at) > self.expiration;
-        self.order.iter().filter(|(at, _)| expired(*at)).for_each(|(_, number)| drop(self.seen.remove(number)));
+        self.order.iter().filter(|(at, _)| expired(*at)).for_each(|(_, number)| {
+            self.seen.remove(number);
+        });
         if !self.wants(number) {
             return false;
         }
