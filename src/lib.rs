@@ -127,6 +127,7 @@ pub use crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
 pub use error::{Error, ErrorKind, Result};
 pub use identity::IdentityMapper;
 pub use message::SignedMessage;
+pub use node::{Node, NodeBuilder};
 
 /// Compiles and runs the README's examples.
 #[cfg(all(doctest, feature = "grpc", feature = "testing"))]

@@ -179,11 +179,11 @@ impl Writer {
         });
         let sent = || self.peer.conn_sent(self.comm.clock.now());
         match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
-            Ok(conn) => self.install(Arc::new(conn)),
+            Ok(conn) => self.install(Arc::new(conn), endpoint),
             Err(e) => match self.peer.dial_failed() {
                 Some((conn, news)) => {
                     if news {
-                        self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
+                        self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: None });
                     }
                     Next::Continue
                 }
@@ -193,7 +193,7 @@ impl Writer {
         }
     }
 
-    fn install(&mut self, conn: Arc<Connection>) -> Next {
+    fn install(&mut self, conn: Arc<Connection>, endpoint: String) -> Next {
         let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, &mut self.hand) {
             Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
             _ => {
@@ -205,7 +205,7 @@ impl Writer {
             old.stream.cancel();
         }
         if fresh {
-            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: true });
+            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: Some(endpoint) });
         }
         let reader = {
             let (comm, peer, conn) = (self.comm.clone(), target.clone(), conn.clone());

@@ -114,6 +114,11 @@ impl NodeCore {
         Some(Members(peers.filter_map(|peer| self.discovery.lookup(&peer.pki_id)).collect()))
     }
 
+    /// The channels that we are in, or were.
+    pub fn channels(&self) -> impl Iterator<Item = &[u8]> + '_ {
+        self.channels.keys().map(|name| &name[..])
+    }
+
     /// What a peer has told about itself in a channel.
     pub fn channel_properties(&self, name: &[u8], peer: &PkiId) -> Option<&Properties> {
         self.channels.get(name)?.properties_of(peer)
