@@ -4,10 +4,11 @@ use super::config::NodeConfig;
 use super::core::NodeCore;
 use super::driver::{self, Inputs, Shared};
 use super::workers::{BlockVerifier, Judge, Workers};
-use super::Node;
+use super::{Node, Notice};
 use crate::cancel::Cancel;
+use crate::clock::SystemClock;
 use crate::comm::threads::Threads;
-use crate::comm::{Comm, CommBuilder, Demux};
+use crate::comm::{Comm, CommBuilder, Demux, Subscription};
 use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
 use crate::discovery::SelfInfo;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +30,7 @@ pub struct NodeBuilder {
     external_endpoint: String,
     metadata: Bytes,
     blocks: Option<BlockVerifier>,
+    notices: Demux<Notice>,
 }
 
 impl NodeBuilder {
@@ -47,6 +49,8 @@ impl NodeBuilder {
             external_endpoint: String::new(),
             metadata: Bytes::new(),
             blocks: None,
+            // Nobody waits for a reader of notices, so that no clock is asked.
+            notices: Demux::new(Arc::new(SystemClock)),
         }
     }
 
@@ -103,13 +107,18 @@ impl NodeBuilder {
         self
     }
 
+    /// As [`Node::notices`], from the very start: of a wrong bootstrap endpoint only this tells.
+    pub fn notices(&self) -> Subscription<Notice> {
+        super::subscribe(&self.notices)
+    }
+
     /// Starts it: listens, contacts the bootstrap peers, keeps the membership from then on. Does not wait for anybody
     /// ([`Node::wait_for_members`] does).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] and others for a wrong setting or endpoint, an identity of our own that is not valid or of no
     /// known organisation, and an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told
-    /// as a [`Notice::SeedFailed`](super::Notice::SeedFailed), and the others are contacted.
+    /// as a [`Notice::SeedFailed`], and the others are contacted.
     pub fn start(self) -> Result<Node> {
         self.start_with(|comm| Ok((comm.start()?, ()))).map(|(node, ())| node)
     }
@@ -169,7 +178,7 @@ impl NodeBuilder {
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             messages: Demux::new(clock.clone()),
-            notices: Demux::new(clock.clone()),
+            notices: self.notices,
             workers,
             threads,
             stopping,

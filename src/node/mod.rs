@@ -34,7 +34,7 @@ pub use metrics::NodeSnapshot;
 pub use workers::BlockVerifier;
 
 use crate::comm::threads::StopOnce;
-use crate::comm::{Comm, RemotePeer, SendError, Subscription};
+use crate::comm::{Comm, Demux, RemotePeer, SendError, Subscription};
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::discovery::{Members, NetworkMember, Seed};
@@ -259,8 +259,7 @@ impl Node {
     /// What happens in the network, from now on: who comes, changes, dies and is forgotten, seeds that cannot be had,
     /// identities that are replaced or expire. What is not received in time is dropped and counted.
     pub fn notices(&self) -> Subscription<Notice> {
-        let options = SubscriptionOptions::default().capacity(NOTICES);
-        self.shared().notices.subscribe(options.when_full(WhenFull::Drop), |_| true)
+        subscribe(&self.shared().notices)
     }
 
     /// Waits until at least `count` other members are alive. Blocks for at most `timeout`.
@@ -322,6 +321,11 @@ impl Node {
 
 /// Notices that wait for one reader.
 const NOTICES: usize = 16_384;
+
+fn subscribe(notices: &Demux<Notice>) -> Subscription<Notice> {
+    let options = SubscriptionOptions::default().capacity(NOTICES);
+    notices.subscribe(options.when_full(WhenFull::Drop), |_| true)
+}
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Stopped, "the node is stopped")

@@ -217,7 +217,12 @@ impl Row {
         let Some(Content::AliveMsg(content)) = alive.content() else { return None };
         let (member, time) = (content.membership.as_ref()?, content.timestamp.as_ref()?);
         let pki_id = PkiId::new(member.pki_id.clone());
-        let identity = identities.get(&pki_id);
+        // Who has just started brings its identity along.
+        let brought = PeerIdentity::new(content.identity.clone());
+        let identity = identities.get(&pki_id).or_else(|| {
+            let fits = crypto.pki_id(&brought).as_ref() == Some(&pki_id);
+            (fits && crypto.validate_identity(&brought).is_ok()).then_some(&brought)
+        });
         let described = identity.map(Described::new);
         Some(Row {
             endpoint: member.endpoint.to_string(),

@@ -15,7 +15,7 @@ use fabric_gossip::comm::{self, Subscription};
 use fabric_gossip::crypto::{OrgId, PkiId};
 use fabric_gossip::discovery::{Members, NetworkMember};
 use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Notice};
-use fabric_gossip::Node;
+use fabric_gossip::{Node, NodeBuilder};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -68,8 +68,10 @@ fn anchor(text: &str) -> Result<(OrgId, AnchorPeer), String> {
 
 pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     let me = args.identity.load(&context.settings)?;
-    let node = start(context, args, &me)?;
-    let reporter = Reporter::new(context, &node);
+    let builder = builder(context, args, &me)?;
+    let notices = builder.notices();
+    let node = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
+    let reporter = Reporter::new(context, &node, notices);
     let metrics = args.metrics.as_ref().map(|address| {
         let node = node.clone();
         MetricsPage::serve(&address.to_string(), move || node.metrics().to_prometheus())
@@ -86,7 +88,7 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     Ok(())
 }
 
-fn start(context: &Context, args: &PeerArgs, me: &Me) -> Result<Node> {
+fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
     let settings = &context.settings;
     let mut config = args.intervals.node(settings)?;
     config.bootstrap = match args.bootstrap.is_empty() {
@@ -117,7 +119,7 @@ fn start(context: &Context, args: &PeerArgs, me: &Me) -> Result<Node> {
     if let Some(metadata) = &args.metadata {
         builder = builder.metadata(metadata.0.clone());
     }
-    builder.start().map_err(|e| Failure::usage(e.to_string()))
+    Ok(builder)
 }
 
 fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPage>) {
@@ -156,9 +158,8 @@ struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    fn new(context: &'a Context, node: &'a Node) -> Self {
-        let (notices, blocks) = (node.notices(), node.accept(|_| true));
-        Reporter { context, node, notices, blocks, connections: node.comm().events() }
+    fn new(context: &'a Context, node: &'a Node, notices: Subscription<Notice>) -> Self {
+        Reporter { context, node, notices, blocks: node.accept(|_| true), connections: node.comm().events() }
     }
 
     fn run(&self) {

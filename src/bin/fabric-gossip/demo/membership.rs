@@ -127,12 +127,8 @@ impl<'a> Nodes<'a> {
         }
         let took = begin.elapsed();
         let names: Vec<_> = receivers.iter().map(|m| m.peer).collect();
-        let text = format!(
-            "{} gossips a block in the channel: {} within {}.",
-            author.peer.name,
-            reached(&names),
-            short(took)
-        );
+        let text =
+            format!("{} gossips a block in the channel: {} within {}.", author.peer.name, reached(&names), short(took));
         Ok((text, json!({"author": author.peer.name, "receivers": names.len(), "elapsed_us": micros(took)})))
     }
 
