@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri bench clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ sanitize: ## Run the tests over the network in memory under ThreadSanitizer (nig
 
 miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
 	@scripts/miri.sh
+
+hostile: deps ## Measure what hostile peers cost in memory, threads and round trips: a table (minutes)
+	@scripts/hostile.sh
 
 bench: deps ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm

@@ -193,8 +193,9 @@ impl Comm {
         self.inner().identity_switch.subscribe(hundred(), |_| true)
     }
 
-    /// Closes the connection to a peer and forgets it; what is queued for it is still written. Does not block. The
-    /// endpoint counts only if no PKI-ID is given; an unknown peer is no error.
+    /// Closes the connection to a peer and forgets it; what is queued for it is still written, within the connection
+    /// timeout, and what is not is reported undelivered. Does not block. The endpoint counts only if no PKI-ID is given;
+    /// an unknown peer is no error.
     pub fn close_conn(&self, peer: &RemotePeer) {
         self.inner().store.close(peer);
     }

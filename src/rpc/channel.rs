@@ -3,7 +3,7 @@
 use super::call::{Call, Refused};
 use super::credentials::{ChannelCredentials, Tls};
 use super::library::Library;
-use super::options::{deadline, Options};
+use super::options::{deadline, Options, Quota};
 use super::peer::Peer;
 use super::queue::PluckQueue;
 use super::slice;
@@ -32,6 +32,8 @@ pub(super) struct Inner {
     tls: bool,
     /// The peer's address, from the first answer.
     remote_addr: Mutex<Option<String>>,
+    /// Kept for the channels that come. Declared before the library, which it needs.
+    _quota: Option<Arc<Quota>>,
     _library: Library,
 }
 
@@ -51,6 +53,8 @@ impl Channel {
         let target = target(endpoint)?;
         let library = Library::acquire();
         let mut args = options.channel_args(connect);
+        let quota = options.quota();
+        args.quota(quota.clone());
         // The name that TLS checks and that the server is told, whatever form the target has.
         args.text(c"grpc.default_authority", text(endpoint)?);
         let (credentials, local_cert) = match tls {
@@ -72,6 +76,7 @@ impl Channel {
             local_cert,
             tls: tls.is_some(),
             remote_addr: Mutex::new(None),
+            _quota: quota,
             _library: library,
         })))
     }
