@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// A peer's PKI-ID: the short name that it has in the whole network. With an MSP it is the SHA-256 of MSP id and
@@ -14,9 +15,9 @@ pub struct PkiId(Bytes);
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct PeerIdentity(Bytes);
 
-/// The organisation of a peer: with an MSP, the MSP id.
+/// The organisation of a peer: with an MSP, the MSP id. Clones share it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OrgId(String);
+pub struct OrgId(Arc<str>);
 
 macro_rules! bytes_newtype {
     ($name:ident) => {
@@ -87,7 +88,7 @@ impl fmt::Debug for PeerIdentity {
 impl OrgId {
     /// From the MSP id.
     pub fn new(id: impl Into<String>) -> Self {
-        OrgId(id.into())
+        OrgId(id.into().into())
     }
 
     /// The MSP id.

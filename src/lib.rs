@@ -115,6 +115,7 @@ pub mod message;
 pub mod metrics;
 pub mod msgstore;
 pub mod msp;
+pub mod node;
 pub mod proto;
 pub mod pubsub;
 pub mod random;
@@ -130,6 +131,7 @@ pub use crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
 pub use error::{Error, ErrorKind, Result};
 pub use identity::IdentityMapper;
 pub use message::SignedMessage;
+pub use node::{Node, NodeBuilder};
 
 /// Compiles and runs the README's examples.
 #[cfg(all(doctest, feature = "grpc", feature = "testing"))]

@@ -2,6 +2,8 @@
 
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/peers.rs"]
+mod peers;
 #[path = "cli/probing.rs"]
 mod probing;
 #[path = "cli/sending.rs"]

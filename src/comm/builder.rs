@@ -6,12 +6,12 @@ use super::demux::Demux;
 use super::handshake::Handshaker;
 use super::inner::{Inner, TlsExpiry};
 use super::stream::Transport;
-use super::threads::Threads;
+use super::threads::{StopOnce, Threads};
 use super::{Comm, Handle};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, SystemClock};
 use crate::config::CommConfig;
-use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
+use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{IdentityConfig, IdentityMapper};
 use crate::sync::atomic::AtomicU64;
@@ -113,6 +113,26 @@ impl CommBuilder {
         self
     }
 
+    /// The mapper that Comm would make, which is told of removals; from then on its owner stops it.
+    pub(crate) fn make_mapper(
+        &mut self,
+        on_purge: impl Fn(&PkiId, &PeerIdentity) + Send + Sync + 'static,
+    ) -> Result<IdentityMapper> {
+        if self.mapper.is_some() {
+            let text = "an identity mapper is given, and the node makes its own, to be told of removals";
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        let config = IdentityConfig { usage_threshold: self.config.usage_threshold, ..Default::default() };
+        let (crypto, advisor, clock) = (self.crypto.clone(), self.advisor.clone(), self.clock.clone());
+        let mapper = IdentityMapper::new(config, crypto, advisor, clock, self.identity.clone(), on_purge)?;
+        self.mapper = Some(mapper.clone());
+        Ok(mapper)
+    }
+
+    pub(crate) fn shared_clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// Starts it. Fails on a wrong setting, on an identity of our own that is not valid, and if the address cannot be
     /// listened on.
     pub fn start(mut self) -> Result<Comm> {
@@ -155,11 +175,7 @@ impl CommBuilder {
         let owns_mapper = self.mapper.is_none();
         let mapper = match self.mapper.take() {
             Some(mapper) => mapper,
-            None => {
-                let config = IdentityConfig { usage_threshold: self.config.usage_threshold, ..Default::default() };
-                let (crypto, advisor, clock) = (self.crypto.clone(), self.advisor.clone(), self.clock.clone());
-                IdentityMapper::new(config, crypto, advisor, clock, self.identity.clone(), |_, _| {})?
-            }
+            None => self.make_mapper(|_, _| {})?,
         };
         let identity_expires = mapper.self_expiration();
         let config = self.config.clone();
@@ -193,12 +209,11 @@ impl CommBuilder {
             owns_mapper,
             stopping: Cancel::new(),
             cut: Cancel::new(),
-            stop_begun: Mutex::new(false),
             identity_expires,
             tls_expires: self.tls_expiry(),
             generations: AtomicU64::new(0),
         });
-        Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stopped: Cancel::new() })
+        Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stop: StopOnce::new() })
     }
 
     #[cfg(feature = "grpc")]

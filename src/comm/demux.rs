@@ -91,6 +91,11 @@ impl<T: Weigh> Subscription<T> {
         std::iter::from_fn(|| self.recv().ok())
     }
 
+    /// What it waits on, for a `select!` of ours; what is received there goes through [`taken`](Self::taken).
+    pub(crate) fn items(&self) -> &Receiver<T> {
+        &self.items
+    }
+
     /// How many matching items this subscription did not get because it was full.
     pub fn missed(&self) -> u64 {
         self.shared.missed.load(Ordering::Relaxed)
@@ -106,7 +111,7 @@ impl<T: Weigh> Subscription<T> {
         self.items.is_empty()
     }
 
-    fn taken(&self, item: T) -> T {
+    pub(crate) fn taken(&self, item: T) -> T {
         let weight = item.weight();
         if weight > 0 {
             self.shared.bytes.fetch_sub(weight, Ordering::Relaxed);

@@ -16,8 +16,8 @@ pub enum Event {
     Connected {
         /// Who.
         info: Arc<ConnectionInfo>,
-        /// Whether we dialled it.
-        dialled: bool,
+        /// The endpoint that we dialled; `None` if the peer dialled us.
+        dialled: Option<String>,
     },
     /// A peer is not connected any more. What it was still owed is reported by [`Event::Undelivered`], unless redialling
     /// it at once succeeds.

@@ -19,7 +19,6 @@ use crate::error::{Error, ErrorKind};
 use crate::metrics::{CommGauges, CommMetrics, CommSnapshot, DropReason};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::select;
-use crate::sync::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -46,7 +45,6 @@ pub(super) struct Inner {
     pub stopping: Cancel,
     /// Set when stopping has taken long enough: nothing is waited for any more.
     pub cut: Cancel,
-    pub stop_begun: Mutex<bool>,
     /// Who of the inbound streams is let in.
     pub admission: Admission,
     /// When our own identity expires, and our TLS certificate.

@@ -25,7 +25,7 @@ mod reader;
 mod received;
 mod send;
 pub mod stream;
-mod threads;
+pub(crate) mod threads;
 mod tracked;
 mod writer;
 
@@ -49,7 +49,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{Acceptor, Client};
-use threads::LibraryThread;
+use threads::StopOnce;
 
 /// A peer as a caller names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +104,7 @@ struct Handle {
     local_addr: Option<String>,
     /// Ends the server, if this Comm has one of its own.
     server: Mutex<Option<StopServer>>,
-    stopped: crate::cancel::Cancel,
+    stop: StopOnce,
 }
 
 type StopServer = Box<dyn FnOnce() + Send>;
@@ -256,25 +256,9 @@ fn hundred() -> SubscriptionOptions {
 
 impl Handle {
     fn stop(&self) {
-        let first = !std::mem::replace(&mut *self.inner.stop_begun.lock(), true);
-        if !first {
-            if !LibraryThread::is_current() {
-                let _ = self.stopped.signal().recv();
-            }
-            return;
-        }
-        let (inner, server, stopped) = (self.inner.clone(), self.server.lock().take(), self.stopped.clone());
-        let work = move || {
-            inner.stop(server);
-            stopped.cancel();
-        };
-        if !LibraryThread::is_current() {
-            return work();
-        }
-        // Not one of `threads`, which this one joins; whoever stops again, or drops a Comm elsewhere, can wait for it.
-        if let Err(e) = crate::sync::thread::Builder::new().name("gossip-stop".into()).spawn(work) {
-            log::error!("cannot start a thread to stop in, the communication layer is left as it is: {e}");
-        }
+        let (inner, server) = (self.inner.clone(), &self.server);
+        let server = server.lock().take();
+        self.stop.run(move || inner.stop(server));
     }
 }
 

@@ -48,7 +48,7 @@ impl Acceptor for Server {
                     writer::start(comm, &peer);
                 }
                 if fresh {
-                    comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
+                    comm.tell(Event::Connected { info: conn.info.clone(), dialled: None });
                 }
                 (peer, displaced)
             }

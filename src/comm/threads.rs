@@ -1,7 +1,8 @@
-//! The threads of one Comm: named, counted, and joined.
+//! The threads of one Comm or node: named, counted, and joined.
 
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{has_ended, Mutex};
 use std::cell::Cell;
@@ -12,7 +13,7 @@ crate::sync::thread_local! {
 }
 
 /// Marks the current thread as one that stopping has to wait for, and that so cannot itself wait for the stop.
-pub(super) struct LibraryThread;
+pub(crate) struct LibraryThread;
 
 impl LibraryThread {
     /// Marks it until the value is dropped.
@@ -34,7 +35,7 @@ impl Drop for LibraryThread {
 }
 
 #[derive(Default)]
-pub(super) struct Threads {
+pub(crate) struct Threads {
     started: Mutex<Vec<JoinHandle<()>>>,
     running: Arc<AtomicUsize>,
 }
@@ -82,9 +83,44 @@ impl Threads {
             }
             for thread in threads {
                 if thread.join().is_err() {
-                    log::error!("a thread of the communication layer panicked");
+                    log::error!("one of our threads panicked");
                 }
             }
+        }
+    }
+}
+
+/// A stop that is done once, and that every further call waits for.
+pub(crate) struct StopOnce {
+    begun: AtomicBool,
+    done: Cancel,
+}
+
+impl StopOnce {
+    pub fn new() -> Self {
+        StopOnce { begun: AtomicBool::new(false), done: Cancel::new() }
+    }
+
+    /// Does `work`, or waits until an earlier call has done it. On one of our own threads, which `work` joins, neither:
+    /// another thread does it.
+    pub fn run(&self, work: impl FnOnce() + Send + 'static) {
+        if self.begun.swap(true, Ordering::SeqCst) {
+            if !LibraryThread::is_current() {
+                let _ = self.done.signal().recv();
+            }
+            return;
+        }
+        let done = self.done.clone();
+        let work = move || {
+            work();
+            done.cancel();
+        };
+        if !LibraryThread::is_current() {
+            return work();
+        }
+        // Not one of the counted threads, which this one joins; whoever stops again elsewhere can wait for it.
+        if let Err(e) = thread::Builder::new().name("gossip-stop".into()).spawn(work) {
+            log::error!("cannot start a thread to stop in, everything is left as it is: {e}");
         }
     }
 }

@@ -211,7 +211,7 @@ impl Writer {
         });
         let sent = || self.peer.conn_sent(self.comm.clock.now());
         match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
-            Ok(conn) => self.install(Arc::new(conn)),
+            Ok(conn) => self.install(Arc::new(conn), endpoint),
             Err(_) if self.has_inbound() || self.peer.closing.is_cancelled() => Next::Continue,
             Err(e) => self.unreachable(e.peer(&endpoint)),
         }
@@ -221,12 +221,12 @@ impl Writer {
     fn has_inbound(&self) -> bool {
         let inbound = self.peer.dial_failed();
         if let Some((conn, true)) = &inbound {
-            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
+            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: None });
         }
         inbound.is_some()
     }
 
-    fn install(&mut self, conn: Arc<Connection>) -> Next {
+    fn install(&mut self, conn: Arc<Connection>, endpoint: String) -> Next {
         let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, &mut self.hand) {
             Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
             _ => {
@@ -239,7 +239,7 @@ impl Writer {
             old.stream.cancel();
         }
         if fresh {
-            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: true });
+            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: Some(endpoint) });
         }
         let reader = {
             let (comm, peer, conn) = (self.comm.clone(), target.clone(), conn.clone());

@@ -3,20 +3,24 @@
 //! A [`SignedMessage`] is a decoded message together with the bytes it travels as. It is encoded once, however many
 //! peers it is sent to, and what was received is verified and forwarded as it came, never encoded anew.
 
+mod channel;
 mod compare;
 mod envelope;
 mod new;
 mod pki;
+mod pull;
 mod signed;
 mod tag;
 mod text;
 
 pub use crate::proto::gossip::gossip_message::{Content, Tag};
 pub use crate::proto::gossip::{GossipMessage, PullMsgType};
+pub use channel::{state_info, state_info_pull_request, state_info_snapshot};
 pub use compare::{compare, InvalidationResult};
 pub use envelope::{verify, Envelope, SecretEnvelope};
 pub use new::{ack, conn, data, empty};
 pub use pki::{channel_mac, is_not_same, pki_id_text};
+pub use pull::{data_digest, data_request, data_update, hello, peer_identity};
 pub use signed::SignedMessage;
 
 use crate::crypto::PeerIdentity;

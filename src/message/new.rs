@@ -5,7 +5,7 @@ use crate::crypto::{PeerIdentity, PkiId};
 use crate::proto::gossip::{Acknowledgement, ConnEstablish, DataMessage, Empty, Payload};
 use bytes::Bytes;
 
-fn message(nonce: u64, channel: Bytes, tag: Tag, content: Content) -> GossipMessage {
+pub(super) fn message(nonce: u64, channel: Bytes, tag: Tag, content: Content) -> GossipMessage {
     GossipMessage { nonce, channel, tag: tag.into(), content: Some(content), ..Default::default() }
 }
 

@@ -5,7 +5,9 @@ mod clock;
 pub mod cryptogen;
 mod faults;
 mod memory;
+mod simulator;
 
 pub use clock::VirtualClock;
 pub use faults::{FaultRates, Faults};
 pub use memory::MemoryNetwork;
+pub use simulator::{Links, NodeSpec, Report, Simulator, SimulatorConfig};

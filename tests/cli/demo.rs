@@ -3,7 +3,7 @@
 use crate::support::*;
 use std::path::Path;
 
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 14] = [
     "identities",
     "handshakes",
     "messages",
@@ -13,6 +13,11 @@ const STEPS: [&str; 9] = [
     "replayed_greeting",
     "stopped",
     "returned",
+    "membership",
+    "organisations",
+    "gossip",
+    "died",
+    "came_back",
 ];
 
 /// What is left of demonstrations in a folder.

@@ -171,7 +171,7 @@ impl Drop for TempDir {
     }
 }
 
-/// Two organisations with two peers each, made once by `crypto`; removed when the last test that uses them has ended.
+/// Two organisations with three peers each, made once by `crypto`; removed when the last test that uses them has ended.
 pub struct Crypto {
     dir: TempDir,
 }
@@ -183,7 +183,7 @@ impl Crypto {
             // Nothing drops a static: the folder of an earlier run goes now.
             let dir = TempDir(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cli-crypto"));
             let _ = std::fs::remove_dir_all(&dir.0);
-            run(&["crypto", dir.0.to_str().unwrap()]).assert_code(0);
+            run(&["crypto", dir.0.to_str().unwrap(), "--peers", "3"]).assert_code(0);
             Crypto { dir }
         })
     }

@@ -8,6 +8,7 @@ use fabric_gossip::config::CommConfig;
 use fabric_gossip::crypto::PkiId;
 use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
 use fabric_gossip::message::SignedMessage;
+use fabric_gossip::node::NodeBuilder;
 use fabric_gossip::testing::VirtualClock;
 use std::any::Any;
 use std::ops::Deref;
@@ -36,6 +37,10 @@ pub trait Form: Sync {
 
     /// Starts a peer from what was put together: it, and where it listens.
     fn start(&self, name: &str, security: Security, builder: CommBuilder) -> (Comm, String);
+
+    /// Starts a whole node from what was put together, at this endpoint if it has been somewhere already: it, and where
+    /// it is.
+    fn start_node(&self, name: &str, at: Option<&str>, builder: NodeBuilder) -> (fabric_gossip::Node, String);
 
     /// Nobody is to be found any more where this peer was.
     fn leave(&self, endpoint: &str);

@@ -6,6 +6,7 @@ use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
 use fabric_gossip::comm::stream::{Acceptor, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
+use fabric_gossip::node::{Node, NodeBuilder};
 use fabric_gossip::rpc::{Method, Options, Pem, Server, Status, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
 use parking_lot::Mutex;
@@ -65,6 +66,12 @@ impl Form for Grpc {
         let comm = builder.start().unwrap();
         let endpoint = comm.local_addr().unwrap().to_owned();
         (comm, endpoint)
+    }
+
+    fn start_node(&self, name: &str, at: Option<&str>, builder: NodeBuilder) -> (Node, String) {
+        let node = builder.comm(|comm| comm.listen(at.unwrap_or(ANY_PORT)).tls(tls(name))).start().unwrap();
+        let endpoint = node.comm().local_addr().unwrap().to_owned();
+        (node, endpoint)
     }
 
     fn leave(&self, _: &str) {}

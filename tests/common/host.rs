@@ -7,6 +7,7 @@ use fabric_gossip::comm::host::{self, HostOptions, HostService};
 use fabric_gossip::comm::stream::{Acceptor, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
+use fabric_gossip::node::{Node, NodeBuilder};
 use fabric_gossip::rpc::{Options, Pem};
 use fabric_gossip::testing::cryptogen::Member;
 use grpcio::{CertificateRequestType, ChannelBuilder, Environment, Server, ServerBuilder, ServerCredentials};
@@ -14,6 +15,7 @@ use grpcio::{ServerCredentialsBuilder, Service};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::HashMap;
+use std::net::TcpListener;
 use std::sync::{Arc, LazyLock};
 
 /// The polling threads of all hosts.
@@ -27,6 +29,10 @@ pub struct Host {
 
 /// A host's server with these services, and where it listens.
 pub fn serve(member: Option<&Member>, services: impl IntoIterator<Item = Service>) -> (Server, String) {
+    serve_at("127.0.0.1:0", member, services)
+}
+
+fn serve_at(address: &str, member: Option<&Member>, services: impl IntoIterator<Item = Service>) -> (Server, String) {
     let arguments = host::arguments(ChannelBuilder::new(ENV.clone()), &Options::default());
     let builder = ServerBuilder::new(ENV.clone()).channel_args(arguments.build_args()).requests_slot_per_cq(16);
     let builder = services.into_iter().fold(builder, ServerBuilder::register_service);
@@ -40,7 +46,7 @@ pub fn serve(member: Option<&Member>, services: impl IntoIterator<Item = Service
         None => ServerCredentials::insecure(),
     };
     let mut server = builder.build().unwrap();
-    let port = server.add_listening_port("127.0.0.1:0", credentials).unwrap();
+    let port = server.add_listening_port(address, credentials).unwrap();
     server.start();
     (server, format!("127.0.0.1:{port}"))
 }
@@ -75,6 +81,18 @@ impl Form for Host {
         let (server, endpoint) = serve(member.as_ref(), [gossip.service()]);
         self.servers.lock().insert(endpoint.clone(), server);
         (comm, endpoint)
+    }
+
+    fn start_node(&self, name: &str, at: Option<&str>, builder: NodeBuilder) -> (Node, String) {
+        // A host knows its port before it starts the node.
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let endpoint = at.map_or_else(free, str::to_owned);
+        let member = member(name);
+        let builder = builder.endpoint(&endpoint).comm(|comm| comm.tls(tls_of(name, member.clone())));
+        let (node, gossip) = builder.start_on_host(HostOptions::default()).unwrap();
+        let (server, _) = serve_at(&endpoint, Some(&member), [gossip.service()]);
+        self.servers.lock().insert(endpoint.clone(), server);
+        (node, endpoint)
     }
 
     fn leave(&self, endpoint: &str) {

@@ -6,6 +6,7 @@ use fabric_gossip::clock::SystemClock;
 use fabric_gossip::comm::stream::{Acceptor, Status, Stream, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
+use fabric_gossip::node::{Node, NodeBuilder};
 use fabric_gossip::testing::MemoryNetwork;
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +48,14 @@ impl Form for Memory {
         let endpoint = self.endpoint(name);
         self.network.listen(&endpoint, cert(name, security), comm.acceptor());
         (comm, endpoint)
+    }
+
+    fn start_node(&self, name: &str, at: Option<&str>, builder: NodeBuilder) -> (Node, String) {
+        let endpoint = at.map_or_else(|| self.endpoint(name), str::to_owned);
+        let transport = self.transport(name, Security::Mutual);
+        let node = builder.endpoint(&endpoint).comm(|comm| comm.transport(transport)).start().unwrap();
+        self.network.listen(&endpoint, cert(name, Security::Mutual), node.comm().acceptor());
+        (node, endpoint)
     }
 
     fn leave(&self, endpoint: &str) {

@@ -9,9 +9,12 @@ mod handshake;
 mod identity;
 mod listen;
 mod members;
+mod metrics_page;
 mod options;
 mod order;
 mod output;
+mod peer;
+mod peer_config;
 mod probe;
 mod report;
 mod rules;
@@ -54,6 +57,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    Peer(peer::PeerArgs),
     Probe(probe::ProbeArgs),
     Handshake(handshake::HandshakeArgs),
     Send(send::SendArgs),
@@ -104,6 +108,7 @@ fn run(cli: Cli) -> Result<()> {
     let context = Context { out: Output::new(cli.json, stop.clone()), settings, stop };
     let result = match cli.command {
         Command::Demo(args) => demo::run(&context, &args),
+        Command::Peer(args) => peer::run(&context, &args),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Handshake(args) => handshake::run(&context, &args),
         Command::Send(args) => send::run(&context, &args),

@@ -4,7 +4,7 @@ use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
 use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
 use crate::output::printable;
-use crate::values::{brief, hex, short, timeout, Endpoint};
+use crate::values::{brief, hex, short, timeout};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{Comm, ConnectionInfo, ReceivedMessage, RemotePeer, Subscription};
@@ -23,15 +23,12 @@ use std::time::{Duration, Instant, SystemTime};
 /// of a running peer, that peer's own messages would look old to the whole network.
 const OLDEST: (u64, u64) = (1, 1);
 
-/// Ask a peer of our organisation whom it knows: alive and dead, with endpoints, organisations, and since when
+/// Ask a peer of our organisation whom it knows of it: alive and dead, with endpoints and since when (peers tell each other
+/// of members of their own organisation only; others are met through anchor peers)
 #[derive(Args)]
 pub struct MembersArgs {
     #[command(flatten)]
     target: TargetArg,
-    /// Where other organisations could reach us: they tell of themselves only to who has such an endpoint. It is shown to
-    /// the network [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
-    #[arg(long, value_name = "H:P")]
-    external_endpoint: Option<Endpoint>,
     /// How long to wait for the answer
     #[arg(long, value_name = "D", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
@@ -50,12 +47,8 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     }
     let comm = builder.start()?;
     let answers = comm.accept(|_| true);
-    let external = match &args.external_endpoint {
-        Some(endpoint) => endpoint.to_string(),
-        None => context.settings.text("peer.gossip.externalEndpoint").unwrap_or_default(),
-    };
     let deadline = Instant::now() + args.timeout;
-    let question = Question { me: &me, comm: &comm, answers: &answers, external, deadline };
+    let question = Question { me: &me, comm: &comm, answers: &answers, deadline };
     let asked = question.ask(&RemotePeer::new(&endpoint));
     comm.stop();
     let found = match asked {
@@ -72,8 +65,6 @@ struct Question<'a> {
     me: &'a Me,
     comm: &'a Comm,
     answers: &'a Subscription<ReceivedMessage>,
-    /// Our external endpoint, or nothing.
-    external: String,
     deadline: Instant,
 }
 
@@ -108,12 +99,7 @@ impl Question<'_> {
 
     fn membership(&self, info: &ConnectionInfo) -> Result<MembershipResponse> {
         let alive = AliveMessage {
-            membership: Some(Member {
-                endpoint: self.external.as_str().into(),
-                pki_id: self.me.pki_id.to_bytes(),
-                ..Default::default()
-            })
-            .into(),
+            membership: Some(Member { pki_id: self.me.pki_id.to_bytes(), ..Default::default() }).into(),
             timestamp: Some(PeerTime { inc_num: OLDEST.0, seq_num: OLDEST.1, ..Default::default() }).into(),
             identity: self.me.identity.to_bytes(),
             ..Default::default()
@@ -231,7 +217,12 @@ impl Row {
         let Some(Content::AliveMsg(content)) = alive.content() else { return None };
         let (member, time) = (content.membership.as_ref()?, content.timestamp.as_ref()?);
         let pki_id = PkiId::new(member.pki_id.clone());
-        let identity = identities.get(&pki_id);
+        // Who has just started brings its identity along.
+        let brought = PeerIdentity::new(content.identity.clone());
+        let identity = identities.get(&pki_id).or_else(|| {
+            let fits = crypto.pki_id(&brought).as_ref() == Some(&pki_id);
+            (fits && crypto.validate_identity(&brought).is_ok()).then_some(&brought)
+        });
         let described = identity.map(Described::new);
         Some(Row {
             endpoint: member.endpoint.to_string(),

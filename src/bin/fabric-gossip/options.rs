@@ -301,10 +301,8 @@ impl TargetArg {
         if let Some(endpoint) = &self.endpoint {
             return Ok(endpoint.clone());
         }
-        let key = "peer.address";
-        let Some(text) = settings.text(key) else {
-            return Err(Failure::usage("no peer: name it as host:port (or set CORE_PEER_ADDRESS)"));
-        };
-        target(&text).map_err(|why| Failure::usage(format!("{} is {text:?}: {why}", settings.source(key))))
+        settings
+            .parsed("peer.address", target)?
+            .ok_or_else(|| Failure::usage("no peer: name it as host:port (or set CORE_PEER_ADDRESS)"))
     }
 }

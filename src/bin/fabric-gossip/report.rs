@@ -5,7 +5,8 @@ use crate::order::Order;
 use crate::output::{printable, Output};
 use crate::values::{brief, grouped};
 use fabric_gossip::comm::{ConnectionInfo, ReceivedMessage};
-use fabric_gossip::message::{Content, GossipMessage};
+use fabric_gossip::crypto::PkiId;
+use fabric_gossip::message::{Content, GossipMessage, SignedMessage};
 use serde_json::json;
 
 /// The first messages are printed one by one, then every thousandth.
@@ -24,7 +25,7 @@ pub struct Tally {
 
 impl Tally {
     pub fn add(&mut self, message: &ReceivedMessage, out: &Output) {
-        let seen = Seen::new(message);
+        let seen = Seen::new(message.message(), &message.connection_info().id);
         self.count += 1;
         self.bytes += seen.len as u64;
         self.fresh = true;
@@ -57,6 +58,11 @@ impl Tally {
     }
 }
 
+/// Prints one message that was gossiped to us.
+pub fn gossiped(out: &Output, message: &SignedMessage, from: &PkiId) {
+    Seen::new(message, from).print(out);
+}
+
 pub fn connected(out: &Output, info: &ConnectionInfo) {
     let described = Described::new(&info.identity);
     let (pki_id, mspid) = (info.id.to_string(), described.mspid.clone().unwrap_or_default());
@@ -82,7 +88,8 @@ pub fn disconnected(out: &Output, info: &ConnectionInfo, reason: &str) {
 
 /// What there is to say of one message.
 struct Seen<'a> {
-    message: &'a ReceivedMessage,
+    message: &'a SignedMessage,
+    from: &'a PkiId,
     /// Its place in its sender's order, if it is a data message.
     seq: Option<u64>,
     /// Bytes of data; of other messages than data messages, of the whole message.
@@ -90,18 +97,18 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn new(message: &'a ReceivedMessage) -> Self {
-        let payload = match message.message().content() {
+    fn new(message: &'a SignedMessage, from: &'a PkiId) -> Self {
+        let payload = match message.content() {
             Some(Content::DataMsg(data)) => data.payload.as_ref(),
             _ => None,
         };
-        let len = payload.map_or_else(|| message.message().envelope().payload.len(), |p| p.data.len());
-        Seen { message, seq: payload.map(|p| p.seq_num), len }
+        let len = payload.map_or_else(|| message.envelope().payload.len(), |p| p.data.len());
+        Seen { message, from, seq: payload.map(|p| p.seq_num), len }
     }
 
     fn print(&self, out: &Output) {
-        let message = self.message.message().message();
-        let from = self.message.connection_info().id.to_string();
+        let message = self.message.message();
+        let from = self.from.to_string();
         let channel = String::from_utf8_lossy(&message.channel);
         let kind = kind(message);
         out.line(

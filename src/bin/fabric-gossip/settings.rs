@@ -34,6 +34,25 @@ impl Settings {
         std::env::var(variable(key)).ok().filter(|v| !v.is_empty()).or_else(|| from_file().filter(|v| !v.is_empty()))
     }
 
+    /// A list: in the file also as one text, and in the environment always, with spaces or commas between.
+    pub fn list(&self, key: &str) -> Vec<String> {
+        let split = |text: String| text.split([' ', ',']).filter(|e| !e.is_empty()).map(str::to_owned).collect();
+        match (self.text(key), self.in_file(key)) {
+            (Some(text), _) => split(text),
+            (None, Some(Yaml::Array(entries))) => {
+                entries.iter().filter_map(Yaml::as_str).filter(|e| !e.is_empty()).map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What stands under a key, read with `parse`. An error names the key.
+    pub fn parsed<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        let wrong = |why| Failure::usage(format!("{} is {text:?}: {why}", self.source(key)));
+        parse(&text).map(Some).map_err(wrong)
+    }
+
     /// The path under a key; one in the file is relative to the file.
     pub fn path(&self, key: &str) -> Option<PathBuf> {
         let from_environment = std::env::var_os(variable(key)).filter(|value| !value.is_empty());

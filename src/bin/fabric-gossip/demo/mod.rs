@@ -1,6 +1,7 @@
 //! `demo`: what this is for, shown with nothing set up. Real peers, real certificates, real connections.
 
 mod impostor;
+mod membership;
 mod network;
 mod traffic;
 
@@ -9,6 +10,7 @@ use crate::output::printable;
 use crate::values::{micros, short};
 use crate::Context;
 use clap::Args;
+use membership::Nodes;
 use network::{Network, Peer};
 use serde_json::{json, Value};
 use std::time::{Duration, Instant};
@@ -70,7 +72,22 @@ impl Demo<'_> {
         self.step("replayed_greeting", impostor::replay(&network))?;
         let Some((leaver, others)) = network.peers.split_last() else { return Ok(()) };
         self.step("stopped", stopped(leaver, others))?;
-        self.step("returned", returned(leaver, others))
+        self.step("returned", returned(leaver, others))?;
+        self.membership(&network)
+    }
+
+    /// The second part: the peers as nodes.
+    fn membership(&mut self, network: &Network) -> Result<()> {
+        let (nodes, found) = Nodes::form(network);
+        self.step("membership", found)?;
+        let Ok(nodes) = nodes else { return Ok(()) };
+        self.step("organisations", nodes.meet())?;
+        if nodes.is_worth_it() {
+            self.step("gossip", nodes.spread())?;
+            self.step("died", nodes.lose_one())?;
+            self.step("came_back", nodes.take_back())?;
+        }
+        Ok(())
     }
 
     fn say(&self, text: &str) {

@@ -1,0 +1,289 @@
+//! `peer`: a whole node, until it is stopped.
+
+use crate::certificate;
+use crate::failure::{Failure, Result};
+use crate::identity::{Described, Me};
+use crate::metrics_page::MetricsPage;
+use crate::options::{IdentityArgs, Need, TlsArgs};
+use crate::output::printable;
+use crate::peer_config::IntervalArgs;
+use crate::report;
+use crate::values::{brief, hex, target, Endpoint, Hex};
+use crate::Context;
+use clap::Args;
+use fabric_gossip::comm::{self, Subscription};
+use fabric_gossip::crypto::{OrgId, PkiId};
+use fabric_gossip::discovery::{Members, NetworkMember};
+use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Notice};
+use fabric_gossip::{Node, NodeBuilder};
+use serde_json::{json, Value};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// How often it is looked for what nobody tells: identities that were pulled, and that it is time to stop.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Run a node: join the network, keep its membership, print what happens, until stopped
+#[derive(Args)]
+pub struct PeerArgs {
+    /// Where to listen, host:port; port 0 takes a free one
+    #[arg(long, value_name = "H:P", default_value = "127.0.0.1:0")]
+    listen: Endpoint,
+    /// Where peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else where we listen]
+    #[arg(long, value_name = "H:P", value_parser = target)]
+    endpoint: Option<Endpoint>,
+    /// Where peers of other organisations reach us; without one they neither see us nor tell us of themselves
+    /// [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
+    #[arg(long, value_name = "H:P", value_parser = target)]
+    external_endpoint: Option<Endpoint>,
+    /// A peer of our organisation to contact first; repeatable [CORE_PEER_GOSSIP_BOOTSTRAP]
+    #[arg(long, value_name = "H:P")]
+    bootstrap: Vec<String>,
+    /// Join this channel, with all organisations that we know; repeatable
+    #[arg(long, value_name = "NAME")]
+    channel: Vec<String>,
+    /// An anchor peer of the channels, with the organisation that names it; repeatable
+    #[arg(long, value_name = "MSPID=H:P", value_parser = anchor)]
+    anchor: Vec<(OrgId, AnchorPeer)>,
+    /// What to say about ourselves to all members
+    #[arg(long, value_name = "HEX")]
+    metadata: Option<Hex>,
+    /// Serve metrics for Prometheus at http://H:P/metrics
+    #[arg(long, value_name = "H:P")]
+    metrics: Option<Endpoint>,
+    #[command(flatten)]
+    intervals: IntervalArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+fn anchor(text: &str) -> Result<(OrgId, AnchorPeer), String> {
+    let (org, endpoint) =
+        text.split_once('=').ok_or("expected MSPID=host:port, such as Org2MSP=peer0.org2.example.com:7051")?;
+    let Endpoint { host, port } = target(endpoint)?;
+    Ok((OrgId::new(org), AnchorPeer { host, port }))
+}
+
+pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
+    let me = args.identity.load(&context.settings)?;
+    let builder = builder(context, args, &me)?;
+    let notices = builder.notices();
+    let node = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
+    let reporter = Reporter::new(context, &node, notices);
+    let metrics = args.metrics.as_ref().map(|address| {
+        let node = node.clone();
+        MetricsPage::serve(&address.to_string(), move || node.metrics().to_prometheus())
+    });
+    let metrics = metrics.transpose()?;
+    announce(context, &node, &me, metrics.as_ref());
+    for channel in &args.channel {
+        node.join_channel(channel.clone(), channel_orgs(&me, &args.anchor))?;
+    }
+    reporter.run();
+    drop(metrics);
+    node.stop();
+    context.out.line(|| json!({"event": "stopped"}), || "stopped".to_owned());
+    Ok(())
+}
+
+fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
+    let settings = &context.settings;
+    let mut config = args.intervals.node(settings)?;
+    config.bootstrap = match args.bootstrap.is_empty() {
+        true => settings.list("peer.gossip.bootstrap"),
+        false => args.bootstrap.clone(),
+    };
+    let comm = args.intervals.comm(settings)?;
+    let tls = args.tls.load(&args.identity, Need::Pair, settings)?;
+    let listen = args.listen.to_string();
+    let mut builder =
+        Node::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).config(config).comm(|builder| {
+            let builder = builder.config(comm).listen(listen);
+            match tls {
+                Some(files) => builder.tls(files.tls),
+                None => builder,
+            }
+        });
+    let endpoint = |flag: &Option<Endpoint>, key: &str| match flag {
+        Some(endpoint) => Ok(Some(endpoint.to_string())),
+        None => settings.parsed(key, |text| target(text).map(|endpoint| endpoint.to_string())),
+    };
+    if let Some(endpoint) = endpoint(&args.endpoint, "peer.gossip.endpoint")? {
+        builder = builder.endpoint(endpoint);
+    }
+    if let Some(endpoint) = endpoint(&args.external_endpoint, "peer.gossip.externalEndpoint")? {
+        builder = builder.external_endpoint(endpoint);
+    }
+    if let Some(metadata) = &args.metadata {
+        builder = builder.metadata(metadata.0.clone());
+    }
+    Ok(builder)
+}
+
+fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPage>) {
+    let listening = node.comm().local_addr().unwrap_or_default();
+    let (endpoint, pki_id) = (node.self_member().preferred_endpoint().to_owned(), me.pki_id.to_string());
+    let metrics = metrics.map(MetricsPage::address);
+    context.out.line(
+        || {
+            json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid,
+                   "address": listening, "metrics": metrics})
+        },
+        || {
+            let name = me.describe().common_name();
+            let page = metrics.map(|at| format!(", metrics at http://{at}/metrics")).unwrap_or_default();
+            format!("{name} of {} at {endpoint} (PKI-ID {pki_id}), listening on {listening}{page}", me.mspid)
+        },
+    );
+}
+
+fn channel_orgs(me: &Me, anchors: &[(OrgId, AnchorPeer)]) -> ChannelOrgs {
+    let mut orgs: BTreeMap<OrgId, Vec<AnchorPeer>> =
+        me.msps.iter().map(|msp| (OrgId::new(msp.id()), Vec::new())).collect();
+    for (org, anchor) in anchors {
+        orgs.entry(org.clone()).or_default().push(anchor.clone());
+    }
+    ChannelOrgs(orgs)
+}
+
+/// Prints what happens.
+struct Reporter<'a> {
+    context: &'a Context,
+    node: &'a Node,
+    notices: Subscription<Notice>,
+    blocks: Subscription<Gossiped>,
+    connections: Subscription<comm::Event>,
+}
+
+impl<'a> Reporter<'a> {
+    fn new(context: &'a Context, node: &'a Node, notices: Subscription<Notice>) -> Self {
+        Reporter { context, node, notices, blocks: node.accept(|_| true), connections: node.comm().events() }
+    }
+
+    fn run(&self) {
+        let mut identities = HashMap::new();
+        while !self.context.stop.is_cancelled() {
+            let mut changed = false;
+            let mut next = self.notices.recv_timeout(TICK).ok();
+            while let Some(notice) = next {
+                changed |= matches!(notice, Notice::Membership(_));
+                self.notice(&notice);
+                next = self.notices.try_recv().ok().flatten();
+            }
+            while let Ok(Some(event)) = self.connections.try_recv() {
+                self.connection(&event);
+            }
+            self.identities(&mut identities);
+            if changed {
+                self.membership(&identities);
+            }
+            while let Ok(Some(block)) = self.blocks.try_recv() {
+                report::gossiped(&self.context.out, &block.message, &block.from);
+            }
+        }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::SeedFailed { endpoint, reason } => self.context.out.line(
+                || json!({"event": "seed_failed", "endpoint": endpoint, "error": reason}),
+                || format!("{endpoint} could not be had, it will be tried again: {}", printable(reason)),
+            ),
+            Notice::IdentitySwitched { old, new } => self.context.out.line(
+                || json!({"event": "identity_switch", "old": old.to_string(), "new": new.as_ref().map(|n| n.to_string())}),
+                || {
+                    let new = new.as_ref().map_or_else(|| "another peer".to_owned(), brief);
+                    format!("{} is {new} by now", brief(old))
+                },
+            ),
+            Notice::IdentityExpires { remaining } => self.context.out.line(
+                || json!({"event": "identity_expires", "remaining_s": remaining.as_secs()}),
+                || format!("our own identity expires in {} s: enroll it anew", remaining.as_secs()),
+            ),
+            _ => {}
+        }
+    }
+
+    fn connection(&self, event: &comm::Event) {
+        match event {
+            comm::Event::Connected { info, .. } => report::connected(&self.context.out, info),
+            comm::Event::Disconnected { info, reason } => report::disconnected(&self.context.out, info, reason),
+            comm::Event::PresumedDead { pki_id } => self.context.out.line(
+                || json!({"event": "presumed_dead", "pki_id": pki_id.to_string()}),
+                || format!("presumed dead: {}", brief(pki_id)),
+            ),
+            _ => {}
+        }
+    }
+
+    /// Prints identities that were not known yet.
+    fn identities(&self, known: &mut HashMap<PkiId, Described>) {
+        let mapper = self.node.comm().identity_mapper();
+        if mapper.count() == known.len() {
+            return;
+        }
+        let now = mapper.identity_info();
+        known.retain(|id, _| now.0.iter().any(|info| info.pki_id == *id));
+        for info in now.0 {
+            if known.contains_key(&info.pki_id) {
+                continue;
+            }
+            let described = Described::new(&info.identity);
+            let expires = described.certificate.as_ref().map(|c| certificate::date(c.not_after()));
+            self.context.out.line(
+                || {
+                    json!({"event": "identity", "pki_id": info.pki_id.to_string(), "mspid": described.mspid,
+                           "expires": expires})
+                },
+                || {
+                    let (name, org) = (described.common_name(), described.mspid.clone().unwrap_or_default());
+                    let expires = expires.clone().unwrap_or_default();
+                    format!(
+                        "identity: {} is {} of {}, until {expires}",
+                        brief(&info.pki_id),
+                        printable(&name),
+                        printable(&org)
+                    )
+                },
+            );
+            known.insert(info.pki_id, described);
+        }
+    }
+
+    fn membership(&self, identities: &HashMap<PkiId, Described>) {
+        let (alive, dead) = (self.node.peers(), self.node.dead());
+        let sorted = |Members(mut members): Members| {
+            members.sort_by(|a, b| a.pki_id.cmp(&b.pki_id));
+            members
+        };
+        let (alive, dead) = (sorted(alive), sorted(dead));
+        let org = |member: &NetworkMember| identities.get(&member.pki_id).and_then(|d| d.mspid.clone());
+        let row = |member: &NetworkMember| -> Value {
+            json!({"endpoint": member.endpoint, "internal_endpoint": member.internal_endpoint,
+                   "pki_id": member.pki_id.to_string(), "mspid": org(member), "metadata": hex(&member.metadata)})
+        };
+        self.context.out.line(
+            || {
+                let rows = |members: &[NetworkMember]| members.iter().map(row).collect::<Vec<_>>();
+                json!({"event": "membership", "alive": rows(&alive), "dead": rows(&dead)})
+            },
+            || {
+                let line = |state: &str, member: &NetworkMember| {
+                    let name = identities.get(&member.pki_id).map(Described::common_name).unwrap_or_default();
+                    let org = org(member).unwrap_or_else(|| "?".to_owned());
+                    printable(&format!(
+                        "    {state}  {}  {name} of {org}  {}",
+                        brief(&member.pki_id),
+                        member.preferred_endpoint()
+                    ))
+                };
+                let mut lines = vec![format!("members: {} alive, {} dead", alive.len(), dead.len())];
+                lines.extend(alive.iter().map(|member| line("alive", member)));
+                lines.extend(dead.iter().map(|member| line("dead ", member)));
+                lines.join("\n")
+            },
+        );
+    }
+}

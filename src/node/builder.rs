@@ -1,0 +1,206 @@
+//! Puts a [`Node`] together.
+
+use super::config::NodeConfig;
+use super::core::NodeCore;
+use super::driver::{self, Inputs, Shared};
+use super::workers::{BlockVerifier, Judge, Workers};
+use super::{Node, Notice};
+use crate::cancel::Cancel;
+use crate::clock::SystemClock;
+use crate::comm::threads::Threads;
+use crate::comm::{Comm, CommBuilder, Demux, Subscription};
+use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
+use crate::discovery::SelfInfo;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::SignedMessage;
+use bytes::Bytes;
+use crossbeam_channel::unbounded;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// Settings of a [`Node`] that is to be.
+pub struct NodeBuilder {
+    identity: PeerIdentity,
+    crypto: Arc<dyn CryptoService>,
+    advisor: Arc<dyn SecurityAdvisor>,
+    comm: CommBuilder,
+    config: NodeConfig,
+    endpoint: Option<String>,
+    external_endpoint: String,
+    metadata: Bytes,
+    blocks: Option<BlockVerifier>,
+    notices: Demux<Notice>,
+}
+
+impl NodeBuilder {
+    pub(super) fn new(
+        identity: PeerIdentity,
+        crypto: Arc<dyn CryptoService>,
+        advisor: Arc<dyn SecurityAdvisor>,
+    ) -> Self {
+        NodeBuilder {
+            comm: Comm::builder(identity.clone(), crypto.clone(), advisor.clone()),
+            identity,
+            crypto,
+            advisor,
+            config: NodeConfig::default(),
+            endpoint: None,
+            external_endpoint: String::new(),
+            metadata: Bytes::new(),
+            blocks: None,
+            // Nobody waits for a reader of notices, so that no clock is asked.
+            notices: Demux::new(Arc::new(SystemClock)),
+        }
+    }
+
+    /// How to communicate: where to listen, TLS, limits. `set` gets the builder of the communication layer; an identity
+    /// mapper is not to be given, the node makes its own.
+    #[must_use]
+    pub fn comm(mut self, set: impl FnOnce(CommBuilder) -> CommBuilder) -> Self {
+        self.comm = set(self.comm);
+        self
+    }
+
+    /// Intervals, limits, bootstrap peers. Default: Fabric's, without bootstrap peers.
+    #[must_use]
+    pub fn config(mut self, config: NodeConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Endpoints of peers of our organisation to contact first: sets [`NodeConfig::bootstrap`].
+    #[must_use]
+    pub fn bootstrap<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
+        self.config.bootstrap = endpoints.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Where peers of our organisation reach us, as `host:port`: `peer.gossip.endpoint`. Default: the address that our
+    /// own server listens on; without one it has to be given.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// Where peers of other organisations reach us: `peer.gossip.externalEndpoint`. Default: none, and then other
+    /// organisations do not see us, nor tell us of themselves.
+    #[must_use]
+    pub fn external_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.external_endpoint = endpoint.into();
+        self
+    }
+
+    /// What we say about ourselves to all members. Default: nothing.
+    #[must_use]
+    pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Self {
+        self.metadata = metadata.into();
+        self
+    }
+
+    /// Judges the blocks that come in, before they are handed on: what it refuses is neither forwarded nor delivered.
+    /// Called on the node's verifying threads, several at a time; may block. Default: every block counts.
+    #[must_use]
+    pub fn block_verifier(mut self, judge: impl Fn(&SignedMessage) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.blocks = Some(Arc::new(judge));
+        self
+    }
+
+    /// As [`Node::notices`], from the very start: of a wrong bootstrap endpoint only this tells.
+    pub fn notices(&self) -> Subscription<Notice> {
+        super::subscribe(&self.notices)
+    }
+
+    /// Starts it: listens, contacts the bootstrap peers, keeps the membership from then on. Does not wait for anybody
+    /// ([`Node::wait_for_members`] does).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] and others for a wrong setting or endpoint, an identity of our own that is not valid or of no
+    /// known organisation, and an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told
+    /// as a [`Notice::SeedFailed`], and the others are contacted.
+    pub fn start(self) -> Result<Node> {
+        self.start_with(|comm| Ok((comm.start()?, ()))).map(|(node, ())| node)
+    }
+
+    /// Starts it without a server of its own, and gives the service for a server that the host runs; see
+    /// [`CommBuilder::start_on_host`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and if no [`endpoint`](Self::endpoint) is given.
+    #[cfg(feature = "host-server")]
+    pub fn start_on_host(
+        self,
+        options: crate::comm::host::HostOptions,
+    ) -> Result<(Node, crate::comm::host::HostService)> {
+        self.start_with(|comm| comm.start_on_host(options))
+    }
+
+    fn start_with<S>(mut self, start: impl FnOnce(CommBuilder) -> Result<(Comm, S)>) -> Result<(Node, S)> {
+        self.config.validate()?;
+        let own_org = self.advisor.org_by_peer_identity(&self.identity).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "our own identity belongs to no organisation that is known to us")
+        })?;
+        let clock = self.comm.shared_clock();
+        let (answers, answered) = unbounded();
+        let purged = answers.clone();
+        let mapper = self.comm.make_mapper(move |id, _| {
+            let _ = purged.send(super::Event::IdentityPurged(id.clone()));
+        })?;
+        let (comm, service) = start(self.comm)?;
+        let stop = || {
+            comm.stop();
+            mapper.stop();
+        };
+
+        let own = SelfInfo {
+            pki_id: comm.pki_id().clone(),
+            identity: self.identity,
+            endpoint: self.external_endpoint,
+            internal_endpoint: self.endpoint.or_else(|| comm.local_addr().map(str::to_owned)).unwrap_or_default(),
+            metadata: self.metadata,
+        };
+        let wall = clock.wall();
+        let since_epoch = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let incarnation = u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX);
+        let mut core = NodeCore::new(self.config, own, own_org, incarnation, clock.now()).inspect_err(|_| stop())?;
+        core.set_expiry(mapper.self_expiration().map(|at| instant(at, wall, clock.now())));
+
+        let (threads, stopping) = (Threads::default(), Cancel::new());
+        let judge = Judge { mapper: mapper.clone(), crypto: self.crypto, blocks: self.blocks };
+        let workers = Workers::start(judge, &answers, &threads, &stopping);
+        let workers = workers.inspect_err(|_| {
+            stopping.cancel();
+            threads.join();
+            stop();
+        })?;
+        let inputs = Inputs::new(&comm, answered);
+        let shared = Arc::new(Shared {
+            core: Mutex::new(core),
+            messages: Demux::new(clock.clone()),
+            notices: self.notices,
+            workers,
+            threads,
+            stopping,
+            answers,
+            wake: driver::wake_up(),
+            clock,
+            comm,
+        });
+        // From here on it stops by being dropped.
+        let node = Node::new(shared.clone(), mapper);
+        let driven = shared.clone();
+        shared.threads.spawn("gossip-node", move || driver::run(&driven, &inputs))?;
+        shared.call(|core, cx| core.start(cx));
+        Ok((node, service))
+    }
+}
+
+/// A point of wall-clock time as one of monotonic time; what is long past counts as now.
+fn instant(at: SystemTime, wall: SystemTime, now: Instant) -> Instant {
+    match at.duration_since(wall) {
+        // What no clock can count to is far enough away.
+        Ok(ahead) => now.checked_add(ahead).unwrap_or_else(|| now + std::time::Duration::from_secs(1 << 32)),
+        Err(_) => now,
+    }
+}

@@ -1,0 +1,566 @@
+//! The node without threads, clock, network or keys: events in, effects out.
+//!
+//! Membership, identities, channels and the spreading of messages meet here. A thin driver around a [`NodeCore`] owns
+//! threads and timers and carries out its effects; a simulation does the same for thousands of them on a virtual clock.
+
+mod channels;
+mod seeds;
+
+use super::cert_store::CertStore;
+use super::channel::Channel;
+use super::config::NodeConfig;
+use super::disclosure::OrgDisclosure;
+use super::emitter::Emitter;
+use super::event::{Asked, Context, Effect, Event, Notice, Token};
+use super::expiry::Expiry;
+use super::forward::{Gossip, Router};
+use super::peers::{AlivePeers, Peer};
+use super::renewal::Renewal;
+use crate::crypto::{OrgId, PkiId};
+use crate::discovery::{self, Change, Discovery, Members, NetworkMember, SelfInfo};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{self, Content, GossipMessage, PullMsgType, SignedMessage};
+use crate::proto::gossip::MembershipRequest;
+use bytes::Bytes;
+use channels::Outside;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+pub use seeds::SeedRole;
+
+use seeds::SeedRoles;
+
+/// What [`NodeCore::select`] is to go by: the choosing part of Fabric's `SendCriteria`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Criteria<'a> {
+    /// Only peers of this channel.
+    pub channel: Option<&'a [u8]>,
+    /// At most so many.
+    pub max_peers: usize,
+    /// At least so many, else it is an error.
+    pub min_ack: usize,
+}
+
+/// The node as a state machine. See the [module documentation](self).
+pub struct NodeCore {
+    config: NodeConfig,
+    own: PkiId,
+    own_org: OrgId,
+    incarnation: u64,
+    discovery: Discovery,
+    /// Our identity message, until it is signed.
+    own_identity: Option<GossipMessage>,
+    certs: CertStore,
+    emitter: Emitter<Gossip>,
+    peers: AlivePeers,
+    channels: BTreeMap<Bytes, Channel>,
+    outside: Outside,
+    /// Counts our state informations.
+    state_sequence: u64,
+    seeds: SeedRoles,
+    renewal: Renewal,
+    expiry: Option<Expiry>,
+    pending: HashMap<u64, Pending>,
+    verifications: usize,
+    tokens: u64,
+    timers: Timers,
+    stopped: bool,
+    /// What discovery wants done, empty between calls: kept for its room.
+    wanted: Vec<discovery::Effect>,
+}
+
+/// What an answer is for.
+enum Pending {
+    /// Our identity message, signed.
+    OwnIdentity,
+    /// Our state information in a channel, signed.
+    OwnState(Bytes),
+    /// An identity message, verified.
+    Identity(SignedMessage),
+    /// State information of a peer in a channel of ours, verified; to be forwarded if it came by itself.
+    State { channel: Bytes, message: SignedMessage, from: Option<PkiId> },
+    /// State information of a peer of our organisation in a channel of others, verified.
+    OutsideState { message: SignedMessage, from: PkiId },
+    /// A block, verified.
+    Block { message: SignedMessage, from: PkiId },
+    /// Who is at an endpoint, where this member was known to be.
+    Renewal { endpoint: String, old: Box<NetworkMember> },
+}
+
+struct Timers {
+    pull: Instant,
+    publish_state: Instant,
+    request_state: Instant,
+    sweep_states: Instant,
+}
+
+impl NodeCore {
+    /// A node that knows nobody. `incarnation` is the wall clock in nanoseconds since 1970, later than at any earlier
+    /// start of this peer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] names the wrong setting or endpoint.
+    pub fn new(config: NodeConfig, own: SelfInfo, own_org: OrgId, incarnation: u64, now: Instant) -> Result<Self> {
+        config.validate()?;
+        Ok(NodeCore {
+            own: own.pki_id.clone(),
+            own_org,
+            incarnation,
+            own_identity: Some(message::peer_identity(&own.pki_id, &own.identity)),
+            discovery: Discovery::new(config.discovery.clone(), own, incarnation, now)?,
+            certs: CertStore::new(config.pull),
+            emitter: Emitter::new(config.emitter),
+            peers: AlivePeers::default(),
+            channels: BTreeMap::new(),
+            outside: Outside::default(),
+            state_sequence: 0,
+            seeds: SeedRoles::default(),
+            renewal: Renewal::default(),
+            expiry: None,
+            pending: HashMap::new(),
+            verifications: 0,
+            tokens: 0,
+            timers: Timers {
+                pull: now + config.pull_interval,
+                publish_state: now + config.channel.publish_state_info_interval,
+                request_state: now + config.channel.request_state_info_interval,
+                sweep_states: now + 5 * config.pull_interval,
+            },
+            stopped: false,
+            wanted: Vec::new(),
+            config,
+        })
+    }
+
+    /// Begins: contacts the bootstrap peers, and signs what others pull of our identity. A bootstrap endpoint that is
+    /// wrong is told as a [`Notice::SeedFailed`], and the others are contacted all the same.
+    pub fn start(&mut self, cx: &mut Context<'_>) {
+        self.sign_own_identity(cx);
+        for endpoint in self.config.bootstrap.clone() {
+            if let Err(e) = self.connect(&endpoint, SeedRole::Bootstrap, cx) {
+                log::error!("bootstrap peer {endpoint}: {e}");
+                cx.effects.push(Effect::Notify(Notice::SeedFailed { endpoint, reason: e.to_string() }));
+            }
+        }
+    }
+
+    /// Takes in what happened, and appends what is to be done to the context's effects. After [`stop`](Self::stop) it
+    /// does neither.
+    pub fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
+        if self.stopped {
+            return;
+        }
+        match event {
+            Event::Timeout => self.on_timeout(cx),
+            Event::Received { message, from } => self.on_received(message, from, cx),
+            Event::Verified { token, valid } => match token.0 {
+                Asked::ByDiscovery(token) => self.discover(discovery::Event::Verified { token, valid }, cx),
+                Asked::ByNode(token) => self.on_verified(token, valid, cx),
+            },
+            Event::Signed { token, result } => match token.0 {
+                Asked::ByDiscovery(token) => self.discover(discovery::Event::Signed { token, result }, cx),
+                Asked::ByNode(token) => self.on_signed(token, result),
+            },
+            Event::Pinged { token, reachable } => {
+                if let Asked::ByDiscovery(token) = token.0 {
+                    self.discover(discovery::Event::Pinged { token, reachable }, cx);
+                }
+            }
+            Event::Handshaken { token, result } => match token.0 {
+                Asked::ByDiscovery(token) => self.on_seed_handshake(token, result, cx),
+                Asked::ByNode(token) => self.on_renewal_handshake(token, result, cx),
+            },
+            Event::Dialled { endpoint, remote } => self.on_proof(&endpoint, &remote, cx),
+            Event::PresumedDead(id) => self.discover(discovery::Event::PresumedDead(id), cx),
+            Event::IdentitySwitch(id) => self.retire(&id, None, cx),
+            Event::IdentityPurged(id) => self.on_identity_purged(id, cx),
+        }
+    }
+
+    /// When [`Event::Timeout`] is due; `None` after a stop.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.stopped {
+            return None;
+        }
+        let timers = &self.timers;
+        let of_channels = [timers.publish_state, timers.request_state, timers.sweep_states];
+        let of_channels = of_channels.into_iter().filter(|_| !self.channels.is_empty());
+        let others = [
+            self.discovery.next_timeout(),
+            self.emitter.next_deadline(),
+            self.certs.next_deadline(),
+            self.renewal.next_deadline(),
+            self.expiry.as_ref().and_then(Expiry::next_deadline),
+        ];
+        of_channels.chain(others.into_iter().flatten()).chain([timers.pull]).min()
+    }
+
+    /// Spreads a message of our own: a block of a channel that we are in, to the peers of the channel in our
+    /// organisation. [`Event::Received`] of the same block is ignored from then on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`] if the tag does not fit the content (where Fabric crashes) or nobody would get such a
+    /// message; [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::Stopped`] after a stop.
+    pub fn gossip(&mut self, message: SignedMessage, cx: &mut Context<'_>) -> Result<()> {
+        self.check_running()?;
+        message.message().check_tag()?;
+        self.note_own_block(&message, cx.now)?;
+        self.emit(Gossip { message, from: None }, cx);
+        Ok(())
+    }
+
+    /// Chooses peers to send to, at random among those that are alive, fulfil the criteria and for which `eligible`
+    /// holds. None if `max_peers` is 0.
+    ///
+    /// # Errors
+    /// With Fabric's texts: a channel that we are not in, or fewer peers than `min_ack`.
+    pub fn select(
+        &mut self,
+        criteria: Criteria<'_>,
+        cx: &mut Context<'_>,
+        mut eligible: impl FnMut(&NetworkMember) -> bool,
+    ) -> Result<Vec<Peer>> {
+        if criteria.max_peers == 0 {
+            return Ok(Vec::new());
+        }
+        let no_channel = |name: &[u8]| {
+            let name = String::from_utf8_lossy(name);
+            let text = format!("requested to Send for channel {name}, but no such channel exists");
+            Error::new(ErrorKind::Config, text)
+        };
+        let channel = match criteria.channel {
+            Some(name) => Some(self.channels.get(name).ok_or_else(|| no_channel(name))?),
+            None => None,
+        };
+        let discovery = &self.discovery;
+        let chosen = self.peers.select(criteria.max_peers, cx.random, |peer| {
+            channel.is_none_or(|channel| !channel.left() && channel.has_peer(peer))
+                && discovery.member(&peer.pki_id).is_some_and(&mut eligible)
+        });
+        if chosen.len() < criteria.min_ack {
+            let (wanted, found) = (criteria.min_ack, chosen.len());
+            let text = format!("requested to send to at least {wanted} peers, but know only of {found} suitable peers");
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        Ok(chosen)
+    }
+
+    /// Asks up to `count` random members for theirs, now.
+    pub fn sync(&mut self, count: usize, cx: &mut Context<'_>) {
+        self.with_discovery(cx, |discovery, cx| discovery.sync(count, cx));
+    }
+
+    /// Says something else about ourselves, from the next alive message on.
+    pub fn update_metadata(&mut self, metadata: impl Into<Bytes>) {
+        self.discovery.update_metadata(metadata);
+    }
+
+    /// Changes where other organisations reach us, from the next alive message on; empty if they shall not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
+    pub fn update_endpoint(&mut self, endpoint: &str) -> Result<()> {
+        self.discovery.update_endpoint(endpoint)
+    }
+
+    /// Tells when our identity expires, so that it can be [announced](Notice::IdentityExpires): a week, a day and an
+    /// hour ahead, and when it is so far.
+    pub fn set_expiry(&mut self, at: Option<Instant>) {
+        self.expiry = at.map(Expiry::new);
+    }
+
+    /// Ends it: no more effects. A second time does nothing.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        self.discovery.stop();
+        self.certs.stop();
+        self.emitter.stop();
+        self.pending.clear();
+    }
+
+    /// The membership: who is alive, who dead, the seeds, ourselves.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// The members that are alive, without ourselves.
+    pub fn peers(&self) -> Members {
+        self.discovery.membership()
+    }
+
+    /// How many they are.
+    pub fn alive_count(&self) -> usize {
+        self.discovery.alive_count()
+    }
+
+    /// The PKI-IDs of the identities that others can pull from us, in their order.
+    pub fn offered_identities(&self) -> impl Iterator<Item = PkiId> + '_ {
+        self.certs.pki_ids()
+    }
+
+    fn check_running(&self) -> Result<()> {
+        match self.stopped {
+            true => Err(Error::new(ErrorKind::Stopped, "the node is stopped")),
+            false => Ok(()),
+        }
+    }
+
+    fn on_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.discovery.next_timeout().is_some_and(|at| at <= cx.now) {
+            self.discover(discovery::Event::Timeout, cx);
+        }
+        let batch = self.emitter.poll(cx.now);
+        self.route(batch, cx);
+        let requests = self.certs.poll(cx.now, cx.random);
+        self.send_all(requests, cx);
+        if self.timers.pull <= cx.now {
+            self.timers.pull = cx.now + self.config.pull_interval;
+            self.pull_identities(cx);
+        }
+        self.check_renewals(cx);
+        if let Some(remaining) = self.expiry.as_mut().and_then(|expiry| expiry.poll(cx.now)) {
+            log::warn!("our identity expires in {} s", remaining.as_secs());
+            cx.effects.push(Effect::Notify(Notice::IdentityExpires { remaining }));
+        }
+        self.on_channel_timeout(cx);
+    }
+
+    fn on_received(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        let gossip = message.message();
+        if let Err(e) = gossip.check_tag() {
+            return log::warn!("{from} sent a message that is not valid: {e}");
+        }
+        if gossip.is_channel_restricted() {
+            return self.on_channel_message(message, from, cx);
+        }
+        match message.content() {
+            Some(Content::AliveMsg(_) | Content::MemRes(_)) => {
+                self.discover(discovery::Event::Received { message, from }, cx);
+            }
+            // Nobody asks in another peer's name.
+            Some(Content::MemReq(request)) => match asker(request) {
+                Some(asker) if asker == from => self.discover(discovery::Event::Received { message, from }, cx),
+                _ => log::warn!("{from} asks for membership in another peer's name"),
+            },
+            _ if gossip.is_pull() && gossip.pull_type() == PullMsgType::IDENTITY_MSG => {
+                self.on_identity_pull(&message, &from, cx);
+            }
+            _ => log::debug!("nobody handles {message}"),
+        }
+    }
+
+    fn on_identity_pull(&mut self, message: &SignedMessage, from: &PkiId, cx: &mut Context<'_>) {
+        let org = cx.identities.org(from);
+        let (own_org, discovery) = (&self.own_org, &self.discovery);
+        // Others get identities of theirs and of ours, and only of peers that they may reach.
+        let may_have = |id: &PkiId| match &org {
+            None => false,
+            Some(org) if org == own_org => true,
+            Some(org) => {
+                let shared = |of: OrgId| of == *own_org || of == *org;
+                cx.identities.org(id).is_some_and(shared) && has_external(discovery, id)
+            }
+        };
+        let (answer, items) = self.certs.handle(from, message, cx.now, may_have);
+        self.send_all(answer, cx);
+        for item in items {
+            self.verify(item.clone(), Pending::Identity(item), cx);
+        }
+    }
+
+    fn pull_identities(&mut self, cx: &mut Context<'_>) {
+        self.sign_own_identity(cx);
+        let peers = self.peers.select(self.config.pull_peer_num, cx.random, |_| true);
+        let peers = peers.into_iter().map(|peer| peer.pki_id).collect();
+        let hellos = self.certs.start_round(peers, cx.now, cx.random);
+        self.send_all(hellos, cx);
+    }
+
+    fn sign_own_identity(&mut self, cx: &mut Context<'_>) {
+        if let Some(message) = self.own_identity.clone() {
+            self.sign(message, Pending::OwnIdentity, cx);
+        }
+    }
+
+    fn on_verified(&mut self, token: u64, valid: bool, cx: &mut Context<'_>) {
+        let Some(pending) = self.pending.remove(&token) else { return };
+        self.verifications = self.verifications.saturating_sub(1);
+        if !valid {
+            return;
+        }
+        match pending {
+            Pending::Identity(message) => drop(self.certs.add(&message)),
+            Pending::State { channel, message, from } => self.learn_state(&channel, message, from, cx),
+            Pending::OutsideState { message, from } => self.learn_outside_state(message, from, cx),
+            Pending::Block { message, from } => self.learn_block(message, from, cx),
+            // Not asked to be verified.
+            Pending::OwnIdentity | Pending::OwnState(_) | Pending::Renewal { .. } => {}
+        }
+    }
+
+    fn on_signed(&mut self, token: u64, result: Result<SignedMessage>) {
+        let Some(pending) = self.pending.remove(&token) else { return };
+        match (pending, result) {
+            (Pending::OwnIdentity, Ok(message)) => {
+                self.own_identity = None;
+                self.certs.add(&message);
+            }
+            (Pending::OwnState(channel), Ok(message)) => {
+                if let Some(channel) = self.channels.get_mut(&channel) {
+                    channel.set_own_state(message);
+                }
+            }
+            (Pending::OwnState(channel), Err(e)) => {
+                log::error!("cannot sign our state information: {e}");
+                if let Some(channel) = self.channels.get_mut(&channel) {
+                    channel.state_changed();
+                }
+            }
+            (_, Err(e)) => log::error!("cannot sign our identity: {e}"),
+            _ => {}
+        }
+    }
+
+    /// An identity is no more, and so neither is who had it.
+    fn on_identity_purged(&mut self, id: PkiId, cx: &mut Context<'_>) {
+        if id == self.own {
+            return log::error!("our own identity is not valid any more");
+        }
+        self.certs.remove(&id);
+        self.channels.values_mut().for_each(|channel| channel.retain_states(|known| *known != id));
+        self.discover(discovery::Event::IdentitySwitch(id.clone()), cx);
+        cx.effects.push(Effect::Close(id));
+    }
+
+    /// Hands an event to discovery, and has done what it wants.
+    fn discover(&mut self, event: discovery::Event, cx: &mut Context<'_>) {
+        self.with_discovery(cx, |discovery, cx| discovery.handle(event, cx));
+    }
+
+    fn with_discovery<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(&mut Discovery, &mut discovery::Context<'_>) -> T,
+    ) -> T {
+        let policy = OrgDisclosure { own_org: &self.own_org, identities: cx.identities };
+        let mut wanted = std::mem::take(&mut self.wanted);
+        let mut inner =
+            discovery::Context { now: cx.now, random: &mut *cx.random, policy: &policy, effects: &mut wanted };
+        let result = call(&mut self.discovery, &mut inner);
+        wanted.drain(..).for_each(|effect| self.carry_out(effect, cx));
+        self.wanted = wanted;
+        result
+    }
+
+    fn carry_out(&mut self, effect: discovery::Effect, cx: &mut Context<'_>) {
+        let asked = |token| Token(Asked::ByDiscovery(token));
+        match effect {
+            discovery::Effect::Verify { token, message } => {
+                cx.effects.push(Effect::Verify { token: asked(token), message });
+            }
+            discovery::Effect::Sign { token, message, internal_endpoint } => {
+                cx.effects.push(Effect::Sign { token: asked(token), message, internal_endpoint });
+            }
+            discovery::Effect::Gossip(message) => self.emit(Gossip { message, from: None }, cx),
+            discovery::Effect::Forward { message, from } => self.emit(Gossip { message, from: Some(from) }, cx),
+            discovery::Effect::Send { to, endpoint, message } => {
+                cx.effects.push(Effect::Send { to, endpoint: endpoint.into(), message });
+            }
+            discovery::Effect::Ping { token, pki_id, endpoint } => {
+                cx.effects.push(Effect::Ping { token: asked(token), pki_id, endpoint });
+            }
+            discovery::Effect::Identify { token, endpoint } => {
+                self.seeds.asked(token, endpoint.clone());
+                cx.effects.push(Effect::Handshake { token: asked(token), endpoint });
+            }
+            discovery::Effect::Close(id) => cx.effects.push(Effect::Close(id)),
+            discovery::Effect::Changed(change) => self.on_changed(change, cx),
+        }
+    }
+
+    fn on_changed(&mut self, change: Change, cx: &mut Context<'_>) {
+        let was_alone = self.peers.is_empty();
+        self.peers.apply(&change, cx.identities);
+        match &change {
+            Change::Alive(member) | Change::Updated(member) => self.note_endpoint(member, cx),
+            Change::Forgotten(member) => self.renewal.forget(member),
+            Change::Dead(_) => {}
+        }
+        if was_alone && !self.peers.is_empty() {
+            // Who has just found the network need not wait its turn.
+            self.timers.pull = cx.now;
+            self.timers.publish_state = cx.now;
+            self.timers.request_state = cx.now;
+        }
+        cx.effects.push(Effect::Notify(Notice::Membership(change)));
+    }
+
+    fn emit(&mut self, gossip: Gossip, cx: &mut Context<'_>) {
+        let batch = self.emitter.add(gossip, cx.now);
+        self.route(batch, cx);
+    }
+
+    fn route(&mut self, batch: Vec<Gossip>, cx: &mut Context<'_>) {
+        if batch.is_empty() {
+            return;
+        }
+        let discovery = &self.discovery;
+        let router = Router {
+            own_org: &self.own_org,
+            identities: cx.identities,
+            channels: &self.channels,
+            propagate_peer_num: self.config.propagate_peer_num,
+            has_external: &|id| has_external(discovery, id),
+        };
+        let sends = router.route(batch, &mut self.peers, cx.random);
+        let effect = |(peer, message): (Peer, _)| Effect::Send { to: peer.pki_id, endpoint: peer.endpoint, message };
+        cx.effects.extend(sends.into_iter().map(effect));
+    }
+
+    /// Sends to peers that are named by their PKI-ID.
+    fn send_all(&self, sends: impl IntoIterator<Item = (PkiId, SignedMessage)>, cx: &mut Context<'_>) {
+        for (to, message) in sends {
+            let endpoint = self.discovery.member(&to).map_or("", NetworkMember::preferred_endpoint).into();
+            cx.effects.push(Effect::Send { to, endpoint, message });
+        }
+    }
+
+    /// Asks for a verification, if there is room for one more.
+    fn verify(&mut self, message: SignedMessage, pending: Pending, cx: &mut Context<'_>) {
+        if self.verifications >= self.config.max_verifications {
+            return log::debug!("no room to verify {message}");
+        }
+        self.verifications += 1;
+        let token = self.ask(pending);
+        cx.effects.push(Effect::Verify { token, message });
+    }
+
+    fn sign(&mut self, message: GossipMessage, pending: Pending, cx: &mut Context<'_>) {
+        let token = self.ask(pending);
+        cx.effects.push(Effect::Sign { token, message, internal_endpoint: String::new() });
+    }
+
+    fn ask(&mut self, pending: Pending) -> Token {
+        self.tokens += 1;
+        self.pending.insert(self.tokens, pending);
+        Token(Asked::ByNode(self.tokens))
+    }
+}
+
+/// Whether a peer, alive or not, or we ourselves, have an endpoint for other organisations.
+fn has_external(discovery: &Discovery, id: &PkiId) -> bool {
+    match discovery.member(id) {
+        Some(member) => !member.endpoint.is_empty(),
+        None => discovery.lookup(id).is_some_and(|own| !own.endpoint.is_empty()),
+    }
+}
+
+/// In whose name somebody asks for membership.
+fn asker(request: &MembershipRequest) -> Option<PkiId> {
+    let envelope = request.self_information.as_ref()?.clone();
+    let own = SignedMessage::from_envelope(Some(envelope.into())).ok()?;
+    match own.content() {
+        Some(Content::AliveMsg(alive)) => Some(PkiId::new(alive.membership.as_ref()?.pki_id.clone())),
+        _ => None,
+    }
+}

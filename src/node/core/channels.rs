@@ -1,0 +1,342 @@
+//! Channels: joining and leaving, who is in them, and their blocks.
+
+use super::{has_external, NodeCore, Pending, SeedRole};
+use crate::crypto::PkiId;
+use crate::discovery::Members;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{self, Content, Envelope, SignedMessage};
+use crate::node::channel::{Channel, ChannelOrgs};
+use crate::node::event::{Context, Effect};
+use crate::node::forward::Gossip;
+use crate::node::peers::Peer;
+use crate::proto::gossip::{Properties, StateInfo, StateInfoPullRequest, StateInfoSnapshot};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The largest state information that is kept, as serialized envelope.
+const MAX_STATE: usize = 256 << 10;
+
+/// The newest state information of peers of our organisation in channels that we are not in: we pass it on, once.
+#[derive(Debug, Default)]
+pub(super) struct Outside {
+    /// By peer and channel MAC: incarnation and sequence, and when it came.
+    newest: BTreeMap<(PkiId, Bytes), (u64, u64, Instant)>,
+}
+
+impl Outside {
+    fn wants(&self, info: &StateInfo, max: usize) -> bool {
+        let (Some((inc, seq)), id) = (time(info), key(info)) else { return false };
+        match self.newest.get(&id) {
+            Some(&(known_inc, known_seq, _)) => (inc, seq) > (known_inc, known_seq),
+            None => self.newest.len() < max,
+        }
+    }
+
+    fn add(&mut self, info: &StateInfo, max: usize, now: Instant) -> bool {
+        let wanted = self.wants(info, max);
+        if let Some((inc, seq)) = time(info).filter(|_| wanted) {
+            self.newest.insert(key(info), (inc, seq, now));
+        }
+        wanted
+    }
+}
+
+fn time(info: &StateInfo) -> Option<(u64, u64)> {
+    info.timestamp.as_ref().map(|time| (time.inc_num, time.seq_num))
+}
+
+fn key(info: &StateInfo) -> (PkiId, Bytes) {
+    (PkiId::from(&info.pki_id[..]), Bytes::copy_from_slice(&info.channel_MAC))
+}
+
+fn no_channel(name: &[u8]) -> Error {
+    Error::new(ErrorKind::Config, format!("we are not in channel {}", String::from_utf8_lossy(name)))
+}
+
+impl NodeCore {
+    /// Joins a channel, or takes note of its new organisations. Tells its members about us, and contacts the anchor
+    /// peers, those of other organisations only if these can reach us as well.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] if we are in too many channels; [`ErrorKind::Stopped`] after a stop. An anchor peer that is
+    /// named wrongly is left out with a line in the log.
+    pub fn join_channel(&mut self, name: impl Into<Bytes>, orgs: ChannelOrgs, cx: &mut Context<'_>) -> Result<()> {
+        self.check_running()?;
+        let name: Bytes = name.into();
+        let full = self.channels.len() >= self.config.channel.max_channels;
+        match self.channels.get_mut(&name) {
+            Some(channel) => channel.rejoin(orgs.clone()),
+            None if full => return Err(Error::new(ErrorKind::Full, "too many channels")),
+            None => {
+                let channel = Channel::new(name.clone(), self.own.clone(), orgs.clone(), &self.config.channel);
+                self.channels.insert(name.clone(), channel);
+            }
+        }
+        // What nobody has to be told, nor asked for, right now waits its turn.
+        (self.timers.publish_state, self.timers.request_state) = (cx.now, cx.now);
+        self.sign_own_state(&name, cx);
+        self.replace_anchors(&name, &orgs, cx);
+        Ok(())
+    }
+
+    /// Leaves a channel: tells its members so, and takes no more of its messages.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a channel that we are not in.
+    pub fn leave_channel(&mut self, name: &[u8], cx: &mut Context<'_>) -> Result<()> {
+        let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
+        channel.leave();
+        let name = channel.name.clone();
+        self.timers.publish_state = cx.now;
+        self.sign_own_state(&name, cx);
+        self.replace_anchors(&name, &ChannelOrgs::default(), cx);
+        Ok(())
+    }
+
+    /// Tells the members of a channel how many blocks we have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a channel that we are not in.
+    pub fn update_ledger_height(&mut self, name: &[u8], height: u64, cx: &mut Context<'_>) -> Result<()> {
+        let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
+        channel.set_ledger_height(height);
+        let name = channel.name.clone();
+        self.sign_own_state(&name, cx);
+        Ok(())
+    }
+
+    /// The peers that are alive and in a channel, without ourselves; none if we have left it. `None` for a channel that
+    /// we were never in.
+    pub fn channel_peers(&self, name: &[u8]) -> Option<Members> {
+        let channel = self.channels.get(name)?;
+        let peers = self.peers.iter().filter(|peer| !channel.left() && channel.has_peer(peer));
+        Some(Members(peers.filter_map(|peer| self.discovery.lookup(&peer.pki_id)).collect()))
+    }
+
+    /// The channels that we are in, or were.
+    pub fn channels(&self) -> impl Iterator<Item = &[u8]> + '_ {
+        self.channels.keys().map(|name| &name[..])
+    }
+
+    /// What a peer has told about itself in a channel.
+    pub fn channel_properties(&self, name: &[u8], peer: &PkiId) -> Option<&Properties> {
+        self.channels.get(name)?.properties_of(peer)
+    }
+
+    fn replace_anchors(&mut self, name: &Bytes, orgs: &ChannelOrgs, cx: &mut Context<'_>) {
+        let before = self.seeds.drop_anchors(name);
+        let channel = String::from_utf8_lossy(name).into_owned();
+        let external = !self.discovery.self_member().endpoint.is_empty();
+        let mut anchors = Vec::new();
+        for (org, peers) in &orgs.0 {
+            for anchor in peers {
+                if anchor.host.is_empty() {
+                    log::warn!("Got empty hostname, skipping connecting to anchor peer {anchor}");
+                } else if anchor.port == 0 {
+                    log::warn!("Got invalid port (0), skipping connecting to anchor peer {anchor}");
+                } else if *org != self.own_org && !external {
+                    log::info!(
+                        "Anchor peer {anchor} of {org} in channel {channel} is not in our organization and we have no \
+                         external endpoint, skipping"
+                    );
+                } else {
+                    anchors.push((anchor.endpoint(), SeedRole::Anchor { channel: name.clone(), org: org.clone() }));
+                }
+            }
+        }
+        for endpoint in before.iter().filter(|before| !anchors.iter().any(|(endpoint, _)| endpoint == *before)) {
+            self.with_discovery(cx, |discovery, _| discovery.remove_seed(endpoint));
+        }
+        for (endpoint, role) in anchors {
+            if let Err(e) = self.connect(&endpoint, role, cx) {
+                log::warn!("anchor peer {endpoint} of channel {channel}: {e}");
+            }
+        }
+    }
+
+    fn sign_own_state(&mut self, name: &Bytes, cx: &mut Context<'_>) {
+        self.state_sequence += 1;
+        let Some(channel) = self.channels.get(name) else { return };
+        let message = channel.own_state(self.incarnation, self.state_sequence);
+        self.sign(message, Pending::OwnState(name.clone()), cx);
+    }
+
+    pub(super) fn on_channel_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.channels.is_empty() {
+            return;
+        }
+        if self.timers.publish_state <= cx.now {
+            self.timers.publish_state = cx.now + self.config.channel.publish_state_info_interval;
+            self.publish_states(cx);
+        }
+        if self.timers.request_state <= cx.now {
+            self.timers.request_state = cx.now + self.config.channel.request_state_info_interval;
+            self.request_states(cx);
+        }
+        if self.timers.sweep_states <= cx.now {
+            self.timers.sweep_states = cx.now + 5 * self.config.pull_interval;
+            let (discovery, expiration) = (&self.discovery, 100 * self.config.channel.publish_state_info_interval);
+            let known = |id: &PkiId| discovery.member(id).is_some();
+            self.channels.values_mut().for_each(|channel| channel.retain_states(known));
+            self.outside.newest.retain(|_, (.., at)| cx.now.saturating_duration_since(*at) <= expiration);
+        }
+    }
+
+    fn publish_states(&mut self, cx: &mut Context<'_>) {
+        let unsigned = self.channels.values_mut().filter_map(Channel::take_changed).collect::<Vec<_>>();
+        unsigned.iter().for_each(|name| self.sign_own_state(name, cx));
+        if self.peers.is_empty() {
+            return;
+        }
+        let states: Vec<_> = self.channels.values_mut().filter_map(Channel::publish).collect();
+        for message in states {
+            self.emit(Gossip { message, from: None }, cx);
+        }
+    }
+
+    fn request_states(&mut self, cx: &mut Context<'_>) {
+        for channel in self.channels.values().filter(|channel| !channel.left()) {
+            let request = message::state_info_pull_request(&self.own, &channel.name);
+            let Ok(request) = SignedMessage::noop_sign(request) else { continue };
+            let in_channel = |peer: &Peer| channel.has_org(peer.org.as_ref());
+            for peer in self.peers.select(self.config.pull_peer_num, cx.random, in_channel) {
+                cx.effects.push(Effect::Send { to: peer.pki_id, endpoint: peer.endpoint, message: request.clone() });
+            }
+        }
+    }
+
+    /// A message whose tag restricts it to a channel.
+    pub(super) fn on_channel_message(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        let channel = &message.message().channel;
+        let found = match message.content() {
+            Some(Content::StateInfo(info)) => {
+                let id = PkiId::new(info.pki_id.clone());
+                self.channels.values().find(|channel| channel.has_mac(&id, &info.channel_MAC))
+            }
+            Some(Content::StateInfoPullReq(request)) => {
+                self.channels.values().find(|channel| channel.has_mac(&from, &request.channel_MAC))
+            }
+            _ => self.channels.get(channel),
+        };
+        let Some(channel) = found else { return self.on_outside_message(message, from, cx) };
+        if !channel.has_org(cx.identities.org(&from).as_ref()) {
+            return log::warn!("{from} is not of an organisation of channel {}", name(channel));
+        }
+        match message.content() {
+            Some(Content::StateInfo(info)) => {
+                let org = cx.identities.org(&PkiId::new(info.pki_id.clone()));
+                if message.wire_len() <= MAX_STATE && channel.has_org(org.as_ref()) && channel.wants(info) {
+                    let channel = channel.name.clone();
+                    let pending = Pending::State { channel, message: message.clone(), from: Some(from) };
+                    self.verify(message, pending, cx);
+                }
+            }
+            Some(Content::StateInfoPullReq(request)) => self.answer_state_request(request, from, cx),
+            Some(Content::StateSnapshot(snapshot)) => {
+                let name = channel.name.clone();
+                self.on_snapshot(&name, snapshot, cx);
+            }
+            Some(Content::DataMsg(data)) => match data.payload.as_ref() {
+                Some(payload) if channel.wants_block(payload.seq_num) => {
+                    self.verify(message.clone(), Pending::Block { message, from }, cx);
+                }
+                Some(_) => {}
+                None => log::warn!("{from} sent a data message without payload"),
+            },
+            _ => log::debug!("nobody handles {message}"),
+        }
+    }
+
+    /// Of channels that we are not in, we pass on who of our organisation is in them.
+    fn on_outside_message(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        let Some(Content::StateInfo(info)) = message.content() else { return };
+        let ours = cx.identities.org(&PkiId::new(info.pki_id.clone())).as_ref() == Some(&self.own_org);
+        if ours && message.wire_len() <= MAX_STATE && self.outside.wants(info, self.config.channel.max_state_infos) {
+            self.verify(message.clone(), Pending::OutsideState { message, from }, cx);
+        }
+    }
+
+    /// Tells a peer who is in the channel; a peer of another organisation not those of ours that it cannot reach.
+    fn answer_state_request(&mut self, request: &StateInfoPullRequest, from: PkiId, cx: &mut Context<'_>) {
+        let Some(channel) = self.channels.values().find(|it| it.has_mac(&from, &request.channel_MAC)) else { return };
+        let same_org = cx.identities.org(&from).as_ref() == Some(&self.own_org);
+        let shown = |id: &PkiId| {
+            same_org || cx.identities.org(id).as_ref() != Some(&self.own_org) || has_external(&self.discovery, id)
+        };
+        match SignedMessage::noop_sign(channel.snapshot(shown)) {
+            Ok(answer) => self.send_all([(from, answer)], cx),
+            Err(e) => log::warn!("cannot answer {from}: {e}"),
+        }
+    }
+
+    /// What a peer knows of the members of a channel. An entry that cannot be used does not keep the others out.
+    fn on_snapshot(&mut self, name: &Bytes, snapshot: &StateInfoSnapshot, cx: &mut Context<'_>) {
+        for envelope in &snapshot.elements {
+            let Ok(message) = SignedMessage::from_envelope(Some(Envelope::from(envelope.clone()))) else { continue };
+            let (Some(Content::StateInfo(info)), Some(channel)) = (message.content(), self.channels.get(name)) else {
+                continue;
+            };
+            let id = PkiId::new(info.pki_id.clone());
+            let belongs = channel.has_mac(&id, &info.channel_MAC) && channel.has_org(cx.identities.org(&id).as_ref());
+            if belongs && message.wire_len() <= MAX_STATE && channel.wants(info) && self.discovery.member(&id).is_some()
+            {
+                let message = message.detached();
+                let pending = Pending::State { channel: name.clone(), message: message.clone(), from: None };
+                self.verify(message, pending, cx);
+            }
+        }
+    }
+
+    pub(super) fn learn_state(
+        &mut self,
+        channel: &Bytes,
+        message: SignedMessage,
+        from: Option<PkiId>,
+        cx: &mut Context<'_>,
+    ) {
+        let added = self.channels.get_mut(channel).is_some_and(|channel| channel.add_state(&message));
+        if let Some(from) = from.filter(|_| added) {
+            self.emit(Gossip { message, from: Some(from) }, cx);
+        }
+    }
+
+    pub(super) fn learn_outside_state(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        let Some(Content::StateInfo(info)) = message.content() else { return };
+        if self.outside.add(info, self.config.channel.max_state_infos, cx.now) {
+            self.emit(Gossip { message, from: Some(from) }, cx);
+        }
+    }
+
+    /// A block that has come and is valid: handed on once, to us and to others.
+    pub(super) fn learn_block(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        let number = block_number(&message);
+        let channel = self.channels.get_mut(&message.message().channel).filter(|channel| !channel.left());
+        if channel.zip(number).is_some_and(|(channel, number)| channel.add_block(number, cx.now)) {
+            cx.effects.push(Effect::Deliver { message: message.clone(), from: from.clone() });
+            self.emit(Gossip { message, from: Some(from) }, cx);
+        }
+    }
+
+    /// Takes note of a block that we gossip ourselves.
+    pub(super) fn note_own_block(&mut self, message: &SignedMessage, now: Instant) -> Result<()> {
+        let Some(number) = block_number(message) else {
+            return Err(Error::new(ErrorKind::Protocol, "only data messages with a payload can be gossiped"));
+        };
+        let name = &message.message().channel;
+        let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
+        channel.add_block(number, now);
+        Ok(())
+    }
+}
+
+fn block_number(message: &SignedMessage) -> Option<u64> {
+    match message.content() {
+        Some(Content::DataMsg(data)) => Some(data.payload.as_ref()?.seq_num),
+        _ => None,
+    }
+}
+
+fn name(channel: &Channel) -> String {
+    String::from_utf8_lossy(&channel.name).into_owned()
+}

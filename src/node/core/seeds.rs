@@ -1,0 +1,158 @@
+//! Whom to contact: bootstrap and anchor peers, and endpoints where somebody else may be by now.
+
+use super::{NodeCore, Pending};
+use crate::crypto::{OrgId, PkiId};
+use crate::discovery::{self, Identified, NetworkMember};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::pki_id_text;
+use crate::node::event::{Context, Effect, Notice, Remote};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Why an endpoint is contacted, and so who has to be there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SeedRole {
+    /// A bootstrap peer: one of our organisation.
+    Bootstrap,
+    /// An anchor peer of a channel: if it is listed under our organisation, it has to belong to it.
+    Anchor {
+        /// The channel.
+        channel: Bytes,
+        /// Under which organisation it is listed.
+        org: OrgId,
+    },
+    /// Whoever is there.
+    Any,
+}
+
+impl SeedRole {
+    /// Why a peer of this organisation cannot be what it should.
+    fn objection(&self, endpoint: &str, org: Option<&OrgId>, own_org: &OrgId) -> Option<String> {
+        let ours = org == Some(own_org);
+        match self {
+            SeedRole::Bootstrap if !ours => {
+                Some(format!("{endpoint} isn't in our organization, cannot be a bootstrap peer"))
+            }
+            SeedRole::Anchor { channel, org } if org == own_org && !ours => {
+                let channel = String::from_utf8_lossy(channel);
+                Some(format!("Anchor peer {endpoint} for channel {channel} isn't in our org, but is claimed to be"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Which endpoints are seeds, and why.
+#[derive(Debug, Default)]
+pub(super) struct SeedRoles {
+    roles: BTreeMap<String, BTreeSet<SeedRole>>,
+    /// For which endpoint a handshake was asked.
+    handshakes: HashMap<discovery::Token, String>,
+}
+
+impl SeedRoles {
+    pub(super) fn asked(&mut self, token: discovery::Token, endpoint: String) {
+        self.handshakes.insert(token, endpoint);
+    }
+
+    /// Takes the roles of a channel's anchors out. Returns the endpoints that have no role any more.
+    pub(super) fn drop_anchors(&mut self, of: &[u8]) -> Vec<String> {
+        for roles in self.roles.values_mut() {
+            roles.retain(|role| !matches!(role, SeedRole::Anchor { channel, .. } if channel == of));
+        }
+        let gone: Vec<_> = self.roles.iter().filter(|(_, roles)| roles.is_empty()).map(|(it, _)| it.clone()).collect();
+        self.roles.retain(|_, roles| !roles.is_empty());
+        gone
+    }
+}
+
+impl NodeCore {
+    /// Contacts an endpoint until a peer that may be there has answered. Whoever that is, is never forgotten.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Full`] if there are too many seeds;
+    /// [`ErrorKind::Stopped`] after a stop.
+    pub fn connect(&mut self, endpoint: &str, role: SeedRole, cx: &mut Context<'_>) -> Result<()> {
+        self.with_discovery(cx, |discovery, cx| discovery.connect(endpoint, cx))?;
+        self.seeds.roles.entry(endpoint.to_owned()).or_default().insert(role);
+        Ok(())
+    }
+
+    /// A seed has shown who it is, or has not.
+    pub(super) fn on_seed_handshake(&mut self, token: discovery::Token, result: Result<Remote>, cx: &mut Context<'_>) {
+        let Some(endpoint) = self.seeds.handshakes.remove(&token) else { return };
+        if let Ok(remote) = &result {
+            self.on_proof(&endpoint, remote, cx);
+        }
+        let result = result.and_then(|remote| self.accept_seed(&endpoint, &remote));
+        if let Err(e) = &result {
+            log::warn!("{endpoint}: {e}");
+            let reason = e.to_string();
+            cx.effects.push(Effect::Notify(Notice::SeedFailed { endpoint, reason }));
+        }
+        self.discover(discovery::Event::Identified { token, result }, cx);
+    }
+
+    /// Whether this peer may be at the endpoint in any of the roles that it has.
+    fn accept_seed(&self, endpoint: &str, remote: &Remote) -> Result<Identified> {
+        let roles = self.seeds.roles.get(endpoint).into_iter().flatten();
+        let objections: Vec<_> =
+            roles.map(|role| role.objection(endpoint, remote.org.as_ref(), &self.own_org)).collect();
+        match objections.iter().all(Option::is_some).then(|| objections.into_iter().flatten().next()).flatten() {
+            Some(objection) => Err(Error::new(ErrorKind::Refused, objection)),
+            None => {
+                let same_org = remote.org.as_ref() == Some(&self.own_org);
+                Ok(Identified { pki_id: remote.pki_id.clone(), same_org })
+            }
+        }
+    }
+
+    /// Takes note of where a member says that it is.
+    pub(super) fn note_endpoint(&mut self, member: &NetworkMember, cx: &mut Context<'_>) {
+        let (discovery, wait) = (&self.discovery, self.config.discovery.alive_time_interval);
+        self.renewal.learn(member, |id| discovery.member(id), wait, cx.now, cx.random);
+    }
+
+    /// Looks who is at the endpoints that two members name, if the one that was there before has been silent since.
+    pub(super) fn check_renewals(&mut self, cx: &mut Context<'_>) {
+        for check in self.renewal.poll(cx.now) {
+            let known = self.discovery.member(&check.old.pki_id);
+            if known.is_some_and(|known| known.envelope == check.old.envelope) {
+                let endpoint = check.endpoint;
+                let pending = Pending::Renewal { endpoint: endpoint.clone(), old: Box::new(check.old) };
+                let token = self.ask(pending);
+                cx.effects.push(Effect::Handshake { token, endpoint });
+            }
+        }
+    }
+
+    pub(super) fn on_renewal_handshake(&mut self, token: u64, result: Result<Remote>, cx: &mut Context<'_>) {
+        let Some(Pending::Renewal { endpoint, old }) = self.pending.remove(&token) else { return };
+        match result {
+            Ok(remote) => self.retire_if_replaced(&old.pki_id, &remote, cx),
+            Err(e) => log::debug!("nobody at {endpoint}: {e}"),
+        }
+    }
+
+    /// A peer has proved to be at an endpoint that we dialled: who was known to be there is not any more, if both belong
+    /// to the same organisation.
+    pub(super) fn on_proof(&mut self, endpoint: &str, remote: &Remote, cx: &mut Context<'_>) {
+        if let Some(old) = self.renewal.at(endpoint).cloned() {
+            self.retire_if_replaced(&old, remote, cx);
+        }
+    }
+
+    fn retire_if_replaced(&mut self, old: &PkiId, remote: &Remote, cx: &mut Context<'_>) {
+        if *old != remote.pki_id && remote.org.is_some() && cx.identities.org(old) == remote.org {
+            self.retire(old, Some(&remote.pki_id), cx);
+        }
+    }
+
+    /// Forgets a member whose place another one has taken.
+    pub(super) fn retire(&mut self, old: &PkiId, new: Option<&PkiId>, cx: &mut Context<'_>) {
+        log::info!("{old} is {} by now", pki_id_text(new));
+        self.discover(discovery::Event::IdentitySwitch(old.clone()), cx);
+        cx.effects.push(Effect::Close(old.clone()));
+        cx.effects.push(Effect::Notify(Notice::IdentitySwitched { old: old.clone(), new: new.cloned() }));
+    }
+}

@@ -1,0 +1,238 @@
+//! The thread that drives a [`NodeCore`]: hands it what happens, and carries out what it wants.
+//!
+//! Nothing in here blocks but the wait for the next event: messages are queued at the communication layer, dials run on its
+//! writer threads, cryptography on the [workers](super::workers), and subscribers that have no room miss what comes.
+
+use super::core::NodeCore;
+use super::event::{Context, Effect, Event, Notice, Remote};
+use super::workers::Workers;
+use crate::cancel::Cancel;
+use crate::clock::Clock;
+use crate::comm::threads::Threads;
+use crate::comm::{self, Comm, Demux, ReceivedMessage, RemotePeer, Subscription, Weigh};
+use crate::crypto::PkiId;
+use crate::error::Result;
+use crate::message::{Content, SignedMessage};
+use crate::random::SystemRandom;
+use crossbeam_channel::{bounded, never, select, Receiver, Sender};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// So many events are handled before the timers are looked at again.
+const AT_ONCE: usize = 64;
+
+/// A message that was gossiped to us, once.
+#[derive(Clone, Debug)]
+pub struct Gossiped {
+    /// The message.
+    pub message: SignedMessage,
+    /// The peer that we had it from first, which need not be its author.
+    pub from: PkiId,
+}
+
+impl Weigh for Gossiped {
+    fn weight(&self) -> usize {
+        self.message.wire_len()
+    }
+}
+
+impl Weigh for Notice {}
+
+/// What the driver and the handles on a node share.
+pub(super) struct Shared {
+    /// Held for as long as the core takes to think, never while its effects are carried out.
+    pub core: Mutex<NodeCore>,
+    pub comm: Comm,
+    pub clock: Arc<dyn Clock>,
+    pub messages: Demux<Gossiped>,
+    pub notices: Demux<Notice>,
+    pub workers: Workers,
+    pub threads: Threads,
+    pub stopping: Cancel,
+    /// What was asked for is answered here: bounded by what the core has asked.
+    pub answers: Sender<Event>,
+    pub wake: (Sender<()>, Receiver<()>),
+}
+
+/// What happens, as it comes in.
+pub(super) struct Inputs {
+    pub messages: Subscription<ReceivedMessage>,
+    pub connections: Subscription<comm::Event>,
+    pub presumed_dead: Subscription<PkiId>,
+    pub identity_switch: Subscription<PkiId>,
+    pub answers: Receiver<Event>,
+}
+
+impl Inputs {
+    pub fn new(comm: &Comm, answers: Receiver<Event>) -> Self {
+        Inputs {
+            messages: comm.accept(|received| {
+                let unwanted = matches!(
+                    received.message().content(),
+                    None | Some(
+                        Content::Conn(_)
+                            | Content::Empty(_)
+                            | Content::Ack(_)
+                            | Content::PrivateReq(_)
+                            | Content::PrivateRes(_)
+                            | Content::PrivateData(_)
+                    )
+                );
+                !unwanted
+            }),
+            connections: comm.events(),
+            presumed_dead: comm.presumed_dead(),
+            identity_switch: comm.identity_switch(),
+            answers,
+        }
+    }
+}
+
+impl Shared {
+    /// Lets the core think, and then carries out what it wants.
+    pub fn with_core<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
+        let mut effects = Vec::new();
+        let result = {
+            let mut core = self.core.lock();
+            act(
+                &mut core,
+                &mut Context {
+                    now: self.clock.now(),
+                    random: &mut SystemRandom,
+                    identities: self.comm.identity_mapper(),
+                    effects: &mut effects,
+                },
+            )
+        };
+        effects.into_iter().for_each(|effect| self.carry_out(effect));
+        result
+    }
+
+    /// As [`with_core`](Self::with_core), for callers other than the driver, whose timers may be due sooner afterwards.
+    pub fn call<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
+        let result = self.with_core(act);
+        let _ = self.wake.0.try_send(());
+        result
+    }
+
+    fn carry_out(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Send { to, endpoint, message } => {
+                if let Err(e) = self.comm.send(&message, &[RemotePeer::with_id(&*endpoint, to)]) {
+                    log::debug!("{e}");
+                }
+            }
+            Effect::Verify { token, message } => self.workers.verify(token, message),
+            Effect::Sign { token, message, internal_endpoint } => self.workers.sign(token, message, internal_endpoint),
+            Effect::Ping { token, pki_id, endpoint } => {
+                // Connected is reached, and what is then sent needs no second dial.
+                let expected = pki_id.clone();
+                self.connect(RemotePeer::with_id(endpoint, pki_id), move |found| Event::Pinged {
+                    token,
+                    reachable: found.is_ok_and(|remote| remote.pki_id == expected),
+                });
+            }
+            Effect::Handshake { token, endpoint } => {
+                self.connect(RemotePeer::new(endpoint), move |result| Event::Handshaken { token, result });
+            }
+            Effect::Close(id) => self.comm.close_conn(&RemotePeer::with_id("", id)),
+            Effect::Deliver { message, from } => drop(self.messages.publish(&Gossiped { message, from })),
+            Effect::Notify(notice) => drop(self.notices.publish(&notice)),
+        }
+    }
+
+    /// Connects to a peer, and answers with who is there.
+    fn connect(self: &Arc<Self>, peer: RemotePeer, answer: impl FnOnce(Result<Remote>) -> Event + Send + 'static) {
+        let (answers, mapper) = (self.answers.clone(), self.comm.identity_mapper().clone());
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        let tell = {
+            let answer = answer.clone();
+            move |result: Result<Remote>| {
+                let answer = answer.lock().take();
+                if let Some(answer) = answer {
+                    let _ = answers.send(answer(result));
+                }
+            }
+        };
+        let failed = tell.clone();
+        let connecting = self.comm.connect_then(&peer, move |found| {
+            tell(found.map(|info| Remote { pki_id: info.id.clone(), org: mapper.org(&info.id) }));
+        });
+        if let Err(e) = connecting {
+            failed(Err(e));
+        }
+    }
+
+    /// Whether the timers are due, and otherwise what tells when.
+    fn timer(&self) -> Option<Receiver<Instant>> {
+        let Some(due) = self.core.lock().next_timeout() else { return Some(never()) };
+        let now = self.clock.now();
+        if due <= now {
+            return None;
+        }
+        let timer = self.clock.after(due.saturating_duration_since(now));
+        // A clock that was moved while the timer was being set would make it late.
+        (self.clock.now() < due).then_some(timer)
+    }
+}
+
+/// Runs until the node stops.
+pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
+    while !shared.stopping.is_cancelled() {
+        let Some(timer) = shared.timer() else {
+            shared.with_core(|core, cx| core.handle(Event::Timeout, cx));
+            continue;
+        };
+        let first = select! {
+            recv(inputs.messages.items()) -> message => match message {
+                Ok(message) => Some(received(&inputs.messages.taken(message))),
+                Err(_) => return,
+            },
+            recv(inputs.answers) -> answer => answer.ok(),
+            recv(inputs.connections.items()) -> event => {
+                event.ok().and_then(|event| connected(shared, inputs.connections.taken(event)))
+            }
+            recv(inputs.presumed_dead.items()) -> id => id.ok().map(Event::PresumedDead),
+            recv(inputs.identity_switch.items()) -> id => id.ok().map(Event::IdentitySwitch),
+            recv(timer) -> _ => Some(Event::Timeout),
+            recv(shared.wake.1) -> _ => None,
+            recv(shared.stopping.signal()) -> _ => return,
+        };
+        let Some(first) = first else { continue };
+        shared.with_core(|core, cx| {
+            core.handle(first, cx);
+            // More of what comes in numbers, under the same lock.
+            for _ in 0..AT_ONCE {
+                let next = match inputs.answers.try_recv() {
+                    Ok(answer) => answer,
+                    Err(_) => match inputs.messages.try_recv() {
+                        Ok(Some(message)) => received(&message),
+                        _ => break,
+                    },
+                };
+                core.handle(next, cx);
+            }
+        });
+    }
+}
+
+fn received(message: &ReceivedMessage) -> Event {
+    Event::Received { message: message.message().clone(), from: message.connection_info().id.clone() }
+}
+
+/// Who proved to be at an endpoint that we dialled.
+fn connected(shared: &Shared, event: comm::Event) -> Option<Event> {
+    match event {
+        comm::Event::Connected { info, dialled: Some(endpoint) } => {
+            let remote = Remote { pki_id: info.id.clone(), org: shared.comm.identity_mapper().org(&info.id) };
+            Some(Event::Dialled { endpoint, remote })
+        }
+        _ => None,
+    }
+}
+
+/// A wake-up call: one is as good as many.
+pub(super) fn wake_up() -> (Sender<()>, Receiver<()>) {
+    bounded(1)
+}

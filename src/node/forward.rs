@@ -1,0 +1,138 @@
+//! To whom a gossiped message goes: by organisation, external endpoint, tag and channel.
+
+use super::channel::Channel;
+use super::identities::Identities;
+use super::peers::{AlivePeers, Peer};
+use crate::crypto::{OrgId, PkiId};
+use crate::message::{Content, SignedMessage};
+use crate::proto::gossip::{AliveMessage, StateInfo};
+use crate::random::Random;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// A message that is to be spread.
+#[derive(Clone, Debug)]
+pub(super) struct Gossip {
+    pub(super) message: SignedMessage,
+    /// Whom it came from, who does not get it back; none if it is ours.
+    pub(super) from: Option<PkiId>,
+}
+
+impl Gossip {
+    fn goes_back_to(&self, peer: &Peer) -> bool {
+        self.from.as_ref() == Some(&peer.pki_id)
+    }
+}
+
+/// The rules, with what they go by.
+pub(super) struct Router<'a> {
+    pub(super) own_org: &'a OrgId,
+    pub(super) identities: &'a dyn Identities,
+    pub(super) channels: &'a BTreeMap<Bytes, Channel>,
+    /// How many peers a message is pushed to.
+    pub(super) propagate_peer_num: usize,
+    /// Whether a peer, alive or not, has an endpoint for other organisations.
+    pub(super) has_external: &'a dyn Fn(&PkiId) -> bool,
+}
+
+/// What goes to whom.
+pub(super) type Sends = Vec<(Peer, SignedMessage)>;
+
+impl Router<'_> {
+    /// The rules of Fabric's `gossipBatch`. Within a batch, the blocks of a channel go to the same peers, and so does
+    /// what stays in the organisation.
+    pub(super) fn route(&self, batch: Vec<Gossip>, peers: &mut AlivePeers, random: &mut dyn Random) -> Sends {
+        let mut sends = Sends::new();
+        let mut blocks: BTreeMap<Bytes, Vec<Gossip>> = BTreeMap::new();
+        let mut of_org = Vec::new();
+        for gossip in batch {
+            match gossip.message.content() {
+                Some(Content::DataMsg(_)) => {
+                    blocks.entry(gossip.message.message().channel.clone()).or_default().push(gossip);
+                }
+                Some(Content::StateInfo(info)) => self.route_state_info(&gossip, info, peers, random, &mut sends),
+                Some(Content::AliveMsg(alive)) => {
+                    let org = self.identities.org(&origin(alive));
+                    let endpoint = alive.membership.as_ref().is_some_and(|member| !member.endpoint.is_empty());
+                    match org {
+                        Some(org) if org == *self.own_org && !endpoint => of_org.push(gossip),
+                        Some(org) => self.route_alive(&gossip, &org, peers, random, &mut sends),
+                        None => {}
+                    }
+                }
+                _ if gossip.message.message().is_org_restricted() => of_org.push(gossip),
+                _ => log::warn!("nobody to gossip to: {}", gossip.message),
+            }
+        }
+        for (name, blocks) in blocks {
+            let Some(channel) = self.channels.get(&name) else { continue };
+            self.route_alike(blocks, |peer| channel.has_peer(peer), peers, random, &mut sends);
+        }
+        self.route_alike(of_org, |_| true, peers, random, &mut sends);
+        sends
+    }
+
+    /// One choice of peers of our organisation for all; from it, nobody gets back what came from there.
+    fn route_alike(
+        &self,
+        batch: Vec<Gossip>,
+        filter: impl Fn(&Peer) -> bool,
+        peers: &mut AlivePeers,
+        random: &mut dyn Random,
+        sends: &mut Sends,
+    ) {
+        if batch.is_empty() {
+            return;
+        }
+        let chosen = peers.select(self.propagate_peer_num, random, |peer| peer.is_of(self.own_org) && filter(peer));
+        for gossip in batch {
+            let to = chosen.iter().filter(|peer| !gossip.goes_back_to(peer));
+            sends.extend(to.map(|peer| (peer.clone(), gossip.message.clone())));
+        }
+    }
+
+    /// State information of a peer with an external endpoint goes to the organisations of its channel, other only to
+    /// ours.
+    fn route_state_info(
+        &self,
+        gossip: &Gossip,
+        info: &StateInfo,
+        peers: &mut AlivePeers,
+        random: &mut dyn Random,
+        sends: &mut Sends,
+    ) {
+        let pki_id = PkiId::new(info.pki_id.clone());
+        let channel = self.channels.values().find(|channel| channel.has_mac(&pki_id, &info.channel_MAC));
+        let channel = channel.filter(|_| (self.has_external)(&pki_id));
+        let may_have = |peer: &Peer| match channel {
+            Some(channel) => channel.has_org(peer.org.as_ref()),
+            None => peer.is_of(self.own_org),
+        };
+        let chosen = peers.select(self.propagate_peer_num, random, |peer| may_have(peer) && !gossip.goes_back_to(peer));
+        sends.extend(chosen.into_iter().map(|peer| (peer, gossip.message.clone())));
+    }
+
+    /// Alive messages of our organisation go to anybody, those of another one to it and to ours. The secret envelope
+    /// stays in our organisation; and of another organisation only those hear who can be reached from outside.
+    fn route_alive(
+        &self,
+        gossip: &Gossip,
+        org: &OrgId,
+        peers: &mut AlivePeers,
+        random: &mut dyn Random,
+        sends: &mut Sends,
+    ) {
+        let ours = org == self.own_org;
+        let may_have = |peer: &Peer| ours || peer.is_of(self.own_org) || peer.is_of(org);
+        let chosen = peers.select(self.propagate_peer_num, random, |peer| may_have(peer) && !gossip.goes_back_to(peer));
+        for peer in chosen.into_iter().filter(|peer| ours || peer.external) {
+            let within = peer.is_of(self.own_org);
+            let message = if within { gossip.message.clone() } else { gossip.message.without_secret() };
+            sends.push((peer, message));
+        }
+    }
+}
+
+fn origin(alive: &AliveMessage) -> PkiId {
+    alive.membership.as_ref().map(|member| PkiId::new(member.pki_id.clone())).unwrap_or_default()
+}

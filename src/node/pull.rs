@@ -1,0 +1,260 @@
+//! The pull engine: hello, digest, request, response, with Fabric's waits.
+//!
+//! It moves no messages and reads no clock: the caller hands in what came and sends what comes out. Items are named by
+//! their digest. What a peer offers that is not known is requested from one random owner of it; what it then sends is
+//! accepted if it was requested in this round from this peer with this nonce, once.
+
+use crate::crypto::PkiId;
+use crate::random::Random;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// How long the steps of an exchange may take, and how much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullConfig {
+    /// How long digests are taken after the hello: `peer.gossip.digestWaitTime`, 1 s.
+    pub digest_wait: Duration,
+    /// How long requests are taken after a hello that we answered: `peer.gossip.requestWaitTime`, 1.5 s.
+    pub request_wait: Duration,
+    /// How long responses are taken after the request: `peer.gossip.responseWaitTime`, 2 s.
+    pub response_wait: Duration,
+    /// No more than this many items are kept, and no more than this many are requested in a round. 65,536.
+    pub max_items: usize,
+    /// A peer that has sent this many hellos within [`request_wait`](Self::request_wait) gets no answer to another one. 8.
+    pub max_hellos_per_peer: usize,
+    /// Peers with hellos open at a time, 4,096; others get no answer.
+    pub max_hello_peers: usize,
+}
+
+impl Default for PullConfig {
+    fn default() -> Self {
+        PullConfig {
+            digest_wait: Duration::from_secs(1),
+            request_wait: Duration::from_millis(1500),
+            response_wait: Duration::from_secs(2),
+            max_items: 65_536,
+            max_hellos_per_peer: 8,
+            max_hello_peers: 4096,
+        }
+    }
+}
+
+/// A longer digest names nothing that we would keep, and is not requested.
+const MAX_DIGEST: usize = 256;
+
+/// A message that the engine wants sent, without the envelope around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullSend<T> {
+    /// To whom.
+    pub to: PkiId,
+    /// The nonce of the exchange.
+    pub nonce: u64,
+    /// Which of the four steps.
+    pub step: PullStep<T>,
+}
+
+/// A step of an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullStep<T> {
+    /// What do you have?
+    Hello,
+    /// This.
+    Digest(Vec<Bytes>),
+    /// Give me these of it.
+    Request(Vec<Bytes>),
+    /// Here.
+    Response(Vec<T>),
+}
+
+/// The items that are held, and the exchanges that are under way.
+#[derive(Debug)]
+pub struct PullEngine<T> {
+    config: PullConfig,
+    items: BTreeMap<Bytes, T>,
+    round: Option<Round>,
+    /// Nonces of hellos that we answered, until their time is up; by peer, oldest first.
+    hellos: HashMap<PkiId, VecDeque<(u64, Instant)>>,
+}
+
+#[derive(Debug)]
+struct Round {
+    ends: Instant,
+    nonces: BTreeMap<PkiId, u64>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Which peers have offered an item.
+    Digests(BTreeMap<Bytes, Vec<PkiId>>),
+    /// What we have requested from a peer, and not got yet.
+    Responses(BTreeMap<PkiId, BTreeSet<Bytes>>),
+}
+
+impl<T: Clone> PullEngine<T> {
+    /// An engine without items.
+    pub fn new(config: PullConfig) -> Self {
+        PullEngine { config, items: BTreeMap::new(), round: None, hellos: HashMap::new() }
+    }
+
+    /// Adds an item, or replaces it. `false` if there is no room.
+    pub fn add(&mut self, digest: Bytes, item: T) -> bool {
+        if self.items.len() >= self.config.max_items && !self.items.contains_key(&digest) {
+            return false;
+        }
+        self.items.insert(digest, item);
+        true
+    }
+
+    /// Removes an item, if it is there.
+    pub fn remove(&mut self, digest: &[u8]) {
+        self.items.remove(digest);
+    }
+
+    /// The item that this digest names.
+    pub fn item(&self, digest: &[u8]) -> Option<&T> {
+        self.items.get(digest)
+    }
+
+    /// The digests of all items, in their order.
+    pub fn digests(&self) -> impl Iterator<Item = &Bytes> {
+        self.items.keys()
+    }
+
+    /// Begins a round with these peers; one that is under way ends. Returns the hellos, each with a nonce of its own.
+    pub fn start_round(&mut self, peers: Vec<PkiId>, now: Instant, random: &mut dyn Random) -> Vec<PullSend<T>> {
+        let nonces: BTreeMap<PkiId, u64> = peers.into_iter().map(|peer| (peer, random.next_u64())).collect();
+        let hello = |(to, nonce): (&PkiId, &u64)| PullSend { to: to.clone(), nonce: *nonce, step: PullStep::Hello };
+        let hellos: Vec<_> = nonces.iter().map(hello).collect();
+        let phase = Phase::Digests(BTreeMap::new());
+        self.round = (!nonces.is_empty()).then(|| Round { ends: now + self.config.digest_wait, nonces, phase });
+        hellos
+    }
+
+    /// A peer said hello. The answer names the items that `egress` lets this peer have; there is none if there are none.
+    pub fn on_hello(
+        &mut self,
+        from: &PkiId,
+        nonce: u64,
+        now: Instant,
+        egress: impl Fn(&Bytes) -> bool,
+    ) -> Option<PullSend<T>> {
+        if !self.remember_hello(from, nonce, now) {
+            return None;
+        }
+        let digests: Vec<Bytes> = self.items.keys().filter(|digest| egress(digest)).cloned().collect();
+        (!digests.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Digest(digests) })
+    }
+
+    /// A peer told what it has. Counts while digests are taken, if it answers our hello to that peer; `ingress` picks
+    /// what we want of it.
+    pub fn on_digest(&mut self, from: &PkiId, nonce: u64, digests: &[Bytes], ingress: impl Fn(&Bytes) -> bool) {
+        let Some(Round { nonces, phase: Phase::Digests(owners), .. }) = &mut self.round else { return };
+        if nonces.get(from) != Some(&nonce) {
+            return;
+        }
+        for digest in digests {
+            if digest.len() > MAX_DIGEST || self.items.contains_key(digest) || !ingress(digest) {
+                continue;
+            }
+            if owners.len() >= self.config.max_items && !owners.contains_key(digest) {
+                continue;
+            }
+            let owners = owners.entry(Bytes::copy_from_slice(digest)).or_default();
+            if !owners.contains(from) {
+                owners.push(from.clone());
+            }
+        }
+    }
+
+    /// A peer wants items. Answered if it follows a hello of that peer; the answer has those that we have and that
+    /// `egress` lets it have, each once.
+    pub fn on_request(
+        &mut self,
+        from: &PkiId,
+        nonce: u64,
+        digests: &[Bytes],
+        now: Instant,
+        egress: impl Fn(&Bytes) -> bool,
+    ) -> Option<PullSend<T>> {
+        let open = self.hellos.get(from)?.iter().any(|(of, until)| *of == nonce && *until > now);
+        let wanted: BTreeSet<&Bytes> = if open { digests.iter().collect() } else { return None };
+        let has = |digest: &&Bytes| Some(self.items.get(*digest)?.clone()).filter(|_| egress(digest));
+        let items: Vec<T> = wanted.iter().filter_map(has).collect();
+        (!items.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Response(items) })
+    }
+
+    /// A peer sent items. Returns those that we requested from it in this round and have not got yet. They are not
+    /// added: whoever has judged them does that.
+    pub fn on_response(
+        &mut self,
+        from: &PkiId,
+        nonce: u64,
+        items: impl IntoIterator<Item = (Bytes, T)>,
+    ) -> Vec<(Bytes, T)> {
+        let Some(Round { nonces, phase: Phase::Responses(requested), .. }) = &mut self.round else { return Vec::new() };
+        match requested.get_mut(from) {
+            Some(requested) if nonces.get(from) == Some(&nonce) => {
+                items.into_iter().filter(|(digest, _)| requested.remove(digest)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Goes on to the next step when its time has come. Returns the requests.
+    pub fn poll(&mut self, now: Instant, random: &mut dyn Random) -> Vec<PullSend<T>> {
+        let Some(round) = self.round.take_if(|round| round.ends <= now) else { return Vec::new() };
+        let Phase::Digests(owners) = round.phase else { return Vec::new() };
+        let mut requested: BTreeMap<PkiId, BTreeSet<Bytes>> = BTreeMap::new();
+        for (digest, owners) in owners {
+            let owner = owners[random.below(owners.len() as u64) as usize].clone();
+            requested.entry(owner).or_default().insert(digest);
+        }
+        let request = |(to, digests): (&PkiId, &BTreeSet<Bytes>)| {
+            let step = PullStep::Request(digests.iter().cloned().collect());
+            PullSend { to: to.clone(), nonce: round.nonces[to], step }
+        };
+        let requests: Vec<_> = requested.iter().map(request).collect();
+        if !requests.is_empty() {
+            let (ends, phase) = (now + self.config.response_wait, Phase::Responses(requested));
+            self.round = Some(Round { ends, nonces: round.nonces, phase });
+        }
+        requests
+    }
+
+    /// When [`poll`](Self::poll) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.round.as_ref().map(|round| round.ends)
+    }
+
+    /// Ends the round that is under way and forgets who said hello.
+    pub fn stop(&mut self) {
+        self.round = None;
+        self.hellos.clear();
+    }
+
+    /// `false` if the peer has too many open already.
+    fn remember_hello(&mut self, from: &PkiId, nonce: u64, now: Instant) -> bool {
+        let until = now + self.config.request_wait;
+        if let Some(open) = self.hellos.get_mut(from) {
+            open.retain(|(of, until)| *until > now && *of != nonce);
+            if open.len() >= self.config.max_hellos_per_peer {
+                return false;
+            }
+            open.push_back((nonce, until));
+            return true;
+        }
+        if self.hellos.len() >= self.config.max_hello_peers {
+            self.hellos.retain(|_, open| open.iter().any(|(_, until)| *until > now));
+        }
+        if self.hellos.len() >= self.config.max_hello_peers {
+            return false;
+        }
+        self.hellos.insert(from.clone(), VecDeque::from([(nonce, until)]));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

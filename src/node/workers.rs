@@ -1,0 +1,134 @@
+//! The threads that sign and verify, so that the driver never waits for cryptography.
+
+use super::event::{Event, Token};
+use super::identities;
+use crate::cancel::Cancel;
+use crate::comm::threads::Threads;
+use crate::crypto::CryptoService;
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::IdentityMapper;
+use crate::message::{Content, GossipMessage, SignedMessage};
+use crossbeam_channel::{select, unbounded, Receiver, Sender};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+/// So many threads verify and sign.
+const WORKERS: usize = 2;
+
+/// Whether a block counts, judged by who understands the channel's blocks. Fabric's `VerifyBlock`.
+pub type BlockVerifier = Arc<dyn Fn(&SignedMessage) -> Result<()> + Send + Sync>;
+
+/// What the workers know.
+pub(super) struct Judge {
+    pub mapper: IdentityMapper,
+    pub crypto: Arc<dyn CryptoService>,
+    pub blocks: Option<BlockVerifier>,
+}
+
+/// Where work is handed in. The queues have no bound of their own because the core has: it asks for so many signatures and
+/// verifications at a time and no more, and every answer makes room for one.
+pub(super) struct Workers {
+    signing: Sender<Signing>,
+    verifying: Sender<(Token, SignedMessage)>,
+}
+
+struct Signing {
+    token: Token,
+    message: GossipMessage,
+    internal_endpoint: String,
+}
+
+impl Workers {
+    /// Starts the threads; they end with `stopping`.
+    pub fn start(judge: Judge, answers: &Sender<Event>, threads: &Threads, stopping: &Cancel) -> Result<Workers> {
+        let (signing, to_sign) = unbounded();
+        let (verifying, to_verify) = unbounded();
+        let judge = Arc::new(judge);
+        for _ in 0..WORKERS {
+            let worker = Worker {
+                judge: judge.clone(),
+                to_sign: to_sign.clone(),
+                to_verify: to_verify.clone(),
+                answers: answers.clone(),
+                stopping: stopping.clone(),
+            };
+            threads.spawn("gossip-verify", move || worker.run())?;
+        }
+        Ok(Workers { signing, verifying })
+    }
+
+    pub fn sign(&self, token: Token, message: GossipMessage, internal_endpoint: String) {
+        let _ = self.signing.send(Signing { token, message, internal_endpoint });
+    }
+
+    pub fn verify(&self, token: Token, message: SignedMessage) {
+        let _ = self.verifying.send((token, message));
+    }
+
+    /// How many verifications wait.
+    pub fn waiting(&self) -> usize {
+        self.verifying.len()
+    }
+}
+
+struct Worker {
+    judge: Arc<Judge>,
+    to_sign: Receiver<Signing>,
+    to_verify: Receiver<(Token, SignedMessage)>,
+    answers: Sender<Event>,
+    stopping: Cancel,
+}
+
+impl Worker {
+    fn run(&self) {
+        while !self.stopping.is_cancelled() {
+            // Our own heartbeat goes before whatever others make us verify.
+            if let Ok(signing) = self.to_sign.try_recv() {
+                self.sign(signing);
+                continue;
+            }
+            select! {
+                recv(self.to_sign) -> signing => match signing {
+                    Ok(signing) => self.sign(signing),
+                    Err(_) => return,
+                },
+                recv(self.to_verify) -> work => match work {
+                    Ok((token, message)) => self.verify(token, &message),
+                    Err(_) => return,
+                },
+                recv(self.stopping.signal()) -> _ => return,
+            }
+        }
+    }
+
+    fn sign(&self, signing: Signing) {
+        let Signing { token, message, internal_endpoint } = signing;
+        let mapper = &self.judge.mapper;
+        let result =
+            SignedMessage::sign(message, |bytes| mapper.sign(bytes)).and_then(|signed| {
+                match internal_endpoint.is_empty() {
+                    true => Ok(signed),
+                    false => signed.sign_secret(&internal_endpoint, |bytes| mapper.sign(bytes)),
+                }
+            });
+        let _ = self.answers.send(Event::Signed { token, result });
+    }
+
+    fn verify(&self, token: Token, message: &SignedMessage) {
+        let verdict = catch_unwind(AssertUnwindSafe(|| self.judge(message)))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the verification panicked")));
+        if let Err(e) = &verdict {
+            log::debug!("not valid: {message}: {e}");
+        }
+        let _ = self.answers.send(Event::Verified { token, valid: verdict.is_ok() });
+    }
+
+    fn judge(&self, message: &SignedMessage) -> Result<()> {
+        let Judge { mapper, crypto, blocks } = &*self.judge;
+        match (message.content(), blocks) {
+            (Some(Content::DataMsg(_)), Some(judge)) => judge(message),
+            (Some(Content::DataMsg(_)), None) => Ok(()),
+            _ => identities::verify(message, mapper, &**crypto),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `peer` and `members`: nodes as processes.
+
+use crate::support::*;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// A node that runs, and what it said of itself at the start.
+struct Peer {
+    running: Running,
+    endpoint: String,
+    pki_id: String,
+    listening: Value,
+}
+
+fn peer(org: u32, number: u32, more: &[&str]) -> Peer {
+    let flags = Crypto::get().identity(org, number);
+    let mut command = vec!["peer", "--alive-interval", "100ms", "--alive-expiration", "20s"];
+    command.extend(more);
+    let mut running = start(&Crypto::get().args(&command, &flags));
+    let listening = running.await_event("listening");
+    let text = |key: &str| listening[key].as_str().unwrap().to_owned();
+    assert_eq!(listening["mspid"], format!("Org{org}MSP"));
+    Peer { endpoint: text("endpoint"), pki_id: text("pki_id"), running, listening }
+}
+
+impl Peer {
+    /// The next membership whose alive and dead are these, in any order; both are sorted.
+    fn await_membership(&mut self, alive: &[&str], dead: &[&str]) -> Value {
+        let ids = |rows: &Value| -> Vec<String> {
+            rows.as_array().unwrap().iter().map(|row| row["pki_id"].as_str().unwrap().to_owned()).collect()
+        };
+        let sorted = |ids: &[&str]| {
+            let mut ids: Vec<_> = ids.iter().map(|id| id.to_string()).collect();
+            ids.sort();
+            ids
+        };
+        let (alive, dead) = (sorted(alive), sorted(dead));
+        self.running.await_that("membership", |line| ids(&line["alive"]) == alive && ids(&line["dead"]) == dead)
+    }
+}
+
+#[test]
+fn peers_find_each_other_notice_a_death_and_stop_well() {
+    let mut first = peer(1, 0, &[]);
+    let mut second = peer(1, 1, &["--bootstrap", &first.endpoint, "--metadata", "00ff"]);
+    let mut third = peer(1, 2, &["--bootstrap", &first.endpoint]);
+    let seen = first.await_membership(&[&second.pki_id, &third.pki_id], &[]);
+    let row = seen["alive"].as_array().unwrap().iter().find(|row| row["pki_id"] == *second.pki_id).unwrap();
+    assert_eq!((&row["internal_endpoint"], &row["endpoint"]), (&second.endpoint.clone().into(), &"".into()));
+    assert_eq!((&row["mspid"], &row["metadata"]), (&"Org1MSP".into(), &"00ff".into()));
+    second.await_membership(&[&first.pki_id, &third.pki_id], &[]);
+    let identity = third.running.await_that("identity", |line| line["pki_id"] == *second.pki_id);
+    assert!(identity["mspid"] == "Org1MSP" && identity["expires"].is_string(), "{identity}");
+
+    third.running.kill();
+    for peer in [&mut first, &mut second] {
+        let other = if peer.endpoint == third.endpoint { unreachable!() } else { third.pki_id.clone() };
+        peer.running.await_that("disconnected", |line| line["pki_id"] == *other);
+        peer.running.await_that("membership", |line| {
+            line["dead"].as_array().unwrap().iter().any(|row| row["pki_id"] == *other)
+        });
+    }
+    for (peer, signal) in [(&mut first, "-INT"), (&mut second, "-TERM")] {
+        peer.running.signal(signal);
+        peer.running.await_event("stopped");
+        let (status, stderr) = peer.running.end();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+    }
+}
+
+#[test]
+fn organisations_meet_in_a_channel_through_anchors() {
+    let mut first = peer(1, 0, &[]);
+    let anchor = format!("Org1MSP={}", first.endpoint);
+    // It has to be reachable from outside under the port that it got, so that it starts once more.
+    let endpoint = first.endpoint.clone();
+    first.running.signal("-TERM");
+    let (status, _) = first.running.end();
+    assert_eq!(status.code(), Some(0));
+    let more = ["--listen", &endpoint, "--external-endpoint", &endpoint, "--channel", "mychannel", "--anchor", &anchor];
+    let mut first = peer(1, 0, &more);
+    let external = ["--external-endpoint", "localhost:1", "--channel", "mychannel", "--anchor", &anchor];
+    let mut other = peer(2, 0, &external);
+    let seen = first.await_membership(&[&other.pki_id], &[]);
+    let row = &seen["alive"][0];
+    assert_eq!((&row["endpoint"], &row["internal_endpoint"]), (&"localhost:1".into(), &"".into()));
+    assert_eq!(row["mspid"], "Org2MSP");
+    other.await_membership(&[&first.pki_id], &[]);
+}
+
+#[test]
+fn members_asks_a_peer_whom_it_knows_and_supersedes_nobody() {
+    let first = peer(1, 0, &[]);
+    let mut second = peer(1, 1, &["--bootstrap", &first.endpoint]);
+    second.await_membership(&[&first.pki_id], &[]);
+    let flags = Crypto::get().identity(1, 2);
+    let ended = run(&Crypto::get().args(&["members", &first.endpoint, "--json"], &flags));
+    ended.assert_code(0);
+    let answer = ended.json().pop().unwrap();
+    assert_eq!(answer["event"], "membership");
+    let find = |id: &str| answer["alive"].as_array().unwrap().iter().find(|row| row["pki_id"] == id).cloned();
+    for peer in [&first, &second] {
+        let row = find(&peer.pki_id).expect("both are listed");
+        assert_eq!((&row["internal_endpoint"], &row["mspid"]), (&peer.endpoint.clone().into(), &"Org1MSP".into()));
+        assert!(row["verified"] == true && row["started_s"].is_u64() && row["sequence"].as_u64() > Some(0), "{row}");
+    }
+    assert!(ended.stderr.contains("no peer runs with the identity"), "{}", ended.stderr);
+
+    // With the identity of a running peer it says so; that peer goes on as before.
+    let flags = Crypto::get().identity(1, 1);
+    let ended = run(&Crypto::get().args(&["members", &first.endpoint, "--json"], &flags));
+    ended.assert_code(0);
+    assert!(ended.stderr.contains("that of a running peer"), "{}", ended.stderr);
+    let rows = ended.json().pop().unwrap();
+    let row = rows["alive"].as_array().unwrap().iter().find(|row| row["pki_id"] == *second.pki_id).unwrap().clone();
+    assert!(row["incarnation"].as_u64() > Some(1), "its own time stands: {row}");
+
+    // A peer of another organisation would not tell.
+    let flags = Crypto::get().identity(2, 1);
+    let ended = run(&Crypto::get().args(&["members", &first.endpoint], &flags));
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("is of Org1MSP, not of Org2MSP"), "{}", ended.stderr);
+}
+
+#[test]
+fn members_gives_up_on_who_keeps_no_membership() {
+    let (_listener, endpoint, _) = Crypto::get().listen(&[]);
+    let flags = Crypto::get().identity(1, 1);
+    let ended = run(&Crypto::get().args(&["members", &endpoint, "--timeout", "300ms"], &flags));
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("no membership response in time"), "{}", ended.stderr);
+}
+
+#[test]
+fn metrics_are_served_while_it_runs() {
+    let first = peer(1, 0, &["--metrics", "127.0.0.1:0", "--channel", "mychannel"]);
+    let address = first.listening["metrics"].as_str().unwrap();
+    let ask = |request: &str| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let page = ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    assert!(page.contains("gossip_membership_total_peers_known{channel=\"mychannel\"} 0"), "{page}");
+    assert!(page.contains("\ngossip_comm_messages_sent "), "{page}");
+    assert!(ask("GET /else HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+    assert!(ask("POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
+}
+
+#[test]
+fn fabrics_settings_serve_and_wrong_ones_are_named() {
+    let first = peer(1, 0, &[]);
+    let dir = TempDir::new();
+    let flags = Crypto::get().identity(1, 1);
+    let yaml = format!(
+        "peer:\n  gossip:\n    bootstrap: [{}]\n    aliveTimeInterval: 100ms\n    endpoint: localhost:7\n    pullInterval: 0s\n",
+        first.endpoint
+    );
+    let config = dir.write("core.yaml", yaml);
+    let mut second = start(&Crypto::get().args(&["peer", "--config", &config], &flags));
+    assert_eq!(second.await_event("listening")["endpoint"], "localhost:7");
+    second.await_that("membership", |line| line["alive"][0]["pki_id"] == *first.pki_id);
+
+    for (key, wrong) in [("aliveTimeInterval", "soon"), ("propagatePeerNum", "many"), ("endpoint", "nowhere")] {
+        let config = dir.write("wrong.yaml", format!("peer:\n  gossip:\n    {key}: {wrong}\n"));
+        let ended = run(&Crypto::get().args(&["peer", "--config", &config], &flags));
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(key) && ended.stderr.contains(wrong), "{}", ended.stderr);
+    }
+    let wrong = |more: &[&str], text: &str| {
+        let ended = run(&Crypto::get().args(&[&["peer"], more].concat(), &flags));
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    };
+    wrong(&["--anchor", "Org2MSP"], "MSPID=host:port");
+    wrong(&["--alive-interval", "5s", "--alive-expiration", "1s"], "alive_expiration_timeout");
+}
+
+#[test]
+fn a_wrong_bootstrap_endpoint_is_named_and_the_others_serve() {
+    let first = peer(1, 0, &[]);
+    let stranger = peer(2, 0, &[]);
+    let bootstrap = ["--bootstrap", "nowhere", "--bootstrap", &stranger.endpoint, "--bootstrap", &first.endpoint];
+    let mut second = peer(1, 1, &bootstrap);
+    for (endpoint, text) in [("nowhere", "nowhere"), (&stranger.endpoint, "cannot be a bootstrap peer")] {
+        let failed = second.running.await_that("seed_failed", |line| line["endpoint"] == endpoint);
+        assert!(failed["error"].as_str().unwrap().contains(text), "{failed}");
+    }
+    second.await_membership(&[&first.pki_id], &[]);
+}
