@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile shuttle valgrind bench clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile shuttle valgrind bench nodes clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ hostile: deps ## Measure what hostile peers cost in memory, threads and round tr
 
 bench: deps ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm
+
+nodes: deps ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)
+	$(CARGO) bench --features cli,host-server --bench nodes
 
 clean: ## Remove what was built, the C core included: the next build takes its ten minutes again
 	$(CARGO) clean
