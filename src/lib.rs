@@ -111,6 +111,7 @@ pub mod error;
 pub mod identity;
 pub mod message;
 pub mod metrics;
+pub mod msgstore;
 pub mod msp;
 pub mod node;
 pub mod proto;

@@ -11,6 +11,8 @@ mod envelopes;
 mod handshake;
 #[path = "vectors/json.rs"]
 mod json;
+#[path = "vectors/membership.rs"]
+mod membership;
 #[path = "vectors/msp.rs"]
 mod msp;
 #[path = "vectors/orgs.rs"]

@@ -4,6 +4,7 @@ use super::{NetworkMember, Timestamp};
 use crate::crypto::PkiId;
 use crate::message::{Content, Envelope, SignedMessage};
 use crate::proto::gossip::Member;
+use bytes::Bytes;
 use protobuf::Message;
 
 /// An alive message with membership, PKI-ID, time, payload and signature. Says nothing about its authenticity.
@@ -46,6 +47,19 @@ impl Alive {
             pki_id: self.pki_id.clone(),
             envelope: Some(self.message.envelope().clone()),
         }
+    }
+
+    pub fn metadata(&self) -> &Bytes {
+        &self.described().metadata
+    }
+
+    /// Whether it describes the member as it is known, as far as it describes it.
+    pub fn says_the_same_as(&self, member: &NetworkMember) -> bool {
+        let described = self.described();
+        let secret = |envelope: &Envelope| envelope.secret.as_ref().map(|secret| secret.payload.clone());
+        let ours = secret(self.message.envelope());
+        let same_secret = ours.is_none() || ours == member.envelope.as_ref().and_then(secret);
+        described.endpoint == member.endpoint && described.metadata == member.metadata && same_secret
     }
 
     fn described(&self) -> &Member {

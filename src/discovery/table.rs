@@ -109,15 +109,19 @@ impl Table {
         if !self.is_news(alive, source, now) {
             return None;
         }
-        let was = self.member(&alive.pki_id).map(|(record, state)| (record.member.clone(), state));
-        let member = self.learn(alive, State::Alive, now)?;
-        match was {
-            Some((before, State::Alive)) => {
-                let same = NetworkMember { envelope: before.envelope.clone(), ..member.clone() } == before;
-                (!same).then_some(Change::Updated(member))
-            }
-            _ => Some(Change::Alive(member)),
+        let known = self.index.get(&alive.pki_id).copied();
+        let Some(at) = known.filter(|&at| self.state(at) == State::Alive) else {
+            return self.learn(alive, State::Alive, now).map(Change::Alive);
+        };
+        // The usual heartbeat says nothing but that time has passed.
+        if alive.says_the_same_as(&self.records[at].member) {
+            self.renew(at, alive, now);
+            return None;
         }
+        let before = self.records[at].member.clone();
+        let member = self.learn(alive, State::Alive, now)?;
+        let same = NetworkMember { envelope: before.envelope.clone(), ..member.clone() } == before;
+        (!same).then_some(Change::Updated(member))
     }
 
     /// Takes in that a member that nobody here knows, or remembers better, is dead.
@@ -154,11 +158,21 @@ impl Table {
         };
         let at = self.move_to(at, state);
         self.drop_payload(at);
-        self.payloads.insert(alive.message.envelope().payload.clone(), alive.pki_id.clone());
+        self.records[at].member = member.clone();
+        self.renew(at, alive, now);
+        Some(member)
+    }
+
+    /// Takes over the message itself.
+    fn renew(&mut self, at: usize, alive: &Alive, now: Instant) {
+        self.drop_payload(at);
+        let envelope = alive.message.envelope();
+        self.payloads.insert(envelope.payload.clone(), alive.pki_id.clone());
         let record = &mut self.records[at];
         (record.time, record.last_seen) = (alive.time, now);
-        record.member = member.clone();
-        Some(member)
+        // A slice of this message, not of an older one.
+        record.member.metadata = alive.metadata().clone();
+        record.member.envelope = Some(envelope.clone());
     }
 
     /// Notes that this message was gossiped, as far as its peer is known.
