@@ -21,7 +21,9 @@ fn main() {
     if sizes.is_empty() {
         sizes = vec![20];
     }
-    println!("nodes  complete   messages/node  KiB/node  then/s: messages  KiB  false deaths  real s  real/virtual  MiB");
+    println!(
+        "nodes  complete   messages/node  KiB/node  then/s: messages  KiB  false deaths  real s  real/virtual  MiB"
+    );
     for nodes in sizes {
         run(nodes, loss, Duration::from_secs(seconds));
     }
