@@ -46,6 +46,8 @@ pub struct NodeCore {
     config: NodeConfig,
     own: PkiId,
     own_org: OrgId,
+    /// Where our organisation reaches us.
+    own_endpoint: String,
     incarnation: u64,
     discovery: Discovery,
     /// Our identity message, until it is signed.
@@ -105,6 +107,7 @@ impl NodeCore {
         Ok(NodeCore {
             own: own.pki_id.clone(),
             own_org,
+            own_endpoint: own.internal_endpoint.clone(),
             incarnation,
             own_identity: Some(message::peer_identity(&own.pki_id, &own.identity)),
             discovery: Discovery::new(config.discovery.clone(), own, incarnation, now)?,

@@ -110,6 +110,10 @@ impl NodeCore {
     /// Takes note of where a member says that it is.
     pub(super) fn note_endpoint(&mut self, member: &NetworkMember, cx: &mut Context<'_>) {
         let (discovery, wait) = (&self.discovery, self.config.discovery.alive_time_interval);
+        if member.preferred_endpoint() == self.own_endpoint {
+            // Who we were before our identity was renewed; or somebody who is not where it says.
+            return self.renewal.doubt(member, wait, cx.now, cx.random);
+        }
         self.renewal.learn(member, |id| discovery.member(id), wait, cx.now, cx.random);
     }
 
