@@ -62,12 +62,14 @@
 //! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors of common messages |
 //! | [`crypto`] | [`PkiId`], [`PeerIdentity`], and the two services that a host can replace |
 //! | [`msp`] | the usual crypto service: X.509 organisations, judged as Fabric judges them |
+//! | [`discovery`] | [`Discovery`](discovery::Discovery): the membership as a state machine without threads |
 //! | [`identity`] | [`IdentityMapper`]: which identity and organisation is behind a PKI-ID, until it expires |
 //! | [`config`] | [`CommConfig`] and the bounds of subscriptions, with Fabric's defaults |
 //! | [`error`] | [`Error`]: what went wrong, with whom, at which step |
 //! | [`metrics`] | counters, under Fabric's names where Fabric has them |
 //! | `rpc` | gRPC's C core called synchronously, TLS, and every channel option; knows nothing of gossip |
 //! | [`pubsub`] | topics with a deadline |
+//! | [`msgstore`] | messages that supersede one another, and that expire |
 //! | [`clock`], [`random`], [`cancel`] | time that tests can move, random numbers that they can repeat, and the signal that ends waiting |
 //! | [`proto`] | the generated protobuf types; not covered by semantic versioning |
 //! | `testing` | test organisations, a clock moved by hand, a network in memory |

@@ -29,6 +29,7 @@ over_both_forms!(
     what_a_lost_connection_still_had_goes_out_on_the_next,
     a_connection_that_ended_well_is_neither_dialled_again_nor_presumed_dead,
     closing_a_connection_writes_what_is_queued,
+    how_a_peer_ends_a_stream_that_we_closed_is_no_refusal,
     closing_an_inbound_connection_writes_what_is_queued,
     closing_while_dialling_reports_what_is_queued,
     a_connection_beyond_the_limit_is_refused,
@@ -377,6 +378,24 @@ fn closing_a_connection_writes_what_is_queued(net: &impl Form) {
         await_disconnected(&events, "other");
     }
     stop_and_account(&node, &events, 20 * 200);
+}
+
+/// A Fabric peer ends it with the error that it read: EOF.
+fn how_a_peer_ends_a_stream_that_we_closed_is_no_refusal(net: &impl Form) {
+    let (node, server) = (net.node("node"), RawServer::new(net, "server"));
+    let events = node.events();
+    node.send(&data(1), &[RemotePeer::new(&server.endpoint)]).unwrap();
+    let accepted = server.welcome();
+    await_connected(&events, "server");
+    node.close_conn(&RemotePeer::with_id("", id("server")));
+    assert_eq!(accepted.read_to_end().0, [1]);
+    accepted.end_with(Status::unknown("EOF"));
+    let ended = await_event(&events, |e| match e {
+        Event::Refused { .. } | Event::Disconnected { .. } => Some(e.clone()),
+        _ => None,
+    });
+    assert!(matches!(ended, Event::Disconnected { .. }), "{ended:?}");
+    assert_eq!(node.metrics().gossip_comm_refused_by_peer, 0);
 }
 
 fn closing_an_inbound_connection_writes_what_is_queued(net: &impl Form) {

@@ -50,6 +50,8 @@ pub(super) struct Connection {
     pub sending: Mutex<()>,
     /// Set when its reader has come to the end.
     pub ended: Cancel,
+    /// Set when we have said that nothing more comes from us.
+    pub finished: Cancel,
 }
 
 impl Connection {
@@ -81,8 +83,10 @@ impl Connection {
         self.stream.wait_sent(None).map(|_| ())
     }
 
-    /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead.
+    /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead. How the other side ends the
+    /// stream then says nothing about us: Fabric ends it with an error.
     pub fn finish(&self, status: &Status) {
+        self.finished.cancel();
         match self.sending.try_lock_for(HANGS) {
             Some(_turn) => {
                 if self.stream.finish(status).is_err() {

@@ -64,6 +64,7 @@ pub(super) fn connect(
         since: since.get(),
         sending: Mutex::new(()),
         ended: Cancel::new(),
+        finished: Cancel::new(),
     })
 }
 

@@ -67,8 +67,10 @@ impl Inner {
 
     fn write_lent(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) {
         if let Some(conn) = peer.connection() {
-            item.sending_on(&conn, &*self.clock);
-            match conn.start_write(item.message.wire()) {
+            let Some(wire) = item.sending_on(&conn, &*self.clock) else {
+                return peer.outbox.written(&item);
+            };
+            match conn.start_write(wire) {
                 Ok(true) => {
                     self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
                     return peer.outbox.written(&item);
@@ -85,11 +87,12 @@ impl Inner {
     /// than the end itself does.
     pub fn connection_ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, why: Option<String>) {
         let reason = why.unwrap_or_else(|| end.to_string());
-        let refused: Option<(String, Arc<Error>)> = end.refusal().filter(|_| conn.dialled).map(|text| {
-            let endpoint = peer.remote().endpoint;
-            let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
-            (endpoint, error)
-        });
+        let refused: Option<(String, Arc<Error>)> =
+            end.refusal().filter(|_| conn.dialled && !conn.finished.is_cancelled()).map(|text| {
+                let endpoint = peer.remote().endpoint;
+                let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
+                (endpoint, error)
+            });
         let tell = || {
             self.metrics.disconnects.fetch_add(1, Ordering::Relaxed);
             if let Some((endpoint, error)) = refused.clone() {
@@ -108,22 +111,29 @@ impl Inner {
     }
 
     /// Reports messages that were accepted and will not be written.
-    pub fn undelivered(&self, peer: &Peer, error: Error, mut items: Vec<Item>) {
+    pub fn undelivered(&self, peer: &Peer, error: Error, items: Vec<Item>) {
         let remote = peer.remote();
-        // A connection can end before it is known that the last message left, and the acknowledgement be there already.
-        items.retain(|item| match &item.tracker {
-            Some(tracker) => {
-                let step = error.step_name().unwrap_or("send");
-                tracker.undelivered(Error::new(error.kind(), error.message()).peer(&remote).step(step))
+        let reason =
+            |step| Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or(step));
+        let mut messages = Vec::new();
+        for item in items {
+            match item {
+                // A connection can end before it is known that the last message left, and the acknowledgement be there
+                // already.
+                Item::Message { tracker: Some(tracker), message } => {
+                    if tracker.undelivered(reason("send")) {
+                        messages.push(message);
+                    }
+                }
+                Item::Message { tracker: None, message } => messages.push(message),
+                Item::Greeting(greeting) => greeting.tell(Err(reason("connect"))),
             }
-            None => true,
-        });
-        if items.is_empty() {
+        }
+        if messages.is_empty() {
             return;
         }
-        self.metrics.dropped(remote.pki_id.as_ref(), DropReason::Undelivered, items.len() as u64);
-        log::warn!("{} messages undelivered: {error}", items.len());
-        let messages = items.into_iter().map(|item| item.message).collect();
+        self.metrics.dropped(remote.pki_id.as_ref(), DropReason::Undelivered, messages.len() as u64);
+        log::warn!("{} messages undelivered: {error}", messages.len());
         self.tell(Event::Undelivered { peer: remote, error: Arc::new(error), messages });
     }
 

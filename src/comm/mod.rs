@@ -9,6 +9,7 @@ mod ack;
 mod admission;
 mod builder;
 mod conn_store;
+mod connect;
 mod connection;
 mod demux;
 mod dial;

@@ -9,9 +9,10 @@
 //! pause is lent.
 
 use super::ack::Tracker;
-use super::connection::Connection;
+use super::connection::{Connection, ConnectionInfo};
 use crate::clock::Clock;
 use crate::message::SignedMessage;
+use bytes::Bytes;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -33,22 +34,58 @@ const ROOM_WAIT: Duration = Duration::from_millis(1);
 /// So many can wait for room before it is looked who still does.
 const MAX_WAITERS: usize = 1024;
 
-/// One message on its way to one peer.
-pub(super) struct Item {
-    pub message: SignedMessage,
-    /// Who waits for its acknowledgement.
-    pub tracker: Option<Tracker>,
+/// What waits for a peer's stream.
+pub(super) enum Item {
+    /// A message on its way to the peer.
+    Message {
+        message: SignedMessage,
+        /// Who waits for its acknowledgement.
+        tracker: Option<Tracker>,
+    },
+    /// Nothing to write: somebody wants to know when the connection stands, and with whom.
+    Greeting(Greeting),
 }
 
 impl Item {
     fn len(&self) -> usize {
-        self.message.wire_len()
+        match self {
+            Item::Message { message, .. } => message.wire_len(),
+            Item::Greeting(_) => 0,
+        }
     }
 
-    /// It is about to be written to this connection: only from there can its acknowledgement come.
-    pub fn sending_on(&self, conn: &Connection, clock: &dyn Clock) {
-        if let Some(tracker) = &self.tracker {
-            tracker.sending_to(&conn.info.id, clock.now());
+    /// What there is to write to this connection, now that it is its turn.
+    pub fn sending_on(&self, conn: &Connection, clock: &dyn Clock) -> Option<Bytes> {
+        match self {
+            Item::Message { message, tracker } => {
+                // Only from there can its acknowledgement come.
+                if let Some(tracker) = tracker {
+                    tracker.sending_to(&conn.info.id, clock.now());
+                }
+                Some(message.wire())
+            }
+            Item::Greeting(greeting) => {
+                greeting.tell(Ok(conn.info.clone()));
+                None
+            }
+        }
+    }
+}
+
+/// Tells, once, who answered or why nobody did.
+pub(super) struct Greeting(Mutex<Option<OnConnected>>);
+
+pub(super) type OnConnected = Box<dyn FnOnce(crate::Result<Arc<ConnectionInfo>>) + Send>;
+
+impl Greeting {
+    pub fn new(told: OnConnected) -> Self {
+        Greeting(Mutex::new(Some(told)))
+    }
+
+    pub fn tell(&self, result: crate::Result<Arc<ConnectionInfo>>) {
+        let told = self.0.lock().take();
+        if let Some(told) = told {
+            told(result);
         }
     }
 }
@@ -400,11 +437,15 @@ mod tests {
 
     fn item(nonce: u64) -> Item {
         let message = SignedMessage::noop_sign(GossipMessage { nonce, ..Default::default() }).unwrap();
-        Item { message, tracker: None }
+        Item::Message { message, tracker: None }
     }
 
     fn nonces<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<u64> {
-        items.into_iter().map(|i| i.message.message().nonce).collect()
+        let nonce = |item: &Item| match item {
+            Item::Message { message, .. } => message.nonce(),
+            Item::Greeting(_) => 0,
+        };
+        items.into_iter().map(nonce).collect()
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, place: &mut Place) 
         since: comm.clock.now(),
         sending: Mutex::new(()),
         ended: Cancel::new(),
+        finished: Cancel::new(),
     }))
 }
 

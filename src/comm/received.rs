@@ -67,7 +67,7 @@ impl ReceivedMessage {
     fn send_back(&self, message: SignedMessage) -> Result<()> {
         let comm = self.0.comm.upgrade().filter(|comm| !comm.stopping.is_cancelled());
         let comm = comm.ok_or_else(|| Error::new(ErrorKind::Stopped, "comm is stopping"))?;
-        comm.push(&self.0.peer, Item { message, tracker: None }).map_err(|(_, why)| match why {
+        comm.push(&self.0.peer, Item::Message { message, tracker: None }).map_err(|(_, why)| match why {
             NotTaken::Full => Error::new(ErrorKind::Full, "the queue to the peer is full"),
             NotTaken::Closed => Error::new(ErrorKind::Disconnected, "the peer is no longer connected"),
         })

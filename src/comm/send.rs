@@ -218,7 +218,7 @@ impl Inner {
                     return false;
                 }
             };
-            match self.push(&peer, Item { message: message.clone(), tracker: Some(tracker()) }) {
+            match self.push(&peer, Item::Message { message: message.clone(), tracker: Some(tracker()) }) {
                 Ok(()) => return false,
                 Err((_, NotTaken::Closed)) => {}
                 // Once more after asking to be told, in case there has been room since.
@@ -239,9 +239,13 @@ impl Inner {
         tracker: Option<Tracker>,
         deadline: Option<Instant>,
     ) -> Result<()> {
+        self.check_size(message).map_err(|e| e.peer(to).step("send"))?;
+        self.queue(to, Item::Message { message: message.clone(), tracker }, deadline)
+    }
+
+    /// Queues an item for one peer; without a deadline only if there is room now.
+    pub(super) fn queue(self: &Arc<Self>, to: &RemotePeer, mut item: Item, deadline: Option<Instant>) -> Result<()> {
         let failed = |e: Error| e.peer(to).step("send");
-        self.check_size(message).map_err(failed)?;
-        let mut item = Item { message: message.clone(), tracker };
         let mut waiting = None;
         let mut told = false;
         loop {

@@ -88,11 +88,13 @@ impl Writer {
                 }
             }
             match self.hand.front() {
-                Some(item) => {
-                    item.sending_on(conn, &*self.comm.clock);
-                    let written = conn.write(item.message.wire(), self.hand.len() > 1);
-                    self.written(conn, written);
-                }
+                Some(item) => match item.sending_on(conn, &*self.comm.clock) {
+                    Some(wire) => {
+                        let written = conn.write(wire, self.hand.len() > 1);
+                        self.written(conn, written);
+                    }
+                    None => self.settled(),
+                },
                 None => self.idle(conn),
             }
         }
@@ -103,9 +105,7 @@ impl Writer {
         match result {
             Ok(()) => {
                 self.comm.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
-                if let Some(item) = self.hand.pop_front() {
-                    self.peer.outbox.settle(&item);
-                }
+                self.settled();
             }
             Err(end) => {
                 // The reader has the better reason: what the peer said stands behind what it sent before.
@@ -114,6 +114,12 @@ impl Writer {
                 conn.stream.cancel();
                 self.comm.connection_ended(&self.peer, conn, end, None);
             }
+        }
+    }
+
+    fn settled(&mut self) {
+        if let Some(item) = self.hand.pop_front() {
+            self.peer.outbox.settle(&item);
         }
     }
 

@@ -41,16 +41,19 @@ pub struct DiscoveryConfig {
     /// Members at most, alive and dead, 20,000; beyond, new ones are not learned. As many forgotten ones are remembered by
     /// their time alone, so that old messages do not bring them back.
     pub max_members: usize,
-    /// Verifications under way at most, 20,000; beyond, what is new is dropped, and learned when it comes again.
+    /// Verifications under way at most, 20,000; beyond, what is new is dropped, and learned when it comes again. What one
+    /// peer brings takes half of that at most.
     pub max_verifications: usize,
+    /// Bytes of messages whose verification is under way at most, 64 MiB; of one peer half of that.
+    pub max_verification_bytes: usize,
     /// Verifications under way for one PKI-ID at most, 8.
     pub max_verifications_per_member: usize,
     /// Pings under way at most, 128.
     pub max_pings: usize,
-    /// The largest alive message, as serialized envelope, 256 KiB.
+    /// The largest alive message, as serialized envelope, 64 KiB.
     pub max_alive_size: usize,
     /// Membership requests of one peer that are answered at once, 10; then one per
-    /// [`request_interval`](Self::request_interval) is.
+    /// [`request_interval`](Self::request_interval) is. Of its responses as many are used.
     pub request_burst: u32,
     /// How soon one peer may ask again and again, 1 s. (Fabric's peers ask one another every few seconds.)
     pub request_interval: Duration,
@@ -72,9 +75,10 @@ impl Default for DiscoveryConfig {
             max_seeds: 1000,
             max_members: 20_000,
             max_verifications: 20_000,
+            max_verification_bytes: 64 << 20,
             max_verifications_per_member: 8,
             max_pings: 128,
-            max_alive_size: 256 << 10,
+            max_alive_size: 64 << 10,
             request_burst: 10,
             request_interval: Duration::from_secs(1),
         }
@@ -120,6 +124,9 @@ impl DiscoveryConfig {
             if number == 0 {
                 return wrong(name, "greater than zero");
             }
+        }
+        if self.max_verification_bytes < 2 * self.max_alive_size {
+            return wrong("max_verification_bytes", "at least twice max_alive_size");
         }
         if self.alive_expiration_timeout <= self.alive_time_interval {
             return wrong("alive_expiration_timeout", "longer than alive_time_interval");

@@ -64,7 +64,7 @@ use seeds::Seeds;
 use std::time::Instant;
 use table::Table;
 use tasks::SyncTimer;
-use verify::Verifications;
+use verify::{Limits, Verifications};
 
 /// The membership as one node sees it. See the [module documentation](self).
 pub struct Discovery {
@@ -72,7 +72,9 @@ pub struct Discovery {
     own: Own,
     table: Table,
     seeds: Seeds,
-    limiter: Limiter,
+    /// Who has asked us, and who has answered, how often lately.
+    asked: Limiter,
+    responses: Limiter,
     verifications: Verifications,
     requests: Requests,
     answers: Answers,
@@ -101,12 +103,19 @@ impl Discovery {
     /// [`ErrorKind::Config`] names the wrong setting or endpoint.
     pub fn new(config: DiscoveryConfig, own: SelfInfo, incarnation: u64, now: Instant) -> Result<Self> {
         config.validate()?;
+        let limiter = || Limiter::new(config.request_interval, config.request_burst, config.max_members);
+        let limits = Limits {
+            count: config.max_verifications,
+            bytes: config.max_verification_bytes,
+            per_member: config.max_verifications_per_member,
+        };
         Ok(Discovery {
             own: Own::new(own, incarnation, config.publish_cert_period, now)?,
             table: Table::new(config.max_members, config.message_ttl()),
             seeds: Seeds::new(config.seed_retry_wait, config.reconnect_interval),
-            limiter: Limiter::new(config.request_interval, config.request_burst, config.max_members),
-            verifications: Verifications::default(),
+            asked: limiter(),
+            responses: limiter(),
+            verifications: Verifications::new(limits),
             requests: Requests::default(),
             answers: Answers::default(),
             reconnect: Reconnect::new(now),

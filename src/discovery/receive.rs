@@ -16,18 +16,22 @@ impl Discovery {
     pub(super) fn on_received(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         match message.content() {
             Some(Content::AliveMsg(_)) => self.on_gossip(message, from, cx),
-            Some(Content::MemReq(request)) => self.on_request(request, message.nonce(), cx),
-            Some(Content::MemRes(response)) => self.on_response(response, message.nonce(), cx),
+            Some(Content::MemReq(request)) => self.on_request(request, message.nonce(), from, cx),
+            Some(Content::MemRes(response)) => self.on_response(response, message.nonce(), &from, cx),
             _ => log::debug!("not about membership: {message}"),
         }
     }
 
     fn on_gossip(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
+        // Each message comes from several peers, and all but the first have to be cheap.
+        if self.table.was_gossiped(&message.envelope().payload, cx.now) {
+            return;
+        }
         let Some(alive) = Alive::of(message, self.config.max_alive_size) else {
             return log::debug!("{from} sent an alive message that is incomplete or too large");
         };
         if !self.is_own(&alive.pki_id) && self.is_fresh_gossip(&alive, cx) {
-            self.verify(alive, Use::Gossip { from }, cx);
+            self.verify(alive, Use::Gossip { from: from.clone() }, from, cx);
         }
     }
 
@@ -37,30 +41,36 @@ impl Discovery {
         !past && self.table.is_newer_than_gossip(alive, cx.now)
     }
 
-    fn on_request(&mut self, request: &MembershipRequest, nonce: u64, cx: &mut Context<'_>) {
+    fn on_request(&mut self, request: &MembershipRequest, nonce: u64, from: PkiId, cx: &mut Context<'_>) {
         let Some(alive) = request.self_information.as_ref().and_then(|own| self.nested(own)) else {
             return log::debug!("a membership request without a complete alive message");
         };
         if self.is_own(&alive.pki_id) {
             return;
         }
-        if !self.limiter.admit(&alive.pki_id, cx.now) {
+        if !self.asked.admit(&alive.pki_id, cx.now) {
             return log::debug!("{} asks too often", alive.pki_id);
         }
-        self.verify(alive, Use::Request { nonce }, cx);
+        self.verify(alive, Use::Request { nonce }, from, cx);
     }
 
-    /// What is malformed in a response does not harm what is not.
-    fn on_response(&mut self, response: &MembershipResponse, nonce: u64, cx: &mut Context<'_>) {
-        for envelope in &response.alive {
-            self.on_alive_entry(envelope, nonce, cx);
+    /// What is malformed in a response does not harm what is not. Also one that nobody asked for is used, as in Fabric, but
+    /// not without end.
+    fn on_response(&mut self, response: &MembershipResponse, nonce: u64, from: &PkiId, cx: &mut Context<'_>) {
+        if !self.responses.admit(from, cx.now) {
+            return log::debug!("{from} sends too many membership responses");
         }
-        for envelope in &response.dead {
-            self.on_dead_entry(envelope, cx);
+        // There cannot be more, and ourselves. The sender comes last in it: begin with what is surely there.
+        let most = self.config.max_members + 1;
+        for envelope in response.alive.iter().rev().take(most) {
+            self.on_alive_entry(envelope, nonce, from, cx);
+        }
+        for envelope in response.dead.iter().take(most) {
+            self.on_dead_entry(envelope, from, cx);
         }
     }
 
-    fn on_alive_entry(&mut self, envelope: &gossip::Envelope, nonce: u64, cx: &mut Context<'_>) {
+    fn on_alive_entry(&mut self, envelope: &gossip::Envelope, nonce: u64, from: &PkiId, cx: &mut Context<'_>) {
         // Most entries say what is known already, and this has to be cheap: everybody asks somebody every few seconds.
         if let Some(id) = self.table.owner_of_payload(&envelope.payload) {
             return self.seeds.answered(id, nonce);
@@ -71,11 +81,11 @@ impl Discovery {
             false => self.is_hearsay_news(&alive, cx) || self.seeds.is_answer(&alive.pki_id, nonce),
         };
         if news {
-            self.verify(alive, Use::Response { nonce }, cx);
+            self.verify(alive, Use::Response { nonce }, from.clone(), cx);
         }
     }
 
-    fn on_dead_entry(&mut self, envelope: &gossip::Envelope, cx: &mut Context<'_>) {
+    fn on_dead_entry(&mut self, envelope: &gossip::Envelope, from: &PkiId, cx: &mut Context<'_>) {
         if self.table.owner_of_payload(&envelope.payload).is_some() {
             return;
         }
@@ -85,7 +95,7 @@ impl Discovery {
             false => self.member(&alive.pki_id).is_none() && self.is_hearsay_news(&alive, cx),
         };
         if news {
-            self.verify(alive, Use::Dead, cx);
+            self.verify(alive, Use::Dead, from.clone(), cx);
         }
     }
 
@@ -102,7 +112,7 @@ impl Discovery {
     }
 
     /// Has a message verified, unless the verdict is known or on its way.
-    fn verify(&mut self, alive: Alive, wanted: Use, cx: &mut Context<'_>) {
+    fn verify(&mut self, alive: Alive, wanted: Use, sender: PkiId, cx: &mut Context<'_>) {
         let verified = self.member(&alive.pki_id).and_then(|member| member.envelope.as_ref());
         if verified.is_some_and(|verified| alive.is_part_of(verified)) {
             return self.on_authentic(&alive, wanted, cx);
@@ -110,8 +120,7 @@ impl Discovery {
         if self.verifications.join(&alive, &wanted) {
             return;
         }
-        let (max, max_per_member) = (self.config.max_verifications, self.config.max_verifications_per_member);
-        if !self.verifications.has_room(&alive.pki_id, max, max_per_member) {
+        if !self.verifications.has_room(&alive, &sender) {
             return log::debug!("no room to verify a message of {}", alive.pki_id);
         }
         let alive = match wanted {
@@ -120,7 +129,7 @@ impl Discovery {
         };
         let token = self.token();
         cx.effects.push(Effect::Verify { token, message: alive.message.clone() });
-        self.verifications.begin(token, alive, wanted);
+        self.verifications.begin(token, alive, wanted, sender);
     }
 
     pub(super) fn on_verified(&mut self, token: Token, valid: bool, cx: &mut Context<'_>) {
@@ -152,7 +161,8 @@ impl Discovery {
                 if valid {
                     self.learn_alive(alive, Source::Itself, cx);
                 }
-                self.answer(alive.member(), nonce, cx);
+                let remote = NetworkMember { metadata: Default::default(), envelope: None, ..alive.member() };
+                self.answer(remote, nonce, cx);
             }
             Use::Response { nonce } => {
                 if valid {

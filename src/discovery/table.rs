@@ -93,6 +93,12 @@ impl Table {
         known.is_none_or(|(time, _)| time < alive.time)
     }
 
+    /// Whether the newest message of a member has this payload, and was gossiped: what this one says again is settled.
+    pub fn was_gossiped(&self, payload: &Bytes, now: Instant) -> bool {
+        let record = self.owner_of_payload(payload).and_then(|id| self.get(id)).map(|(record, _)| record);
+        record.is_some_and(|it| it.gossiped(now, self.ttl).is_some_and(|(time, _)| time >= it.time))
+    }
+
     /// Whether an authentic message would change the table.
     pub fn is_news(&self, alive: &Alive, source: Source, now: Instant) -> bool {
         match self.get(&alive.pki_id) {

@@ -80,7 +80,8 @@ impl Discovery {
             let id = member.pki_id.clone();
             self.on_forgotten(&id, Some(member), cx);
         }
-        self.limiter.clean(cx.now);
+        self.asked.clean(cx.now);
+        self.responses.clean(cx.now);
     }
 
     /// Asks random members that are alive for theirs.

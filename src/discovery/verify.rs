@@ -1,4 +1,7 @@
 //! Verifications under way: the same message is verified once, and nobody takes all the room.
+//!
+//! Whoever floods a node with forged messages gets at most half of it, and the messages of one member, whoever brings them,
+//! a few places: what others bring is verified all the same.
 
 use super::alive::Alive;
 use super::Token;
@@ -22,18 +25,56 @@ pub(super) enum Use {
 pub(super) struct Pending {
     pub alive: Alive,
     pub uses: Vec<Use>,
+    sender: PkiId,
 }
 
-#[derive(Default)]
+/// How much room there is.
+pub(super) struct Limits {
+    pub count: usize,
+    pub bytes: usize,
+    pub per_member: usize,
+}
+
+/// How much room is taken.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    count: usize,
+    bytes: usize,
+}
+
 pub(super) struct Verifications {
+    limits: Limits,
     pending: HashMap<Token, Pending>,
     by_member: HashMap<PkiId, Vec<Token>>,
+    by_sender: HashMap<PkiId, Load>,
+    load: Load,
 }
 
 /// How many different uses one verification may have.
 const MAX_USES: usize = 16;
 
+impl Load {
+    fn add(&mut self, bytes: usize) {
+        (self.count, self.bytes) = (self.count + 1, self.bytes + bytes);
+    }
+
+    fn sub(&mut self, bytes: usize) {
+        (self.count, self.bytes) = (self.count - 1, self.bytes - bytes);
+    }
+
+    /// Whether another one is within `1 / share` of the limits.
+    fn has_room(&self, bytes: usize, limits: &Limits, share: usize) -> bool {
+        self.count < (limits.count / share).max(1) && self.bytes + bytes <= limits.bytes / share
+    }
+}
+
 impl Verifications {
+    pub fn new(limits: Limits) -> Self {
+        let load = Load::default();
+        let (pending, by_member, by_sender) = Default::default();
+        Verifications { limits, pending, by_member, by_sender, load }
+    }
+
     /// Joins a verification of this very message that is under way, if there is one.
     pub fn join(&mut self, alive: &Alive, wanted: &Use) -> bool {
         let Some(tokens) = self.by_member.get(&alive.pki_id) else { return false };
@@ -49,19 +90,33 @@ impl Verifications {
         true
     }
 
-    /// Whether there is room for another message of this member.
-    pub fn has_room(&self, id: &PkiId, max: usize, max_per_member: usize) -> bool {
-        self.pending.len() < max && self.by_member.get(id).is_none_or(|tokens| tokens.len() < max_per_member)
+    /// Whether there is room for this message from this sender.
+    pub fn has_room(&self, alive: &Alive, sender: &PkiId) -> bool {
+        let bytes = alive.message.wire_len();
+        self.load.has_room(bytes, &self.limits, 1)
+            && self.by_sender.get(sender).is_none_or(|load| load.has_room(bytes, &self.limits, 2))
+            && self.by_member.get(&alive.pki_id).is_none_or(|tokens| tokens.len() < self.limits.per_member)
     }
 
-    pub fn begin(&mut self, token: Token, alive: Alive, wanted: Use) {
+    pub fn begin(&mut self, token: Token, alive: Alive, wanted: Use, sender: PkiId) {
+        let bytes = alive.message.wire_len();
+        self.load.add(bytes);
+        self.by_sender.entry(sender.clone()).or_default().add(bytes);
         self.by_member.entry(alive.pki_id.clone()).or_default().push(token);
-        self.pending.insert(token, Pending { alive, uses: vec![wanted] });
+        self.pending.insert(token, Pending { alive, uses: vec![wanted], sender });
     }
 
     /// Ends a verification.
     pub fn take(&mut self, token: Token) -> Option<Pending> {
         let pending = self.pending.remove(&token)?;
+        let bytes = pending.alive.message.wire_len();
+        self.load.sub(bytes);
+        if let Some(load) = self.by_sender.get_mut(&pending.sender) {
+            load.sub(bytes);
+            if load.count == 0 {
+                self.by_sender.remove(&pending.sender);
+            }
+        }
         let id = &pending.alive.pki_id;
         if let Some(tokens) = self.by_member.get_mut(id) {
             tokens.retain(|it| *it != token);
@@ -73,10 +128,10 @@ impl Verifications {
     }
 
     pub fn len(&self) -> usize {
-        self.pending.len()
+        self.load.count
     }
 
     pub fn clear(&mut self) {
-        *self = Self::default();
+        (self.pending, self.by_member, self.by_sender, self.load) = Default::default();
     }
 }

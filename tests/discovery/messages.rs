@@ -207,6 +207,26 @@ fn d31_who_may_not_know_us_gets_no_answer_and_is_disconnected() {
 }
 
 #[test]
+fn d34_whoever_is_known_is_alive_or_dead_and_the_forgotten_come_back_with_news() {
+    let mut net = node();
+    for (sequence, dies) in [(1, false), (3, true)] {
+        net.receive(0, &alive("a", 7, sequence));
+        if dies {
+            net.handle(0, Event::PresumedDead(id("a")));
+            assert_eq!(net.knows_dead(0), ["a"]);
+        }
+        net.handle(0, Event::IdentitySwitch(id("a")));
+        assert_eq!((net.sees(0).len(), net.knows_dead(0).len()), (0, 0));
+        assert!(net.nodes[0].discovery.lookup(&id("a")).is_none());
+        net.receive(0, &alive("a", 7, sequence));
+        assert!(net.sees(0).is_empty(), "the same message is no news");
+        net.receive(0, &alive("a", 7, sequence + 1));
+        assert_eq!(net.sees(0), ["a"]);
+        assert!(net.nodes[0].discovery.lookup(&id("a")).is_some());
+    }
+}
+
+#[test]
 fn d35_the_same_message_again_does_not_keep_a_peer_alive() {
     let mut net = node();
     let message = alive("a", 7, 1);
@@ -249,6 +269,32 @@ fn a_newer_message_changes_a_member_and_tells_if_there_is_something_to_see() {
     let member = net.nodes[0].discovery.lookup(&id("a")).unwrap();
     assert_eq!((member.endpoint.as_str(), member.internal_endpoint.as_str()), ("a:7051", "a.internal:7051"));
     assert_eq!(net.nodes[0].changes.len(), 3, "only the first of them changed something");
+}
+
+#[test]
+fn our_identity_travels_with_our_messages_at_first() {
+    let mut net = node();
+    for sequence in 1..25 {
+        net.receive(0, &alive("a", 7, sequence));
+        net.run_for(SEC);
+    }
+    let gossiped = &net.nodes[0].gossiped;
+    assert!(gossiped.len() > 60);
+    for (at, message) in gossiped {
+        let Some(Content::AliveMsg(own)) = message.content() else { panic!("not alive") };
+        let expected: &[u8] = if *at < 10 * SEC { b"n" } else { b"" };
+        assert_eq!(&own.identity[..], expected, "at {at:?}");
+    }
+}
+
+#[test]
+fn a_peer_presumed_dead_is_dead_at_once() {
+    let mut net = node();
+    net.receive(0, &alive("a", 7, 1));
+    ["a", "a", "nobody", "n"].iter().for_each(|name| net.handle(0, Event::PresumedDead(id(name))));
+    assert_eq!((net.knows_dead(0), net.nodes[0].closed.clone()), (vec!["a".into()], vec!["a".into()]));
+    net.receive(0, &alive("a", 7, 2));
+    assert_eq!(net.sees(0), ["a"]);
 }
 
 #[test]

@@ -245,23 +245,71 @@ fn weakness_33_nothing_happens_after_a_stop() {
     assert_eq!(net.nodes[0].discovery.next_timeout(), None);
 }
 
+fn forged(name: &str, sequence: u64) -> SignedMessage {
+    SignedMessage::sign(alive_unsigned(name, 7, sequence), |_| Ok(vec![1])).unwrap()
+}
+
+/// Hands a message to the node, and does not answer what it asks.
+fn flood(net: &mut Net, message: SignedMessage, from: &str) -> usize {
+    net.handle(0, Event::Received { message, from: id(from) });
+    net.nodes[0].discovery.verifications()
+}
+
 #[test]
 fn weakness_34_a_flood_of_forged_messages_occupies_bounded_room() {
     let mut net = node();
-    let forged =
-        |name: &str, sequence: u64| SignedMessage::sign(alive_unsigned(name, 7, sequence), |_| Ok(vec![1])).unwrap();
-    let flood = |net: &mut Net, name: &str, sequence| {
-        net.handle(0, Event::Received { message: forged(name, sequence), from: id("x") });
+    // The messages of one member have few places, so that nobody is kept from verifying others.
+    let one_member = (0..100).map(|n| flood(&mut net, forged("a", n), &format!("x{n}"))).last();
+    assert_eq!(one_member, Some(8));
+    // One peer takes half of the room, all of them together the whole.
+    let flooded = |net: &mut Net, from: &str| {
+        (0..15_000).map(|n| flood(net, forged(&format!("{from}{n}"), 1), from)).last().unwrap()
     };
-    // One peer takes no more than its share, so that others are verified all the same.
-    (0..100).for_each(|sequence| flood(&mut net, "a", sequence));
-    assert_eq!(net.nodes[0].discovery.verifications(), 8);
-    (0..30_000).for_each(|n| flood(&mut net, &format!("p{n}"), 1));
-    assert_eq!(net.nodes[0].discovery.verifications(), 20_000);
+    assert_eq!(flooded(&mut net, "x"), 10_008);
+    assert_eq!(flood(&mut net, alive("b", 7, 1), "y"), 10_009, "what others bring is verified");
+    assert_eq!(flooded(&mut net, "z"), 20_000);
     net.settle();
-    assert_eq!((net.nodes[0].discovery.verifications(), net.nodes[0].discovery.records().count()), (0, 0));
-    net.receive(0, &alive("a", 7, 1));
-    assert_eq!(net.sees(0), ["a"]);
+    assert_eq!((net.nodes[0].discovery.verifications(), net.nodes[0].discovery.records().count()), (0, 1));
+    assert_eq!(net.sees(0), ["b"]);
+    assert_eq!(flood(&mut net, forged("c", 1), "x"), 1, "and there is room again");
+}
+
+#[test]
+fn weakness_34_large_messages_take_room_by_their_size() {
+    let mut net = node();
+    let large = |name: &str| {
+        let mut message = alive_unsigned(name, 7, 1);
+        let Some(Content::AliveMsg(it)) = &mut message.content else { panic!() };
+        it.membership.mut_or_insert_default().metadata = vec![0; 63 << 10].into();
+        SignedMessage::sign(message, |_| Ok(vec![1])).unwrap()
+    };
+    let count = (0..1000).map(|n| flood(&mut net, large(&format!("x{n}")), "x")).last().unwrap();
+    assert!((500..=520).contains(&count), "{count} messages of 63 KiB in 32 MiB");
+    assert_eq!(flood(&mut net, alive("b", 7, 1), "y"), count + 1);
+}
+
+#[test]
+fn a_peer_that_sends_responses_without_end_is_heard_now_and_then() {
+    let mut net = node();
+    for n in 0..100 {
+        net.receive(0, &mem_res(0, &[alive(&format!("a{n}"), 7, 1)], &[]));
+    }
+    assert_eq!(net.sees(0).len(), 10);
+    let message = mem_res(0, &[alive("b", 7, 1)], &[]);
+    net.handle(0, Event::Received { message, from: id("other") });
+    net.settle();
+    assert_eq!(net.sees(0).len(), 11, "others are heard");
+}
+
+#[test]
+fn an_endless_response_is_read_as_far_as_there_can_be_members() {
+    let mut net = Net::new();
+    let mut config = row_config();
+    config.max_members = 10;
+    net.add("n", &config);
+    let entries: Vec<SignedMessage> = (0..1000).map(|n| forged(&format!("a{n}"), 1)).collect();
+    net.receive(0, &mem_res(0, &entries, &entries));
+    assert_eq!(net.nodes[0].verified, 22);
 }
 
 #[test]

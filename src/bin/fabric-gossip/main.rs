@@ -8,6 +8,7 @@ mod failure;
 mod handshake;
 mod identity;
 mod listen;
+mod members;
 mod options;
 mod order;
 mod output;
@@ -56,6 +57,7 @@ enum Command {
     Handshake(handshake::HandshakeArgs),
     Send(send::SendArgs),
     Listen(listen::ListenArgs),
+    Members(members::MembersArgs),
     Identity(whois::IdentityCommandArgs),
     Crypto(crypto::CryptoArgs),
     /// Print the completions for a shell
@@ -105,6 +107,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Handshake(args) => handshake::run(&context, &args),
         Command::Send(args) => send::run(&context, &args),
         Command::Listen(args) => listen::run(&context, &args),
+        Command::Members(args) => members::run(&context, &args),
         Command::Identity(args) => whois::run(&context, &args),
         Command::Crypto(args) => crypto::run(&context, &args),
         Command::Completions { shell } => completions(&context, shell),

@@ -58,6 +58,7 @@ impl World {
             since,
             sending: Mutex::new(()),
             ended: Cancel::new(),
+            finished: Cancel::new(),
         })
     }
 
@@ -185,7 +186,7 @@ fn an_entry_that_owes_something_is_not_removed_and_one_that_is_closed_is_replace
     let world = World::new();
     let (peer, _) = world.dial(&named("b"));
     let message = crate::message::SignedMessage::noop_sign(Default::default()).unwrap();
-    let item = crate::comm::outbox::Item { message, tracker: None };
+    let item = crate::comm::outbox::Item::Message { message, tracker: None };
     assert!(peer.outbox.push(item).is_ok());
     assert!(!world.store.remove_if_settled(&peer));
     world.store.close(&named("b"));
