@@ -296,7 +296,7 @@ impl NodeCore {
         self.discovery.alive_count()
     }
 
-    /// The PKI-IDs of the identities that others can pull from us, in their order.
+    /// The PKI-IDs of the identities that others can pull from us, in the order in which we learned them.
     pub fn offered_identities(&self) -> impl Iterator<Item = PkiId> + '_ {
         self.certs.pki_ids()
     }
@@ -356,12 +356,12 @@ impl NodeCore {
         let org = cx.identities.org(from);
         let (own_org, discovery) = (&self.own_org, &self.discovery);
         // Others get identities of theirs and of ours, and only of peers that they may reach.
-        let may_have = |id: &PkiId| match &org {
+        let may_have = |id: &Bytes| match &org {
             None => false,
             Some(org) if org == own_org => true,
             Some(org) => {
-                let shared = |of: OrgId| of == *own_org || of == *org;
-                cx.identities.org(id).is_some_and(shared) && has_external(discovery, id)
+                let (id, shared) = (PkiId::new(id.clone()), |of: OrgId| of == *own_org || of == *org);
+                cx.identities.org(&id).is_some_and(shared) && has_external(discovery, &id)
             }
         };
         let (answer, items) = self.certs.handle(from, message, cx.now, may_have);
