@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize bench clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ examples: deps ## Run the examples and compare their output with what they say
 
 sanitize: ## Run the tests over the network in memory under ThreadSanitizer (nightly, minutes)
 	@scripts/sanitize.sh
+
+miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
+	@scripts/miri.sh
 
 bench: deps ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm

@@ -1,6 +1,9 @@
 //! `handshake` and `identity` tell causes apart: each one is staged, and has to be named with what to try.
 
 #[allow(dead_code)]
+#[path = "msp/issuer.rs"]
+mod issuer;
+#[allow(dead_code)]
 #[path = "cli/support.rs"]
 mod support;
 
@@ -9,10 +12,12 @@ use fabric_gossip::comm::stream::{Acceptor, Status, Stream};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::msp::{Msp, SigningIdentity};
 use fabric_gossip::proto::gossip::ConnEstablish;
-use fabric_gossip::rpc::{Options, Pem, Server, Tls, TlsConfig};
+use fabric_gossip::rpc::{ClientAuth, Options, Pem, Server, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use issuer::{ec_key, Issuer, MSPID};
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::sha::sha256;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
@@ -190,6 +195,36 @@ fn an_expired_server_certificate_is_told() {
 }
 
 #[test]
+fn a_server_that_demands_another_client_certificate_is_told() {
+    let world = World::get();
+    let member = world.theirs.peer("peer0").unwrap();
+    let pem = |name: &str, text: &str| Pem::new(name, text.as_bytes().to_vec());
+    let roots = pem("roots", &world.theirs.tls_ca_cert().unwrap());
+    let config = TlsConfig::new(pem("cert", &member.tls_cert), pem("key", &member.tls_key), roots.clone());
+    let tls = Tls::new(config.client_auth(ClientAuth::Verify(roots))).unwrap();
+    let server = Server::start("127.0.0.1:0", Options::default(), Some(tls), Vec::new()).unwrap();
+    assert_told(server.local_addr(), &[], "tls", "the peer refused our TLS certificate", "--tls-cert");
+
+    // With none at all it does not even begin.
+    let dir = TempDir::new();
+    world.ours.peer("alone").unwrap().write_msp(dir.join("msp")).unwrap();
+    let msp = dir.join("msp").to_str().unwrap().to_owned();
+    let ended = run(&["handshake", server.local_addr(), "--msp", &msp, "--mspid", "Org2MSP", "--json"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("no TLS certificate"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_stopped_peer_is_told() {
+    let world = World::get();
+    let server = world.serve(&world.theirs.peer("peer0").unwrap(), |_, _| Status::ok());
+    let endpoint = server.local_addr().to_owned();
+    server.stop(PATIENCE);
+    drop(server);
+    assert_told(&endpoint, &[], "connect", "refused", "is the peer running");
+}
+
+#[test]
 fn grpc_without_gossip_is_told() {
     let world = World::get();
     let tls = world.tls(&world.theirs.peer("peer0").unwrap());
@@ -314,4 +349,46 @@ fn an_identity_is_judged_offline() {
     run(&["identity", "/nowhere/cert.pem"]).assert_code(2);
     run(&["identity", &dir.write("junk.pem", "junk")]).assert_code(2);
     run(&["identity", "--msp", "/nowhere/msp", "--mspid", "Org1MSP"]).assert_code(2);
+}
+
+#[test]
+fn rules_that_only_odd_certificates_break_are_named() {
+    let issuer = Issuer::new();
+    let dir = TempDir::new();
+    for folder in ["msp/cacerts", "msp/crls"] {
+        std::fs::create_dir_all(dir.join(folder)).unwrap();
+    }
+    let role = |role: &str, ou: &str| format!("  {role}OUIdentifier:\n    OrganizationalUnitIdentifier: {ou}\n");
+    let roles = [role("Client", "client"), role("Peer", "peer"), role("Admin", "admin")].concat();
+    dir.write("msp/config.yaml", format!("NodeOUs:\n  Enable: true\n{roles}"));
+    dir.write("msp/cacerts/ca.pem", String::from_utf8(issuer.cert.to_pem().unwrap()).unwrap());
+    let list = issuer.revoke(9, |content| issuer.sign(content));
+    dir.write("msp/crls/crl.pem", issuer::pem("X509 CRL", &list));
+    let msp = dir.join("msp").to_str().unwrap().to_owned();
+    let judged = |text: String| {
+        let file = dir.write("cert.pem", text);
+        let ended = run(&["identity", &file, "--json", "--msp", &msp, "--mspid", MSPID]);
+        let line = ended.json().remove(0);
+        assert_eq!(line["valid"] == false, ended.code == Some(1), "{line}");
+        line["rule"].as_str().unwrap_or_default().to_owned()
+    };
+    let pem = |cert: &X509| issuer::pem("CERTIFICATE", &cert.to_der().unwrap());
+    let key = ec_key(Nid::X9_62_PRIME256V1);
+    assert_eq!(judged(pem(&issuer.issue(8, &key))), "");
+    assert_eq!(judged(pem(&issuer.issue(9, &key))), "revoked");
+    assert_eq!(judged(pem(&issuer.cert)), "authority_as_member");
+    let rsa = PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap();
+    assert_eq!(judged(pem(&issuer.issue(8, &rsa))), "key_algorithm");
+    assert_eq!(judged(pem(&Issuer::new().issue(8, &key))), "unknown_authority");
+
+    // The folder has no member of its own: it says whom it trusts.
+    let line = run(&["identity", "--json", "--msp", &msp, "--mspid", MSPID]).assert_code(0).json().remove(0);
+    assert_eq!((&line["mspid"], &line["pki_id"]), (&MSPID.into(), &serde_json::Value::Null));
+    assert_eq!(line["roots"][0]["subject"], "CN=ca1,OU=ca");
+    assert_eq!(
+        (&line["revocation_lists"], &line["roles"]),
+        (&1.into(), &serde_json::json!(["client", "peer", "admin"]))
+    );
+    let text = run(&["identity", "--msp", &msp, "--mspid", MSPID]);
+    assert!(text.assert_code(0).stdout.contains("CN=ca1,OU=ca until "), "{}", text.stdout);
 }

@@ -1,6 +1,7 @@
 //! The MSP over real organisations made on the spot, row by row of the conformance list (M1–M15). What Fabric said of
 //! recorded ones is in `vectors/msp.rs`.
 
+#[allow(dead_code)]
 #[path = "msp/issuer.rs"]
 mod issuer;
 

@@ -23,7 +23,7 @@ pub enum Event {
     Received {
         /// The message.
         message: SignedMessage,
-        /// The PKI-ID that the connection it came over has proved.
+        /// The PKI-ID that the connection it came over has proved. What one peer brings has its bounds.
         from: PkiId,
     },
     /// Answers [`Effect::Verify`]. A verifier that has no room answers `false`: what is true comes again.

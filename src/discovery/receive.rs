@@ -78,7 +78,7 @@ impl Discovery {
         let Some(alive) = self.nested(envelope) else { return };
         let news = match self.is_own(&alive.pki_id) {
             true => self.own.is_behind(alive.time),
-            false => self.is_hearsay_news(&alive, cx) || self.seeds.is_answer(&alive.pki_id, nonce),
+            false => self.table.is_news(&alive, Source::Hearsay, cx.now) || self.seeds.is_answer(&alive.pki_id, nonce),
         };
         if news {
             self.verify(alive, Use::Response { nonce }, from.clone(), cx);
@@ -92,7 +92,7 @@ impl Discovery {
         let Some(alive) = self.nested(envelope) else { return };
         let news = match self.is_own(&alive.pki_id) {
             true => self.own.is_behind(alive.time),
-            false => self.member(&alive.pki_id).is_none() && self.is_hearsay_news(&alive, cx),
+            false => self.member(&alive.pki_id).is_none() && self.table.is_news(&alive, Source::Hearsay, cx.now),
         };
         if news {
             self.verify(alive, Use::Dead, from.clone(), cx);
@@ -105,10 +105,6 @@ impl Discovery {
 
     fn is_own(&self, id: &PkiId) -> bool {
         *id == self.own.member.pki_id
-    }
-
-    fn is_hearsay_news(&self, alive: &Alive, cx: &Context<'_>) -> bool {
-        self.table.is_newer_than_gossip(alive, cx.now) && self.table.is_news(alive, Source::Hearsay, cx.now)
     }
 
     /// Has a message verified, unless the verdict is known or on its way.
@@ -147,7 +143,6 @@ impl Discovery {
         if self.is_own(&alive.pki_id) {
             return self.own.rise_above(alive.time);
         }
-        let valid = self.table.is_newer_than_gossip(alive, cx.now);
         match wanted {
             Use::Gossip { from } => {
                 if self.is_fresh_gossip(alive, cx) {
@@ -158,20 +153,16 @@ impl Discovery {
                 }
             }
             Use::Request { nonce } => {
-                if valid {
-                    self.learn_alive(alive, Source::Itself, cx);
-                }
+                self.learn_alive(alive, Source::Itself, cx);
                 let remote = NetworkMember { metadata: Default::default(), envelope: None, ..alive.member() };
                 self.answer(remote, nonce, cx);
             }
             Use::Response { nonce } => {
-                if valid {
-                    self.learn_alive(alive, Source::Hearsay, cx);
-                }
+                self.learn_alive(alive, Source::Hearsay, cx);
                 self.seeds.answered(&alive.pki_id, nonce);
             }
             Use::Dead => {
-                if let Some(change) = valid.then(|| self.table.learn_dead(alive, cx.now)).flatten() {
+                if let Some(change) = self.table.learn_dead(alive, cx.now) {
                     cx.effects.push(Effect::Changed(change));
                 }
             }

@@ -153,6 +153,10 @@ impl Table {
                 if is_member && alive.message.envelope().secret.is_none() {
                     member.internal_endpoint = std::mem::take(&mut self.records[at].member.internal_endpoint);
                 }
+                // What it said in the future of a clock that was set back is no measure any more.
+                if alive.time < self.records[at].time {
+                    self.records[at].gossiped = None;
+                }
                 at
             }
             None => {

@@ -143,13 +143,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A bit string of whole bytes, as signatures and keys are.
-    pub fn bit_string_bytes(&mut self) -> Option<&'a [u8]> {
-        self.bit_string().filter(|(_, unused)| *unused == 0).map(|(bytes, _)| bytes)
+    /// The bits as a number, as signatures and keys are read: what is unused at the end is made up for at the beginning.
+    pub fn bit_string_bytes(&mut self) -> Option<Vec<u8>> {
+        let (bytes, unused) = self.bit_string()?;
+        let carried = std::iter::once(0).chain(bytes.iter().copied());
+        let aligned = |(before, byte): (u8, &u8)| ((u16::from(before) << 8 | u16::from(*byte)) >> unused) as u8;
+        Some(carried.zip(bytes).map(aligned).collect())
     }
 
-    /// The encoded arcs, which serve for comparison.
+    /// The encoded arcs, which serve for comparison. As in Go, none is above 31 bits.
     pub fn oid(&mut self) -> Option<&'a [u8]> {
+        const MAX_ARC: u64 = (1 << 31) - 1;
+        let bytes = self.long_oid()?;
+        let mut arcs = bytes.split_inclusive(|b| b & 0x80 == 0);
+        let fits = |arc: &[u8]| arc.len() <= 5 && arc.iter().fold(0, |n, b| n << 7 | u64::from(b & 0x7f)) <= MAX_ARC;
+        arcs.all(fits).then_some(bytes)
+    }
+
+    /// The encoded arcs, however long.
+    pub fn long_oid(&mut self) -> Option<&'a [u8]> {
         let bytes = self.content(tag::OID)?;
         let starts = std::iter::once(&0).chain(bytes).map(|b| b & 0x80 == 0);
         // An arc does not begin with a zero digit, and the last one ends.
@@ -157,30 +169,56 @@ impl<'a> Reader<'a> {
         (bytes.last()? & 0x80 == 0 && minimal).then_some(bytes)
     }
 
-    /// UTCTime or GeneralizedTime in the forms that certificates use, in seconds since 1970.
+    /// UTCTime or GeneralizedTime, in seconds since 1970. As in Go, what certificates should not have counts too: another
+    /// time zone than UTC, and a UTCTime without seconds.
     pub fn time(&mut self) -> Option<i64> {
         let element = self.any()?;
-        let digits = element.content.strip_suffix(b"Z")?;
+        let (digits, east) = zone(element.content)?;
         if !digits.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        let number =
-            |range: std::ops::Range<usize>| digits[range].iter().fold(0i64, |n, d| n * 10 + i64::from(d - b'0'));
         let (year, rest) = match (element.tag, digits.len()) {
             // Two digits mean the years 1950 to 2049.
-            (tag::UTC_TIME, 12) => (number(0..2) + if number(0..2) < 50 { 2000 } else { 1900 }, 2),
-            (tag::GENERALIZED_TIME, 14) => (number(0..4), 4),
+            (tag::UTC_TIME, 10 | 12) => {
+                let year = number(&digits[..2]);
+                (year + if year < 50 { 2000 } else { 1900 }, &digits[2..])
+            }
+            (tag::GENERALIZED_TIME, 14) => (number(&digits[..4]), &digits[4..]),
             _ => return None,
         };
-        let part = |i: usize| number(rest + 2 * i..rest + 2 * i + 2);
+        let part = |i: usize| rest.get(2 * i..2 * i + 2).map_or(0, number);
         let (month, day, hour, minute, second) = (part(0), part(1), part(2), part(3), part(4));
         let valid = (1..=12).contains(&month)
             && (1..=days_in_month(year, month)).contains(&day)
             && hour < 24
             && minute < 60
             && second < 60;
-        valid.then(|| days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+        valid.then(|| days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - east)
     }
+}
+
+/// What stands before the time zone, and how many seconds east of UTC that is. Zero is written `Z`.
+fn zone(time: &[u8]) -> Option<(&[u8], i64)> {
+    if let Some(digits) = time.strip_suffix(b"Z") {
+        return Some((digits, 0));
+    }
+    let (digits, offset) = time.split_at_checked(time.len().checked_sub(5)?)?;
+    let (sign, offset) = offset.split_first()?;
+    if !offset.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let (hours, minutes) = (number(&offset[..2]), number(&offset[2..]));
+    let seconds = match (sign, hours, minutes) {
+        (_, 0, 0) | (_, 25.., _) | (_, _, 60..) => return None,
+        (b'+', ..) => hours * 3600 + minutes * 60,
+        (b'-', ..) => -(hours * 3600 + minutes * 60),
+        _ => return None,
+    };
+    Some((digits, seconds))
+}
+
+fn number(digits: &[u8]) -> i64 {
+    digits.iter().fold(0, |n, d| n * 10 + i64::from(d - b'0'))
 }
 
 /// An element with this tag and content.
@@ -264,6 +302,22 @@ mod tests {
         assert!(Reader::new(&[6, 2, 0x55, 0x80]).oid().is_none());
         assert!(Reader::new(&[6, 3, 0x55, 0x80, 1]).oid().is_none());
         assert!(Reader::new(&[6, 3, 0x55, 0x81, 1]).oid().is_some());
+        // 2^31 - 1, and one more, which is no arc for Go except in a policy.
+        assert!(Reader::new(&[6, 6, 0x55, 0x87, 0xff, 0xff, 0xff, 0x7f]).oid().is_some());
+        assert!(Reader::new(&[6, 6, 0x55, 0x88, 0x80, 0x80, 0x80, 0x00]).oid().is_none());
+        assert!(Reader::new(&[6, 6, 0x55, 0x88, 0x80, 0x80, 0x80, 0x00]).long_oid().is_some());
+    }
+
+    #[test]
+    fn bits_that_are_unused_at_the_end_are_made_up_for_at_the_beginning() {
+        let bytes = |content: &[u8]| Reader::new(&encode(tag::BIT_STRING, content)).bit_string_bytes();
+        assert_eq!(bytes(&[0, 0x30, 0x45]), Some(vec![0x30, 0x45]));
+        assert_eq!(bytes(&[1, 0x60, 0x8a]), Some(vec![0x30, 0x45]));
+        assert_eq!(bytes(&[7, 0x80]), Some(vec![0x01]));
+        assert_eq!(bytes(&[0]), Some(vec![]));
+        for bad in [&[][..], &[1], &[8, 0], &[1, 0x01]] {
+            assert_eq!(bytes(bad), None, "{bad:?}");
+        }
     }
 
     #[test]
@@ -280,6 +334,16 @@ mod tests {
             assert_eq!(display_time(time(tag, text).expect(text)), shown);
         }
         assert_eq!(time(tag::GENERALIZED_TIME, "20600101000000Z"), Some(2_840_140_800));
+        for (tag, text, shown) in [
+            (tag::UTC_TIME, "7001010000Z", "1970-01-01T00:00:00Z"),
+            (tag::UTC_TIME, "700101000000+0130", "1969-12-31T22:30:00Z"),
+            (tag::GENERALIZED_TIME, "20000229010203-2459", "2000-03-01T02:01:03Z"),
+        ] {
+            assert_eq!(display_time(time(tag, text).expect(text)), shown);
+        }
+        for bad in ["700101000000+0000", "700101000000-2500", "700101000000+0060", "700101000000*0100", "+0100", "Z"] {
+            assert!(time(tag::UTC_TIME, bad).is_none(), "{bad}");
+        }
         for bad in ["20210229000000Z", "20211301000000Z", "20210101240000Z", "20210101000000", "2021010100000Z"] {
             assert!(time(tag::GENERALIZED_TIME, bad).is_none(), "{bad}");
         }

@@ -10,7 +10,7 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
-use openssl::rsa::Padding;
+use openssl::rsa::{Padding, Rsa};
 use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
 use std::fmt;
 
@@ -179,16 +179,16 @@ impl PublicKey {
             [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01] => {
                 let curve = parameters.filter(|p| p.tag == tag::OID).ok_or("x509: invalid ECDSA parameters")?;
                 let nid = curve_nid(curve.content).ok_or("x509: unsupported elliptic curve")?;
-                ecdsa_key(nid, bits).ok_or("x509: failed to unmarshal elliptic curve point")?
+                ecdsa_key(nid, &bits).ok_or("x509: failed to unmarshal elliptic curve point")?
             }
             ED25519 if parameters.is_some() => return Err("x509: Ed25519 key encoded with illegal parameters"),
             ED25519 if bits.len() != 32 => return Err("x509: wrong Ed25519 public key size"),
-            ED25519 => Kind::Ed25519(quiet(PKey::public_key_from_raw_bytes(bits, Id::ED25519)).ok_or(MALFORMED)?),
+            ED25519 => Kind::Ed25519(quiet(PKey::public_key_from_raw_bytes(&bits, Id::ED25519)).ok_or(MALFORMED)?),
             [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => {
                 if parameters.is_none_or(|p| p.whole != [0x05, 0x00]) {
                     return Err("x509: RSA key missing NULL parameters");
                 }
-                Kind::Rsa(quiet(PKey::public_key_from_der(info)).ok_or("x509: invalid RSA public key")?)
+                Kind::Rsa(rsa_key(&bits).ok_or("x509: invalid RSA public key")?)
             }
             _ => Kind::Unknown,
         };
@@ -377,6 +377,14 @@ fn curve_nid(oid: &[u8]) -> Option<Nid> {
     }
 }
 
+/// From a SEQUENCE of modulus and exponent, whatever follows.
+fn rsa_key(bytes: &[u8]) -> Option<PKey<Public>> {
+    let mut numbers = Reader::new(bytes).sequence()?;
+    let modulus = positive(numbers.integer()?)?;
+    let exponent = positive(numbers.integer().filter(|e| e.len() <= 8)?)?;
+    quiet(Rsa::from_public_components(modulus, exponent).and_then(PKey::from_rsa))
+}
+
 fn ecdsa_key(nid: Nid, point: &[u8]) -> Option<Kind> {
     // Only the uncompressed form counts.
     if point.first() != Some(&4) {
@@ -527,8 +535,6 @@ fn internal(e: ErrorStack) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use openssl::rsa::Rsa;
-
     #[test]
     fn rsa_pss_counts_with_one_hash_and_a_salt_of_its_length() {
         const PSS: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0a];

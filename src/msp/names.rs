@@ -73,17 +73,13 @@ impl NameConstraints {
         if !r.is_empty() {
             return Err(INVALID);
         }
-        if permitted.is_none() && excluded.is_none() {
+        if permitted.unwrap_or_default().is_empty() && excluded.unwrap_or_default().is_empty() {
             return Err("x509: empty name constraints extension");
         }
         let mut constraints = NameConstraints::default();
         let mut handled = true;
         for (subtrees, list) in [(&mut constraints.permitted, permitted), (&mut constraints.excluded, excluded)] {
-            match list {
-                Some([]) => return Err("x509: empty name constraints subtree sequence"),
-                Some(list) => handled &= subtrees.parse(list).ok_or(INVALID)?,
-                None => {}
-            }
+            handled &= subtrees.parse(list.unwrap_or_default()).ok_or(INVALID)?;
         }
         Ok((constraints, handled))
     }

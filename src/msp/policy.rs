@@ -4,7 +4,7 @@
 
 use super::der::{tag, Reader};
 use super::x509::Certificate;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 type Oid = Vec<u8>;
@@ -30,12 +30,13 @@ impl Policies {
     /// Reads `certificatePolicies`.
     pub fn read_asserted(&mut self, value: &[u8]) -> Option<()> {
         let mut list = Reader::new(value).sequence()?;
+        let mut seen = HashSet::new();
         while !list.is_empty() {
-            let oid = list.sequence()?.oid()?.to_vec();
-            if self.asserted.contains(&oid) {
+            let oid = list.sequence()?.long_oid()?;
+            if !seen.insert(oid) {
                 return None;
             }
-            self.asserted.push(oid);
+            self.asserted.push(oid.to_vec());
         }
         Some(())
     }
@@ -159,4 +160,100 @@ fn map(level: &mut Level, policies: &Policies, allowed: bool) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::der::encode;
+    use super::*;
+
+    fn oid(letter: u8) -> Vec<u8> {
+        match letter {
+            b'*' => ANY_POLICY.to_vec(),
+            letter => vec![0x2a, 3, letter],
+        }
+    }
+
+    fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+        encode(tag::SEQUENCE, &parts.concat())
+    }
+
+    fn extension(number: u8, value: &[u8]) -> Vec<u8> {
+        sequence(&[encode(tag::OID, &[0x55, 0x1d, number]), encode(tag::OCTET_STRING, value)])
+    }
+
+    /// The extensions that one word each of a line in `policies.txt` asks for.
+    fn extensions(words: &str) -> Vec<Vec<u8>> {
+        let (mut extensions, mut constraints) = (Vec::new(), Vec::new());
+        let encode_oid = |letter: u8| encode(tag::OID, &oid(letter));
+        for word in words.split_whitespace() {
+            let number = |digit: &str| digit.parse::<u8>().unwrap();
+            match word.split_once('=') {
+                Some(("e", digit)) => constraints.push(encode(tag::context(0), &[number(digit)])),
+                Some(("i", digit)) => constraints.push(encode(tag::context(1), &[number(digit)])),
+                Some(("n", digit)) => extensions.push(extension(54, &encode(tag::INTEGER, &[number(digit)]))),
+                Some(("m", pairs)) => {
+                    let pair = |pair: &str| sequence(&pair.bytes().map(encode_oid).collect::<Vec<_>>());
+                    extensions.push(extension(33, &sequence(&pairs.split(',').map(pair).collect::<Vec<_>>())));
+                }
+                Some(other) => panic!("{other:?}"),
+                None if word == "self" => {}
+                None => {
+                    let policies: Vec<_> = word.bytes().map(|letter| sequence(&[encode_oid(letter)])).collect();
+                    extensions.push(extension(32, &sequence(&policies)));
+                }
+            }
+        }
+        if !constraints.is_empty() {
+            extensions.push(extension(36, &sequence(&constraints)));
+        }
+        extensions
+    }
+
+    fn name(number: usize) -> Vec<u8> {
+        let text = encode(tag::PRINTABLE_STRING, number.to_string().as_bytes());
+        let attribute = sequence(&[encode(tag::OID, &[0x55, 4, 3]), text]);
+        sequence(&[encode(tag::SET, &attribute)])
+    }
+
+    /// A certificate whose key and signature are of a kind that nobody knows: policies do not ask.
+    fn certificate(subject: usize, issuer: usize, extensions: &[Vec<u8>]) -> Arc<Certificate> {
+        let unknown = sequence(&[encode(tag::OID, &[0x2a, 3])]);
+        let bits = encode(tag::BIT_STRING, &[0]);
+        let time = encode(tag::UTC_TIME, b"200101000000Z");
+        let mut tbs = vec![
+            encode(tag::explicit(0), &[2, 1, 2]),
+            encode(tag::INTEGER, &[1]),
+            unknown.clone(),
+            name(issuer),
+            sequence(&[time.clone(), time]),
+            name(subject),
+            sequence(&[unknown.clone(), bits.clone()]),
+        ];
+        tbs.push(encode(tag::explicit(3), &sequence(extensions)));
+        let der = sequence(&[sequence(&tbs), unknown, bits]);
+        Arc::new(Certificate::parse(&der).unwrap())
+    }
+
+    #[test]
+    fn policies_hold_where_they_do_for_go() {
+        let lines = include_str!("policies.txt").lines().filter(|line| !line.starts_with('#'));
+        let mut verdicts = [0, 0];
+        for line in lines {
+            let (verdict, chain) = line.split_once(':').unwrap();
+            let words: Vec<&str> = chain.split('|').collect();
+            let subject = |mut at: usize| {
+                while words.get(at).is_some_and(|words| words.ends_with("self") || words.ends_with("self ")) {
+                    at += 1;
+                }
+                at.min(words.len() - 1)
+            };
+            let chain: Vec<_> =
+                (0..words.len()).map(|at| certificate(subject(at), subject(at + 1), &extensions(words[at]))).collect();
+            assert_eq!(hold(&chain), verdict == "ok", "{line}");
+            verdicts[usize::from(verdict == "ok")] += 1;
+        }
+        println!("{} chains refused, {} accepted", verdicts[0], verdicts[1]);
+        assert!(verdicts.iter().all(|count| *count > 100), "{verdicts:?}");
+    }
 }

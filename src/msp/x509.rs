@@ -5,6 +5,7 @@ use super::der::{tag, Reader};
 use super::key::{self, PublicKey, SignatureAlgorithm};
 use super::names::{GeneralName, NameConstraints};
 use super::policy::Policies;
+use std::collections::HashSet;
 use std::fmt;
 
 type Parse<T> = Result<T, &'static str>;
@@ -80,10 +81,13 @@ impl Certificate {
 
         let version = match r.optional(tag::explicit(0)).ok_or("x509: malformed version")? {
             None => 1,
-            Some(version) => match Reader::new(version).small_integer() {
-                Some(n @ 0..=2) => n as u8 + 1,
-                _ => return Err("x509: invalid version"),
-            },
+            Some(version) => {
+                let mut r = Reader::new(version);
+                match r.small_integer().filter(|_| r.is_empty()) {
+                    Some(n @ 0..=2) => n as u8 + 1,
+                    _ => return Err("x509: invalid version"),
+                }
+            }
         };
         let serial = r.integer().ok_or("x509: malformed serial number")?;
         if serial[0] & 0x80 != 0 {
@@ -121,7 +125,7 @@ impl Certificate {
             tbs: tbs.whole.to_vec(),
             algorithm_raw: algorithm.whole.to_vec(),
             signature_algorithm,
-            signature: signature.to_vec(),
+            signature,
             version,
             serial: serial.to_vec(),
             issuer_raw: issuer_raw.to_vec(),
@@ -177,14 +181,13 @@ impl Extensions {
         const MALFORMED: &str = "x509: malformed extension";
         let mut list = Reader::new(list).sequence().ok_or("x509: malformed extensions")?;
         let mut parsed = Extensions::default();
-        let mut seen: Vec<&[u8]> = Vec::new();
+        let mut seen = HashSet::new();
         let mut entries = Vec::new();
         while !list.is_empty() {
             let (oid, critical, value) = extension(&mut list.sequence().ok_or(MALFORMED)?).ok_or(MALFORMED)?;
-            if seen.contains(&oid) {
+            if !seen.insert(oid) {
                 return Err("x509: certificate contains duplicate extensions");
             }
-            seen.push(oid);
             entries.push((oid, critical, value));
         }
         for (oid, critical, value) in entries {
@@ -200,7 +203,7 @@ impl Extensions {
         let number = match oid.strip_prefix(ID_CE) {
             Some([number]) => *number,
             _ if oid == AUTHORITY_INFO_ACCESS => {
-                return match !critical && r.sequence().is_some() {
+                return match !critical && is_authority_info_access(r) {
                     true => Ok(true),
                     false => Err("x509: invalid authority info access"),
                 };
@@ -258,9 +261,7 @@ impl Extensions {
                 }
             }
             // CRL distribution points: understood, and of no consequence here.
-            31 => {
-                r.sequence().ok_or("x509: invalid CRL distribution points")?;
-            }
+            31 => is_distribution_points(r).then_some(()).ok_or("x509: invalid CRL distribution points")?,
             32 => self.policies.read_asserted(value).ok_or("x509: invalid certificate policies")?,
             33 => self.policies.read_mappings(value).ok_or("x509: invalid policy mappings extension")?,
             36 => self.policies.read_constraints(value).ok_or("x509: invalid policy constraints extension")?,
@@ -276,6 +277,37 @@ fn extension<'a>(r: &mut Reader<'a>) -> Option<(&'a [u8], bool, &'a [u8])> {
     let oid = r.oid()?;
     let critical = if r.next_is(tag::BOOLEAN) { r.boolean()? } else { false };
     Some((oid, critical, r.content(tag::OCTET_STRING)?))
+}
+
+/// Whether each entry is one, as far as Go looks: an OID, and what begins like a URI is one.
+fn is_authority_info_access(mut r: Reader<'_>) -> bool {
+    let Some(mut list) = r.sequence() else { return false };
+    while !list.is_empty() {
+        let entry = list.sequence().and_then(|mut entry| entry.oid().and_then(|_| entry.optional(tag::context(6))));
+        if entry.is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether each entry is one, as far as Go looks: the URIs with which a full name begins.
+fn is_distribution_points(mut r: Reader<'_>) -> bool {
+    let Some(mut list) = r.sequence() else { return false };
+    let is_point = |mut point: Reader<'_>| {
+        let Some(name) = point.optional(tag::explicit(0))? else { return Some(()) };
+        let mut uris = Reader::new(Reader::new(name).content(tag::explicit(0))?);
+        while uris.next_is(tag::context(6)) {
+            uris.content(tag::context(6))?;
+        }
+        Some(())
+    };
+    while !list.is_empty() {
+        if list.sequence().and_then(is_point).is_none() {
+            return false;
+        }
+    }
+    true
 }
 
 fn authority_key_id(value: &[u8]) -> Option<Option<Vec<u8>>> {
@@ -311,9 +343,7 @@ impl Name {
                 let mut pair = set.sequence().ok_or(INVALID)?;
                 let oid = pair.oid().ok_or(INVALID)?;
                 let value = pair.any().ok_or(INVALID)?;
-                if let Some(text) = string(value.tag, value.content) {
-                    attributes.push((oid.to_vec(), text.ok_or(INVALID)?));
-                }
+                attributes.push((oid.to_vec(), string(value.tag, value.content).ok_or(INVALID)?));
             }
         }
         Ok(Name(attributes))
@@ -354,20 +384,20 @@ impl fmt::Display for Name {
     }
 }
 
-/// The text of a string type: `None` for another type, `Some(None)` for a malformed one.
-fn string(tag: u8, value: &[u8]) -> Option<Option<String>> {
+/// The text of a string type that a name may have.
+fn string(tag: u8, value: &[u8]) -> Option<String> {
     let ascii = |allowed: fn(u8) -> bool| {
         value.iter().all(|b| allowed(*b)).then(|| value.iter().map(|b| char::from(*b)).collect())
     };
-    Some(match tag {
+    match tag {
         tag::UTF8_STRING => String::from_utf8(value.to_vec()).ok(),
         tag::PRINTABLE_STRING => ascii(|b| b.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(&b)),
         tag::IA5_STRING => ascii(|b| b.is_ascii()),
         tag::NUMERIC_STRING => ascii(|b| b.is_ascii_digit() || b == b' '),
         tag::T61_STRING => Some(value.iter().map(|b| char::from(*b)).collect()),
         tag::BMP_STRING => bmp_string(value),
-        _ => return None,
-    })
+        _ => None,
+    }
 }
 
 fn bmp_string(value: &[u8]) -> Option<String> {
@@ -400,7 +430,7 @@ impl RevocationList {
         let mut outer = input.sequence()?;
         let tbs = outer.element(tag::SEQUENCE)?;
         let algorithm = SignatureAlgorithm::parse(outer.content(tag::SEQUENCE)?)?;
-        let mut signature = outer.bit_string_bytes()?.to_vec();
+        let mut signature = outer.bit_string_bytes()?;
         if !input.is_empty() || !outer.is_empty() {
             return None;
         }

@@ -91,7 +91,9 @@ fn d9_a_request_with_a_message_whose_verdict_is_known_is_answered_without_anothe
 fn d10_what_a_response_repeats_is_not_verified_again() {
     let mut net = node();
     let (a, b, c) = (alive("a", 7, 1), alive("b", 7, 1), alive("c", 7, 1));
-    let response = mem_res(0, &[a.clone(), b.clone()], &[c.clone()]);
+    // Ourselves too: everybody's response has us.
+    let own = alive("n", 5, 1);
+    let response = mem_res(0, &[a.clone(), own, b.clone()], &[c.clone()]);
     net.receive(0, &response);
     assert_eq!(net.nodes[0].verified, 3);
     [a, b, c].iter().for_each(|message| net.receive(0, message));

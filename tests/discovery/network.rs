@@ -336,14 +336,18 @@ fn u12_a_stopped_store_expires_nothing_and_stops_twice() {
 }
 
 #[test]
-fn nodes_that_start_together_know_each_other_within_two_sync_intervals() {
+fn nodes_that_start_together_know_each_other_before_the_first_usual_sync() {
     let config = DiscoveryConfig::default();
     let mut net = Net::new();
     net.add_nodes("n", 50, &config);
     (0..50).for_each(|node| net.nodes[node].push = 3);
-    (1..50).for_each(|node| net.connect(node, &endpoint("n0")));
+    for node in 1..50 {
+        net.run_for(10 * MS);
+        net.connect(node, &endpoint("n0"));
+    }
     let took = net.eventually("full membership", |net| net.all_see(49));
-    assert!(took <= 2 * SEC, "took {took:?}");
+    println!("50 nodes know each other {took:?} after the last of them started");
+    assert!(took <= 3 * SEC, "took {took:?}, the usual interval is 4 s");
     // Soon they ask each other no more often than Fabric's peers do.
     net.run_for(20 * SEC);
     net.nodes.iter_mut().for_each(|node| node.sent.clear());

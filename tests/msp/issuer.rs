@@ -57,21 +57,39 @@ impl Issuer {
 
     /// A list that revokes this serial number, with what `sign` makes of its content for a signature.
     pub fn revoke(&self, serial: u8, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
-        let algorithm = der(0x30, &[&[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
+        let ecdsa_with_sha256 = der(0x30, &[&[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
+        self.revoke_by(&ecdsa_with_sha256, serial, sign)
+    }
+
+    /// As [`revoke`](Self::revoke), with this AlgorithmIdentifier.
+    pub fn revoke_by(&self, algorithm: &[u8], serial: u8, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let time = der(0x17, &[b"200101000000Z"]);
         let entry = der(0x30, &[&[2, 1, serial], &time]);
         let key_id = der(0x30, &[&der(0x80, &[self.cert.subject_key_id().unwrap().as_slice()])]);
         let extension = der(0x30, &[&[0x06, 3, 0x55, 0x1d, 0x23], &der(0x04, &[&key_id])]);
         let extensions = der(0xa0, &[&der(0x30, &[&extension])]);
         let issuer = self.cert.subject_name().to_der().unwrap();
-        let content = der(0x30, &[&[2, 1, 1], &algorithm, &issuer, &time, &der(0x30, &[&entry]), &extensions]);
+        let content = der(0x30, &[&[2, 1, 1], algorithm, &issuer, &time, &der(0x30, &[&entry]), &extensions]);
         let signature = sign(&content);
-        der(0x30, &[&content, &algorithm, &der(0x03, &[&[0], &signature])])
+        der(0x30, &[&content, algorithm, &der(0x03, &[&[0], &signature])])
     }
 
     /// Its signature over this content.
     pub fn sign(&self, content: &[u8]) -> Vec<u8> {
-        Signer::new(MessageDigest::sha256(), &self.key).unwrap().sign_oneshot_to_vec(content).unwrap()
+        self.sign_over(MessageDigest::sha256(), content)
+    }
+
+    /// Its signature over this content's hash.
+    pub fn sign_over(&self, digest: MessageDigest, content: &[u8]) -> Vec<u8> {
+        Signer::new(digest, &self.key).unwrap().sign_oneshot_to_vec(content).unwrap()
+    }
+
+    /// The certificate (DER) with another AlgorithmIdentifier, signed anew. Before it was `old`.
+    pub fn sign_by(&self, old: &[u8], algorithm: &[u8], digest: MessageDigest, cert: &X509) -> Vec<u8> {
+        let content = signed_content(&cert.to_der().unwrap());
+        let at = content.windows(old.len()).position(|part| part == old).unwrap();
+        let content = der(0x30, &[&content[..at], algorithm, &content[at + old.len()..]]);
+        der(0x30, &[&content, algorithm, &der(0x03, &[&[0], &self.sign_over(digest, &content)])])
     }
 }
 
@@ -115,6 +133,19 @@ pub fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         _ => vec![tag, 0x82, (len >> 8) as u8, len as u8],
     };
     [header, content].concat()
+}
+
+/// What stands in the part of a certificate that is signed.
+pub fn signed_content(cert: &[u8]) -> Vec<u8> {
+    let content = |element: &[u8]| {
+        let digits = if element[1] < 0x80 { 0 } else { usize::from(element[1] & 0x7f) };
+        let length = match digits {
+            0 => usize::from(element[1]),
+            _ => element[2..2 + digits].iter().fold(0, |n, d| n << 8 | usize::from(*d)),
+        };
+        element[2 + digits..2 + digits + length].to_vec()
+    };
+    content(&content(cert))
 }
 
 /// The same certificate with what `change` makes of its signature.

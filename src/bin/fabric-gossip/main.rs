@@ -19,6 +19,7 @@ mod send;
 mod settings;
 mod steps;
 mod stop;
+mod summary;
 mod tls_probe;
 mod values;
 mod whois;

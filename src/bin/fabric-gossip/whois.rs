@@ -6,13 +6,15 @@ use crate::identity::pki_id;
 use crate::options::IdentityArgs;
 use crate::output::printable;
 use crate::rules::{self, Broken};
+use crate::summary;
 use crate::Context;
 use clap::Args;
 use fabric_gossip::msp::serialized_identity;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Say who a certificate or the member of an MSP folder is, and whether its MSP accepts it; asks nobody
+/// Say who a certificate or the member of an MSP folder is, and whether its MSP accepts it; asks nobody. Of a folder
+/// without a member of its own, say whom it trusts
 #[derive(Args)]
 pub struct IdentityCommandArgs {
     /// A certificate in PEM, instead of the one in the MSP folder's signcerts
@@ -26,12 +28,10 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     let msps = args.identity.msps(&context.settings)?;
     let file = match (&args.file, args.identity.msp_dir(&context.settings)) {
         (Some(file), _) => file.clone(),
-        (None, Some(dir)) => {
-            let found = certificate::files_in(&dir.join("signcerts"))?.into_iter().next();
-            found.ok_or_else(|| {
-                Failure::file(&dir, "the MSP loads, but has no member of its own: there is no certificate in signcerts")
-            })?
-        }
+        (None, Some(dir)) => match certificate::files_in(&dir.join("signcerts"))?.into_iter().next() {
+            Some(file) => file,
+            None => return summary::show(context, &dir, msps.first().map(|msp| msp.id()).unwrap_or_default()),
+        },
         (None, None) => return Err(Failure::usage("whose identity? Give a certificate, or --msp DIR and --mspid ID")),
     };
     let first = Certificate::read_all(&file)?.swap_remove(0);

@@ -1,0 +1,64 @@
+//! Whom an MSP folder trusts, when it has no member of its own.
+
+use crate::certificate;
+use crate::failure::{Failure, Result};
+use crate::output::printable;
+use crate::Context;
+use fabric_gossip::msp::{MspConfig, NodeOus, PemFile};
+use openssl::x509::X509;
+use serde_json::{json, Value};
+use std::path::Path;
+
+/// Shows the authorities, the administrators, how many revocation lists there are and which OUs tell roles apart. That
+/// the MSP can be set up has been seen before.
+pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
+    let config = MspConfig::load(dir, mspid).map_err(|e| Failure::usage(e.message()))?;
+    let groups = [
+        ("roots", &config.root_certs),
+        ("intermediates", &config.intermediate_certs),
+        ("tls_roots", &config.tls_root_certs),
+        ("tls_intermediates", &config.tls_intermediate_certs),
+        ("admins", &config.admins),
+    ];
+    let lists = config.revocation_lists.len();
+    let roles = config.node_ous.as_ref().map(roles).unwrap_or_default();
+    context.out.line(
+        || {
+            let mut line = json!({"event": "identity", "path": dir.display().to_string(), "mspid": mspid});
+            for key in ["pki_id", "subject", "valid", "error"] {
+                line[key] = Value::Null;
+            }
+            for (name, files) in groups {
+                line[name] = files.iter().map(|file| describe(file).0).collect();
+            }
+            line["revocation_lists"] = json!(lists);
+            line["roles"] = json!(roles);
+            line
+        },
+        || {
+            let mut text =
+                format!("  folder     {}\n  MSP id     {mspid}\n  member     none in signcerts", dir.display());
+            for (name, files) in groups {
+                for file in files {
+                    text += &format!("\n  {:<10} {}", name.replace('_', " ").trim_end_matches('s'), describe(file).1);
+                }
+            }
+            let roles = if roles.is_empty() { "not told apart".into() } else { roles.join(", ") };
+            text + &format!("\n  CRLs       {lists}\n  roles      {}", printable(&roles))
+        },
+    );
+    Ok(())
+}
+
+fn describe(file: &PemFile) -> (Value, String) {
+    let Ok(x509) = X509::from_pem(&file.pem) else { return (Value::Null, "cannot be shown".into()) };
+    let (subject, expires) = (certificate::name(x509.subject_name()), certificate::date(x509.not_after()));
+    let text = format!("{} until {expires} ({})", printable(&subject), certificate::remaining(&x509));
+    (json!({"subject": subject, "expires": expires}), text)
+}
+
+/// The OUs of the roles, in Fabric's order.
+fn roles(ous: &NodeOus) -> Vec<String> {
+    let roles = [&ous.client, &ous.peer, &ous.admin, &ous.orderer];
+    roles.into_iter().flatten().map(|role| role.organizational_unit_identifier.clone()).collect()
+}
