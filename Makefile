@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri bench clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile shuttle valgrind bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,11 +53,21 @@ conformance: ## Hold the tests against the rows of docs/conformance.md
 examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
 
-sanitize: ## Run the tests over the network in memory under ThreadSanitizer (nightly, minutes)
-	@scripts/sanitize.sh
+sanitize: ## Run the tests over the network in memory under ThreadSanitizer and AddressSanitizer (nightly, minutes)
+	@scripts/sanitize.sh thread
+	@scripts/sanitize.sh address
+
+valgrind: deps ## Run tests over gRPC under Valgrind: no error, nothing lost after the stop (minutes)
+	@scripts/valgrind.sh
+
+shuttle: ## Run the communication layer under a model checker that schedules its threads
+	@scripts/shuttle.sh
 
 miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
 	@scripts/miri.sh
+
+hostile: deps ## Measure what hostile peers cost in memory, threads and round trips: a table (minutes)
+	@scripts/hostile.sh
 
 bench: deps ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm

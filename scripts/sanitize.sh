@@ -1,16 +1,33 @@
 #!/usr/bin/env bash
-# Runs the tests over the network in memory under ThreadSanitizer. Needs a nightly toolchain with rust-src: the standard
-# library is built anew, because an uninstrumented one hides what orders its accesses.
+# Runs the tests over the network in memory under a sanitizer of a nightly toolchain.
+#
+#   scripts/sanitize.sh                    ThreadSanitizer. Needs rust-src too: the standard library is built anew, because
+#                                          an uninstrumented one hides what orders its accesses.
+#   scripts/sanitize.sh address            AddressSanitizer, with its search for leaks
+#   scripts/sanitize.sh address --test X   some tests: everything further goes to cargo test
 set -euo pipefail
 cd "$(dirname "$0")/.."
+sanitizer=thread
+case "${1:-}" in
+    thread | address)
+        sanitizer=$1
+        shift
+        ;;
+esac
 target=x86_64-unknown-linux-gnu
-if ! sysroot=$(rustc +nightly --print sysroot 2>/dev/null) || [ ! -d "$sysroot/lib/rustlib/src/rust" ] ||
-    [ "$(rustc -vV | sed -n 's/^host: //p')" != $target ]; then
-    echo "SKIPPED: ThreadSanitizer, needs $target and a nightly toolchain with rust-src (rustup component add rust-src --toolchain nightly)"
+std=()
+[ $sanitizer = address ] || std=(-Zbuild-std)
+if ! sysroot=$(rustc +nightly --print sysroot 2>/dev/null) || [ "$(rustc -vV | sed -n 's/^host: //p')" != $target ]; then
+    echo "SKIPPED: sanitizer $sanitizer, needs $target and a nightly toolchain (rustup toolchain install nightly)"
+    exit 0
+fi
+if [ ${#std[@]} -gt 0 ] && [ ! -d "$sysroot/lib/rustlib/src/rust" ]; then
+    echo "SKIPPED: sanitizer $sanitizer, needs rust-src (rustup component add rust-src --toolchain nightly)"
     exit 0
 fi
 # A report is a failure. Fewer seeds than otherwise: it is many times slower.
-export TSAN_OPTIONS="exitcode=66" FABRIC_GOSSIP_FAULT_SEEDS="${FABRIC_GOSSIP_FAULT_SEEDS:-50}"
-export RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
-cargo +nightly test -Zbuild-std --target $target --release --no-default-features \
-    --test comm_messages --test faults "$@"
+export TSAN_OPTIONS="exitcode=66" ASAN_OPTIONS="exitcode=66:detect_leaks=1"
+export FABRIC_GOSSIP_FAULT_SEEDS="${FABRIC_GOSSIP_FAULT_SEEDS:-50}"
+export RUSTFLAGS="-Zsanitizer=$sanitizer" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/sanitizer-$sanitizer"
+[ $# -gt 0 ] || set -- --test comm_messages --test comm_stop --test faults
+cargo +nightly test "${std[@]}" --target $target --release --no-default-features "$@"

@@ -1,8 +1,8 @@
 //! A one-way switch that ends waits: set once, from any thread, and everything that waits on it goes on.
 
-use crossbeam_channel::{bounded, Receiver, Sender};
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{bounded, Receiver, Sender};
+use crate::sync::Mutex;
 use std::sync::Arc;
 
 /// A cancellation token. Clones are handles on the same switch.
@@ -91,7 +91,7 @@ impl Drop for HookGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU32;
+    use crate::sync::atomic::AtomicU32;
 
     #[test]
     fn hooks_run_once_and_only_while_guarded() {

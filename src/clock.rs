@@ -1,6 +1,6 @@
 //! Time as something that is handed in, so that what takes hours in the protocol takes milliseconds in a test.
 
-use crossbeam_channel::Receiver;
+use crate::sync::channel::Receiver;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +28,6 @@ impl Clock for SystemClock {
     }
 
     fn after(&self, wait: Duration) -> Receiver<Instant> {
-        crossbeam_channel::after(wait)
+        crate::sync::channel::after(wait)
     }
 }

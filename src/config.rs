@@ -24,8 +24,8 @@ pub struct CommConfig {
     /// Connections at a time, 10,000. An inbound stream beyond is refused with a status that says so; a dial fails.
     pub max_connections: usize,
     /// Inbound streams at a time that have not authenticated yet, 256. One beyond is refused. None stays one for longer
-    /// than `conn_timeout`, and the first message of each may have 256 KiB. (The C core has read a message to its end
-    /// before we see how long it is: `max_receive_message` and `memory_quota` of the gRPC options bound that.)
+    /// than `conn_timeout`, and the first message of each may have 256 KiB. (The C core reads a message to its end before
+    /// it shows it. On Linux who sends more is refused meanwhile; `memory_quota` of the gRPC options bounds it anywhere.)
     pub max_unauthenticated: usize,
     /// Inbound streams at a time from one address, 2,048: an IPv4 address, or an IPv6 network of 64 bits. One beyond is
     /// refused. Many peers behind a translated address, or all of them on loopback, need as many.

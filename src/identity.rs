@@ -7,14 +7,14 @@ use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{bounded, select, Receiver, Sender};
-use parking_lot::{Mutex, RwLock};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::channel::{bounded, select, Receiver, Sender};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant, SystemTime};
 
 /// An identity goes this long after the end of its validity, so that at the end itself it still counts.

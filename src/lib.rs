@@ -122,6 +122,7 @@ pub mod pubsub;
 pub mod random;
 #[cfg(feature = "grpc")]
 pub mod rpc;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 

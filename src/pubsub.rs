@@ -17,8 +17,8 @@
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{select, unbounded, Receiver, Sender};
-use parking_lot::Mutex;
+use crate::sync::channel::{select, unbounded, Receiver, Sender};
+use crate::sync::Mutex;
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
 use std::hash::Hash;

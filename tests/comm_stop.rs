@@ -22,6 +22,7 @@ over_both_forms!(
     a_stop_ends_a_handshake_of_a_silent_client,
     a_stop_does_not_wait_for_a_peer_that_reads_nothing,
     a_stop_does_not_wait_for_a_closed_connection_that_nobody_reads,
+    a_close_gives_up_a_peer_that_reads_nothing_after_the_connection_timeout,
     a_stop_releases_a_reader_that_waits_for_a_subscription,
     a_stop_ends_a_probe_and_a_handshake,
     the_last_handle_stops_when_it_is_dropped,
@@ -269,4 +270,15 @@ fn nobody_is_accepted_after_the_stop(net: &impl Form) {
     let (seen, end) = raw.read_to_end();
     assert!(seen.is_empty());
     assert!(matches!(&end, StreamEnd::Remote(s) if s.code == 2 && s.message == "shutting down"), "{end:?}");
+}
+
+fn a_close_gives_up_a_peer_that_reads_nothing_after_the_connection_timeout(net: &impl Form) {
+    let (node, _server, _accepted, last) = stuck(net);
+    let events = node.events();
+    node.close_conn(&RemotePeer::with_id("", id("server")));
+    let (error, nonces) = await_undelivered(&events);
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Stopped, "closed by us"));
+    assert_eq!(nonces.last(), Some(&last));
+    assert_eq!(node.metrics().gossip_comm_queued_messages, 0);
+    eventually("its threads end", || node.metrics().gossip_comm_threads == 0);
 }

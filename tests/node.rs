@@ -497,7 +497,7 @@ fn a_renewed_peer_is_known_at_once_and_its_old_pki_id_is_gone() {
     let known = |simulator: &Simulator| everywhere(simulator, &|core| core.discovery().is_alive(&new));
     simulator.run_until(s(6), known).expect("the new one is known");
     let gone = |simulator: &Simulator| everywhere(simulator, &|core| core.discovery().member(&old).is_none());
-    let after = simulator.run_until(s(15), gone).expect("the old one is gone");
+    let after = simulator.run_until(s(25), gone).expect("the old one is gone");
     println!("gone everywhere after {after:?}");
     assert!(simulator.is_complete());
 }

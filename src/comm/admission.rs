@@ -4,7 +4,7 @@
 use crate::config::CommConfig;
 use crate::crypto::PkiId;
 use crate::metrics::Refusal;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -14,8 +14,8 @@ use crate::config::CommConfig;
 use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{IdentityConfig, IdentityMapper};
-use parking_lot::Mutex;
-use std::sync::atomic::AtomicU64;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::Mutex;
 use std::sync::Arc;
 
 /// Settings of a [`Comm`] that is to be.

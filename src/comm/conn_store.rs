@@ -13,9 +13,9 @@ use super::stream::StreamEnd;
 use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
-use parking_lot::{Mutex, RwLock};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -111,8 +111,9 @@ pub(super) enum Installed {
     Current { peer: Arc<Peer>, created: bool, fresh: bool, displaced: Option<Arc<Connection>> },
     /// It is read beside our own.
     Spare { peer: Arc<Peer>, displaced: Option<Arc<Connection>> },
-    /// The store is closing.
-    Closing,
+    /// Nowhere: the store or the entry is closing. Or another peer than expected answered our dial, and the expected one
+    /// has come by itself meanwhile.
+    Unwanted,
     /// There is no room for another peer.
     Full,
 }
@@ -175,7 +176,7 @@ impl ConnStore {
         let id = &conn.info.id;
         let mut table = self.table.write();
         if table.closing {
-            return Installed::Closing;
+            return Installed::Unwanted;
         }
         let known = table.by_pki_id.get(id).filter(|p| p.link.lock().is(id)).cloned();
         let Some(peer) = known else {
@@ -218,7 +219,10 @@ impl ConnStore {
         let id = &conn.info.id;
         let mut table = self.table.write();
         if table.closing || table.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer)) {
-            return Installed::Closing;
+            return Installed::Unwanted;
+        }
+        if peer.has_inbound_of_another(id) {
+            return Installed::Unwanted;
         }
         let other = table.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned();
         let endpoint = peer.link.lock().endpoint.clone();
@@ -430,6 +434,13 @@ impl Peer {
         let link = self.link.lock();
         let endpoint = link.endpoint.clone().or_else(|| link.current.as_ref().map(|c| c.info.endpoint.clone()));
         RemotePeer { endpoint: endpoint.unwrap_or_default(), pki_id: link.pki_id.clone() }
+    }
+
+    /// Whether it has a stream of the peer that it is known or expected to be, and that is not `id`: then none of `id`'s
+    /// belongs here, or what is meant for the one would go to the other when a stream ends.
+    fn has_inbound_of_another(&self, id: &PkiId) -> bool {
+        let link = self.link.lock();
+        link.current.iter().chain(&link.spare).any(|conn| conn.info.id != *id)
     }
 
     /// Starts a dial, unless there is a connection already.

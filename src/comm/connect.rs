@@ -5,7 +5,7 @@ use super::outbox::{Greeting, Item};
 use super::send::stopping;
 use super::{Comm, RemotePeer};
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{bounded, select};
+use crate::sync::channel::{bounded, select};
 use std::sync::Arc;
 use std::time::Duration;
 

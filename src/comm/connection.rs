@@ -3,10 +3,9 @@
 use super::stream::{Status, Stream, StreamEnd};
 use crate::cancel::Cancel;
 use crate::crypto::{PeerIdentity, PkiId};
+use crate::sync::{now, thread, Mutex};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// A write that is not done at once is mostly in the hands of another thread, which reads from the connection just then
@@ -35,6 +34,13 @@ pub struct AuthInfo {
     pub signature: Bytes,
 }
 
+/// How often to look up from a write that takes long, and whether it has taken long enough.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub every: Duration,
+    pub is_enough: &'a dyn Fn() -> bool,
+}
+
 /// A write that takes this long hangs: the socket is full.
 const HANGS: Duration = Duration::from_millis(100);
 
@@ -55,17 +61,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Writes one message and waits until that is done.
-    pub fn write(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
+    /// Writes one message and waits until that is done, as [`finish_write`](Self::finish_write) does.
+    pub fn write(&self, message: Bytes, more: bool, look: Look<'_>) -> Result<(), StreamEnd> {
         let _turn = self.sending.lock();
-        self.stream.send(message, more)
+        self.stream.start_send(message, more)?;
+        self.await_sent(look)
     }
 
     /// Starts to write without being able to block; `Ok(false)` if the write is still under way.
     pub fn start_write(&self, message: Bytes) -> Result<bool, StreamEnd> {
         let _turn = self.sending.lock();
         self.stream.start_send(message, false)?;
-        let started = Instant::now();
+        let started = now();
         loop {
             if self.stream.wait_sent(Some(Duration::ZERO))? {
                 return Ok(true);
@@ -77,10 +84,21 @@ impl Connection {
         }
     }
 
-    /// Waits for a write that [`start_write`](Self::start_write) left under way.
-    pub fn finish_write(&self) -> Result<(), StreamEnd> {
+    /// Waits for a write that [`start_write`](Self::start_write) left under way. If it is not worth waiting any longer
+    /// the stream is cancelled.
+    pub fn finish_write(&self, look: Look<'_>) -> Result<(), StreamEnd> {
         let _turn = self.sending.lock();
-        self.stream.wait_sent(None).map(|_| ())
+        self.await_sent(look)
+    }
+
+    fn await_sent(&self, look: Look<'_>) -> Result<(), StreamEnd> {
+        while !self.stream.wait_sent(Some(look.every))? {
+            if (look.is_enough)() {
+                self.stream.cancel();
+                return Err(StreamEnd::Local);
+            }
+        }
+        Ok(())
     }
 
     /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead. How the other side ends the

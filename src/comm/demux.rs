@@ -7,10 +7,10 @@ use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
-use parking_lot::RwLock;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::channel::{bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+use crate::sync::RwLock;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,7 +220,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
             WhenFull::Wait(_) if subscriber.lagging.load(Ordering::Relaxed) => return Delivery::NoRoom,
             WhenFull::Wait(limit) => limit,
         };
-        let timeout = limit.map_or_else(crossbeam_channel::never, |limit| self.clock.after(limit));
+        let timeout = limit.map_or_else(crate::sync::channel::never, |limit| self.clock.after(limit));
         let closed = self.closed.signal();
         while !has_room() {
             select! {

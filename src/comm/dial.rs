@@ -8,9 +8,9 @@ use super::{Handshake, RemotePeer};
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use crate::sync::atomic::Ordering;
+use crate::sync::Mutex;
 use std::cell::Cell;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 

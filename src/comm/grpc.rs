@@ -1,9 +1,9 @@
 //! Gossip streams over gRPC: Fabric's service `gossip.Gossip` on [`rpc`].
 
-use super::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
+use super::stream::{Acceptor, Arrivals, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::rpc::{self, Channel, Method, Options, Tls, Unary};
+use crate::rpc::{self, Arrived, Channel, Method, Options, Tls, Unary};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -73,6 +73,7 @@ impl Client for GrpcClient {
 struct GrpcStream {
     stream: Arc<rpc::Stream>,
     info: StreamInfo,
+    arrived: Arrived,
 }
 
 impl GrpcStream {
@@ -84,7 +85,14 @@ impl GrpcStream {
             local_cert: peer.local_cert,
             tls: peer.tls,
         };
-        GrpcStream { stream, info }
+        let arrived = Arrived::from(&info.remote_addr);
+        GrpcStream { stream, info, arrived }
+    }
+}
+
+impl Arrivals for Arrived {
+    fn bytes(&self) -> Option<u64> {
+        Arrived::bytes(self)
     }
 }
 
@@ -111,6 +119,10 @@ impl Stream for GrpcStream {
 
     fn info(&self) -> &StreamInfo {
         &self.info
+    }
+
+    fn arrivals(&self) -> Option<&dyn Arrivals> {
+        Some(&self.arrived)
     }
 }
 

@@ -2,7 +2,7 @@
 //! identity and binds it to the TLS certificate they presented, and check the other's. Fabric's `authenticateRemotePeer`.
 
 use super::connection::{AuthInfo, ConnectionInfo};
-use super::stream::{Stream, StreamEnd, StreamInfo};
+use super::stream::{Arrivals, Stream, StreamEnd, StreamInfo};
 use crate::crypto::{PeerIdentity, PkiId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
@@ -14,6 +14,12 @@ use std::time::Duration;
 /// The largest first message that is looked at. A connection message carries one certificate; what is larger than this
 /// comes from nobody we want to decode for.
 const MAX_CONN_MESSAGE: usize = 256 << 10;
+
+/// More than that on a connection while it is waited for, TLS and the frames included, is no connection message.
+const MAX_ARRIVED: u64 = 2 * MAX_CONN_MESSAGE as u64;
+
+/// How often to look how much has arrived.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a handshake needs of our side.
 pub(super) struct Handshaker {
@@ -56,18 +62,9 @@ impl Handshaker {
         }
         sent();
 
-        let wire = match stream.recv(Some(self.conn_timeout)) {
-            Ok(Some(wire)) => wire,
-            Ok(None) => {
-                let addr = &stream.info().remote_addr;
-                let text = format!("timed out waiting for connection message from {addr}");
-                return Err(Error::new(ErrorKind::Timeout, text));
-            }
-            Err(end) => return Err(ended_early(end)),
-        };
+        let wire = self.first_message(stream)?;
         if wire.len() > MAX_CONN_MESSAGE {
-            let text = format!("connection message of {} bytes; at most {MAX_CONN_MESSAGE} are accepted", wire.len());
-            return Err(Error::new(ErrorKind::TooLarge, text));
+            return Err(too_large(&format!("of {} bytes", wire.len())));
         }
         let theirs = SignedMessage::decode(wire)?;
         let Some(Content::Conn(conn)) = theirs.content() else {
@@ -99,6 +96,34 @@ impl Handshaker {
         };
         Ok(Authenticated { info, probe: conn.probe })
     }
+
+    /// What the other side says first. gRPC gathers a message to its end before it shows anything of it, so a huge one is
+    /// told by what arrives meanwhile.
+    fn first_message(&self, stream: &dyn Stream) -> Result<Bytes> {
+        let arrivals = stream.arrivals();
+        let mut left = self.conn_timeout;
+        let mut before = None;
+        while !left.is_zero() {
+            let look = if arrivals.is_some() { left.min(LOOK) } else { left };
+            match stream.recv(Some(look)) {
+                Ok(Some(wire)) => return Ok(wire),
+                Ok(None) => left -= look,
+                Err(end) => return Err(ended_early(end)),
+            }
+            let Some(arrived) = arrivals.and_then(Arrivals::bytes) else { continue };
+            if arrived > before.get_or_insert(arrived).saturating_add(MAX_ARRIVED) {
+                stream.cancel();
+                return Err(too_large("that has not ended yet"));
+            }
+        }
+        let text = format!("timed out waiting for connection message from {}", stream.info().remote_addr);
+        Err(Error::new(ErrorKind::Timeout, text))
+    }
+}
+
+fn too_large(how_large: &str) -> Error {
+    let text = format!("connection message {how_large}; at most {MAX_CONN_MESSAGE} bytes are accepted");
+    Error::new(ErrorKind::TooLarge, text)
 }
 
 /// The stream ended before the other side proved itself: what it said is the reason. (Fabric waits out its timeout.)

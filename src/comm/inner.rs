@@ -17,9 +17,9 @@ use crate::config::CommConfig;
 use crate::crypto::{PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind};
 use crate::metrics::{CommGauges, CommMetrics, CommSnapshot, DropReason};
-use crossbeam_channel::select;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::channel::select;
+use crate::sync::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -200,6 +200,11 @@ impl Inner {
         peers.iter().flat_map(|peer| peer.streams()).for_each(|conn| conn.stream.cancel());
         if let Some(stop_server) = server {
             stop_server();
+        }
+        // Whoever made an entry may only now come to start its writer, which still has something to report then: it is not
+        // among the threads before that.
+        for peer in &peers {
+            let _ = peer.done.signal().recv();
         }
         self.threads.join();
         if self.owns_mapper {

@@ -43,8 +43,8 @@ use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::metrics::CommSnapshot;
+use crate::sync::Mutex;
 use inner::Inner;
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,8 +193,9 @@ impl Comm {
         self.inner().identity_switch.subscribe(hundred(), |_| true)
     }
 
-    /// Closes the connection to a peer and forgets it; what is queued for it is still written. Does not block. The
-    /// endpoint counts only if no PKI-ID is given; an unknown peer is no error.
+    /// Closes the connection to a peer and forgets it; what is queued for it is still written, within the connection
+    /// timeout, and what is not is reported undelivered. Does not block. The endpoint counts only if no PKI-ID is given;
+    /// an unknown peer is no error.
     pub fn close_conn(&self, peer: &RemotePeer) {
         self.inner().store.close(peer);
     }
@@ -271,7 +272,7 @@ impl Handle {
             return work();
         }
         // Not one of `threads`, which this one joins; whoever stops again, or drops a Comm elsewhere, can wait for it.
-        if let Err(e) = std::thread::Builder::new().name("gossip-stop".into()).spawn(work) {
+        if let Err(e) = crate::sync::thread::Builder::new().name("gossip-stop".into()).spawn(work) {
             log::error!("cannot start a thread to stop in, the communication layer is left as it is: {e}");
         }
     }

@@ -12,11 +12,11 @@ use super::ack::Tracker;
 use super::connection::{Connection, ConnectionInfo};
 use crate::clock::Clock;
 use crate::message::SignedMessage;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::channel::{bounded, Receiver, Sender};
+use crate::sync::{now, Mutex};
 use bytes::Bytes;
-use crossbeam_channel::{bounded, Receiver, Sender};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -161,7 +161,7 @@ impl Outbox {
                 closed: false,
                 accepted: 0,
                 room: Vec::new(),
-                room_since: Instant::now(),
+                room_since: now(),
                 flushes: Vec::new(),
             }),
             awaited: AtomicBool::new(false),
@@ -182,7 +182,7 @@ impl Outbox {
             return Err((item, NotTaken::Full));
         }
         self.count(&mut state, 1, size);
-        let now = Instant::now();
+        let now = now();
         let paused = state.active.replace(now).is_none_or(|active| now.saturating_duration_since(active) > PAUSE);
         if state.turn == Turn::Idle {
             if paused && size <= LEND_UP_TO {
@@ -253,7 +253,7 @@ impl Outbox {
     pub fn written(&self, item: &Item) {
         self.settle(item);
         let mut state = self.state.lock();
-        state.active = Some(Instant::now());
+        state.active = Some(now());
         self.end_loan(&mut state);
     }
 
@@ -329,7 +329,7 @@ impl Outbox {
         let mut state = self.state.lock();
         self.awaited.store(true, Ordering::SeqCst);
         if state.room.is_empty() {
-            state.room_since = Instant::now();
+            state.room_since = now();
         }
         if !state.room.iter().any(|other| other.same_channel(&waiter)) {
             // Most of so many have given up waiting. The others ask again.

@@ -13,8 +13,8 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::message::{Content, SignedMessage};
 use crate::metrics::{DropReason, Refusal};
-use parking_lot::Mutex;
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
+use crate::sync::Mutex;
 use std::sync::Arc;
 
 /// gRPC's RESOURCE_EXHAUSTED.
@@ -40,7 +40,7 @@ impl Acceptor for Server {
             Err(status) => return status,
         };
         let (peer, displaced) = match comm.store.accepted(&conn) {
-            Installed::Closing => return turn_away(comm, &stream, Refusal::Stopping),
+            Installed::Unwanted => return turn_away(comm, &stream, Refusal::Stopping),
             Installed::Full => return turn_away(comm, &stream, Refusal::TooManyConnections),
             Installed::Spare { peer, displaced } => (peer, displaced),
             Installed::Current { peer, created, fresh, displaced } => {

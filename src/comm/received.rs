@@ -7,8 +7,8 @@ use super::inner::Inner;
 use super::outbox::{Item, NotTaken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, GossipMessage, SignedMessage};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A received message. Clones are the same message: it can be acknowledged once, by whoever does it first.

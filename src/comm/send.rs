@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{GossipMessage, SignedMessage};
 use crate::metrics::DropReason;
 use crate::random::{Random, SystemRandom};
-use crossbeam_channel::{bounded, never, select, Sender};
+use crate::sync::channel::{bounded, never, select, Sender};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -113,6 +113,18 @@ pub trait Stream: Send + Sync {
 
     /// The two ends.
     fn info(&self) -> &StreamInfo;
+
+    /// What counts the bytes that arrive on the connection under the stream, if anything does. Costs nothing to ask for.
+    fn arrivals(&self) -> Option<&dyn Arrivals> {
+        None
+    }
+}
+
+/// Counts the bytes that arrive on a connection, whatever they are part of: also that of a message of which nothing is
+/// to be seen before it is complete.
+pub trait Arrivals {
+    /// How many so far; `None` if that cannot be found out.
+    fn bytes(&self) -> Option<u64>;
 }
 
 /// How to reach other peers, and how they reach us.

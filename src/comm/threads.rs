@@ -1,13 +1,13 @@
 //! The threads of one Comm: named, counted, and joined.
 
 use crate::error::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{has_ended, Mutex};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
-thread_local! {
+crate::sync::thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -17,19 +17,19 @@ pub(super) struct LibraryThread;
 impl LibraryThread {
     /// Marks it until the value is dropped.
     pub fn mark() -> Self {
-        OURS.set(true);
+        OURS.with(|ours| ours.set(true));
         LibraryThread
     }
 
     /// Whether the current thread is marked.
     pub fn is_current() -> bool {
-        OURS.get()
+        OURS.with(Cell::get)
     }
 }
 
 impl Drop for LibraryThread {
     fn drop(&mut self) {
-        OURS.set(false);
+        OURS.with(|ours| ours.set(false));
     }
 }
 
@@ -63,7 +63,7 @@ impl Threads {
             Error::new(ErrorKind::Full, text).source(e)
         })?;
         let mut threads = self.started.lock();
-        threads.retain(|t| !t.is_finished());
+        threads.retain(|t| !has_ended(t));
         threads.push(thread);
         Ok(())
     }

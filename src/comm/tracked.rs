@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{GossipMessage, SignedMessage};
 use crate::random::{Random, SystemRandom};
-use crossbeam_channel::select;
+use crate::sync::channel::select;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

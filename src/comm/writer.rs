@@ -2,7 +2,7 @@
 //! could not write.
 
 use super::conn_store::{BeginDial, Ended, Installed, Peer, Step};
-use super::connection::Connection;
+use super::connection::{Connection, Look};
 use super::dial;
 use super::event::Event;
 use super::inner::Inner;
@@ -10,14 +10,22 @@ use super::outbox::Item;
 use super::reader;
 use super::stream::{Status, StreamEnd};
 use crate::error::{Error, ErrorKind, Result};
-use crossbeam_channel::{never, select};
+use crate::sync::atomic::Ordering;
+use crate::sync::channel::{never, select};
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Starts the writer of a new entry. If no thread can be had the entry is given up, and what it owes reported.
 pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) {
-    let writer = || Writer { comm: comm.clone(), peer: peer.clone(), hand: VecDeque::new(), redialled_at: None };
+    let writer = || Writer {
+        comm: comm.clone(),
+        peer: peer.clone(),
+        hand: VecDeque::new(),
+        redialled_at: None,
+        leave_by: Cell::new(None),
+    };
     let thread = writer();
     if let Err(e) = comm.threads.spawn("gossip-write", move || thread.run()) {
         writer().give_up(e);
@@ -31,6 +39,8 @@ struct Writer {
     hand: VecDeque<Item>,
     /// How much was settled when it last dialled again. If that is all since, another dial would be no better.
     redialled_at: Option<u64>,
+    /// Once the entry is being closed: when what is not written by then is given up.
+    leave_by: Cell<Option<Instant>>,
 }
 
 /// Whether the writer goes on.
@@ -79,18 +89,24 @@ impl Writer {
             if self.peer.closing.is_cancelled() && matches!(self.peer.step(), Step::Close) {
                 return;
             }
+            if self.is_overdue() {
+                conn.stream.cancel();
+                return self.comm.connection_ended(&self.peer, conn, StreamEnd::Local, None);
+            }
             // That more follows is only said with the next message in hand, so that it is always true.
             if self.hand.len() < 2 {
                 if let Some((item, conn)) = self.peer.outbox.take(&mut self.hand) {
                     self.hand.push_front(item);
-                    self.written(&conn, conn.finish_write());
+                    let written = conn.finish_write(self.look(&|| self.is_overdue()));
+                    self.written(&conn, written);
                     continue;
                 }
             }
             match self.hand.front() {
                 Some(item) => match item.sending_on(conn, &*self.comm.clock) {
                     Some(wire) => {
-                        let written = conn.write(wire, self.hand.len() > 1);
+                        let more = self.hand.len() > 1;
+                        let written = conn.write(wire, more, self.look(&|| self.is_overdue()));
                         self.written(conn, written);
                     }
                     None => self.settled(),
@@ -121,6 +137,22 @@ impl Writer {
         if let Some(item) = self.hand.pop_front() {
             self.peer.outbox.settle(&item);
         }
+    }
+
+    /// A write to a peer that reads nothing has no end of its own, and neither has that to one that reads slowly.
+    fn look<'a>(&self, is_enough: &'a dyn Fn() -> bool) -> Look<'a> {
+        Look { every: self.comm.config.conn_timeout / 4, is_enough }
+    }
+
+    /// Whether the entry is being closed, and has been for the connection timeout.
+    fn is_overdue(&self) -> bool {
+        if !self.peer.closing.is_cancelled() {
+            return false;
+        }
+        let now = self.comm.clock.now();
+        let by = self.leave_by.get().unwrap_or(now + self.comm.config.conn_timeout);
+        self.leave_by.set(Some(by));
+        by <= now
     }
 
     /// Waits until the reader has come to the end, within the connection timeout.
@@ -180,17 +212,18 @@ impl Writer {
         let sent = || self.peer.conn_sent(self.comm.clock.now());
         match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
             Ok(conn) => self.install(Arc::new(conn)),
-            Err(e) => match self.peer.dial_failed() {
-                Some((conn, news)) => {
-                    if news {
-                        self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
-                    }
-                    Next::Continue
-                }
-                None if self.peer.closing.is_cancelled() => Next::Continue,
-                None => self.unreachable(e.peer(&endpoint)),
-            },
+            Err(_) if self.has_inbound() || self.peer.closing.is_cancelled() => Next::Continue,
+            Err(e) => self.unreachable(e.peer(&endpoint)),
         }
+    }
+
+    /// The dial came to nothing. Whether a stream of the peer came in meanwhile, which is written to then.
+    fn has_inbound(&self) -> bool {
+        let inbound = self.peer.dial_failed();
+        if let Some((conn, true)) = &inbound {
+            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: false });
+        }
+        inbound.is_some()
     }
 
     fn install(&mut self, conn: Arc<Connection>) -> Next {
@@ -198,6 +231,7 @@ impl Writer {
             Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
             _ => {
                 conn.stream.cancel();
+                self.has_inbound();
                 return Next::Continue;
             }
         };
@@ -288,7 +322,8 @@ impl Writer {
     fn close(&mut self) {
         if let Some((item, conn)) = self.peer.outbox.take_unfinished() {
             self.hand.push_front(item);
-            self.written(&conn, conn.finish_write());
+            let written = conn.finish_write(self.look(&|| self.is_overdue()));
+            self.written(&conn, written);
         }
         for conn in self.peer.streams() {
             self.leave(&conn);

@@ -3,7 +3,7 @@
 use super::call::{Call, Refused};
 use super::credentials::{ChannelCredentials, Tls};
 use super::library::Library;
-use super::options::{deadline, Options};
+use super::options::{deadline, Options, Quota};
 use super::peer::Peer;
 use super::queue::PluckQueue;
 use super::slice;
@@ -32,6 +32,8 @@ pub(super) struct Inner {
     tls: bool,
     /// The peer's address, from the first answer.
     remote_addr: Mutex<Option<String>>,
+    /// Kept for the channels that come. Declared before the library, which it needs.
+    _quota: Option<Arc<Quota>>,
     _library: Library,
 }
 
@@ -51,6 +53,8 @@ impl Channel {
         let target = target(endpoint)?;
         let library = Library::acquire();
         let mut args = options.channel_args(connect);
+        let quota = options.quota();
+        args.quota(quota.clone());
         // The name that TLS checks and that the server is told, whatever form the target has.
         args.text(c"grpc.default_authority", text(endpoint)?);
         let (credentials, local_cert) = match tls {
@@ -72,6 +76,7 @@ impl Channel {
             local_cert,
             tls: tls.is_some(),
             remote_addr: Mutex::new(None),
+            _quota: quota,
             _library: library,
         })))
     }
@@ -108,13 +113,14 @@ impl Channel {
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
         let queue = PluckQueue::new();
         let method = slice::copied(method.as_bytes());
-        // SAFETY: channel and queue are valid; the host may be null; the core takes over the method slice. The call
-        // keeps the channel alive.
+        // SAFETY: channel and queue are valid; the host may be null; the core takes a reference to the method of its
+        // own, so that ours is released once. The call keeps the channel alive.
         unsafe {
             let parent = null_mut();
             let deadline = deadline(limit);
             let raw =
                 grpc_channel_create_call(self.0.raw, parent, 0, queue.raw(), method, null(), deadline, null_mut());
+            grpc_slice_unref(method);
             if raw.is_null() {
                 return Err(self.0.refused(Refused));
             }

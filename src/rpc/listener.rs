@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::credentials::{ServerCredentials, Tls};
 use super::library::Library;
-use super::options::Options;
+use super::options::{Options, Quota};
 use super::queue::PluckQueue;
 use super::slice;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,8 @@ pub(super) struct Listener {
     pub(super) port: u16,
     /// The core asks these for certificates until the server is destroyed; declared here, they are dropped after that.
     _credentials: ServerCredentials,
+    /// Kept for the channels that come. Declared before the library, which it needs.
+    _quota: Option<Arc<Quota>>,
     library: Arc<Library>,
 }
 
@@ -58,16 +60,19 @@ impl Listener {
         let c_address = CString::new(address.as_str()).map_err(malformed)?;
         let library = Arc::new(Library::acquire());
         let credentials = ServerCredentials::new(tls)?;
+        let quota = options.quota();
+        let mut args = options.server_args();
+        args.quota(quota.clone());
         // SAFETY: the core copies arguments and address and references the credentials; the queue is registered before
         // the start, and the reserved arguments are null.
         let core = unsafe {
             let queue = grpc_completion_queue_create_for_next(null_mut());
-            let raw = options.server_args().with(|args| grpc_server_create(args, null_mut()));
+            let raw = args.with(|args| grpc_server_create(args, null_mut()));
             grpc_server_register_completion_queue(raw, queue, null_mut());
             let bound = grpc_server_add_http2_port(raw, c_address.as_ptr(), credentials.raw());
             let port = u16::try_from(bound).unwrap_or(0);
             grpc_server_start(raw);
-            Listener { raw, queue, port, _credentials: credentials, library }
+            Listener { raw, queue, port, _credentials: credentials, _quota: quota, library }
         };
         if core.port == 0 {
             core.shut_down();

@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
+mod arrived;
 mod call;
 mod channel;
 mod credentials;
@@ -32,6 +33,7 @@ mod status;
 mod stream;
 mod unary;
 
+pub(crate) use arrived::Arrived;
 pub use channel::Channel;
 pub use credentials::{ClientAuth, Pem, Tls, TlsConfig};
 pub use library::core_version;

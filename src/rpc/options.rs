@@ -3,8 +3,10 @@
 use super::queue::FOR_EVER;
 use crate::error::{Error, ErrorKind, Result};
 use grpcio_sys::*;
+use parking_lot::Mutex;
 use std::ffi::{CStr, CString};
 use std::ptr::null_mut;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Settings of [`Channel`](super::Channel)s and [`Server`](super::Server)s. Most become a *channel argument* of the C
@@ -62,10 +64,16 @@ pub struct Options {
     /// Leave the core's optional filters out: no (core: no). It gains up to 25 % with small messages and gives up the
     /// limit on received messages, deadlines and retries. \[`grpc.minimal_stack`\]
     pub minimal_stack: bool,
-    /// Memory for the connections of one channel or server, in bytes: unlimited (core: unlimited). Over it the core
-    /// resets streams, live ones too, so be generous: 4 MiB was not enough for 60 stalled connections, 16 MiB was.
-    /// \[`grpc.resource_quota`\]
+    /// Memory for what the channels and servers made with these options, and with clones of them, receive, all
+    /// together, in bytes: 1 GiB (core: unlimited). It is what bounds a message that never ends: the core looks at
+    /// `max_receive_message` only when it has read the message. Near it connections are not accepted, and over it
+    /// streams are reset one by one, whosever they are, until it suffices; they are lost, and can be dialled again. So be
+    /// generous: an idle connection takes about 100 KiB, one whose messages are not read up to 4 MiB, and a message that
+    /// is being received as much as it is long. \[`grpc.resource_quota`\]
     pub memory_quota: Option<usize>,
+    /// Servers: close a connection on which no call is open for this long: 10 s (core: never). A peer that sets up TLS and
+    /// HTTP/2 and then opens no stream otherwise stays for ever. \[`grpc.max_connection_idle_ms`\]
+    pub max_connection_idle: Duration,
     /// How long `recv` may poll before it blocks, if the same thread has sent since it last received: 50 µs; zero turns
     /// it off. It takes a thread switch out of a round trip. A stream with a thread for each direction, and an idle one,
     /// never does it.
@@ -77,6 +85,8 @@ pub struct Options {
     pub max_served: usize,
     /// More integer arguments of the core, by name; one given here goes before the fields above.
     pub extra: Vec<(String, i32)>,
+    /// The quota that the clones share, while somebody uses it.
+    quota: Arc<Mutex<Weak<Quota>>>,
 }
 
 impl Default for Options {
@@ -99,11 +109,13 @@ impl Default for Options {
             bdp_probe: true,
             write_buffer: 64 << 10,
             minimal_stack: false,
-            memory_quota: None,
+            memory_quota: Some(1 << 30),
+            max_connection_idle: Duration::from_secs(10),
             spin: Duration::from_micros(50),
             requests_ahead: 16,
             max_served: 4096,
             extra: Vec::new(),
+            quota: Arc::default(),
         }
     }
 }
@@ -123,6 +135,7 @@ impl Options {
             ("keepalive_time", self.keepalive_time.as_millis() as usize),
             ("keepalive_timeout", self.keepalive_timeout.as_millis() as usize),
             ("handshake_timeout", self.handshake_timeout.as_millis() as usize),
+            ("max_connection_idle", self.max_connection_idle.as_millis() as usize),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(invalid(format!("{name} is zero; it must be at least 1 (durations: 1 ms)")));
@@ -137,6 +150,18 @@ impl Options {
             Some((name, _)) => Err(invalid(format!("extra argument {name:?} is no name"))),
             None => Ok(()),
         }
+    }
+
+    /// The quota, for as long as the result is kept. The core must be initialized, and stay so for as long.
+    pub(super) fn quota(&self) -> Option<Arc<Quota>> {
+        let bytes = self.memory_quota?;
+        let mut shared = self.quota.lock();
+        if let Some(quota) = shared.upgrade().filter(|quota| quota.bytes == bytes) {
+            return Some(quota);
+        }
+        let quota = Arc::new(Quota::new(bytes));
+        *shared = Arc::downgrade(&quota);
+        Some(quota)
     }
 
     /// What a write to a frozen peer can take to end, with a margin for timers.
@@ -162,13 +187,18 @@ impl Options {
     pub(super) fn server_args(&self) -> Args {
         let mut args = Args::new(self);
         args.ints(self.server());
+        // A server that somebody else builds has other services, whose clients may rest between their calls.
+        args.ints([(c"grpc.max_connection_idle_ms", millis(self.max_connection_idle))]);
         args
     }
 
-    /// The same for a server that somebody else builds. The quota is not among them.
+    /// The same for a server that somebody else builds. Neither the quota nor the limit of
+    /// idleness is among them.
     #[cfg(feature = "host-server")]
     pub(crate) fn server_ints(&self) -> Vec<(CString, i32)> {
-        let ints = self.server_args().args.into_iter();
+        let mut args = Args::new(self);
+        args.ints(self.server());
+        let ints = args.args.into_iter();
         ints.filter_map(|(name, value)| if let Value::Int(value) = value { Some((name, value)) } else { None })
             .collect()
     }
@@ -221,7 +251,7 @@ pub(super) fn deadline(limit: Option<Duration>) -> gpr_timespec {
 /// Channel arguments under construction. They own what they point to; the core copies all of it.
 pub(super) struct Args {
     args: Vec<(CString, Value)>,
-    quota: Option<Quota>,
+    quota: Option<Arc<Quota>>,
 }
 
 enum Value {
@@ -233,7 +263,7 @@ impl Args {
     fn new(options: &Options) -> Args {
         let extra = options.extra.iter();
         let extra = extra.filter_map(|(name, value)| Some((CString::new(name.as_str()).ok()?, Value::Int(*value))));
-        Args { args: extra.collect(), quota: options.memory_quota.map(Quota::new) }
+        Args { args: extra.collect(), quota: None }
     }
 
     fn ints(&mut self, more: impl IntoIterator<Item = (&'static CStr, i32)>) {
@@ -248,13 +278,17 @@ impl Args {
         self.args.push((name.to_owned(), Value::Text(value)));
     }
 
+    pub(super) fn quota(&mut self, quota: Option<Arc<Quota>>) {
+        self.quota = quota;
+    }
+
     /// Lends the arguments in the core's form.
     pub(super) fn with<R>(&self, f: impl FnOnce(*const grpc_channel_args) -> R) -> R {
         let mut raw: Vec<grpc_arg> = self.args.iter().map(|(name, value)| arg(name, value)).collect();
         if let Some(quota) = &self.quota {
             // SAFETY: returns a static table, with which the core takes its own reference to the quota.
             let vtable = unsafe { grpc_resource_quota_arg_vtable() };
-            let pointer = grpc_arg_grpc_arg_value_grpc_arg_pointer { p: quota.0.cast(), vtable };
+            let pointer = grpc_arg_grpc_arg_value_grpc_arg_pointer { p: quota.raw.cast(), vtable };
             raw.push(grpc_arg {
                 type_: grpc_arg_type::GRPC_ARG_POINTER,
                 key: c"grpc.resource_quota".as_ptr().cast_mut(),
@@ -275,15 +309,25 @@ fn arg(name: &CStr, value: &Value) -> grpc_arg {
     grpc_arg { type_, key: name.as_ptr().cast_mut(), value }
 }
 
-struct Quota(*mut grpc_resource_quota);
+/// Memory that connections share.
+#[derive(Debug)]
+pub(super) struct Quota {
+    raw: *mut grpc_resource_quota,
+    bytes: usize,
+}
+
+// SAFETY: quotas of the core may be used from any thread.
+unsafe impl Send for Quota {}
+// SAFETY: as above.
+unsafe impl Sync for Quota {}
 
 impl Quota {
     fn new(bytes: usize) -> Quota {
         // SAFETY: the name is a static string; resizing a quota that we own is allowed.
         unsafe {
-            let quota = grpc_resource_quota_create(c"gossip".as_ptr());
-            grpc_resource_quota_resize(quota, bytes);
-            Quota(quota)
+            let raw = grpc_resource_quota_create(c"gossip".as_ptr());
+            grpc_resource_quota_resize(raw, bytes);
+            Quota { raw, bytes }
         }
     }
 }
@@ -291,6 +335,6 @@ impl Quota {
 impl Drop for Quota {
     fn drop(&mut self) {
         // SAFETY: gives back the reference that `create` returned.
-        unsafe { grpc_resource_quota_unref(self.0) }
+        unsafe { grpc_resource_quota_unref(self.raw) }
     }
 }

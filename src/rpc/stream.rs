@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long a failed write on a dialled stream waits for the reason, which is not there while unread messages stand before it.
 const REASON: Duration = Duration::from_millis(20);
 
+/// What the core says of a stream that was reset, rather than ended with a status.
+const RESET: &str = "Received RST_STREAM";
+
 /// A stream, dialled or accepted.
 ///
 /// One thread sends and one receives, as a rule; more of them take turns. [`cancel`](Self::cancel) is for any thread.
@@ -277,6 +280,8 @@ impl Stream {
         Some(match status.code {
             code::UNAVAILABLE => End::Lost(status),
             code::DEADLINE_EXCEEDED if self.limited => End::Local,
+            // Not a word of whom we talk to: his gRPC gave the stream up, for want of memory as a rule.
+            _ if status.message.starts_with(RESET) => End::Lost(status),
             _ => End::Remote(status),
         })
     }

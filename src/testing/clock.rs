@@ -1,8 +1,8 @@
 //! A clock that moves only when a test moves it.
 
 use crate::clock::Clock;
-use crossbeam_channel::{bounded, Receiver, Sender};
-use parking_lot::{Condvar, Mutex};
+use crate::sync::channel::{bounded, Receiver, Sender};
+use crate::sync::{Condvar, Mutex};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

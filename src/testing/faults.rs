@@ -8,10 +8,10 @@ use crate::clock::Clock;
 use crate::comm::stream::{Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::{Random, SeededRandom};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::channel::{never, select, Receiver};
+use crate::sync::Mutex;
 use bytes::Bytes;
-use crossbeam_channel::{never, select, Receiver};
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -4,13 +4,13 @@ use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
+use crate::sync::thread;
+use crate::sync::Mutex;
 use bytes::Bytes;
-use crossbeam_channel::{bounded, never, select, Receiver, Sender, TrySendError};
-use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Messages that a stream takes before its writer has to wait, in each direction.
@@ -71,14 +71,16 @@ impl MemoryNetwork {
         }
     }
 
-    /// The way into the network for one peer, which presents this certificate when it dials.
+    /// The way into the network for one peer, which presents this certificate when it dials. It does not keep the network:
+    /// once that is gone, so is everybody there.
     pub fn transport(&self, cert: Option<Bytes>) -> Arc<dyn Transport> {
-        Arc::new(MemoryTransport { network: self.0.clone(), cert })
+        Arc::new(MemoryTransport { network: Arc::downgrade(&self.0), cert })
     }
 }
 
 struct MemoryTransport {
-    network: Arc<Network>,
+    /// Who listens there holds a transport: they would keep each other for ever.
+    network: Weak<Network>,
     cert: Option<Bytes>,
 }
 
@@ -87,9 +89,9 @@ impl Transport for MemoryTransport {
         if cancel.is_cancelled() {
             return Err(Error::new(ErrorKind::Stopped, "the dial was cancelled"));
         }
-        let listener = self.network.listeners.lock().get(endpoint).cloned();
-        let listener = listener.ok_or_else(|| Error::new(ErrorKind::Unreachable, "Connection refused"))?;
-        let network = self.network.clone();
+        let refused = || Error::new(ErrorKind::Unreachable, "Connection refused");
+        let network = self.network.upgrade().ok_or_else(refused)?;
+        let listener = network.listeners.lock().get(endpoint).cloned().ok_or_else(refused)?;
         let (endpoint, cert) = (endpoint.to_owned(), self.cert.clone());
         Ok(Box::new(MemoryClient { network, listener, endpoint, cert, cancel: cancel.clone() }))
     }

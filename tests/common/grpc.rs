@@ -1,14 +1,13 @@
 //! The form over gRPC's C core, with mutual TLS on loopback.
 
+use super::http2::Http2;
 use super::{Form, Link, Security, Served, World};
-use bytes::Bytes;
 use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
 use fabric_gossip::comm::stream::{Acceptor, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::rpc::{Method, Options, Pem, Server, Status, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
-use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::io::{Read, Write};
@@ -75,7 +74,10 @@ impl Form for Grpc {
     }
 
     fn intrude(&self, endpoint: &str, message: &SignedMessage) -> Box<dyn Any> {
-        Box::new(stream_without_certificate(endpoint, message.wire()))
+        let mut connection = Http2::connect(endpoint, None).unwrap();
+        let stream = connection.open().unwrap();
+        connection.message(stream, &message.wire()).unwrap();
+        Box::new(connection)
     }
 
     fn serve(&self, name: &str, security: Security, acceptor: Arc<dyn Acceptor>) -> Served {
@@ -172,47 +174,4 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream) {
         }
     }
     let _ = to.shutdown(Shutdown::Both);
-}
-
-/// A gossip stream over HTTP/2 by hand: with TLS, and without a certificate of our own, which gRPC's core can not be
-/// talked into. It sends one message, and the caller keeps the connection for as long as it should live.
-fn stream_without_certificate(endpoint: &str, message: Bytes) -> SslStream<TcpStream> {
-    let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
-    connector.set_verify(SslVerifyMode::NONE);
-    connector.set_alpn_protos(b"\x02h2").unwrap();
-    let socket = TcpStream::connect(endpoint).unwrap();
-    let mut connection = connector.build().connect("localhost", socket).unwrap();
-
-    // Header fields without compression (RFC 7541, 6.2.2): nothing indexed, no Huffman code.
-    let mut headers = Vec::new();
-    for (name, value) in [
-        (":method", "POST"),
-        (":scheme", "https"),
-        (":path", "/gossip.Gossip/GossipStream"),
-        (":authority", "localhost"),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-    ] {
-        headers.push(0);
-        for text in [name, value] {
-            headers.push(text.len() as u8);
-            headers.extend_from_slice(text.as_bytes());
-        }
-    }
-    let mut body = vec![0];
-    body.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    body.extend_from_slice(&message);
-
-    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    let (settings, with_headers, with_data, end_headers) = (4, 1, 0, 4);
-    for (kind, flags, stream, payload) in
-        [(settings, 0, 0u32, &[][..]), (with_headers, end_headers, 1, &headers), (with_data, 0, 1, &body)]
-    {
-        out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
-        out.extend_from_slice(&[kind, flags]);
-        out.extend_from_slice(&stream.to_be_bytes());
-        out.extend_from_slice(payload);
-    }
-    connection.write_all(&out).unwrap();
-    connection
 }

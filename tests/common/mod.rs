@@ -12,6 +12,8 @@ mod form;
 pub mod grpc;
 #[cfg(feature = "host-server")]
 pub mod host;
+#[cfg(feature = "grpc")]
+pub mod http2;
 mod memory;
 mod raw;
 

@@ -138,3 +138,27 @@ fn a_handler_that_panics_ends_its_stream_only() {
     stream.send(Bytes::from_static(b"go on"), false).unwrap();
     assert_eq!(end_of(&stream), StreamEnd::Remote(Status::ok()));
 }
+
+#[test]
+fn what_comes_after_our_own_end_is_refused_and_the_answer_is_still_read() {
+    let server = start(
+        None,
+        &Options::default(),
+        serve(|stream| {
+            while let Ok(Some(_)) = stream.recv(None) {}
+            stream.send(Bytes::from_static(b"answer"), false).unwrap();
+            assert_eq!(stream.finish(&Status::unknown("first")), Ok(()));
+            assert!(stream.send(Bytes::from_static(b"late"), false).is_err());
+            let _ = stream.finish(&Status::unknown("second"));
+            Status::unknown("third")
+        }),
+    );
+    let stream = open(None, server.local_addr());
+    stream.send(Bytes::from_static(b"question"), false).unwrap();
+    stream.finish(&Status::ok()).unwrap();
+    assert_eq!(stream.send(Bytes::from_static(b"late"), false), Err(StreamEnd::Local));
+    let _ = stream.finish(&Status::ok());
+    assert_eq!(next(&stream), "answer");
+    assert_eq!(end_of(&stream), StreamEnd::Remote(Status::unknown("first")));
+    assert!(server.stop(SOON));
+}

@@ -183,3 +183,16 @@ fn many_streams_at_once() {
         .collect();
     threads.into_iter().for_each(|t| t.join().unwrap());
 }
+
+#[test]
+fn any_number_of_threads_may_receive_and_each_message_comes_once() {
+    let server = start(None, &Options::default(), echo());
+    let stream = open(None, server.local_addr());
+    let mut came: Vec<u8> = std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..12).map(|_| scope.spawn(|| next(&stream)[0])).collect();
+        (0..12u8).for_each(|n| stream.send(Bytes::from(vec![n]), false).unwrap());
+        waiting.into_iter().map(|w| w.join().unwrap()).collect()
+    });
+    came.sort_unstable();
+    assert_eq!(came, Vec::from_iter(0..12));
+}

@@ -205,3 +205,17 @@ fn the_table_is_bounded() {
     }
     assert!(matches!(world.store.accepted(&world.conn("e", false, world.at(0))), Installed::Full));
 }
+
+#[test]
+fn of_two_peers_that_answer_for_one_entry_the_expected_one_keeps_it() {
+    let world = World::new();
+    let (peer, _) = world.dial(&named("b"));
+    peer.conn_sent(world.at(0));
+    let expected = world.conn("b", false, world.at(1));
+    assert!(matches!(world.store.accepted(&expected), Installed::Spare { .. }));
+    let another = world.conn("c", true, world.at(0));
+    assert!(matches!(world.store.dialled(&peer, &another, &mut VecDeque::new()), Installed::Unwanted));
+    let Some((conn, true)) = peer.dial_failed() else { panic!("not taken up") };
+    assert_eq!(conn.generation, expected.generation);
+    assert!(world.store.entry(&named("c")).unwrap().1, "the other one is nobody's yet");
+}

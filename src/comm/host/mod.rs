@@ -108,7 +108,9 @@ impl HostOptions {
 }
 
 /// The channel arguments that gossip needs of the host's server, and those that [`Options`] proposes, for
-/// [`grpcio::ServerBuilder::channel_args`]. (`memory_quota`, `spin`, `requests_ahead` and `max_served` are none.)
+/// [`grpcio::ServerBuilder::channel_args`]. (`memory_quota`, `max_connection_idle`, `spin`,
+/// `requests_ahead` and `max_served` are not among them: set a quota of the host's own, which bounds messages that never
+/// end.)
 pub fn arguments(builder: ChannelBuilder, options: &Options) -> ChannelBuilder {
     options.server_ints().into_iter().fold(builder, |builder, (name, value)| builder.raw_cfg_int(name, value))
 }

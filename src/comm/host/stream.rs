@@ -4,7 +4,8 @@
 //! In each direction at most one message is under way here: behind it the other side waits for HTTP/2's windows.
 
 use super::signal::Signal;
-use crate::comm::stream::{Status, Stream, StreamEnd, StreamInfo};
+use crate::comm::stream::{Arrivals, Status, Stream, StreamEnd, StreamInfo};
+use crate::rpc::Arrived;
 use bytes::Bytes;
 use futures_util::{Sink, Stream as _};
 use grpcio::{DuplexSink, DuplexSinkFailure, RequestStream, RpcStatus, WriteFlags};
@@ -29,6 +30,7 @@ const CANCELLED: i32 = 1;
 
 pub(super) struct HostStream {
     info: StreamInfo,
+    arrived: Arrived,
     /// Dropping it, or the sink, is how grpcio cancels a call.
     requests: Mutex<Option<RequestStream<Bytes>>>,
     sink: Mutex<Option<DuplexSink<Bytes>>>,
@@ -58,6 +60,7 @@ impl Awaited {
 impl HostStream {
     pub fn new(info: StreamInfo, requests: RequestStream<Bytes>, sink: DuplexSink<Bytes>) -> Self {
         HostStream {
+            arrived: Arrived::from(&info.remote_addr),
             info,
             requests: Mutex::new(Some(requests)),
             sink: Mutex::new(Some(sink)),
@@ -247,5 +250,9 @@ impl Stream for HostStream {
 
     fn info(&self) -> &StreamInfo {
         &self.info
+    }
+
+    fn arrivals(&self) -> Option<&dyn Arrivals> {
+        Some(&self.arrived)
     }
 }

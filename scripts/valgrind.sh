@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs tests of the communication layer over gRPC, with mutual TLS, under Valgrind: an invalid access, a use of what was
+# never set, or a block that nothing points to any more after the stop is a failure. What is not ours is in
+# scripts/valgrind.supp, with the reasons.
+#
+#   scripts/valgrind.sh                    a few tests of comm_messages
+#   scripts/valgrind.sh comm_stop grpc::   tests of another program, by the names that its own filter takes
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if ! command -v valgrind >/dev/null; then
+    echo "SKIPPED: Valgrind is not installed"
+    exit 0
+fi
+[ $# -gt 0 ] || set -- comm_messages grpc::c18 grpc::c20 grpc::c21 grpc::c28 grpc::c30 grpc::one_message
+program=$1
+shift
+"${CARGO:-cargo}" test --release --features cli,host-server --test "$program" --no-run
+built=$(ls -t "${CARGO_TARGET_DIR:-target}/release/deps/$program"-* | grep -v '\.d$' | head -1)
+valgrind --error-exitcode=66 --leak-check=full --show-leak-kinds=definite,indirect \
+    --errors-for-leak-kinds=definite,indirect --num-callers=30 --fair-sched=yes \
+    --suppressions=scripts/valgrind.supp ${VALGRIND_FLAGS:-} "$built" --test-threads 1 "$@"

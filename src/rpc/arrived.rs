@@ -1,0 +1,131 @@
+//! How much has arrived on a TCP connection, which the C core does not tell, and the system does.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+const UNKNOWN: i32 = -1;
+
+/// The socket of a connection, as far as it can be found. It is only ever asked, never changed, so that it does not
+/// matter that the core may close it at any moment: then another is asked who is at its other end, and turned down.
+pub(crate) struct Arrived {
+    remote: Option<SocketAddr>,
+    descriptor: AtomicI32,
+}
+
+impl Arrived {
+    /// On the connection from this address, `ip:port`.
+    pub(crate) fn from(remote: &str) -> Self {
+        Arrived { remote: remote.parse().ok(), descriptor: UNKNOWN.into() }
+    }
+
+    /// The bytes so far, as they came, TLS and all. `None` if that cannot be known: not TCP, not Linux, or not there any
+    /// more. The first call looks through the descriptors of the process.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        let remote = self.remote?;
+        let mut descriptor = self.descriptor.load(Ordering::Relaxed);
+        if descriptor == UNKNOWN || !system::is_from(descriptor, remote) {
+            descriptor = system::descriptors().find(|&other| system::is_from(other, remote))?;
+            self.descriptor.store(descriptor, Ordering::Relaxed);
+        }
+        system::bytes_received(descriptor)
+    }
+}
+
+/// IPv4 in IPv6 is what a socket for both has.
+fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use super::{same, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+    use std::mem::{size_of, MaybeUninit};
+
+    /// Where `tcpi_bytes_received` stands in the kernel's `struct tcp_info`, since Linux 4.1.
+    const BYTES_RECEIVED: usize = 128;
+
+    pub(super) fn descriptors() -> impl Iterator<Item = i32> {
+        let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    }
+
+    /// Whether this is a socket with that address at its other end.
+    pub(super) fn is_from(descriptor: i32, remote: SocketAddr) -> bool {
+        let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        // SAFETY: the system checks the descriptor and writes at most `length` bytes; all-zero is a valid address, and
+        // the family says which form it has.
+        let at = unsafe {
+            if libc::getpeername(descriptor, address.as_mut_ptr().cast(), &mut length) != 0 {
+                return false;
+            }
+            let address = address.as_ptr();
+            match i32::from((*address).ss_family) {
+                libc::AF_INET => {
+                    let v4 = &*address.cast::<libc::sockaddr_in>();
+                    (IpAddr::from(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))), v4.sin_port)
+                }
+                libc::AF_INET6 => {
+                    let v6 = &*address.cast::<libc::sockaddr_in6>();
+                    (IpAddr::from(Ipv6Addr::from(v6.sin6_addr.s6_addr)), v6.sin6_port)
+                }
+                _ => return false,
+            }
+        };
+        same(SocketAddr::new(at.0, u16::from_be(at.1)), remote)
+    }
+
+    pub(super) fn bytes_received(descriptor: i32) -> Option<u64> {
+        let mut info = [0u8; 256];
+        let mut length = info.len() as libc::socklen_t;
+        // SAFETY: the system checks the descriptor and writes at most `length` bytes.
+        let result = unsafe {
+            let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+            libc::getsockopt(descriptor, level, option, info.as_mut_ptr().cast(), &mut length)
+        };
+        let field = info[..length as usize].get(BYTES_RECEIVED..BYTES_RECEIVED + 8)?;
+        (result == 0).then(|| u64::from_ne_bytes(field.try_into().unwrap_or_default()))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use super::SocketAddr;
+
+    pub(super) fn descriptors() -> impl Iterator<Item = i32> {
+        std::iter::empty()
+    }
+
+    pub(super) fn is_from(_: i32, _: SocketAddr) -> bool {
+        false
+    }
+
+    pub(super) fn bytes_received(_: i32) -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::Arrived;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn what_arrived_is_counted_for_the_connection_that_is_meant() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(any) else { continue };
+            let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let [mut one, other] = [connect(), connect()];
+            let [mut accepted, _other] = [(); 2].map(|()| listener.accept().unwrap().0);
+            let [from_one, from_other] = [&one, &other].map(|s| Arrived::from(&s.local_addr().unwrap().to_string()));
+            assert_eq!((from_one.bytes(), from_other.bytes()), (Some(0), Some(0)));
+            one.write_all(&[7; 1000]).unwrap();
+            accepted.read_exact(&mut [0; 1000]).unwrap();
+            assert_eq!((from_one.bytes(), from_other.bytes()), (Some(1000), Some(0)));
+            drop(accepted);
+            assert_eq!(from_one.bytes(), None, "it is gone");
+        }
+        assert_eq!(Arrived::from("unix:/socket").bytes(), None);
+    }
+}

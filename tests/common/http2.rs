@@ -1,0 +1,231 @@
+//! HTTP/2 over TLS by hand, for a client that does what gRPC's core can not be talked into.
+
+use bytes::Bytes;
+use fabric_gossip::testing::cryptogen::Member;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use openssl::x509::X509;
+use std::collections::HashMap;
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const INITIAL_WINDOW_SIZE: u16 = 4;
+/// What a frame may hold, and a window at first, until the other side says otherwise.
+const FRAME: usize = 16 << 10;
+const WINDOW: i64 = 65_535;
+
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection. What comes in is looked at only in [`read`](Self::read), and while a window is full.
+pub struct Http2 {
+    tls: SslStream<TcpStream>,
+    read: Vec<u8>,
+    next: u32,
+    initial: i64,
+    window: i64,
+    windows: HashMap<u32, i64>,
+    /// Streams that the other side has ended.
+    pub ended: Vec<u32>,
+    /// Whether the other side is told that what it sent was taken, and that it may send more.
+    pub takes: bool,
+}
+
+/// TLS with this member's certificate, or without one.
+pub fn tls(endpoint: &str, member: Option<&Member>) -> Result<SslStream<TcpStream>> {
+    let mut connector = SslConnector::builder(SslMethod::tls_client())?;
+    connector.set_verify(SslVerifyMode::NONE);
+    connector.set_alpn_protos(b"\x02h2")?;
+    if let Some(member) = member {
+        connector.set_certificate(&*X509::from_pem(member.tls_cert.as_bytes())?)?;
+        connector.set_private_key(&*PKey::private_key_from_pem(member.tls_key.as_bytes())?)?;
+    }
+    let socket = TcpStream::connect(endpoint)?;
+    socket.set_nodelay(true)?;
+    connector.build().connect("localhost", socket).map_err(Error::other)
+}
+
+impl Http2 {
+    pub fn connect(endpoint: &str, member: Option<&Member>) -> Result<Self> {
+        let mut tls = tls(endpoint, member)?;
+        tls.write_all(PREFACE)?;
+        let mut connection = Http2 {
+            tls,
+            read: Vec::new(),
+            next: 1,
+            initial: WINDOW,
+            window: WINDOW,
+            windows: HashMap::new(),
+            ended: Vec::new(),
+            takes: true,
+        };
+        connection.frame(SETTINGS, 0, 0, &[])?;
+        Ok(connection)
+    }
+
+    pub fn socket(&self) -> &TcpStream {
+        self.tls.get_ref()
+    }
+
+    /// Opens a gossip stream.
+    pub fn open(&mut self) -> Result<u32> {
+        let stream = self.next;
+        self.next += 2;
+        self.windows.insert(stream, 0);
+        // Header fields without compression (RFC 7541, 6.2.2): nothing indexed, no Huffman code.
+        let mut headers = Vec::new();
+        for (name, value) in [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", "/gossip.Gossip/GossipStream"),
+            (":authority", "localhost"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ] {
+            headers.push(0);
+            for text in [name, value] {
+                headers.push(text.len() as u8);
+                headers.extend_from_slice(text.as_bytes());
+            }
+        }
+        self.frame(HEADERS, END_HEADERS, stream, &headers)?;
+        Ok(stream)
+    }
+
+    /// Sends one message.
+    pub fn message(&mut self, stream: u32, message: &[u8]) -> Result<()> {
+        let mut framed = announcement(message.len() as u32).to_vec();
+        framed.extend_from_slice(message);
+        self.send(stream, &framed)
+    }
+
+    /// Sends a part of a message, as the windows allow.
+    pub fn send(&mut self, stream: u32, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let used = self.windows.get(&stream).copied().ok_or(ErrorKind::NotConnected)?;
+            let room = self.window.min(self.initial - used).min(FRAME as i64);
+            if room <= 0 {
+                self.read(None)?;
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(room as usize));
+            self.frame(DATA, 0, stream, now)?;
+            self.window -= now.len() as i64;
+            *self.windows.entry(stream).or_default() += now.len() as i64;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Half-closes a stream.
+    pub fn finish(&mut self, stream: u32) -> Result<()> {
+        self.frame(DATA, END_STREAM, stream, &[])
+    }
+
+    /// Ends a stream at once.
+    pub fn reset(&mut self, stream: u32) -> Result<()> {
+        const CANCEL: u32 = 8;
+        self.windows.remove(&stream);
+        self.frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
+    }
+
+    /// Waits until the other side has ended this stream.
+    pub fn await_end(&mut self, stream: u32) -> Result<()> {
+        while !self.ended.contains(&stream) {
+            self.read(None)?;
+        }
+        self.ended.retain(|ended| *ended != stream);
+        Ok(())
+    }
+
+    /// Waits until the other side closes the connection.
+    pub fn await_close(&mut self) {
+        while self.read(None).is_ok() {}
+    }
+
+    /// Looks at what has come, waiting for it at most `timeout` (`None`: for ever). An error means that the connection is
+    /// over.
+    pub fn read(&mut self, timeout: Option<Duration>) -> Result<()> {
+        self.socket().set_read_timeout(timeout)?;
+        let mut buffer = [0; 64 << 10];
+        match self.tls.read(&mut buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(length) => self.read.extend_from_slice(&buffer[..length]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        while let Some((kind, flags, stream, payload)) = self.take_frame() {
+            self.take(kind, flags, stream, &payload)?;
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self) -> Option<(u8, u8, u32, Bytes)> {
+        let header: [u8; 9] = self.read.get(..9)?.try_into().ok()?;
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+        let payload = Bytes::copy_from_slice(self.read.get(9..9 + length)?);
+        self.read.drain(..9 + length);
+        Some((header[3], header[4], number(&header[5..9]), payload))
+    }
+
+    fn take(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
+        match kind {
+            SETTINGS if flags & ACK == 0 => {
+                for setting in payload.chunks_exact(6) {
+                    if u16::from_be_bytes([setting[0], setting[1]]) == INITIAL_WINDOW_SIZE {
+                        self.initial = number(&setting[2..6]).into();
+                    }
+                }
+                self.frame(SETTINGS, ACK, 0, &[])?;
+            }
+            WINDOW_UPDATE if stream == 0 => self.window += i64::from(number(payload)),
+            WINDOW_UPDATE => {
+                self.windows.entry(stream).and_modify(|used| *used -= i64::from(number(payload)));
+            }
+            PING if flags & ACK == 0 => self.frame(PING, ACK, 0, payload)?,
+            DATA if self.takes && !payload.is_empty() => {
+                let taken = (payload.len() as u32).to_be_bytes();
+                self.frame(WINDOW_UPDATE, 0, 0, &taken)?;
+                self.frame(WINDOW_UPDATE, 0, stream, &taken)?;
+            }
+            GOAWAY => return Err(ErrorKind::ConnectionAborted.into()),
+            _ => {}
+        }
+        if kind == RST_STREAM || (matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0) {
+            self.ended.push(stream);
+            self.windows.remove(&stream);
+        }
+        Ok(())
+    }
+
+    /// Writes one frame.
+    pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
+        let mut out = Vec::with_capacity(9 + payload.len());
+        out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+        out.extend_from_slice(&[kind, flags]);
+        out.extend_from_slice(&stream.to_be_bytes());
+        out.extend_from_slice(payload);
+        self.tls.write_all(&out)
+    }
+}
+
+/// What stands before a message of this length.
+pub fn announcement(length: u32) -> [u8; 5] {
+    let [a, b, c, d] = length.to_be_bytes();
+    [0, a, b, c, d]
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)) & 0x7fff_ffff
+}

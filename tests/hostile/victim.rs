@@ -1,0 +1,177 @@
+//! The peer under attack, in a process of its own, so that its memory, threads and descriptors are its alone.
+
+use fabric_gossip::comm::ReceivedMessage;
+use fabric_gossip::message;
+use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
+use fabric_gossip::rpc::{Options, Pem, Tls, TlsConfig};
+use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::Comm;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::SystemTime;
+
+/// Where the victim finds who it is.
+const FOLDER: &str = "FABRIC_GOSSIP_TEST_VICTIM";
+/// The victim's memory quota in MiB, if it is not the default.
+const QUOTA: &str = "FABRIC_GOSSIP_TEST_QUOTA";
+pub const MSP_ID: &str = "TestMSP";
+/// Messages on this channel are acknowledged.
+pub const ASKED: &str = "asked";
+/// To these the victim answers with as much as its queue takes.
+pub const PULL: &str = "pull";
+
+/// What a process uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub resident_kib: u64,
+    pub peak_kib: u64,
+    pub threads: u64,
+    pub descriptors: u64,
+}
+
+impl Usage {
+    /// The larger of each.
+    pub fn max(self, other: Usage) -> Usage {
+        Usage {
+            resident_kib: self.resident_kib.max(other.resident_kib),
+            peak_kib: self.peak_kib.max(other.peak_kib),
+            threads: self.threads.max(other.threads),
+            descriptors: self.descriptors.max(other.descriptors),
+        }
+    }
+}
+
+/// A running victim. It is killed when dropped.
+pub struct Victim {
+    child: Child,
+    ask: ChildStdin,
+    answer: BufReader<ChildStdout>,
+    folder: PathBuf,
+    pub endpoint: String,
+}
+
+impl Victim {
+    /// Starts one, with this memory quota in MiB or the default.
+    pub fn start(org: &Org, quota: Option<u64>) -> Victim {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("fabric-gossip-victim-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        let member = org.peer("victim").unwrap();
+        org.write_to(&folder, std::slice::from_ref(&member)).unwrap();
+        let home = folder.join("peerOrganizations").join(org.domain()).join("peers").join(&member.name);
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if let Some(mib) = quota {
+            command.env(QUOTA, mib.to_string());
+        }
+        let mut child = command
+            .args(["victim::the_peer_under_attack", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(FOLDER, &home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (ask, answer) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut victim = Victim { child, ask, answer, folder, endpoint: String::new() };
+        victim.endpoint = victim.line();
+        victim
+    }
+
+    /// Its next word, behind whatever the test harness says.
+    fn line(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.answer.read_line(&mut line).unwrap() > 0, "the victim is dead");
+            if let Some((_, said)) = line.trim_end().split_once("victim: ") {
+                return said.to_owned();
+            }
+        }
+    }
+
+    /// How many are connected, and how many streams have not authenticated.
+    pub fn gauges(&mut self) -> [u64; 2] {
+        writeln!(self.ask).unwrap();
+        let line = self.line();
+        let mut numbers = line.split(' ').map(|n| n.parse().unwrap());
+        [(); 2].map(|()| numbers.next().unwrap())
+    }
+
+    pub fn usage(&self) -> Usage {
+        let of = Path::new("/proc").join(self.child.id().to_string());
+        let status = fs::read_to_string(of.join("status")).unwrap();
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        Usage {
+            resident_kib: number("VmRSS"),
+            peak_kib: number("VmHWM"),
+            threads: number("Threads"),
+            descriptors: fs::read_dir(of.join("fd")).unwrap().count() as u64,
+        }
+    }
+
+    /// From now on counts the peak of its memory anew.
+    pub fn reset_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+#[ignore = "the process that the other tests attack"]
+fn the_peer_under_attack() {
+    let home = PathBuf::from(std::env::var_os(FOLDER).expect("only the other tests start it"));
+    let comm = start(&home).unwrap();
+    println!("victim: {}", comm.local_addr().unwrap());
+    let asked = comm.accept(|m| channel(m) == ASKED.as_bytes());
+    let pulled = comm.accept(|m| channel(m) == PULL.as_bytes());
+    let rest = comm.accept(|m| ![ASKED, PULL].iter().any(|known| channel(m) == known.as_bytes()));
+    thread::scope(|scope| {
+        scope.spawn(move || asked.iter().for_each(|m| drop(m.ack(None))));
+        scope.spawn(move || pulled.iter().for_each(|m| fill(&m)));
+        scope.spawn(move || rest.iter().for_each(drop));
+        // Until the other end is closed.
+        for _ in std::io::stdin().lines() {
+            let now = comm.metrics();
+            println!("victim: {} {}", now.gossip_comm_connections, now.gossip_comm_unauthenticated);
+        }
+        comm.stop();
+    });
+}
+
+fn start(home: &Path) -> fabric_gossip::Result<Comm> {
+    let (msp, tls) = (home.join("msp"), home.join("tls"));
+    let organisation = Arc::new(Msp::load(&msp, MSP_ID)?);
+    let signer = SigningIdentity::load(&organisation, &msp, SystemTime::now())?;
+    let identity = signer.serialize();
+    let crypto = Arc::new(MspCryptoService::new(organisation, Some(signer)));
+    let pem = |name| Pem::file(tls.join(name));
+    let tls = Tls::new(TlsConfig::new(pem("server.crt")?, pem("server.key")?, pem("ca.crt")?))?;
+    let mut options = Options::default();
+    if let Some(mib) = std::env::var(QUOTA).ok().and_then(|mib| mib.parse::<usize>().ok()) {
+        options.memory_quota = Some(mib << 20);
+    }
+    Comm::builder(identity, crypto.clone(), crypto).listen("127.0.0.1:0").tls(tls).grpc_options(options).start()
+}
+
+fn channel(message: &ReceivedMessage) -> &[u8] {
+    &message.message().message().channel
+}
+
+/// Answers until the queue to whoever asked is full.
+fn fill(asked: &ReceivedMessage) {
+    let block = message::data(0, PULL, 0, vec![0; 64 << 10]);
+    while asked.respond(block.clone()).is_ok() {}
+}

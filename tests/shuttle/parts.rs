@@ -1,0 +1,142 @@
+//! The parts that stand on their own: the switch, the demultiplexer, topics, the identity mapper.
+
+use crate::fake::World;
+use crate::support::{check, clock, id, ms, task, together};
+use fabric_gossip::cancel::Cancel;
+use fabric_gossip::comm::{Demux, Weigh};
+use fabric_gossip::config::{SubscriptionOptions, WhenFull};
+use fabric_gossip::crypto::PeerIdentity;
+use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
+use fabric_gossip::pubsub::PubSub;
+use fabric_gossip::ErrorKind;
+use shuttle::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+#[test]
+fn a_hook_runs_once_or_was_dropped_before() {
+    check(|| {
+        let (cancel, count) = (Cancel::new(), Arc::new(AtomicU32::new(0)));
+        let hook = |count: &Arc<AtomicU32>| {
+            let count = count.clone();
+            move || {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let guards = together([
+            task(|| Some(cancel.on_cancel(hook(&count)))),
+            task(|| {
+                drop(cancel.on_cancel(hook(&count)));
+                None
+            }),
+            task(|| {
+                cancel.cancel();
+                None
+            }),
+            task(|| {
+                assert!(cancel.signal().recv().is_err() && cancel.is_cancelled());
+                None
+            }),
+        ]);
+        let ran = count.load(Ordering::SeqCst);
+        assert!((1..=2).contains(&ran), "{ran}");
+        drop(guards);
+        cancel.cancel();
+        assert_eq!(count.load(Ordering::SeqCst), ran);
+    });
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Item(u32);
+
+impl Weigh for Item {
+    fn weight(&self) -> usize {
+        10
+    }
+}
+
+#[test]
+fn a_subscriber_gets_everything_once_and_in_order_though_others_come_and_go() {
+    check(|| {
+        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        // Room for two items by number, and for one by weight.
+        let options = || SubscriptionOptions::default().capacity(2).bytes(10).when_full(WhenFull::Wait(None));
+        let subscription = demux.subscribe(options(), |_| true);
+        together([
+            task(|| (0..4).for_each(|n| assert_eq!(demux.publish(&Item(n)), 0))),
+            task(|| drop(demux.subscribe(options(), |_| true))),
+            task(|| (0..4).for_each(|n| assert_eq!(subscription.recv().unwrap(), Item(n)))),
+        ]);
+        assert_eq!((subscription.len(), subscription.missed()), (0, 0));
+    });
+}
+
+#[test]
+fn closing_releases_publishers_and_receivers_and_leaves_what_is_buffered() {
+    check(|| {
+        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        let options = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(None));
+        let full = demux.subscribe(options, |_| true);
+        let read = demux.subscribe(SubscriptionOptions::default(), |_| true);
+        together([
+            task(|| assert_eq!(demux.publish(&Item(0)), 0)),
+            task(|| assert_eq!(demux.publish(&Item(1)), 0)),
+            task(|| assert!(read.iter().count() <= 2)),
+            task(|| demux.close()),
+        ]);
+        assert!(full.iter().count() <= 1);
+        assert!(demux.subscribe(SubscriptionOptions::default(), |_| true).recv().is_err());
+    });
+}
+
+#[test]
+fn what_is_published_reaches_who_listens_and_a_cancelled_wait_ends() {
+    check(|| {
+        let topics: PubSub<&str, u32> = PubSub::new(clock());
+        let (first, second) = (topics.subscribe("topic", ms(1)), topics.subscribe("topic", ms(1)));
+        let cancel = Cancel::new();
+        together([
+            task(|| topics.publish(&"topic", 7).unwrap()),
+            task(|| cancel.cancel()),
+            task(|| match first.listen(&cancel) {
+                Ok(item) => assert_eq!(item, 7),
+                Err(e) => assert_eq!(e.kind(), ErrorKind::Stopped),
+            }),
+            task(|| assert_eq!(second.listen(&Cancel::new()).unwrap(), 7)),
+        ]);
+        drop((first, second));
+        assert_eq!(topics.topic_count(), 0);
+    });
+}
+
+#[test]
+fn the_mapper_stops_beside_puts_and_removals() {
+    check(|| {
+        let world = World::default();
+        let own = PeerIdentity::from("own".as_bytes());
+        let purged = Arc::new(AtomicU32::new(0));
+        let on_purge = {
+            let purged = purged.clone();
+            move |_: &_, _: &_| {
+                purged.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let (crypto, advisor) = (world.crypto("own"), Arc::new(world.clone()));
+        let mapper =
+            IdentityMapper::new(IdentityConfig::default(), crypto, advisor, clock(), own.clone(), on_purge).unwrap();
+        let other = PeerIdentity::from("other".as_bytes());
+        together([
+            task(|| {
+                let put = mapper.put(&id("other"), &other).is_ok();
+                assert!(put || mapper.get(&id("other")).is_err());
+            }),
+            task(|| {
+                world.revoke("other");
+                mapper.suspect_peers(|identity| *identity == other);
+            }),
+            task(|| mapper.stop()),
+            task(|| mapper.stop()),
+        ]);
+        assert!(purged.load(Ordering::SeqCst) <= 1);
+        assert!(mapper.get(&id("own")).is_ok());
+    });
+}
