@@ -62,6 +62,7 @@
 //! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors of common messages |
 //! | [`crypto`] | [`PkiId`], [`PeerIdentity`], and the two services that a host can replace |
 //! | [`msp`] | the usual crypto service: X.509 organisations, judged as Fabric judges them |
+//! | [`node`] | [`NodeCore`](node::NodeCore): membership, identity pull, channels and forwarding, without threads |
 //! | [`discovery`] | [`Discovery`](discovery::Discovery): the membership as a state machine without threads |
 //! | [`identity`] | [`IdentityMapper`]: which identity and organisation is behind a PKI-ID, until it expires |
 //! | [`config`] | [`CommConfig`] and the bounds of subscriptions, with Fabric's defaults |
@@ -72,7 +73,7 @@
 //! | [`msgstore`] | messages that supersede one another, and that expire |
 //! | [`clock`], [`random`], [`cancel`] | time that tests can move, random numbers that they can repeat, and the signal that ends waiting |
 //! | [`proto`] | the generated protobuf types; not covered by semantic versioning |
-//! | `testing` | test organisations, a clock moved by hand, a network in memory |
+//! | `testing` | test organisations, a clock moved by hand, a network in memory, a simulator of whole networks |
 //!
 //! # Threads and blocking
 //!

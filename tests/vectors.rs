@@ -5,6 +5,8 @@
 //! text is compared where it is gossip's own, and never where it is the wording of Go's protobuf. Where Fabric crashes,
 //! we refuse and go on.
 
+#[path = "vectors/alive.rs"]
+mod alive;
 #[path = "vectors/envelopes.rs"]
 mod envelopes;
 #[path = "vectors/handshake.rs"]
@@ -15,8 +17,12 @@ mod json;
 mod membership;
 #[path = "vectors/msp.rs"]
 mod msp;
+#[path = "vectors/node.rs"]
+mod node;
 #[path = "vectors/orgs.rs"]
 mod orgs;
+#[path = "vectors/pull.rs"]
+mod pull;
 #[path = "vectors/signatures.rs"]
 mod signatures;
 #[path = "vectors/support.rs"]

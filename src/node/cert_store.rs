@@ -40,7 +40,7 @@ impl CertStore {
         self.engine.remove(pki_id.as_bytes());
     }
 
-    /// The PKI-IDs of the identities that are offered, in their order.
+    /// The PKI-IDs of the identities that are offered, in the order in which they came.
     pub fn pki_ids(&self) -> impl Iterator<Item = PkiId> + '_ {
         self.engine.digests().cloned().map(PkiId::new)
     }
@@ -59,19 +59,18 @@ impl CertStore {
     /// verified, and [added](Self::add) if they are valid. Of an update one entry that cannot be used does not keep
     /// the others out.
     ///
-    /// `may_have` tells which identities the peer may get.
+    /// `may_have` tells which identities, by PKI-ID, the peer may get.
     pub fn handle(
         &mut self,
         from: &PkiId,
         message: &SignedMessage,
         now: Instant,
-        may_have: impl Fn(&PkiId) -> bool,
+        may_have: impl Fn(&Bytes) -> bool,
     ) -> (Option<(PkiId, SignedMessage)>, Vec<SignedMessage>) {
-        let egress = |digest: &Bytes| may_have(&PkiId::new(digest.clone()));
         let answer = match message.content() {
-            Some(Content::Hello(hello)) => self.engine.on_hello(from, hello.nonce, now, egress),
+            Some(Content::Hello(hello)) => self.engine.on_hello(from, hello.nonce, now, may_have),
             Some(Content::DataReq(request)) => {
-                self.engine.on_request(from, request.nonce, &request.digests, now, egress)
+                self.engine.on_request(from, request.nonce, &request.digests, now, may_have)
             }
             Some(Content::DataDig(digest)) => {
                 self.engine.on_digest(from, digest.nonce, &digest.digests, |digest| !digest.is_empty());

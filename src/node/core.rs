@@ -46,6 +46,8 @@ pub struct NodeCore {
     config: NodeConfig,
     own: PkiId,
     own_org: OrgId,
+    /// Where our organisation reaches us.
+    own_endpoint: String,
     incarnation: u64,
     discovery: Discovery,
     /// Our identity message, until it is signed.
@@ -105,6 +107,7 @@ impl NodeCore {
         Ok(NodeCore {
             own: own.pki_id.clone(),
             own_org,
+            own_endpoint: own.internal_endpoint.clone(),
             incarnation,
             own_identity: Some(message::peer_identity(&own.pki_id, &own.identity)),
             discovery: Discovery::new(config.discovery.clone(), own, incarnation, now)?,
@@ -293,7 +296,7 @@ impl NodeCore {
         self.discovery.alive_count()
     }
 
-    /// The PKI-IDs of the identities that others can pull from us, in their order.
+    /// The PKI-IDs of the identities that others can pull from us, in the order in which we learned them.
     pub fn offered_identities(&self) -> impl Iterator<Item = PkiId> + '_ {
         self.certs.pki_ids()
     }
@@ -353,12 +356,12 @@ impl NodeCore {
         let org = cx.identities.org(from);
         let (own_org, discovery) = (&self.own_org, &self.discovery);
         // Others get identities of theirs and of ours, and only of peers that they may reach.
-        let may_have = |id: &PkiId| match &org {
+        let may_have = |id: &Bytes| match &org {
             None => false,
             Some(org) if org == own_org => true,
             Some(org) => {
-                let shared = |of: OrgId| of == *own_org || of == *org;
-                cx.identities.org(id).is_some_and(shared) && has_external(discovery, id)
+                let (id, shared) = (PkiId::new(id.clone()), |of: OrgId| of == *own_org || of == *org);
+                cx.identities.org(&id).is_some_and(shared) && has_external(discovery, &id)
             }
         };
         let (answer, items) = self.certs.handle(from, message, cx.now, may_have);

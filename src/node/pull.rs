@@ -71,7 +71,9 @@ pub enum PullStep<T> {
 #[derive(Debug)]
 pub struct PullEngine<T> {
     config: PullConfig,
-    items: BTreeMap<Bytes, T>,
+    items: HashMap<Bytes, T>,
+    /// The digests of the items, in the order in which they came.
+    digests: Vec<Bytes>,
     round: Option<Round>,
     /// Nonces of hellos that we answered, until their time is up; by peer, oldest first.
     hellos: HashMap<PkiId, VecDeque<(u64, Instant)>>,
@@ -95,13 +97,17 @@ enum Phase {
 impl<T: Clone> PullEngine<T> {
     /// An engine without items.
     pub fn new(config: PullConfig) -> Self {
-        PullEngine { config, items: BTreeMap::new(), round: None, hellos: HashMap::new() }
+        PullEngine { config, items: HashMap::new(), digests: Vec::new(), round: None, hellos: HashMap::new() }
     }
 
     /// Adds an item, or replaces it. `false` if there is no room.
     pub fn add(&mut self, digest: Bytes, item: T) -> bool {
-        if self.items.len() >= self.config.max_items && !self.items.contains_key(&digest) {
+        let known = self.items.contains_key(&digest);
+        if !known && self.items.len() >= self.config.max_items {
             return false;
+        }
+        if !known {
+            self.digests.push(digest.clone());
         }
         self.items.insert(digest, item);
         true
@@ -109,7 +115,9 @@ impl<T: Clone> PullEngine<T> {
 
     /// Removes an item, if it is there.
     pub fn remove(&mut self, digest: &[u8]) {
-        self.items.remove(digest);
+        if self.items.remove(digest).is_some() {
+            self.digests.retain(|it| it != digest);
+        }
     }
 
     /// The item that this digest names.
@@ -117,9 +125,9 @@ impl<T: Clone> PullEngine<T> {
         self.items.get(digest)
     }
 
-    /// The digests of all items, in their order.
+    /// The digests of all items, in the order in which they came.
     pub fn digests(&self) -> impl Iterator<Item = &Bytes> {
-        self.items.keys()
+        self.digests.iter()
     }
 
     /// Begins a round with these peers; one that is under way ends. Returns the hellos, each with a nonce of its own.
@@ -143,7 +151,7 @@ impl<T: Clone> PullEngine<T> {
         if !self.remember_hello(from, nonce, now) {
             return None;
         }
-        let digests: Vec<Bytes> = self.items.keys().filter(|digest| egress(digest)).cloned().collect();
+        let digests: Vec<Bytes> = self.digests.iter().filter(|digest| egress(digest)).cloned().collect();
         (!digests.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Digest(digests) })
     }
 

@@ -53,10 +53,18 @@ impl Renewal {
         }
         let Some(old) = self.by_endpoint.insert(endpoint.to_owned(), member.pki_id.clone()) else { return };
         let Some(old) = known(&old).filter(|_| old != member.pki_id) else { return };
+        if old.preferred_endpoint() == endpoint {
+            self.doubt(old, wait, now, random);
+        }
+    }
+
+    /// Looks into whether a member is still where it was, in one to two `wait`s.
+    pub(super) fn doubt(&mut self, member: &NetworkMember, wait: Duration, now: Instant, random: &mut dyn Random) {
+        let endpoint = member.preferred_endpoint();
         let waits = self.checks.iter().any(|check| check.endpoint == endpoint);
-        if old.preferred_endpoint() == endpoint && !waits && self.checks.len() < MAX_CHECKS {
+        if !waits && self.checks.len() < MAX_CHECKS {
             let jitter = Duration::from_millis(random.below((wait.as_millis() as u64).max(1)));
-            self.checks.push(Check { at: now + wait + jitter, endpoint: endpoint.to_owned(), old: old.clone() });
+            self.checks.push(Check { at: now + wait + jitter, endpoint: endpoint.to_owned(), old: member.clone() });
         }
     }
 

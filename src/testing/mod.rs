@@ -5,7 +5,7 @@ mod clock;
 pub mod cryptogen;
 mod faults;
 mod memory;
-mod simulator;
+pub mod simulator;
 
 pub use clock::VirtualClock;
 pub use faults::{FaultRates, Faults};

@@ -95,6 +95,8 @@ struct Node {
     core: Option<Box<NodeCore>>,
     /// Whether a connection to it, while it is down, is refused rather than lost in silence.
     refuses: bool,
+    /// Whether nobody accepts its identity any more.
+    revoked: bool,
     random: SeededRandom,
     pki_id: PkiId,
     identity: PeerIdentity,
@@ -117,6 +119,12 @@ impl Known {
             self.0.resize(node / 64 + 1, 0);
         }
         self.0[node / 64] |= 1 << (node % 64);
+    }
+
+    fn remove(&mut self, node: usize) {
+        if let Some(word) = self.0.get_mut(node / 64) {
+            *word &= !(1 << (node % 64));
+        }
     }
 
     fn contains(&self, node: usize) -> bool {
@@ -172,6 +180,7 @@ impl Simulator {
             spec,
             core: None,
             refuses: false,
+            revoked: false,
             random,
             pki_id: PkiId::default(),
             identity: PeerIdentity::default(),
@@ -206,6 +215,21 @@ impl Simulator {
     pub fn restart(&mut self, number: usize, renewed: bool) -> Result<()> {
         self.nodes[number].generation += u32::from(renewed);
         self.launch(number)
+    }
+
+    /// Revokes a node's identity: nobody accepts it any more, and everybody else is told to forget it.
+    pub fn revoke(&mut self, number: usize) {
+        self.nodes[number].revoked = true;
+        for other in (0..self.nodes.len()).filter(|other| *other != number) {
+            self.forget_identity(other, number);
+        }
+    }
+
+    /// A node's store of identities lets go of another one's, as it does of what was not used for long.
+    pub fn forget_identity(&mut self, at: usize, of: usize) {
+        self.nodes[at].known.remove(of);
+        let pki_id = self.nodes[of].pki_id.clone();
+        self.inject(at, Event::IdentityPurged(pki_id));
     }
 
     /// Parts the network: nodes reach each other only if `group` gives the same for both.
@@ -306,6 +330,11 @@ impl Simulator {
     /// Hands an event to a node, as if it had happened.
     pub fn inject(&mut self, number: usize, event: Event) {
         self.drive(number, |core, cx| core.handle(event, cx));
+    }
+
+    /// The organisation of this number.
+    pub fn org(&self, number: u16) -> OrgId {
+        org(number)
     }
 
     /// The PKI-ID that a node has, or had when it was last up.
@@ -431,7 +460,7 @@ impl Simulator {
 
     fn handshake(&mut self, from: usize, to: usize) -> Result<Remote> {
         let up = self.nodes.get(to).is_some_and(|node| node.core.is_some());
-        if !up || !self.net.connects(from as u32, to as u32) {
+        if !up || !self.connect(from, to) {
             return Err(Error::new(ErrorKind::Unreachable, "context deadline exceeded"));
         }
         self.meet(from, to);
@@ -439,6 +468,12 @@ impl Simulator {
             pki_id: self.nodes[to].pki_id.clone(),
             org: Some(self.orgs[usize::from(self.nodes[to].spec.org)].clone()),
         })
+    }
+
+    /// Whether two nodes can have a connection.
+    fn connect(&self, one: usize, other: usize) -> bool {
+        let refused = self.nodes[one].revoked || self.nodes[other].revoked;
+        !refused && self.net.connects(one as u32, other as u32)
     }
 
     /// Two nodes that have a connection know each other's identity.
@@ -532,7 +567,7 @@ impl Simulator {
             Effect::Deliver { message, .. } => self.nodes[number].delivered.push(message),
             Effect::Notify(Notice::Membership(Change::Dead(member))) => {
                 let peer = self.number_of(&member.pki_id);
-                let connected = |it: &usize| self.net.connects(number as u32, *it as u32);
+                let connected = |it: &usize| self.connect(number, *it);
                 let is_up = |it: &usize| self.nodes[*it].pki_id == member.pki_id && self.nodes[*it].core.is_some();
                 if peer.is_some_and(|it| is_up(&it) && connected(&it)) {
                     self.report.false_deaths += 1;
@@ -546,10 +581,10 @@ impl Simulator {
     fn send(&mut self, number: usize, to: &PkiId, message: SignedMessage) {
         let size = message.wire_len() as u64;
         self.report.count(number, size);
-        let Some(to_number) = self.number_of(to) else { return };
+        let Some(to_number) = self.number_of(to).filter(|to| self.connect(number, *to)) else { return };
         let peer = &self.nodes[to_number];
         if peer.core.is_none() || peer.pki_id != *to {
-            if peer.refuses && self.net.connects(number as u32, to_number as u32) {
+            if peer.refuses {
                 let (epoch, at) = (self.nodes[number].epoch, self.net.now() + self.net.round_trip());
                 self.net.schedule(at, number as u32, Happening::Refused { peer: to.clone(), epoch });
             }
@@ -576,7 +611,8 @@ impl Simulator {
             Some(Content::DataMsg(_)) => return true,
             _ => return false,
         };
-        let Some(of) = self.number_of(&PkiId::new(id)) else { return false };
+        let of = self.number_of(&PkiId::new(id)).filter(|of| !self.nodes[*of].revoked);
+        let Some(of) = of else { return false };
         let known = &mut self.nodes[number].known;
         if brings {
             known.insert(of);

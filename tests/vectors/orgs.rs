@@ -1,7 +1,7 @@
 //! The recorded organisations: MSP folders, and members with their keys.
 
 use crate::support::{hex, load};
-use fabric_gossip::crypto::PeerIdentity;
+use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::msp::{
     Channel, HashFamily, IdentifierHash, Msp, MspConfig, MspCryptoService, MspVersion, SigningIdentity,
 };
@@ -119,6 +119,12 @@ impl Orgs {
         let identity = self.identity_of(member);
         let belongs = |msp: &Msp| msp.deserialize(&identity).is_ok_and(|m| msp.validate(&m).is_ok());
         self.msps.iter().find(|(_, msp)| belongs(msp)).map(|(id, _)| id).expect("a folder for the member")
+    }
+
+    /// The name of the member with this PKI-ID, or the PKI-ID.
+    pub fn name_of(&self, pki_id: &PkiId) -> String {
+        let member = self.members.iter().find(|m| m["pki_id"] == pki_id.to_string());
+        member.map_or_else(|| pki_id.to_string(), |m| text(&m["name"]).to_owned())
     }
 
     fn member(&self, name: &str) -> &Value {

@@ -110,19 +110,29 @@ impl NodeCore {
     /// Takes note of where a member says that it is.
     pub(super) fn note_endpoint(&mut self, member: &NetworkMember, cx: &mut Context<'_>) {
         let (discovery, wait) = (&self.discovery, self.config.discovery.alive_time_interval);
+        if member.preferred_endpoint() == self.own_endpoint {
+            // Who we were before our identity was renewed; or somebody who is not where it says.
+            return self.renewal.doubt(member, wait, cx.now, cx.random);
+        }
         self.renewal.learn(member, |id| discovery.member(id), wait, cx.now, cx.random);
     }
 
     /// Looks who is at the endpoints that two members name, if the one that was there before has been silent since.
     pub(super) fn check_renewals(&mut self, cx: &mut Context<'_>) {
+        let wait = self.config.discovery.alive_time_interval;
         for check in self.renewal.poll(cx.now) {
-            let known = self.discovery.member(&check.old.pki_id);
-            if known.is_some_and(|known| known.envelope == check.old.envelope) {
-                let endpoint = check.endpoint;
-                let pending = Pending::Renewal { endpoint: endpoint.clone(), old: Box::new(check.old) };
-                let token = self.ask(pending);
-                cx.effects.push(Effect::Handshake { token, endpoint });
+            let Some(known) = self.discovery.member(&check.old.pki_id) else { continue };
+            if known.envelope != check.old.envelope {
+                // There was news of it, perhaps only late news: looked at again, as long as it says that it is there.
+                if known.preferred_endpoint() == check.endpoint {
+                    self.renewal.doubt(known, wait, cx.now, cx.random);
+                }
+                continue;
             }
+            let endpoint = check.endpoint;
+            let pending = Pending::Renewal { endpoint: endpoint.clone(), old: Box::new(check.old) };
+            let token = self.ask(pending);
+            cx.effects.push(Effect::Handshake { token, endpoint });
         }
     }
 

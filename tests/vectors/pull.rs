@@ -1,0 +1,230 @@
+//! pull.json: which identity messages are valid, and the four steps of a pull from both sides.
+
+use crate::node::{channels, envelope, mapper, TestNode};
+use crate::orgs::{text, Orgs};
+use crate::support::{check_sections, load, to_hex, unhex};
+use crate::tally::{same_text, Tally};
+use fabric_gossip::crypto::{CryptoService, PkiId};
+use fabric_gossip::message::{self, Content, GossipMessage, PullMsgType, SignedMessage, Tag};
+use fabric_gossip::node::identities;
+use fabric_gossip::proto::gossip::{AliveMessage, Member, PeerTime};
+use serde_json::{json, Value};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const FILE: &str = "pull.json";
+
+/// Where we do better on purpose: what is known and what is offered afterwards, instead of what is recorded.
+const BETTER: &[(&str, &str)] = &[
+    // One bad entry does not keep the others out.
+    (
+        "init-update-badsig",
+        r#"{"identity_known_after": {"peer2.org1": true, "peer3.org1": false}, "own_digest_after": ["peer0.org1", "peer2.org1"]}"#,
+    ),
+    (
+        "init-update-undecodable",
+        r#"{"identity_known_after": {"peer2.org1": true, "peer3.org1": false}, "own_digest_after": ["peer0.org1", "peer2.org1"]}"#,
+    ),
+    (
+        "init-update-nonidentity",
+        r#"{"identity_known_after": {"peer2.org1": true, "peer3.org1": false}, "own_digest_after": ["peer0.org1", "peer2.org1"]}"#,
+    ),
+    // What was not asked for is not learned.
+    (
+        "init-update-unrequested",
+        r#"{"identity_known_after": {"peer2.org1": true, "peer3.org1": false}, "own_digest_after": ["peer0.org1", "peer2.org1"]}"#,
+    ),
+    (
+        "init-update-other-nonce",
+        r#"{"identity_known_after": {"peer2.org1": false}, "own_digest_after": ["peer0.org1"]}"#,
+    ),
+    // What has expired is not offered.
+    ("init-update-expired", r#"{"identity_known_after": {"expired": false}, "own_digest_after": ["peer0.org1"]}"#),
+];
+
+#[test]
+fn identity_messages_are_judged_as_recorded() {
+    let (file, orgs) = (load(FILE), Orgs::load());
+    check_sections(&file, &["initiator_cases", "peer_identity_cases", "responder_cases", "transcripts"]);
+    let mut tally = Tally::default();
+    for entry in file["peer_identity_cases"].as_array().expect("cases") {
+        let mut case = tally.case(text(&entry["id"]));
+        let service = orgs.service("org1", "peer0.org1", &channels(&entry["channel_org1_org2"]));
+        let mapper = mapper(&orgs, &service, "peer0.org1");
+        let message = envelope(&entry["envelope_bytes"]).expect("a message");
+        let verdict = identities::verify_identity_message(&message, &mapper, &*service);
+        case.same("valid", verdict.is_ok(), entry["expect"]["ok"] == true);
+        if let (Err(ours), Some(recorded)) = (&verdict, entry["expect"]["error"].as_str()) {
+            let recorded = recorded.split_once("<\u{2026}>").map_or(recorded, |(before, _)| before);
+            case.same("text", (ours.message(), same_text(ours.message(), recorded)), (ours.message(), true));
+        }
+    }
+    tally.report("identity messages");
+}
+
+#[test]
+fn a_pull_is_answered_as_recorded() {
+    let (file, orgs) = (load(FILE), Orgs::load());
+    let mut tally = Tally::default();
+    for entry in file["responder_cases"].as_array().expect("cases") {
+        let mut case = tally.case(text(&entry["id"]));
+        let mut node = TestNode::new(&orgs, "org1", text(&entry["node"]), "", &json!({}));
+        let from = meet(&orgs, &node, text(&entry["asking"]));
+        for step in entry["steps"].as_array().expect("steps") {
+            node.advance(Duration::from_millis(step["wait_before_ms"].as_u64().unwrap_or_default()));
+            node.sent.clear();
+            node.receive(&from, envelope(&step["send_envelope"]).expect("a message"));
+            let answers: Vec<_> =
+                node.sent.iter().filter(|(to, _)| *to == from).map(|(_, it)| comparable(it)).collect();
+            let recorded = step["received"].as_array().expect("a list").iter();
+            let recorded = recorded.map(|it| comparable(&envelope(&it["envelope_bytes"]).expect("a message")));
+            case.same("answers", answers, recorded.collect());
+        }
+    }
+    tally.report("answered pulls");
+}
+
+/// The message but for the signatures of what it carries: those are never the same twice.
+fn comparable(message: &SignedMessage) -> GossipMessage {
+    let mut message = message.message().clone();
+    if let Some(Content::DataUpdate(update)) = &mut message.content {
+        update.data.iter_mut().for_each(|item| item.signature.clear());
+    }
+    message
+}
+
+/// A peer that has shaken hands with the node.
+fn meet(orgs: &Orgs, node: &TestNode, member: &str) -> PkiId {
+    let identity = orgs.identity_of(member);
+    let id = node.mapper.pki_id_of(&identity).expect("a PKI-ID");
+    node.mapper.put(&id, &identity).expect("a known peer");
+    id
+}
+
+#[test]
+fn a_node_pulls_as_recorded() {
+    let (file, orgs) = (load(FILE), Orgs::load());
+    let cases = file["initiator_cases"].as_array().expect("cases");
+    let mut tally = Tally::default();
+    for entry in cases {
+        let id = text(&entry["id"]);
+        let mut case = tally.case(id);
+        let mut expect = entry["expect"].clone();
+        if let Some((_, better)) = BETTER.iter().find(|(it, _)| *it == id) {
+            let better: Value = serde_json::from_str(better).expect("JSON");
+            better.as_object().expect("an object").iter().for_each(|(name, value)| expect[name] = value.clone());
+        }
+        let mut node = TestNode::new(&orgs, "org1", text(&entry["node"]), "", &json!({}));
+        let remote = meet(&orgs, &node, text(&entry["remote"]));
+        node.receive(&remote, alive(&orgs, text(&entry["remote"]), &remote));
+
+        let transcript = entry["transcript"].as_array().expect("a transcript");
+        let mut recorded_nonce = None;
+        let mut nonce = 0;
+        let mut requested = None;
+        for step in transcript {
+            let recorded = envelope(&step["envelope_bytes"]).expect("a message");
+            match (text(&step["dir"]), recorded.content()) {
+                ("from_fabric", Some(Content::Hello(hello))) => {
+                    recorded_nonce = Some(hello.nonce);
+                    node.advance(Duration::from_millis(10));
+                    let ours = node.sent.iter().find_map(|(_, it)| match it.content() {
+                        Some(Content::Hello(hello)) => Some(hello.nonce),
+                        _ => None,
+                    });
+                    nonce = ours.expect("a hello");
+                }
+                ("from_fabric", _) => requested = Some(request_of(&mut node)),
+                _ => node.receive(&remote, with_nonce(&recorded, recorded_nonce, nonce)),
+            }
+        }
+        // Where Fabric requested nothing, nor do we.
+        let requested = requested.unwrap_or_else(|| request_of(&mut node));
+        let names = |value: &Value| -> BTreeSet<String> {
+            value.as_array().expect("names").iter().map(|name| text(name).to_owned()).collect()
+        };
+        let requested: BTreeSet<String> = requested.iter().map(|digest| name(&orgs, digest)).collect();
+        case.same("requested", requested, names(&expect["requested"]));
+        for (member, known) in expect["identity_known_after"].as_object().expect("members") {
+            let known_to_us = member != "expired" && {
+                let identity = orgs.identity_of(member);
+                node.mapper.get(&node.mapper.pki_id_of(&identity).expect("a PKI-ID")).is_ok()
+            };
+            case.same(member, Some(known_to_us), known.as_bool());
+        }
+        let offered = node.core.offered_identities().map(|id| name(&orgs, id.as_bytes())).collect();
+        case.same("offered after", names(&expect["own_digest_after"]), offered);
+    }
+    let ids: Vec<&str> = cases.iter().map(|it| text(&it["id"])).collect();
+    BETTER.iter().for_each(|(id, _)| assert!(ids.contains(id), "no case {id}"));
+    tally.report("pulls");
+}
+
+/// What the node requests once it has waited for digests.
+fn request_of(node: &mut TestNode) -> Vec<Vec<u8>> {
+    node.sent.clear();
+    node.advance(Duration::from_millis(1000));
+    let request = node.sent.iter().find_map(|(_, it)| match it.content() {
+        Some(Content::DataReq(request)) => Some(request.digests.iter().map(|it| it.to_vec()).collect()),
+        _ => None,
+    });
+    request.unwrap_or_default()
+}
+
+/// A member's name; of who is none, the hex as recorded; the one expired identity is called that.
+fn name(orgs: &Orgs, id: &[u8]) -> String {
+    match orgs.name_of(&PkiId::from(id)) {
+        name if name == to_hex(id) && id.len() == 32 => "expired".into(),
+        name => name,
+    }
+}
+
+/// The recorded message with our nonce in it, or with as different a one as was recorded.
+fn with_nonce(recorded: &SignedMessage, recorded_nonce: Option<u64>, ours: u64) -> SignedMessage {
+    let mut message = recorded.message().clone();
+    let inner = match &mut message.content {
+        Some(Content::DataDig(it)) => &mut it.nonce,
+        Some(Content::DataUpdate(it)) => &mut it.nonce,
+        other => panic!("{other:?}"),
+    };
+    *inner = inner.wrapping_sub(recorded_nonce.expect("a hello")).wrapping_add(ours);
+    SignedMessage::noop_sign(message).expect("a message")
+}
+
+fn alive(orgs: &Orgs, member: &str, id: &PkiId) -> SignedMessage {
+    let membership = Member { pki_id: id.to_bytes(), endpoint: "remote:7051".into(), ..Default::default() };
+    let timestamp = PeerTime { inc_num: 1, seq_num: 1, ..Default::default() };
+    let (membership, timestamp) = (Some(membership).into(), Some(timestamp).into());
+    let alive = AliveMessage { membership, timestamp, ..Default::default() };
+    let content = Some(Content::AliveMsg(alive));
+    let message = GossipMessage { tag: Tag::EMPTY.into(), content, ..Default::default() };
+    let service = orgs.service("org1", member, &json!({}));
+    SignedMessage::sign(message, |payload| service.sign(payload)).expect("a message")
+}
+
+#[test]
+fn pull_messages_are_encoded_as_recorded() {
+    let (file, kind) = (load(FILE), PullMsgType::IDENTITY_MSG);
+    let mut tally = Tally::default();
+    for transcript in file["transcripts"].as_array().expect("transcripts") {
+        for (at, entry) in transcript["messages"].as_array().expect("messages").iter().enumerate() {
+            let recorded = envelope(&entry["envelope_bytes"]).expect("a message");
+            let ours = match recorded.content() {
+                Some(Content::Hello(it)) => message::hello(it.nonce, kind),
+                Some(Content::DataDig(it)) => message::data_digest(it.nonce, kind, it.digests.clone()),
+                Some(Content::DataReq(it)) => message::data_request(it.nonce, kind, it.digests.clone()),
+                Some(Content::DataUpdate(it)) => {
+                    let item = |it: &fabric_gossip::proto::gossip::Envelope| {
+                        SignedMessage::from_envelope(Some(it.clone().into())).expect("an item")
+                    };
+                    message::data_update(it.nonce, kind, &it.data.iter().map(item).collect::<Vec<_>>())
+                }
+                _ => continue,
+            };
+            let mut case = tally.case(&format!("{} {at}", text(&transcript["id"])));
+            let ours = SignedMessage::noop_sign(ours).expect("a message").wire();
+            case.same("bytes", ours.to_vec(), unhex(text(&entry["envelope_bytes"])));
+        }
+    }
+    tally.report("pull messages");
+}
