@@ -46,7 +46,8 @@ pub struct DiscoveryConfig {
     pub max_verifications: usize,
     /// Bytes of messages whose verification is under way at most, 64 MiB; of one peer half of that.
     pub max_verification_bytes: usize,
-    /// Verifications under way for one PKI-ID at most, 8.
+    /// Verifications under way for one PKI-ID at most, 8, of which each peer that brings such messages takes a quarter.
+    /// What the peer itself brings has as many places of its own.
     pub max_verifications_per_member: usize,
     /// Pings under way at most, 128.
     pub max_pings: usize,

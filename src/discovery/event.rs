@@ -80,6 +80,8 @@ pub enum Effect {
         token: Token,
         /// The message; that it has membership, PKI-ID, time, payload and signature is checked already.
         message: SignedMessage,
+        /// Who brought it, so that what one peer brings need not keep what others do from being verified.
+        from: PkiId,
     },
     /// Sign an alive message of our own. Answered by [`Event::Signed`].
     Sign {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// For each peer that asked lately, when it will have all of its burst again.
-pub(super) struct Limiter {
+#[derive(Debug)]
+pub(crate) struct Limiter {
     full_at: HashMap<PkiId, Instant>,
     interval: Duration,
     burst: u32,

@@ -56,7 +56,7 @@ use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{GossipMessage, SignedMessage};
 use bytes::Bytes;
-use limiter::Limiter;
+pub(crate) use limiter::Limiter;
 use own::Own;
 use reconnect::Reconnect;
 use requests::Requests;

@@ -124,7 +124,7 @@ impl Discovery {
             _ => alive.detached(),
         };
         let token = self.token();
-        cx.effects.push(Effect::Verify { token, message: alive.message.clone() });
+        cx.effects.push(Effect::Verify { token, message: alive.message.clone(), from: sender.clone() });
         self.verifications.begin(token, alive, wanted, sender);
     }
 

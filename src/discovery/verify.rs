@@ -95,7 +95,18 @@ impl Verifications {
         let bytes = alive.message.wire_len();
         self.load.has_room(bytes, &self.limits, 1)
             && self.by_sender.get(sender).is_none_or(|load| load.has_room(bytes, &self.limits, 2))
-            && self.by_member.get(&alive.pki_id).is_none_or(|tokens| tokens.len() < self.limits.per_member)
+            && self.has_place(&alive.pki_id, sender)
+    }
+
+    /// Whether there is a place among the messages of this member. Whoever else brings them has few of the places, so that
+    /// forged ones leave some; and the member itself always has its own.
+    fn has_place(&self, member: &PkiId, sender: &PkiId) -> bool {
+        let (Some(tokens), most) = (self.by_member.get(member), self.limits.per_member) else { return true };
+        let brought = tokens.iter().filter(|token| self.pending[token].sender == *sender).count();
+        match sender == member {
+            true => brought < most,
+            false => tokens.len() < most && brought < (most / 4).max(1),
+        }
     }
 
     pub fn begin(&mut self, token: Token, alive: Alive, wanted: Use, sender: PkiId) {

@@ -3,6 +3,7 @@
 use super::config::NodeConfig;
 use super::core::NodeCore;
 use super::driver::{self, Inputs, Shared};
+use super::inbox::Inbox;
 use super::workers::{BlockVerifier, Judge, Workers};
 use super::{Node, Notice};
 use crate::cancel::Cancel;
@@ -174,12 +175,14 @@ impl NodeBuilder {
             threads.join();
             stop();
         })?;
-        let inputs = Inputs::new(&comm, answered);
+        let inbox = Arc::new(Inbox::new(stopping.clone()));
+        let inputs = Inputs::new(&comm, inbox.clone(), answered);
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             messages: Demux::new(clock.clone()),
             notices: self.notices,
             workers,
+            inbox,
             threads,
             stopping,
             answers,

@@ -1,7 +1,9 @@
 //! A channel: who is in it, and which of its blocks have been seen.
 
+use super::config::NodeConfig;
 use super::peers::Peer;
 use crate::crypto::{OrgId, PkiId};
+use crate::discovery::Limiter;
 use crate::message::{self, channel_mac, Content, GossipMessage, SignedMessage};
 use crate::proto::gossip::{Properties, StateInfo};
 use bytes::Bytes;
@@ -87,10 +89,15 @@ pub(super) struct Channel {
     unpublished: bool,
     blocks: BlockWindow,
     max_states: usize,
+    /// Who has asked for the states, and who has told theirs, how often lately.
+    asked: Limiter,
+    told: Limiter,
 }
 
 impl Channel {
-    pub(super) fn new(name: Bytes, own: PkiId, orgs: ChannelOrgs, config: &ChannelConfig) -> Self {
+    pub(super) fn new(name: Bytes, own: PkiId, orgs: ChannelOrgs, config: &NodeConfig) -> Self {
+        let (limits, config) = (&config.discovery, &config.channel);
+        let limiter = || Limiter::new(limits.request_interval, limits.request_burst, limits.max_members);
         let blocks = BlockWindow::new(config.max_block_count_to_store, config.block_expiration);
         Channel {
             name,
@@ -103,6 +110,8 @@ impl Channel {
             unpublished: false,
             blocks,
             max_states: config.max_state_infos,
+            asked: limiter(),
+            told: limiter(),
         }
     }
 
@@ -186,6 +195,21 @@ impl Channel {
     /// Forgets the state of those for whom `known` does not hold.
     pub(super) fn retain_states(&mut self, known: impl Fn(&PkiId) -> bool) {
         self.states.retain(|pki_id, _| *pki_id == self.own || known(pki_id));
+    }
+
+    /// Whether a peer may ask for the states now, or has too often.
+    pub(super) fn may_ask(&mut self, peer: &PkiId, now: Instant) -> bool {
+        self.asked.admit(peer, now)
+    }
+
+    /// Whether a peer may tell us many states now, or has too often.
+    pub(super) fn may_tell(&mut self, peer: &PkiId, now: Instant) -> bool {
+        self.told.admit(peer, now)
+    }
+
+    pub(super) fn forget_old_requests(&mut self, now: Instant) {
+        self.asked.clean(now);
+        self.told.clean(now);
     }
 
     /// The state of those that `shown` picks, by their PKI-ID.

@@ -16,6 +16,7 @@ use super::expiry::Expiry;
 use super::forward::{Gossip, Router};
 use super::peers::{AlivePeers, Peer};
 use super::renewal::Renewal;
+use super::room::Room;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{self, Change, Discovery, Members, NetworkMember, SelfInfo};
 use crate::error::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ pub struct NodeCore {
     renewal: Renewal,
     expiry: Option<Expiry>,
     pending: HashMap<u64, Pending>,
-    verifications: usize,
+    room: Room,
     tokens: u64,
     timers: Timers,
     stopped: bool,
@@ -121,7 +122,7 @@ impl NodeCore {
             renewal: Renewal::default(),
             expiry: None,
             pending: HashMap::new(),
-            verifications: 0,
+            room: Room::new(config.max_verifications, config.discovery.max_verification_bytes),
             tokens: 0,
             timers: Timers {
                 pull: now + config.pull_interval,
@@ -367,7 +368,7 @@ impl NodeCore {
         let (answer, items) = self.certs.handle(from, message, cx.now, may_have);
         self.send_all(answer, cx);
         for item in items {
-            self.verify(item.clone(), Pending::Identity(item), cx);
+            self.verify(item.clone(), from, Pending::Identity(item), cx);
         }
     }
 
@@ -387,7 +388,7 @@ impl NodeCore {
 
     fn on_verified(&mut self, token: u64, valid: bool, cx: &mut Context<'_>) {
         let Some(pending) = self.pending.remove(&token) else { return };
-        self.verifications = self.verifications.saturating_sub(1);
+        self.room.leave(token);
         if !valid {
             return;
         }
@@ -458,8 +459,8 @@ impl NodeCore {
     fn carry_out(&mut self, effect: discovery::Effect, cx: &mut Context<'_>) {
         let asked = |token| Token(Asked::ByDiscovery(token));
         match effect {
-            discovery::Effect::Verify { token, message } => {
-                cx.effects.push(Effect::Verify { token: asked(token), message });
+            discovery::Effect::Verify { token, message, from } => {
+                cx.effects.push(Effect::Verify { token: asked(token), message, from });
             }
             discovery::Effect::Sign { token, message, internal_endpoint } => {
                 cx.effects.push(Effect::Sign { token: asked(token), message, internal_endpoint });
@@ -529,13 +530,12 @@ impl NodeCore {
     }
 
     /// Asks for a verification, if there is room for one more.
-    fn verify(&mut self, message: SignedMessage, pending: Pending, cx: &mut Context<'_>) {
-        if self.verifications >= self.config.max_verifications {
+    fn verify(&mut self, message: SignedMessage, from: &PkiId, pending: Pending, cx: &mut Context<'_>) {
+        if !self.room.enter(self.tokens + 1, from, message.wire_len()) {
             return log::debug!("no room to verify {message}");
         }
-        self.verifications += 1;
         let token = self.ask(pending);
-        cx.effects.push(Effect::Verify { token, message });
+        cx.effects.push(Effect::Verify { token, message, from: from.clone() });
     }
 
     fn sign(&mut self, message: GossipMessage, pending: Pending, cx: &mut Context<'_>) {

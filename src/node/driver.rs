@@ -5,6 +5,7 @@
 
 use super::core::NodeCore;
 use super::event::{Context, Effect, Event, Notice, Remote};
+use super::inbox::Inbox;
 use super::workers::Workers;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub messages: Demux<Gossiped>,
     pub notices: Demux<Notice>,
     pub workers: Workers,
+    pub inbox: Arc<Inbox>,
     pub threads: Threads,
     pub stopping: Cancel,
     /// What was asked for is answered here: bounded by what the core has asked.
@@ -57,7 +59,8 @@ pub(super) struct Shared {
 
 /// What happens, as it comes in.
 pub(super) struct Inputs {
-    pub messages: Subscription<ReceivedMessage>,
+    /// What puts messages into the inbox. Nothing comes out of it, but its end tells that of the communication layer.
+    pub tap: Subscription<ReceivedMessage>,
     pub connections: Subscription<comm::Event>,
     pub presumed_dead: Subscription<PkiId>,
     pub identity_switch: Subscription<PkiId>,
@@ -65,9 +68,9 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub fn new(comm: &Comm, answers: Receiver<Event>) -> Self {
+    pub fn new(comm: &Comm, inbox: Arc<Inbox>, answers: Receiver<Event>) -> Self {
         Inputs {
-            messages: comm.accept(|received| {
+            tap: comm.accept(move |received| {
                 let unwanted = matches!(
                     received.message().content(),
                     None | Some(
@@ -79,7 +82,12 @@ impl Inputs {
                             | Content::PrivateData(_)
                     )
                 );
-                !unwanted
+                // Waits where other predicates must not: so that a connection that brings more than its share is read no
+                // further, and no other has to wait.
+                if !unwanted {
+                    inbox.put(&received.connection_info().id, received.clone());
+                }
+                false
             }),
             connections: comm.events(),
             presumed_dead: comm.presumed_dead(),
@@ -123,7 +131,7 @@ impl Shared {
                     log::debug!("{e}");
                 }
             }
-            Effect::Verify { token, message } => self.workers.verify(token, message),
+            Effect::Verify { token, message, from } => self.workers.verify(token, message, &from),
             Effect::Sign { token, message, internal_endpoint } => self.workers.sign(token, message, internal_endpoint),
             Effect::Ping { token, pki_id, endpoint } => {
                 // Connected is reached, and what is then sent needs no second dial.
@@ -185,10 +193,8 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
             continue;
         };
         let first = select! {
-            recv(inputs.messages.items()) -> message => match message {
-                Ok(message) => Some(received(&inputs.messages.taken(message))),
-                Err(_) => return,
-            },
+            recv(shared.inbox.arrived()) -> _ => shared.inbox.take().as_ref().map(received),
+            recv(inputs.tap.items()) -> _ => return,
             recv(inputs.answers) -> answer => answer.ok(),
             recv(inputs.connections.items()) -> event => {
                 event.ok().and_then(|event| connected(shared, inputs.connections.taken(event)))
@@ -206,9 +212,9 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
             for _ in 0..AT_ONCE {
                 let next = match inputs.answers.try_recv() {
                     Ok(answer) => answer,
-                    Err(_) => match inputs.messages.try_recv() {
-                        Ok(Some(message)) => received(&message),
-                        _ => break,
+                    Err(_) => match shared.inbox.take() {
+                        Some(message) => received(&message),
+                        None => break,
                     },
                 };
                 core.handle(next, cx);

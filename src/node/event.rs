@@ -106,6 +106,8 @@ pub enum Effect {
         token: Token,
         /// The message.
         message: SignedMessage,
+        /// Who brought it: what one peer brings is not to keep what others do from being verified.
+        from: PkiId,
     },
     /// Sign a message of our own. Answered by [`Event::Signed`].
     Sign {

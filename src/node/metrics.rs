@@ -1,6 +1,7 @@
 //! What a node counts.
 
 use super::driver::Shared;
+use crate::discovery::State;
 use crate::metrics::CommSnapshot;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,6 +22,8 @@ pub struct NodeSnapshot {
     pub gossip_membership_seeds_missing: usize,
     /// Identities that others can pull from us.
     pub gossip_identities_offered: usize,
+    /// Messages that came in and wait for their turn.
+    pub gossip_messages_waiting: usize,
     /// Messages that wait to be verified.
     pub gossip_verifications_waiting: usize,
 }
@@ -41,9 +44,10 @@ impl NodeSnapshot {
                 })
                 .collect(),
             gossip_membership_alive: core.alive_count(),
-            gossip_membership_dead: discovery.dead().len(),
+            gossip_membership_dead: discovery.records().filter(|(_, state)| *state == State::Dead).count(),
             gossip_membership_seeds_missing: discovery.seeds().iter().filter(|seed| !seed.connected).count(),
             gossip_identities_offered: core.offered_identities().count(),
+            gossip_messages_waiting: shared.inbox.len(),
             gossip_verifications_waiting,
         }
     }
@@ -67,6 +71,7 @@ impl NodeSnapshot {
                 self.gossip_membership_seeds_missing,
             ),
             ("gossip_identities_offered", "Identities that others can pull", self.gossip_identities_offered),
+            ("gossip_messages_waiting", "Messages that wait for their turn", self.gossip_messages_waiting),
             ("gossip_verifications_waiting", "Messages that wait to be verified", self.gossip_verifications_waiting),
         ];
         for (name, help, value) in gauges {

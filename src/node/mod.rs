@@ -14,13 +14,16 @@ mod driver;
 pub mod emitter;
 pub mod event;
 mod expiry;
+mod fair;
 pub mod filter;
 mod forward;
 pub mod identities;
+mod inbox;
 mod metrics;
 pub mod peers;
 pub mod pull;
 mod renewal;
+mod room;
 mod workers;
 
 pub use self::core::{Criteria, NodeCore, SeedRole};

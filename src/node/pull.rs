@@ -21,7 +21,7 @@ pub struct PullConfig {
     pub response_wait: Duration,
     /// No more than this many items are kept, and no more than this many are requested in a round. 65,536.
     pub max_items: usize,
-    /// A peer that has sent this many hellos within [`request_wait`](Self::request_wait) gets no answer to another one. 8.
+    /// A peer that has sent this many hellos, new or repeated, within [`request_wait`](Self::request_wait) gets no answer to another one. 8.
     pub max_hellos_per_peer: usize,
     /// Peers with hellos open at a time, 4,096; others get no answer.
     pub max_hello_peers: usize,
@@ -76,13 +76,27 @@ pub struct PullEngine<T> {
     digests: Vec<Bytes>,
     round: Option<Round>,
     /// Nonces of hellos that we answered, until their time is up; by peer, oldest first.
-    hellos: HashMap<PkiId, VecDeque<(u64, Instant)>>,
+    hellos: HashMap<PkiId, VecDeque<Hello>>,
 }
+
+/// A hello that we answered.
+#[derive(Debug)]
+struct Hello {
+    nonce: u64,
+    until: Instant,
+    /// How many requests have followed it.
+    requests: usize,
+}
+
+/// So many requests are answered after one hello. (A peer of Fabric sends one.)
+const REQUESTS: usize = 2;
 
 #[derive(Debug)]
 struct Round {
     ends: Instant,
     nonces: BTreeMap<PkiId, u64>,
+    /// How many items each of these peers was the first to offer.
+    offered: BTreeMap<PkiId, usize>,
     phase: Phase,
 }
 
@@ -136,7 +150,12 @@ impl<T: Clone> PullEngine<T> {
         let hello = |(to, nonce): (&PkiId, &u64)| PullSend { to: to.clone(), nonce: *nonce, step: PullStep::Hello };
         let hellos: Vec<_> = nonces.iter().map(hello).collect();
         let phase = Phase::Digests(BTreeMap::new());
-        self.round = (!nonces.is_empty()).then(|| Round { ends: now + self.config.digest_wait, nonces, phase });
+        self.round = (!nonces.is_empty()).then(|| Round {
+            ends: now + self.config.digest_wait,
+            nonces,
+            offered: BTreeMap::new(),
+            phase,
+        });
         hellos
     }
 
@@ -158,16 +177,22 @@ impl<T: Clone> PullEngine<T> {
     /// A peer told what it has. Counts while digests are taken, if it answers our hello to that peer; `ingress` picks
     /// what we want of it.
     pub fn on_digest(&mut self, from: &PkiId, nonce: u64, digests: &[Bytes], ingress: impl Fn(&Bytes) -> bool) {
-        let Some(Round { nonces, phase: Phase::Digests(owners), .. }) = &mut self.round else { return };
+        let Some(Round { nonces, offered, phase: Phase::Digests(owners), .. }) = &mut self.round else { return };
         if nonces.get(from) != Some(&nonce) {
             return;
         }
+        let most = (self.config.max_items / nonces.len()).max(1);
+        let offered = offered.entry(from.clone()).or_default();
         for digest in digests {
             if digest.len() > MAX_DIGEST || self.items.contains_key(digest) || !ingress(digest) {
                 continue;
             }
-            if owners.len() >= self.config.max_items && !owners.contains_key(digest) {
-                continue;
+            if !owners.contains_key(digest) {
+                // Who offers without end leaves room for what the others offer.
+                if *offered >= most {
+                    continue;
+                }
+                *offered += 1;
             }
             let owners = owners.entry(Bytes::copy_from_slice(digest)).or_default();
             if !owners.contains(from) {
@@ -176,7 +201,7 @@ impl<T: Clone> PullEngine<T> {
         }
     }
 
-    /// A peer wants items. Answered if it follows a hello of that peer; the answer has those that we have and that
+    /// A peer wants items. Answered if it follows a hello of that peer, and is not the third one; the answer has those that we have and that
     /// `egress` lets it have, each once.
     pub fn on_request(
         &mut self,
@@ -186,8 +211,9 @@ impl<T: Clone> PullEngine<T> {
         now: Instant,
         egress: impl Fn(&Bytes) -> bool,
     ) -> Option<PullSend<T>> {
-        let open = self.hellos.get(from)?.iter().any(|(of, until)| *of == nonce && *until > now);
-        let wanted: BTreeSet<&Bytes> = if open { digests.iter().collect() } else { return None };
+        let open = |hello: &&mut Hello| hello.nonce == nonce && hello.until > now && hello.requests < REQUESTS;
+        self.hellos.get_mut(from)?.iter_mut().find(open)?.requests += 1;
+        let wanted: BTreeSet<&Bytes> = digests.iter().collect();
         let has = |digest: &&Bytes| Some(self.items.get(*digest)?.clone()).filter(|_| egress(digest));
         let items: Vec<T> = wanted.iter().filter_map(has).collect();
         (!items.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Response(items) })
@@ -226,7 +252,7 @@ impl<T: Clone> PullEngine<T> {
         let requests: Vec<_> = requested.iter().map(request).collect();
         if !requests.is_empty() {
             let (ends, phase) = (now + self.config.response_wait, Phase::Responses(requested));
-            self.round = Some(Round { ends, nonces: round.nonces, phase });
+            self.round = Some(Round { ends, phase, ..round });
         }
         requests
     }
@@ -246,20 +272,20 @@ impl<T: Clone> PullEngine<T> {
     fn remember_hello(&mut self, from: &PkiId, nonce: u64, now: Instant) -> bool {
         let until = now + self.config.request_wait;
         if let Some(open) = self.hellos.get_mut(from) {
-            open.retain(|(of, until)| *until > now && *of != nonce);
+            open.retain(|hello| hello.until > now);
             if open.len() >= self.config.max_hellos_per_peer {
                 return false;
             }
-            open.push_back((nonce, until));
+            open.push_back(Hello { nonce, until, requests: 0 });
             return true;
         }
         if self.hellos.len() >= self.config.max_hello_peers {
-            self.hellos.retain(|_, open| open.iter().any(|(_, until)| *until > now));
+            self.hellos.retain(|_, open| open.iter().any(|hello| hello.until > now));
         }
         if self.hellos.len() >= self.config.max_hello_peers {
             return false;
         }
-        self.hellos.insert(from.clone(), VecDeque::from([(nonce, until)]));
+        self.hellos.insert(from.clone(), VecDeque::from([Hello { nonce, until, requests: 0 }]));
         true
     }
 }

@@ -1,14 +1,16 @@
 //! The threads that sign and verify, so that the driver never waits for cryptography.
 
 use super::event::{Event, Token};
+use super::fair::FairQueue;
 use super::identities;
 use crate::cancel::Cancel;
 use crate::comm::threads::Threads;
-use crate::crypto::CryptoService;
+use crate::crypto::{CryptoService, PkiId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::message::{Content, GossipMessage, SignedMessage};
 use crossbeam_channel::{select, unbounded, Receiver, Sender};
+use parking_lot::Mutex;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -29,8 +31,12 @@ pub(super) struct Judge {
 /// verifications at a time and no more, and every answer makes room for one.
 pub(super) struct Workers {
     signing: Sender<Signing>,
-    verifying: Sender<(Token, SignedMessage)>,
+    verifying: Verifying,
+    to_verify: Sender<()>,
 }
+
+/// What is to be verified, by who brought it: nobody waits for all that another one brings.
+type Verifying = Arc<Mutex<FairQueue<(Token, SignedMessage)>>>;
 
 struct Signing {
     token: Token,
@@ -42,39 +48,44 @@ impl Workers {
     /// Starts the threads; they end with `stopping`.
     pub fn start(judge: Judge, answers: &Sender<Event>, threads: &Threads, stopping: &Cancel) -> Result<Workers> {
         let (signing, to_sign) = unbounded();
-        let (verifying, to_verify) = unbounded();
+        // One for each message in the queues.
+        let (to_verify, verify) = unbounded();
+        let verifying = Verifying::default();
         let judge = Arc::new(judge);
         for _ in 0..WORKERS {
             let worker = Worker {
                 judge: judge.clone(),
                 to_sign: to_sign.clone(),
-                to_verify: to_verify.clone(),
+                verifying: verifying.clone(),
+                to_verify: verify.clone(),
                 answers: answers.clone(),
                 stopping: stopping.clone(),
             };
             threads.spawn("gossip-verify", move || worker.run())?;
         }
-        Ok(Workers { signing, verifying })
+        Ok(Workers { signing, verifying, to_verify })
     }
 
     pub fn sign(&self, token: Token, message: GossipMessage, internal_endpoint: String) {
         let _ = self.signing.send(Signing { token, message, internal_endpoint });
     }
 
-    pub fn verify(&self, token: Token, message: SignedMessage) {
-        let _ = self.verifying.send((token, message));
+    pub fn verify(&self, token: Token, message: SignedMessage, from: &PkiId) {
+        self.verifying.lock().push(from, (token, message));
+        let _ = self.to_verify.send(());
     }
 
     /// How many verifications wait.
     pub fn waiting(&self) -> usize {
-        self.verifying.len()
+        self.verifying.lock().len()
     }
 }
 
 struct Worker {
     judge: Arc<Judge>,
     to_sign: Receiver<Signing>,
-    to_verify: Receiver<(Token, SignedMessage)>,
+    verifying: Verifying,
+    to_verify: Receiver<()>,
     answers: Sender<Event>,
     stopping: Cancel,
 }
@@ -93,7 +104,12 @@ impl Worker {
                     Err(_) => return,
                 },
                 recv(self.to_verify) -> work => match work {
-                    Ok((token, message)) => self.verify(token, &message),
+                    Ok(()) => {
+                        let next = self.verifying.lock().pop();
+                        if let Some((token, message)) = next {
+                            self.verify(token, &message);
+                        }
+                    }
                     Err(_) => return,
                 },
                 recv(self.stopping.signal()) -> _ => return,

@@ -542,7 +542,7 @@ impl Simulator {
         let epoch = self.nodes[number].epoch;
         match effect {
             Effect::Send { to, message, .. } => self.send(number, &to, message),
-            Effect::Verify { token, message } => {
+            Effect::Verify { token, message, .. } => {
                 let valid = self.verify(number, &message);
                 return Some(Event::Verified { token, valid });
             }

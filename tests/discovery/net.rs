@@ -243,7 +243,7 @@ impl Net {
     fn carry_out(&mut self, at: usize, effect: Effect) {
         let (elapsed, name) = (self.elapsed, self.nodes[at].name.clone());
         match effect {
-            Effect::Verify { token, message } => {
+            Effect::Verify { token, message, .. } => {
                 self.nodes[at].verified += 1;
                 self.queue(Duration::ZERO, at, Event::Verified { token, valid: is_authentic(&message) });
             }

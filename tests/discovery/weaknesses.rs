@@ -292,6 +292,21 @@ fn weakness_34_a_flood_of_forged_messages_occupies_bounded_room() {
 }
 
 #[test]
+fn weakness_34_forged_messages_of_a_member_do_not_keep_its_own_out() {
+    let mut net = node();
+    let of_one = |net: &mut Net, from: &str| (0..100).map(|n| flood(net, forged("a", n), from)).last().unwrap();
+    assert_eq!(of_one(&mut net, "x"), 2, "one peer has a quarter of the places");
+    assert_eq!(flood(&mut net, alive("a", 7, 1000), "honest"), 3);
+    // However many do it together, the member itself is heard.
+    assert_eq!(["y", "z", "w"].map(|from| of_one(&mut net, from)), [5, 7, 8]);
+    assert_eq!(flood(&mut net, alive("a", 7, 1001), "honest"), 8);
+    assert_eq!(flood(&mut net, alive("a", 7, 1001), "a"), 9);
+    assert_eq!(of_one(&mut net, "a"), 16);
+    net.settle();
+    assert_eq!(net.sees(0), ["a"]);
+}
+
+#[test]
 fn weakness_34_large_messages_take_room_by_their_size() {
     let mut net = node();
     let large = |name: &str| {

@@ -270,7 +270,7 @@ impl<'a> Player<'a> {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Verify { token, message } => {
+            Effect::Verify { token, message, .. } => {
                 self.handle(Event::Verified { token, valid: is_authentic(&message) });
             }
             Effect::Sign { token, message, internal_endpoint } => {

@@ -101,7 +101,7 @@ impl TestNode {
         match effect {
             Effect::Send { to, message, .. } => self.sent.push((to, message)),
             Effect::Close(id) => self.closed.push(id),
-            Effect::Verify { token, message } => {
+            Effect::Verify { token, message, .. } => {
                 let valid = identities::verify(&message, &self.mapper, &*service).is_ok();
                 return Some(Event::Verified { token, valid });
             }

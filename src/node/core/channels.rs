@@ -5,7 +5,7 @@ use crate::crypto::PkiId;
 use crate::discovery::Members;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, Content, Envelope, SignedMessage};
-use crate::node::channel::{Channel, ChannelOrgs};
+use crate::node::channel::{Channel, ChannelConfig, ChannelOrgs};
 use crate::node::event::{Context, Effect};
 use crate::node::forward::Gossip;
 use crate::node::peers::Peer;
@@ -25,16 +25,21 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    fn wants(&self, info: &StateInfo, max: usize) -> bool {
+    fn wants(&self, info: &StateInfo, limits: &ChannelConfig) -> bool {
         let (Some((inc, seq)), id) = (time(info), key(info)) else { return false };
         match self.newest.get(&id) {
             Some(&(known_inc, known_seq, _)) => (inc, seq) > (known_inc, known_seq),
-            None => self.newest.len() < max,
+            None => self.newest.len() < limits.max_state_infos && self.of_peer(&id.0) < limits.max_channels,
         }
     }
 
-    fn add(&mut self, info: &StateInfo, max: usize, now: Instant) -> bool {
-        let wanted = self.wants(info, max);
+    /// In how many channels a peer is.
+    fn of_peer(&self, id: &PkiId) -> usize {
+        self.newest.range((id.clone(), Bytes::new())..).take_while(|((of, _), _)| of == id).count()
+    }
+
+    fn add(&mut self, info: &StateInfo, limits: &ChannelConfig, now: Instant) -> bool {
+        let wanted = self.wants(info, limits);
         if let Some((inc, seq)) = time(info).filter(|_| wanted) {
             self.newest.insert(key(info), (inc, seq, now));
         }
@@ -69,7 +74,7 @@ impl NodeCore {
             Some(channel) => channel.rejoin(orgs.clone()),
             None if full => return Err(Error::new(ErrorKind::Full, "too many channels")),
             None => {
-                let channel = Channel::new(name.clone(), self.own.clone(), orgs.clone(), &self.config.channel);
+                let channel = Channel::new(name.clone(), self.own.clone(), orgs.clone(), &self.config);
                 self.channels.insert(name.clone(), channel);
             }
         }
@@ -178,7 +183,10 @@ impl NodeCore {
             self.timers.sweep_states = cx.now + 5 * self.config.pull_interval;
             let (discovery, expiration) = (&self.discovery, 100 * self.config.channel.publish_state_info_interval);
             let known = |id: &PkiId| discovery.member(id).is_some();
-            self.channels.values_mut().for_each(|channel| channel.retain_states(known));
+            for channel in self.channels.values_mut() {
+                channel.retain_states(known);
+                channel.forget_old_requests(cx.now);
+            }
             self.outside.newest.retain(|_, (.., at)| cx.now.saturating_duration_since(*at) <= expiration);
         }
     }
@@ -228,18 +236,18 @@ impl NodeCore {
                 let org = cx.identities.org(&PkiId::new(info.pki_id.clone()));
                 if message.wire_len() <= MAX_STATE && channel.has_org(org.as_ref()) && channel.wants(info) {
                     let channel = channel.name.clone();
-                    let pending = Pending::State { channel, message: message.clone(), from: Some(from) };
-                    self.verify(message, pending, cx);
+                    let pending = Pending::State { channel, message: message.clone(), from: Some(from.clone()) };
+                    self.verify(message, &from, pending, cx);
                 }
             }
             Some(Content::StateInfoPullReq(request)) => self.answer_state_request(request, from, cx),
             Some(Content::StateSnapshot(snapshot)) => {
                 let name = channel.name.clone();
-                self.on_snapshot(&name, snapshot, cx);
+                self.on_snapshot(&name, snapshot, &from, cx);
             }
             Some(Content::DataMsg(data)) => match data.payload.as_ref() {
                 Some(payload) if channel.wants_block(payload.seq_num) => {
-                    self.verify(message.clone(), Pending::Block { message, from }, cx);
+                    self.verify(message.clone(), &from.clone(), Pending::Block { message, from }, cx);
                 }
                 Some(_) => {}
                 None => log::warn!("{from} sent a data message without payload"),
@@ -252,14 +260,19 @@ impl NodeCore {
     fn on_outside_message(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let Some(Content::StateInfo(info)) = message.content() else { return };
         let ours = cx.identities.org(&PkiId::new(info.pki_id.clone())).as_ref() == Some(&self.own_org);
-        if ours && message.wire_len() <= MAX_STATE && self.outside.wants(info, self.config.channel.max_state_infos) {
-            self.verify(message.clone(), Pending::OutsideState { message, from }, cx);
+        if ours && message.wire_len() <= MAX_STATE && self.outside.wants(info, &self.config.channel) {
+            self.verify(message.clone(), &from.clone(), Pending::OutsideState { message, from }, cx);
         }
     }
 
     /// Tells a peer who is in the channel; a peer of another organisation not those of ours that it cannot reach.
     fn answer_state_request(&mut self, request: &StateInfoPullRequest, from: PkiId, cx: &mut Context<'_>) {
-        let Some(channel) = self.channels.values().find(|it| it.has_mac(&from, &request.channel_MAC)) else { return };
+        let asked = self.channels.values_mut().find(|it| it.has_mac(&from, &request.channel_MAC));
+        let Some(channel) = asked else { return };
+        if !channel.may_ask(&from, cx.now) {
+            return;
+        }
+        let channel = &*channel;
         let same_org = cx.identities.org(&from).as_ref() == Some(&self.own_org);
         let shown = |id: &PkiId| {
             same_org || cx.identities.org(id).as_ref() != Some(&self.own_org) || has_external(&self.discovery, id)
@@ -271,8 +284,12 @@ impl NodeCore {
     }
 
     /// What a peer knows of the members of a channel. An entry that cannot be used does not keep the others out.
-    fn on_snapshot(&mut self, name: &Bytes, snapshot: &StateInfoSnapshot, cx: &mut Context<'_>) {
-        for envelope in &snapshot.elements {
+    fn on_snapshot(&mut self, name: &Bytes, snapshot: &StateInfoSnapshot, from: &PkiId, cx: &mut Context<'_>) {
+        if !self.channels.get_mut(name).is_some_and(|channel| channel.may_tell(from, cx.now)) {
+            return;
+        }
+        // There cannot be more.
+        for envelope in snapshot.elements.iter().take(self.config.channel.max_state_infos) {
             let Ok(message) = SignedMessage::from_envelope(Some(Envelope::from(envelope.clone()))) else { continue };
             let (Some(Content::StateInfo(info)), Some(channel)) = (message.content(), self.channels.get(name)) else {
                 continue;
@@ -283,7 +300,7 @@ impl NodeCore {
             {
                 let message = message.detached();
                 let pending = Pending::State { channel: name.clone(), message: message.clone(), from: None };
-                self.verify(message, pending, cx);
+                self.verify(message, from, pending, cx);
             }
         }
     }
@@ -303,7 +320,7 @@ impl NodeCore {
 
     pub(super) fn learn_outside_state(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let Some(Content::StateInfo(info)) = message.content() else { return };
-        if self.outside.add(info, self.config.channel.max_state_infos, cx.now) {
+        if self.outside.add(info, &self.config.channel, cx.now) {
             self.emit(Gossip { message, from: Some(from) }, cx);
         }
     }

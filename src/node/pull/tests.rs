@@ -314,11 +314,37 @@ fn hellos_without_end_are_neither_answered_nor_remembered() {
     let answered =
         |engine: &mut PullEngine<u64>, peer, nonce, at| engine.on_hello(&id(peer), nonce, at, |_| true).is_some();
     assert_eq!((0..100).filter(|nonce| answered(&mut engine, 1, *nonce, now)).count(), 8);
-    assert!(answered(&mut engine, 1, 7, now), "the same again is not one more");
+    assert!(!answered(&mut engine, 1, 7, now), "nor is the same again");
     assert_eq!((1..100).filter(|peer| answered(&mut engine, *peer, 200, now)).count(), 9);
     assert_eq!(engine.hellos.len(), 10);
     let later = now + 200 * MS;
     assert!(engine.on_request(&id(1), 7, &[digest(1)], later - MS, |_| true).is_some());
     assert!(engine.on_request(&id(1), 7, &[digest(1)], later, |_| true).is_none(), "its time is up");
     assert!(answered(&mut engine, 1, 300, later) && answered(&mut engine, 50, 300, later));
+}
+
+#[test]
+fn requests_without_end_are_not_answered() {
+    let now = Instant::now();
+    let mut engine = PullEngine::new(config());
+    engine.add(digest(1), 1);
+    assert!(engine.on_hello(&id(1), 7, now, |_| true).is_some());
+    let answered = (0..100).filter(|_| engine.on_request(&id(1), 7, &[digest(1)], now, |_| true).is_some());
+    assert_eq!(answered.count(), 2);
+}
+
+#[test]
+fn who_offers_without_end_leaves_room_for_what_others_offer() {
+    let now = Instant::now();
+    let mut engine: PullEngine<u64> = PullEngine::new(PullConfig { max_items: 10, ..config() });
+    let hellos = engine.start_round(vec![id(1), id(2)], now, &mut SeededRandom::new(1));
+    let nonces: Vec<u64> = hellos.iter().map(|hello| hello.nonce).collect();
+    (0..50).for_each(|n| engine.on_digest(&id(1), nonces[0], &[digest(2 * n), digest(2 * n + 1)], |_| true));
+    engine.on_digest(&id(2), nonces[1], &[digest(1000)], |_| true);
+    let requested = |send: &PullSend<u64>| match &send.step {
+        PullStep::Request(digests) => digests.len(),
+        other => panic!("{other:?}"),
+    };
+    let requests = engine.poll(now + config().digest_wait, &mut SeededRandom::new(1));
+    assert_eq!(requests.iter().map(requested).collect::<Vec<_>>(), [5, 1]);
 }
