@@ -28,7 +28,6 @@ claims=0
 while IFS= read -r line; do
     by=${line% |} by=${by##*| } what=${line#| } what=${what:0:60}
     claims=$((claims + 1))
-    [ "$by" != membership ] || continue
     named=$(grep -oE '`[a-z0-9_]+`' <<<"$by" | tr -d '`') || missing+=$'\n'"  $what: no test is named"
     for name in $named; do
         grep -qx "$name" <<<"$tests" || missing+=$'\n'"  $what: $name"

@@ -96,4 +96,12 @@ mod tests {
     fn nobody_gets_the_same_numbers_of_the_system() {
         assert_ne!(SystemRandom.next_u64(), SystemRandom.next_u64());
     }
+
+    #[test]
+    fn weakness_22_threads_share_no_state_when_they_draw() {
+        let draw = || (0..1000).map(|_| SystemRandom.next_u64()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(draw)).collect();
+        let drawn = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+        assert_eq!(drawn.collect::<std::collections::HashSet<_>>().len(), 8000);
+    }
 }

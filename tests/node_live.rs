@@ -2,14 +2,14 @@
 
 mod common;
 
+use common::live::*;
 use common::*;
 use fabric_gossip::comm::Subscription;
 use fabric_gossip::config::SubscriptionOptions;
-use fabric_gossip::crypto::OrgId;
 use fabric_gossip::message::{self, Content};
-use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, NodeBuilder, NodeConfig, Notice, SeedRole, SendCriteria};
-use fabric_gossip::{Error, ErrorKind, Node as Gossip};
-use std::collections::{BTreeMap, BTreeSet};
+use fabric_gossip::node::{Gossiped, Notice, SeedRole, SendCriteria};
+use fabric_gossip::{Error, ErrorKind};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -27,104 +27,13 @@ over_both_forms!(
     a_peer_with_a_new_certificate_takes_the_place_of_the_old,
     waiting_for_members_says_what_is_missing,
     weakness_5_a_slow_verification_and_a_slow_reader_hold_up_nobody,
+    weakness_8_many_identities_that_go_at_once_stall_nothing,
     weakness_9_33_a_node_stops_at_once_from_anywhere_and_twice,
+    weakness_23_a_seed_is_dialled_once,
 );
-
-const CHANNEL: &str = "mychannel";
-
-/// Heartbeats often enough for a test, and deaths by silence so late that only a failing one sees them.
-fn config() -> NodeConfig {
-    let mut config = NodeConfig::default();
-    config.discovery.alive_time_interval = ms(100);
-    config.discovery.alive_expiration_timeout = PATIENCE;
-    config.discovery.reconnect_interval = ms(200);
-    config.channel.publish_state_info_interval = ms(100);
-    config.channel.request_state_info_interval = ms(100);
-    config.pull_interval = ms(200);
-    config.pull.digest_wait = ms(50);
-    config.pull.request_wait = ms(500);
-    config.pull.response_wait = ms(500);
-    config
-}
-
-/// A node of a test, and where it is.
-struct Peer {
-    node: Gossip,
-    endpoint: String,
-}
-
-impl std::ops::Deref for Peer {
-    type Target = Gossip;
-
-    fn deref(&self) -> &Gossip {
-        &self.node
-    }
-}
-
-fn builder(net: &impl Form, name: &str) -> NodeBuilder {
-    Gossip::builder(identity(name), net.world().crypto(name), std::sync::Arc::new(net.world().clone())).config(config())
-}
-
-fn start_at(net: &impl Form, name: &str, at: Option<&str>, set: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Peer {
-    let (node, endpoint) = net.start_node(name, at, set(builder(net, name)));
-    Peer { node, endpoint }
-}
-
-fn start(net: &impl Form, name: &str, bootstrap: &[&Peer]) -> Peer {
-    start_at(net, name, None, |builder| builder.bootstrap(bootstrap.iter().map(|peer| &*peer.endpoint)))
-}
-
-/// So many nodes, of which the first is everybody's bootstrap peer, when all know all.
-fn network(net: &impl Form, count: usize) -> Vec<Peer> {
-    let mut peers = vec![start(net, "node0", &[])];
-    for n in 1..count {
-        let peer = start(net, &format!("node{n}"), &[&peers[0]]);
-        peers.push(peer);
-    }
-    for peer in &peers {
-        peer.wait_for_members(count - 1, PATIENCE).unwrap();
-    }
-    peers
-}
-
-fn alive(node: &Gossip) -> BTreeSet<String> {
-    node.peers().0.iter().map(|member| String::from_utf8_lossy(member.pki_id.as_bytes()).into_owned()).collect()
-}
 
 fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.map(str::to_owned).into()
-}
-
-fn everybody(anchors: &[&str]) -> ChannelOrgs {
-    orgs([("everybody", anchors)])
-}
-
-fn orgs<'a, const N: usize>(orgs: [(&str, &'a [&'a str]); N]) -> ChannelOrgs {
-    let anchor = |endpoint: &&str| {
-        let (host, port) = endpoint.rsplit_once(':').unwrap();
-        AnchorPeer { host: host.into(), port: port.parse().unwrap() }
-    };
-    ChannelOrgs(BTreeMap::from(orgs.map(|(org, anchors)| (OrgId::new(org), anchors.iter().map(anchor).collect()))))
-}
-
-fn seq(gossiped: &Gossiped) -> u64 {
-    match gossiped.message.content() {
-        Some(Content::DataMsg(data)) => data.payload.seq_num,
-        other => panic!("not a block: {other:?}"),
-    }
-}
-
-fn channel_peers(node: &Gossip) -> usize {
-    node.channel_peers(CHANNEL.as_bytes()).map_or(0, |peers| peers.len())
-}
-
-fn join_all(peers: &[Peer]) {
-    for peer in peers {
-        peer.join_channel(CHANNEL, everybody(&[])).unwrap();
-    }
-    for peer in peers {
-        eventually("all are in the channel", || channel_peers(peer) == peers.len() - 1);
-    }
 }
 
 fn g1_nodes_with_one_bootstrap_peer_know_each_other(net: &impl Form) {
@@ -434,4 +343,40 @@ fn weakness_9_33_a_node_stops_at_once_from_anywhere_and_twice(net: &impl Form) {
     peers[1].stop();
     assert_eq!(peers[1].gossip(message::data(0, CHANNEL, 1, "")).unwrap_err().kind(), ErrorKind::Stopped);
     assert_eq!(peers[1].connect("h:1", SeedRole::Any).unwrap_err().kind(), ErrorKind::Stopped);
+}
+
+fn weakness_8_many_identities_that_go_at_once_stall_nothing(net: &impl Form) {
+    let peers = network(net, 4);
+    let unread = peers[0].notices();
+    let others: Vec<String> = (0..200).map(|n| format!("other{n}")).collect();
+    for other in &others {
+        peers[0].comm().identity_mapper().put(&id(other), &identity(other)).unwrap();
+        net.world().revoke(other);
+    }
+    net.world().revoke("node3");
+    // Several look at once, while the membership asks the mapper whom it may tell what.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| peers[0].suspect_peers(|_| true));
+            scope.spawn(|| peers[0].initiate_sync(3));
+        }
+    });
+    assert!(peers[0].identity_info().0.len() <= 3);
+    eventually("the revoked one is gone", || alive(&peers[0]) == names(["node1", "node2"]));
+    assert!(unread.missed() == 0 && !unread.is_empty());
+    peers[0].update_metadata("still here");
+    eventually("it is still heard", || peers[1].lookup(&id("node0")).is_some_and(|it| it.metadata == "still here"));
+}
+
+fn weakness_23_a_seed_is_dialled_once(net: &impl Form) {
+    let seed = RawServer::new(net, "seed");
+    let node = start_at(net, "node", None, |builder| builder.bootstrap([&*seed.endpoint]));
+    let stream = seed.welcome();
+    let request = stream.recv();
+    assert!(
+        request.message().is_mem_req() && request.nonce() != 0,
+        "on the stream that showed who is there: {request}"
+    );
+    assert!(seed.is_idle());
+    node.stop();
 }

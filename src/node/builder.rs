@@ -101,7 +101,8 @@ impl NodeBuilder {
     }
 
     /// Judges the blocks that come in, before they are handed on: what it refuses is neither forwarded nor delivered.
-    /// Called on the node's verifying threads, several at a time; may block. Default: every block counts.
+    /// Called on the node's verifying threads, several at a time; may block. Default: every block counts, and
+    /// so any member of the channel's organisations can name a number far ahead, behind which no other block is taken.
     #[must_use]
     pub fn block_verifier(mut self, judge: impl Fn(&SignedMessage) -> Result<()> + Send + Sync + 'static) -> Self {
         self.blocks = Some(Arc::new(judge));

@@ -20,12 +20,7 @@ struct Load {
 
 impl Room {
     pub fn new(count: usize, bytes: usize) -> Self {
-        Room {
-            max: Load { count, bytes },
-            all: Load::default(),
-            by_sender: HashMap::new(),
-            under_way: HashMap::new(),
-        }
+        Room { max: Load { count, bytes }, all: Load::default(), by_sender: HashMap::new(), under_way: HashMap::new() }
     }
 
     /// Begins a verification, if there is room.

@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod host;
 #[cfg(feature = "grpc")]
 pub mod http2;
+pub mod live;
 mod memory;
 mod raw;
 
