@@ -7,8 +7,8 @@ use super::fair::FairQueue;
 use crate::cancel::Cancel;
 use crate::comm::{ReceivedMessage, Weigh};
 use crate::crypto::PkiId;
-use crossbeam_channel::{bounded, select, Receiver, Sender};
-use parking_lot::Mutex;
+use crate::sync::channel::{bounded, select, Receiver, Sender};
+use crate::sync::Mutex;
 use std::collections::HashMap;
 
 /// Messages of one peer that wait, at most.

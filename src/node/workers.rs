@@ -9,8 +9,8 @@ use crate::crypto::{CryptoService, PkiId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::message::{Content, GossipMessage, SignedMessage};
-use crossbeam_channel::{select, unbounded, Receiver, Sender};
-use parking_lot::Mutex;
+use crate::sync::channel::{select, unbounded, Receiver, Sender};
+use crate::sync::Mutex;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
