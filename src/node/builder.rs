@@ -187,7 +187,6 @@ impl NodeBuilder {
             threads,
             stopping,
             answers,
-            wake: driver::wake_up(),
             clock,
             comm,
         });

@@ -15,7 +15,7 @@ use crate::crypto::PkiId;
 use crate::error::Result;
 use crate::message::{Content, SignedMessage};
 use crate::random::SystemRandom;
-use crate::sync::channel::{bounded, never, select, Receiver, Sender};
+use crate::sync::channel::{never, select, Receiver, Sender};
 use crate::sync::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,7 +54,6 @@ pub(super) struct Shared {
     pub stopping: Cancel,
     /// What was asked for is answered here: bounded by what the core has asked.
     pub answers: Sender<Event>,
-    pub wake: (Sender<()>, Receiver<()>),
 }
 
 /// What happens, as it comes in.
@@ -120,7 +119,7 @@ impl Shared {
     /// As [`with_core`](Self::with_core), for callers other than the driver, whose timers may be due sooner afterwards.
     pub fn call<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
         let result = self.with_core(act);
-        let _ = self.wake.0.try_send(());
+        self.inbox.wake();
         result
     }
 
@@ -202,7 +201,6 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
             recv(inputs.presumed_dead.items()) -> id => id.ok().map(Event::PresumedDead),
             recv(inputs.identity_switch.items()) -> id => id.ok().map(Event::IdentitySwitch),
             recv(timer) -> _ => Some(Event::Timeout),
-            recv(shared.wake.1) -> _ => None,
             recv(shared.stopping.signal()) -> _ => return,
         };
         let Some(first) = first else { continue };
@@ -236,9 +234,4 @@ fn connected(shared: &Shared, event: comm::Event) -> Option<Event> {
         }
         _ => None,
     }
-}
-
-/// A wake-up call: one is as good as many.
-pub(super) fn wake_up() -> (Sender<()>, Receiver<()>) {
-    bounded(1)
 }

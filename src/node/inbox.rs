@@ -62,6 +62,11 @@ impl<M: Weigh> Inbox<M> {
                 recv(self.stopping.signal()) -> _ => return,
             }
         }
+        self.wake();
+    }
+
+    /// Wakes the driver, to look at its timers or its messages: once is as good as often.
+    pub fn wake(&self) {
         let _ = self.arrived.0.try_send(());
     }
 
@@ -79,12 +84,12 @@ impl<M: Weigh> Inbox<M> {
             }
         }
         if waiting.messages.len() > 0 {
-            let _ = self.arrived.0.try_send(());
+            self.wake();
         }
         Some(message)
     }
 
-    /// Receives something whenever there is a message to take.
+    /// Receives something whenever there is a message to take, or somebody calls.
     pub fn arrived(&self) -> &Receiver<()> {
         &self.arrived.1
     }
