@@ -387,6 +387,9 @@ impl NodeCore {
 
     fn on_verified(&mut self, token: u64, valid: bool, cx: &mut Context<'_>) {
         let Some(pending) = self.pending.remove(&token) else { return };
+        if self.pending.is_empty() {
+            self.pending.shrink_to(KEPT_ROOM);
+        }
         self.verifications = self.verifications.saturating_sub(1);
         if !valid {
             return;
@@ -451,6 +454,7 @@ impl NodeCore {
             discovery::Context { now: cx.now, random: &mut *cx.random, policy: &policy, effects: &mut wanted };
         let result = call(&mut self.discovery, &mut inner);
         wanted.drain(..).for_each(|effect| self.carry_out(effect, cx));
+        wanted.shrink_to(KEPT_ROOM);
         self.wanted = wanted;
         result
     }
@@ -549,6 +553,9 @@ impl NodeCore {
         Token(Asked::ByNode(self.tokens))
     }
 }
+
+/// Room for so many effects, and so many questions, is kept.
+const KEPT_ROOM: usize = 64;
 
 /// Whether a peer, alive or not, or we ourselves, have an endpoint for other organisations.
 fn has_external(discovery: &Discovery, id: &PkiId) -> bool {
