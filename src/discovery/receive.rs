@@ -41,13 +41,7 @@ impl Discovery {
         !past && self.table.is_newer_than_gossip(alive, cx.now)
     }
 
-    fn on_request(
-        &mut self,
-        request: &MembershipRequest,
-        message: &SignedMessage,
-        from: PkiId,
-        cx: &mut Context<'_>,
-    ) {
+    fn on_request(&mut self, request: &MembershipRequest, message: &SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let Some(alive) = request.self_information.as_ref().and_then(|own| self.nested(own)) else {
             return log::debug!("a membership request without a complete alive message");
         };

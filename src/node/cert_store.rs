@@ -30,7 +30,9 @@ impl CertStore {
     /// no identity message.
     pub fn add(&mut self, message: &SignedMessage) -> bool {
         match message.content() {
-            Some(Content::PeerIdentity(identity)) => self.engine.add(identity.pki_id.clone(), message.envelope().clone()),
+            Some(Content::PeerIdentity(identity)) => {
+                self.engine.add(identity.pki_id.clone(), message.envelope().clone())
+            }
             _ => false,
         }
     }

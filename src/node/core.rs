@@ -14,7 +14,7 @@ use super::emitter::Emitter;
 use super::event::{Asked, Context, Effect, Event, Notice, Token};
 use super::expiry::Expiry;
 use super::forward::{Gossip, Router};
-use super::peers::{AlivePeers, Peer};
+use super::peers::AlivePeers;
 use super::renewal::Renewal;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{self, Change, Discovery, Members, NetworkMember, SelfInfo};
@@ -24,6 +24,7 @@ use crate::proto::gossip::MembershipRequest;
 use bytes::Bytes;
 use channels::Outside;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use seeds::SeedRole;
@@ -222,7 +223,7 @@ impl NodeCore {
         criteria: Criteria<'_>,
         cx: &mut Context<'_>,
         mut eligible: impl FnMut(&NetworkMember) -> bool,
-    ) -> Result<Vec<Peer>> {
+    ) -> Result<Vec<NetworkMember>> {
         if criteria.max_peers == 0 {
             return Ok(Vec::new());
         }
@@ -245,7 +246,7 @@ impl NodeCore {
             let text = format!("requested to send to at least {wanted} peers, but know only of {found} suitable peers");
             return Err(Error::new(ErrorKind::Config, text));
         }
-        Ok(chosen)
+        Ok(chosen.iter().filter_map(|peer| self.discovery.member(&peer.pki_id).cloned()).collect())
     }
 
     /// Asks up to `count` random members for theirs, now.
@@ -520,14 +521,13 @@ impl NodeCore {
             has_external: &|id| has_external(discovery, id),
         };
         let sends = router.route(batch, &mut self.peers, cx.random);
-        let effect = |(peer, message): (Peer, _)| Effect::Send { to: peer.pki_id, endpoint: peer.endpoint, message };
-        cx.effects.extend(sends.into_iter().map(effect));
+        self.send_all(sends.into_iter().map(|(peer, message)| (peer.pki_id, message)), cx);
     }
 
     /// Sends to peers that are named by their PKI-ID.
     fn send_all(&self, sends: impl IntoIterator<Item = (PkiId, SignedMessage)>, cx: &mut Context<'_>) {
         for (to, message) in sends {
-            let endpoint = self.discovery.member(&to).map_or("", NetworkMember::preferred_endpoint).into();
+            let endpoint = endpoint_of(&self.discovery, &to);
             cx.effects.push(Effect::Send { to, endpoint, message });
         }
     }
@@ -556,6 +556,12 @@ impl NodeCore {
 
 /// Room for so many effects, and so many questions, is kept.
 const KEPT_ROOM: usize = 64;
+
+/// Where a member is reached: the internal endpoint if we know it, else the external one. Empty if we know neither, and then
+/// only an open connection reaches it.
+fn endpoint_of(discovery: &Discovery, id: &PkiId) -> Arc<str> {
+    discovery.member(id).map_or("", NetworkMember::preferred_endpoint).into()
+}
 
 /// Whether a peer, alive or not, or we ourselves, have an endpoint for other organisations.
 fn has_external(discovery: &Discovery, id: &PkiId) -> bool {
