@@ -1,6 +1,7 @@
 //! Channels: joining and leaving, who is in them, and their blocks.
 
-use super::{endpoint_of, has_external, NodeCore, Pending, SeedRole};
+use super::effects::{endpoint_of, has_external};
+use super::{NodeCore, Pending, SeedRole};
 use crate::crypto::PkiId;
 use crate::discovery::Members;
 use crate::error::{Error, ErrorKind, Result};
