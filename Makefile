@@ -23,7 +23,7 @@ demo: build ## Build the tool and run its demonstration: peers on loopback, mess
 	$(TOOL) demo
 
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc rules conformance examples ## Everything that must hold
+test: deps fmt-check clippy doc rules conformance examples shuttle ## Everything that must hold
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release --features cli,host-server
 

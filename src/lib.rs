@@ -1,8 +1,9 @@
 //! Hyperledger Fabric's gossip networking for programs that are not async.
 //!
-//! A [`Comm`] holds mutually authenticated gRPC streams to other peers, sends and receives signed gossip messages over
-//! them, waits for acknowledgements, and keeps the identities of those it met. It speaks Fabric's wire protocol, runs on
-//! OS threads over gRPC's C core, and brings no async runtime with it.
+//! A [`Node`] is a peer of the network: it keeps the membership, pulls identities, joins channels and spreads their
+//! messages. The [`Comm`] under it, of use by itself, holds mutually authenticated gRPC streams to other peers, sends and
+//! receives signed gossip messages over them, waits for acknowledgements, and keeps the identities of those it met. Both
+//! speak Fabric's wire protocol and run on OS threads over gRPC's C core, without any async runtime.
 //!
 //! # Two peers that talk
 //!
@@ -62,7 +63,7 @@
 //! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors of common messages |
 //! | [`crypto`] | [`PkiId`], [`PeerIdentity`], and the two services that a host can replace |
 //! | [`msp`] | the usual crypto service: X.509 organisations, judged as Fabric judges them |
-//! | [`node`] | [`NodeCore`](node::NodeCore): membership, identity pull, channels and forwarding, without threads |
+//! | [`node`] | [`Node`], and the [`NodeCore`](node::NodeCore) in it: membership, identity pull, channels and forwarding, without threads |
 //! | [`discovery`] | [`Discovery`](discovery::Discovery): the membership as a state machine without threads |
 //! | [`identity`] | [`IdentityMapper`]: which identity and organisation is behind a PKI-ID, until it expires |
 //! | [`config`] | [`CommConfig`] and the bounds of subscriptions, with Fabric's defaults |
@@ -78,13 +79,14 @@
 //! # Threads and blocking
 //!
 //! A peer that something is sent to has a writer thread, which also dials; each stream has a reader thread; each `Comm`
-//! with a server of its own has one that accepts, and each identity mapper one that forgets. None is started per message
-//! or per subscription. A few more belong to the C core. All of them are joined by [`Comm::stop`], within the bound that
-//! is stated there.
+//! with a server of its own has one that accepts, and each identity mapper one that forgets. A node has one more that
+//! decides and two that sign and verify. None is started per message or per subscription. A few more belong to the C
+//! core. All of them are joined by [`Comm::stop`] or [`Node::stop`], within the bound that is stated there.
 //!
 //! [`Comm::send`], [`ReceivedMessage::respond`] and [`ReceivedMessage::ack`] never block: what has no room comes back as
 //! an error. What blocks has a limit in its arguments or in [`CommConfig`]: [`Comm::send_timeout`],
-//! [`Comm::send_with_ack`], [`Comm::flush`], [`Comm::probe`], [`Comm::handshake`]. [`Subscription::recv`] waits until the
+//! [`Comm::send_with_ack`], [`Comm::flush`], [`Comm::connect`], [`Comm::probe`], [`Comm::handshake`],
+//! [`Node::wait_for_members`], [`Node::send_by_criteria`]. [`Subscription::recv`] waits until the
 //! publisher stops. Predicates given to [`Comm::accept`] run on reader threads and must not block.
 //!
 //! # Side effects

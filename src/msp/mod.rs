@@ -14,6 +14,7 @@ mod config;
 mod der;
 mod identity;
 mod key;
+mod mailbox;
 mod names;
 mod ou;
 mod pem;

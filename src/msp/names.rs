@@ -2,6 +2,7 @@
 //! Go's `crypto/x509` has them: DNS names, e-mail addresses, URIs and IP addresses.
 
 use super::der::{tag, Reader};
+use super::mailbox::Mailbox;
 
 type Parse<T> = Result<T, &'static str>;
 
@@ -90,26 +91,27 @@ impl NameConstraints {
         match name {
             GeneralName::Dns(name) if !domain_valid(name, false) => Err(format!("cannot parse dnsName \"{name}\"")),
             GeneralName::Dns(name) => {
+                if excluded.domains.iter().any(|c| wildcard_meets(name, c)) {
+                    return Err(format!("DNS name \"{name}\" is excluded by a constraint"));
+                }
                 check(("DNS name", name), &permitted.domains, &excluded.domains, |c| domain_matches(name, c))
             }
             GeneralName::Email(name) => {
-                let Some((local, domain)) = name.rsplit_once('@') else {
+                let Some(mailbox) = Mailbox::parse(name).filter(|mailbox| domain_valid(&mailbox.domain, false)) else {
                     return Err(format!("cannot parse rfc822Name \"{name}\""));
                 };
-                check(("email address", name), &permitted.emails, &excluded.emails, |c| match c.rsplit_once('@') {
-                    Some((l, d)) => l == local && d.eq_ignore_ascii_case(domain),
-                    None => host_matches(domain, c),
+                check(("email address", name), &permitted.emails, &excluded.emails, |c| match Mailbox::parse(c) {
+                    Some(wanted) => mailbox == wanted,
+                    None => domain_matches(&mailbox.domain, c),
                 })
             }
             GeneralName::Uri(name) => {
-                if permitted.uris.is_empty() && excluded.uris.is_empty() {
-                    return Ok(());
-                }
+                // Whatever the constraints are about: one without a name cannot be held against any.
                 let host = uri_host(name).filter(|h| !h.is_empty() && h.parse::<std::net::IpAddr>().is_err());
                 let Some(host) = host.filter(|h| !h.starts_with('[')) else {
                     return Err(format!("URI without host name (\"{name}\") cannot be matched against constraints"));
                 };
-                check(("URI", name), &permitted.uris, &excluded.uris, |c| host_matches(host, c))
+                check(("URI", name), &permitted.uris, &excluded.uris, |c| domain_matches(host, c))
             }
             GeneralName::Ip(address) => {
                 let shown = match (<[u8; 4]>::try_from(&address[..]), <[u8; 16]>::try_from(&address[..])) {
@@ -153,7 +155,8 @@ impl Subtrees {
                 _ if base.tag & 0xe0 != 0x80 => handled = false,
                 1 => {
                     let email = ia5(base.content)?;
-                    self.emails.push(if email.contains('@') { email } else { domain()? });
+                    let whole = email.contains('@').then(|| Mailbox::parse(&email).map(|_| email.clone()));
+                    self.emails.push(whole.unwrap_or_else(domain)?);
                 }
                 2 => self.domains.push(domain()?),
                 6 => {
@@ -192,7 +195,8 @@ fn domain_valid(domain: &str, constraint: bool) -> bool {
     domain.is_empty() || labels.split('.').all(|l| !l.is_empty() && l.bytes().all(|b| (33..=126).contains(&b)))
 }
 
-/// A DNS constraint covers its domain and all below; with a leading dot only those below.
+/// A constraint covers its domain and all below; with a leading dot only those below. Go takes the hosts of e-mail
+/// addresses and of URIs for such domains too, where RFC 5280 has them match exactly.
 fn domain_matches(name: &str, constraint: &str) -> bool {
     if constraint.is_empty() {
         return true;
@@ -204,17 +208,15 @@ fn domain_matches(name: &str, constraint: &str) -> bool {
     }
 }
 
-/// A host constraint covers exactly its host; with a leading dot all below.
-fn host_matches(host: &str, constraint: &str) -> bool {
-    match constraint.is_empty() || constraint.starts_with('.') {
-        true => domain_matches(host, constraint),
-        false => host.eq_ignore_ascii_case(constraint),
-    }
+/// Whether a name with a wildcard stands for one that an excluded domain is: `*.example.com` for `a.example.com`.
+fn wildcard_meets(name: &str, excluded: &str) -> bool {
+    let parent = |name: &str| name.find('.').map(|dot| name[dot..].to_ascii_lowercase());
+    name.starts_with('*') && !excluded.is_empty() && parent(name).is_some_and(|it| parent(excluded) == Some(it))
 }
 
-/// The host of `scheme://user@host:port/path`.
+/// The host of `scheme://user@host:port/path`, also without the scheme.
 fn uri_host(uri: &str) -> Option<&str> {
-    let (_, rest) = uri.split_once("://")?;
+    let rest = uri.strip_prefix("//").or_else(|| Some(uri.split_once("://")?.1))?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     match host.starts_with('[') {
@@ -239,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn constraints_match_as_rfc_5280_says() {
+    fn constraints_match_as_go_has_them() {
         for (name, constraint, matches) in [
             ("example.com", "example.com", true),
             ("a.EXAMPLE.com", "example.COM", true),
@@ -250,9 +252,36 @@ mod tests {
         ] {
             assert_eq!(domain_matches(name, constraint), matches, "{name} {constraint}");
         }
-        assert!(host_matches("a.b", "a.b") && !host_matches("x.a.b", "a.b") && host_matches("x.a.b", ".a.b"));
+        for (name, excluded, meets) in [
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "A.EXAMPLE.com", true),
+            ("*.example.com", ".example.com", true),
+            ("*.example.com", "a.b.example.com", false),
+            ("*.example.com", "com", false),
+            ("b.example.com", "a.example.com", false),
+        ] {
+            assert_eq!(wildcard_meets(name, excluded), meets, "{name} {excluded}");
+        }
         assert_eq!(uri_host("https://u@h.example:80/p"), Some("h.example"));
         assert_eq!(uri_host("spiffe:nothing"), None);
+    }
+
+    /// What Go 1.26 says of 32 constraints and 34 names: the values of both extensions, and whether the chain is good.
+    #[test]
+    fn constraints_hold_where_they_do_for_go() {
+        let bytes = |hex: &str| -> Vec<u8> {
+            (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+        };
+        let mut verdicts = [0, 0];
+        for line in include_str!("constraints.txt").lines() {
+            let [constraints, names, verdict] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let (constraints, handled) = NameConstraints::parse(&bytes(constraints)).unwrap();
+            let good = GeneralName::parse_all(&bytes(names))
+                .is_ok_and(|names| handled && names.iter().all(|name| constraints.check(name).is_ok()));
+            assert_eq!(good, verdict == "ok", "{line}: {:?}", String::from_utf8_lossy(&bytes(names)));
+            verdicts[usize::from(good)] += 1;
+        }
+        assert_eq!(verdicts, [454, 634]);
     }
 
     #[test]

@@ -13,9 +13,9 @@ use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
 use crate::discovery::SelfInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::SignedMessage;
+use crate::sync::channel::unbounded;
+use crate::sync::Mutex;
 use bytes::Bytes;
-use crossbeam_channel::unbounded;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 

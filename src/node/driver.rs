@@ -14,8 +14,8 @@ use crate::crypto::PkiId;
 use crate::error::Result;
 use crate::message::{Content, SignedMessage};
 use crate::random::SystemRandom;
-use crossbeam_channel::{bounded, never, select, Receiver, Sender};
-use parking_lot::Mutex;
+use crate::sync::channel::{bounded, never, select, Receiver, Sender};
+use crate::sync::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
 

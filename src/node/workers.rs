@@ -8,7 +8,7 @@ use crate::crypto::CryptoService;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::message::{Content, GossipMessage, SignedMessage};
-use crossbeam_channel::{select, unbounded, Receiver, Sender};
+use crate::sync::channel::{select, unbounded, Receiver, Sender};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 

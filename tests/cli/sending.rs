@@ -66,6 +66,30 @@ fn thousands_arrive_in_order_and_are_acknowledged() {
 }
 
 #[test]
+fn sending_with_the_identity_of_a_running_peer_warns() {
+    let (_own, own, _) = Crypto::get().listen(&[]);
+    let (mut other, endpoint) = {
+        let flags = Crypto::get().identity(2, 1);
+        let mut running = start(&Crypto::get().args(&["listen", "--listen", "127.0.0.1:0"], &flags));
+        let endpoint = running.await_event("listening")["endpoint"].as_str().unwrap().to_owned();
+        (running, endpoint)
+    };
+    let flags = Crypto::get().identity(1, 0);
+    let send = |settings: Option<&str>| {
+        let mut command = tool();
+        command.args(Crypto::get().args(&["send", &endpoint], &flags)).args(["--json"]);
+        command.envs(settings.map(|own| ("CORE_PEER_GOSSIP_ENDPOINT", own)));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!send(None).contains("takes the place"));
+    let warned = send(Some(&own));
+    assert!(warned.contains(&own) && warned.contains("takes the place"), "{warned}");
+    other.await_that("received", |r| r["count"] == 2);
+}
+
+#[test]
 fn what_is_not_acknowledged_still_arrives() {
     let (mut listener, endpoint, _) = Crypto::get().listen(&[]);
     let dir = TempDir::new();

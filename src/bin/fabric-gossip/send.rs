@@ -2,9 +2,11 @@
 
 use crate::delivery::{Delivery, Mode};
 use crate::failure::{Failure, Result};
+use crate::identity::Me;
 use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
 use crate::output::printable;
 use crate::report::Tally;
+use crate::settings::Settings;
 use crate::stop::spawn;
 use crate::values::{duration, grouped, micros, short, timeout, Hex};
 use crate::Context;
@@ -67,6 +69,7 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
         builder = builder.tls(files.tls);
     }
     let comm = builder.start()?;
+    warn_if_running(&comm, &me, &context.settings);
     let replies = args.listen_replies.map(|_| print_replies(context, &comm)).transpose()?;
 
     let mode = if args.ack { Mode::Acknowledged } else { Mode::Written };
@@ -83,6 +86,20 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
     comm.stop();
     let _ = replies.join();
     sent
+}
+
+/// Warns if the peer whose identity this is runs where its own settings say: our connection takes the place of its own.
+fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) {
+    let keys = ["peer.gossip.endpoint", "peer.gossip.externalEndpoint"];
+    for endpoint in keys.iter().filter_map(|key| settings.text(key)) {
+        let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
+        if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
+            return log::warn!(
+                "the identity that is used is that of the peer that runs at {endpoint}: this connection takes the place \
+                 of that peer's own, which it will have to make again"
+            );
+        }
+    }
 }
 
 fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize) -> Result<()> {

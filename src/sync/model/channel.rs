@@ -243,7 +243,7 @@ pub fn block_on(arms: &mut [&mut dyn Arm]) -> usize {
     }
 }
 
-/// As `crossbeam_channel::select!`, for up to five arms and without `default`.
+/// As `crossbeam_channel::select!`, for up to eight arms and without `default`.
 macro_rules! select {
     ($($arms:tt)*) => { $crate::sync::model::channel::select_parse!([] $($arms)*) };
 }
@@ -259,7 +259,7 @@ macro_rules! select_parse {
     ([$($done:tt)*] send($s:expr, $m:expr) -> $p:pat => $body:expr, $($rest:tt)*) => {
         $crate::sync::model::channel::select_parse!([$($done)* (SendArm::new(&$s, $m), $p => $body)] $($rest)*)
     };
-    ([$($done:tt)*]) => { $crate::sync::model::channel::select_name!([a b c d e] [] $($done)*) };
+    ([$($done:tt)*]) => { $crate::sync::model::channel::select_name!([a b c d e f g h] [] $($done)*) };
 }
 
 /// Gives each arm a name.

@@ -1,0 +1,86 @@
+//! E-mail addresses as Go's `crypto/x509` reads them: RFC 2821, and of its errata what Go accepts.
+
+/// The two parts of an address, told apart and without quotation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mailbox {
+    pub local: String,
+    /// In lower case: only here it does not matter.
+    pub domain: String,
+}
+
+impl Mailbox {
+    /// `None` if it is no address. What the domain looks like is the caller's business.
+    pub fn parse(address: &str) -> Option<Mailbox> {
+        let (local, rest) = match address.strip_prefix('"') {
+            Some(quoted) => quoted_local(quoted)?,
+            None => plain_local(address)?,
+        };
+        Some(Mailbox { local, domain: rest.strip_prefix('@')?.to_ascii_lowercase() })
+    }
+}
+
+/// Up to the closing quotation mark; a backslash takes what follows as it is. Controls but white space are allowed.
+fn quoted_local(text: &str) -> Option<(String, &str)> {
+    let allowed = |c: char| matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{7f}');
+    let mut local = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((local, &text[at + 1..])),
+            '\\' => local.push(chars.next().map(|(_, c)| c).filter(|c| allowed(*c) || *c == '\t')?),
+            c if allowed(c) => local.push(c),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Atoms with single dots between them; a backslash takes what follows as it is.
+fn plain_local(text: &str) -> Option<(String, &str)> {
+    let mut local = String::new();
+    let mut chars = text.char_indices();
+    let mut end = text.len();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => local.push(chars.next()?.1),
+            c if c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) => local.push(c),
+            _ => {
+                end = at;
+                break;
+            }
+        }
+    }
+    let dots = local.starts_with('.') || local.ends_with('.') || local.contains("..");
+    (!local.is_empty() && !dots).then(|| (local, &text[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_by_go() {
+        for (address, read) in [
+            ("user@Example.com", Some(("user", "example.com"))),
+            ("a.b+c@x", Some(("a.b+c", "x"))),
+            ("\"a@b\"@x", Some(("a@b", "x"))),
+            ("\"a\\\"b\"@x", Some(("a\"b", "x"))),
+            ("\"\"@x", Some(("", "x"))),
+            ("a\\@b@x", Some(("a@b", "x"))),
+            ("user@", Some(("user", ""))),
+            ("", None),
+            ("user", None),
+            ("@x", None),
+            (".a@x", None),
+            ("a.@x", None),
+            ("a..b@x", None),
+            ("a b@x", None),
+            ("\"a@x", None),
+            ("\"a\tb\"@x", None),
+            ("a\\", None),
+        ] {
+            let read = read.map(|(local, domain)| Mailbox { local: local.into(), domain: domain.into() });
+            assert_eq!(Mailbox::parse(address), read, "{address}");
+        }
+    }
+}
