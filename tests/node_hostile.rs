@@ -314,7 +314,7 @@ fn weakness_31_identities_that_nobody_asked_for_are_not_learned(net: &impl Form)
     let mallory = Mallory::join(net, &peers[0]);
     let eve = signed(message::peer_identity(&id("eve"), &identity("eve")), "eve");
     for nonce in 0..100 {
-        mallory.say(&unsigned(message::data_update(nonce, PullMsgType::IDENTITY_MSG, &[eve.clone()])));
+        mallory.say(&unsigned(message::data_update(nonce, PullMsgType::IDENTITY_MSG, &[eve.envelope().clone()])));
         mallory.say(&eve);
     }
     mallory.settle();

@@ -22,8 +22,7 @@ impl Alive {
         if member.pki_id.is_empty() || !message.is_signed() || message.wire_len() > max_size {
             return None;
         }
-        // A copy: as a key it outlives the message, all of which a slice would hold.
-        let (pki_id, time) = (PkiId::from(&member.pki_id[..]), time.into());
+        let (pki_id, time) = (PkiId::new(member.pki_id.clone()), time.into());
         Some(Alive { message, pki_id, time })
     }
 
@@ -32,9 +31,17 @@ impl Alive {
         Self::of(SignedMessage::from_envelope(Some(envelope)).ok()?, max_size)
     }
 
-    /// The same in memory of its own, so that keeping it does not keep the message that it came in.
-    pub fn detached(self) -> Self {
-        Alive { message: self.message.detached(), ..self }
+    /// The same, fit to be kept: in memory of its own if it would keep the message that it came in otherwise. The PKI-ID
+    /// outlives even this message, all of which a slice would hold.
+    pub fn detached(self, carrier: Option<&SignedMessage>) -> Self {
+        let own = |id: PkiId| PkiId::from(id.as_bytes());
+        match carrier {
+            Some(carrier) if carrier.is_decoded() => {
+                Alive { message: self.message.detached(), pki_id: own(self.pki_id), ..self }
+            }
+            None if self.message.is_decoded() => Alive { pki_id: own(self.pki_id), ..self },
+            _ => self,
+        }
     }
 
     /// The member as this message describes it.

@@ -26,7 +26,8 @@ impl Limiter {
         if spent > self.interval.saturating_mul(self.burst) || (!known && self.full_at.len() >= self.capacity) {
             return false;
         }
-        self.full_at.insert(id.clone(), full_at + self.interval);
+        // A copy: it may be a slice of a message, all of which that would hold.
+        self.full_at.insert(PkiId::from(id.as_bytes()), full_at + self.interval);
         true
     }
 

@@ -16,8 +16,8 @@ impl Discovery {
     pub(super) fn on_received(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         match message.content() {
             Some(Content::AliveMsg(_)) => self.on_gossip(message, from, cx),
-            Some(Content::MemReq(request)) => self.on_request(request, message.nonce(), from, cx),
-            Some(Content::MemRes(response)) => self.on_response(response, message.nonce(), &from, cx),
+            Some(Content::MemReq(request)) => self.on_request(request, &message, from, cx),
+            Some(Content::MemRes(response)) => self.on_response(response, &message, &from, cx),
             _ => log::debug!("not about membership: {message}"),
         }
     }
@@ -31,7 +31,7 @@ impl Discovery {
             return log::debug!("{from} sent an alive message that is incomplete or too large");
         };
         if !self.is_own(&alive.pki_id) && self.is_fresh_gossip(&alive, cx) {
-            self.verify(alive, Use::Gossip { from: from.clone() }, from, cx);
+            self.verify(alive, None, Use::Gossip { from: from.clone() }, from, cx);
         }
     }
 
@@ -41,7 +41,7 @@ impl Discovery {
         !past && self.table.is_newer_than_gossip(alive, cx.now)
     }
 
-    fn on_request(&mut self, request: &MembershipRequest, nonce: u64, from: PkiId, cx: &mut Context<'_>) {
+    fn on_request(&mut self, request: &MembershipRequest, message: &SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let Some(alive) = request.self_information.as_ref().and_then(|own| self.nested(own)) else {
             return log::debug!("a membership request without a complete alive message");
         };
@@ -51,26 +51,39 @@ impl Discovery {
         if !self.asked.admit(&alive.pki_id, cx.now) {
             return log::debug!("{} asks too often", alive.pki_id);
         }
-        self.verify(alive, Use::Request { nonce }, from, cx);
+        self.verify(alive, Some(message), Use::Request { nonce: message.nonce() }, from, cx);
     }
 
     /// What is malformed in a response does not harm what is not. Also one that nobody asked for is used, as in Fabric, but
     /// not without end.
-    fn on_response(&mut self, response: &MembershipResponse, nonce: u64, from: &PkiId, cx: &mut Context<'_>) {
+    fn on_response(
+        &mut self,
+        response: &MembershipResponse,
+        message: &SignedMessage,
+        from: &PkiId,
+        cx: &mut Context<'_>,
+    ) {
         if !self.responses.admit(from, cx.now) {
             return log::debug!("{from} sends too many membership responses");
         }
         // There cannot be more, and ourselves. The sender comes last in it: begin with what is surely there.
         let most = self.config.max_members + 1;
         for envelope in response.alive.iter().rev().take(most) {
-            self.on_alive_entry(envelope, nonce, from, cx);
+            self.on_alive_entry(envelope, message, from, cx);
         }
         for envelope in response.dead.iter().take(most) {
-            self.on_dead_entry(envelope, from, cx);
+            self.on_dead_entry(envelope, message, from, cx);
         }
     }
 
-    fn on_alive_entry(&mut self, envelope: &gossip::Envelope, nonce: u64, from: &PkiId, cx: &mut Context<'_>) {
+    fn on_alive_entry(
+        &mut self,
+        envelope: &gossip::Envelope,
+        carrier: &SignedMessage,
+        from: &PkiId,
+        cx: &mut Context<'_>,
+    ) {
+        let nonce = carrier.nonce();
         // Most entries say what is known already, and this has to be cheap: everybody asks somebody every few seconds.
         if let Some(id) = self.table.owner_of_payload(&envelope.payload) {
             return self.seeds.answered(id, nonce);
@@ -81,11 +94,17 @@ impl Discovery {
             false => self.table.is_news(&alive, Source::Hearsay, cx.now) || self.seeds.is_answer(&alive.pki_id, nonce),
         };
         if news {
-            self.verify(alive, Use::Response { nonce }, from.clone(), cx);
+            self.verify(alive, Some(carrier), Use::Response { nonce }, from.clone(), cx);
         }
     }
 
-    fn on_dead_entry(&mut self, envelope: &gossip::Envelope, from: &PkiId, cx: &mut Context<'_>) {
+    fn on_dead_entry(
+        &mut self,
+        envelope: &gossip::Envelope,
+        carrier: &SignedMessage,
+        from: &PkiId,
+        cx: &mut Context<'_>,
+    ) {
         if self.table.owner_of_payload(&envelope.payload).is_some() {
             return;
         }
@@ -95,7 +114,7 @@ impl Discovery {
             false => self.member(&alive.pki_id).is_none() && self.table.is_news(&alive, Source::Hearsay, cx.now),
         };
         if news {
-            self.verify(alive, Use::Dead, from.clone(), cx);
+            self.verify(alive, Some(carrier), Use::Dead, from.clone(), cx);
         }
     }
 
@@ -107,8 +126,15 @@ impl Discovery {
         *id == self.own.member.pki_id
     }
 
-    /// Has a message verified, unless the verdict is known or on its way.
-    fn verify(&mut self, alive: Alive, wanted: Use, sender: PkiId, cx: &mut Context<'_>) {
+    /// Has a message verified, unless the verdict is known or on its way. `carrier` is what it came in, if in another one.
+    fn verify(
+        &mut self,
+        alive: Alive,
+        carrier: Option<&SignedMessage>,
+        wanted: Use,
+        sender: PkiId,
+        cx: &mut Context<'_>,
+    ) {
         let verified = self.member(&alive.pki_id).and_then(|member| member.envelope.as_ref());
         if verified.is_some_and(|verified| alive.is_part_of(verified)) {
             return self.on_authentic(&alive, wanted, cx);
@@ -119,10 +145,7 @@ impl Discovery {
         if !self.verifications.has_room(&alive, &sender) {
             return log::debug!("no room to verify a message of {}", alive.pki_id);
         }
-        let alive = match wanted {
-            Use::Gossip { .. } => alive,
-            _ => alive.detached(),
-        };
+        let alive = alive.detached(carrier);
         let token = self.token();
         cx.effects.push(Effect::Verify { token, message: alive.message.clone(), from: sender.clone() });
         self.verifications.begin(token, alive, wanted, sender);
@@ -154,7 +177,9 @@ impl Discovery {
             }
             Use::Request { nonce } => {
                 self.learn_alive(alive, Source::Itself, cx);
-                let remote = NetworkMember { metadata: Default::default(), envelope: None, ..alive.member() };
+                // Of its own: the answer may have to wait.
+                let pki_id = PkiId::from(alive.pki_id.as_bytes());
+                let remote = NetworkMember { pki_id, metadata: Default::default(), envelope: None, ..alive.member() };
                 self.answer(remote, nonce, cx);
             }
             Use::Response { nonce } => {

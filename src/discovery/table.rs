@@ -4,7 +4,9 @@ use super::alive::Alive;
 use super::{Change, NetworkMember, Timestamp};
 use crate::crypto::PkiId;
 use bytes::Bytes;
-use std::collections::HashMap;
+use hashbrown::HashTable;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 /// The state of a member. They are in this order in the table.
@@ -47,9 +49,11 @@ pub(super) struct Table {
     records: Vec<Record>,
     /// Where the alive end, and where the dead end.
     ends: [usize; 2],
-    index: HashMap<PkiId, usize>,
-    /// Whose newest message has this payload: what is known already need not even be decoded.
-    payloads: HashMap<Bytes, PkiId>,
+    /// Where the record of a PKI-ID is.
+    index: HashTable<usize>,
+    /// Where the record is whose newest message has this payload: what is known already need not even be decoded.
+    payloads: HashTable<usize>,
+    keys: RandomState,
     capacity: usize,
     ttl: Duration,
 }
@@ -57,11 +61,12 @@ pub(super) struct Table {
 impl Table {
     /// Room for `capacity` members, and for as many forgotten ones.
     pub fn new(capacity: usize, ttl: Duration) -> Self {
-        Table { records: Vec::new(), ends: [0, 0], index: HashMap::new(), payloads: HashMap::new(), capacity, ttl }
+        let (index, payloads) = (HashTable::new(), HashTable::new());
+        Table { records: Vec::new(), ends: [0, 0], index, payloads, keys: RandomState::new(), capacity, ttl }
     }
 
     pub fn get(&self, id: &PkiId) -> Option<(&Record, State)> {
-        self.index.get(id).map(|&at| (&self.records[at], self.state(at)))
+        self.at(id).map(|at| (&self.records[at], self.state(at)))
     }
 
     /// The record of a member that is alive or dead.
@@ -83,7 +88,7 @@ impl Table {
 
     /// Whose newest message this is the payload of.
     pub fn owner_of_payload(&self, payload: &Bytes) -> Option<&PkiId> {
-        self.payloads.get(payload)
+        self.at_payload(payload).map(|at| &self.records[at].member.pki_id)
     }
 
     /// Whether the message is newer than the newest gossiped one that is still remembered. Fabric's
@@ -95,7 +100,7 @@ impl Table {
 
     /// Whether the newest message of a member has this payload, and was gossiped: what this one says again is settled.
     pub fn was_gossiped(&self, payload: &Bytes, now: Instant) -> bool {
-        let record = self.owner_of_payload(payload).and_then(|id| self.get(id)).map(|(record, _)| record);
+        let record = self.at_payload(payload).map(|at| &self.records[at]);
         record.is_some_and(|it| it.gossiped(now, self.ttl).is_some_and(|(time, _)| time >= it.time))
     }
 
@@ -115,7 +120,7 @@ impl Table {
         if !self.is_news(alive, source, now) {
             return None;
         }
-        let known = self.index.get(&alive.pki_id).copied();
+        let known = self.at(&alive.pki_id);
         let Some(at) = known.filter(|&at| self.state(at) == State::Alive) else {
             return self.learn(alive, State::Alive, now).map(Change::Alive);
         };
@@ -140,7 +145,7 @@ impl Table {
 
     /// `None` if there is no room.
     fn learn(&mut self, alive: &Alive, state: State, now: Instant) -> Option<NetworkMember> {
-        let known = self.index.get(&alive.pki_id).copied();
+        let known = self.at(&alive.pki_id);
         let is_member = known.is_some_and(|at| self.state(at) != State::Forgotten);
         if !is_member && self.ends[1] >= self.capacity {
             log::warn!("no room for another member: {} are known", self.ends[1]);
@@ -160,9 +165,9 @@ impl Table {
                 at
             }
             None => {
-                self.index.insert(alive.pki_id.clone(), self.records.len());
                 let bare = NetworkMember { pki_id: alive.pki_id.clone(), ..Default::default() };
                 self.records.push(Record { member: bare, time: alive.time, last_seen: now, gossiped: None });
+                self.index_record(self.records.len() - 1);
                 self.records.len() - 1
             }
         };
@@ -177,24 +182,24 @@ impl Table {
     fn renew(&mut self, at: usize, alive: &Alive, now: Instant) {
         self.drop_payload(at);
         let envelope = alive.message.envelope();
-        self.payloads.insert(envelope.payload.clone(), alive.pki_id.clone());
         let record = &mut self.records[at];
         (record.time, record.last_seen) = (alive.time, now);
         // A slice of this message, not of an older one.
         record.member.metadata = alive.metadata().clone();
         record.member.envelope = Some(envelope.clone());
+        self.index_payload(at);
     }
 
     /// Notes that this message was gossiped, as far as its peer is known.
     pub fn note_gossiped(&mut self, alive: &Alive, now: Instant) -> bool {
-        let Some(&at) = self.index.get(&alive.pki_id) else { return false };
+        let Some(at) = self.at(&alive.pki_id) else { return false };
         self.records[at].gossiped = Some((alive.time, now));
         true
     }
 
     /// Declares an alive member dead.
     pub fn bury(&mut self, id: &PkiId) -> Option<NetworkMember> {
-        let at = *self.index.get(id)?;
+        let at = self.at(id)?;
         if self.state(at) != State::Alive {
             return None;
         }
@@ -211,7 +216,7 @@ impl Table {
 
     /// Forgets a member, alive or dead, but for its time.
     pub fn forget(&mut self, id: &PkiId, now: Instant) -> Option<NetworkMember> {
-        let at = *self.index.get(id)?;
+        let at = self.at(id)?;
         if self.state(at) == State::Forgotten {
             return None;
         }
@@ -258,18 +263,57 @@ impl Table {
     }
 
     fn swap(&mut self, at: usize, with: usize) -> usize {
-        self.records.swap(at, with);
-        for place in [at, with] {
-            if let Some(index) = self.index.get_mut(&self.records[place].member.pki_id) {
-                *index = place;
+        if at != with {
+            let payloads = [at, with].map(|place| (self.unindex_record(place), self.drop_payload(place)).1);
+            self.records.swap(at, with);
+            for (place, had_payload) in [(with, payloads[0]), (at, payloads[1])] {
+                self.index_record(place);
+                if had_payload {
+                    self.index_payload(place);
+                }
             }
         }
         with
     }
 
-    fn drop_payload(&mut self, at: usize) {
-        if let Some(envelope) = &self.records[at].member.envelope {
-            self.payloads.remove(&envelope.payload);
+    fn at(&self, id: &PkiId) -> Option<usize> {
+        let is = |at: &usize| self.records[*at].member.pki_id == *id;
+        self.index.find(self.keys.hash_one(id), is).copied()
+    }
+
+    fn at_payload(&self, payload: &Bytes) -> Option<usize> {
+        let is = |at: &usize| payload_of(&self.records[*at]) == Some(payload);
+        self.payloads.find(self.keys.hash_one(payload), is).copied()
+    }
+
+    fn index_record(&mut self, at: usize) {
+        let Table { records, index, keys, .. } = self;
+        let hash = |at: &usize| keys.hash_one(&records[*at].member.pki_id);
+        index.insert_unique(hash(&at), at, hash);
+    }
+
+    fn unindex_record(&mut self, at: usize) {
+        let hash = self.keys.hash_one(&self.records[at].member.pki_id);
+        if let Ok(entry) = self.index.find_entry(hash, |it| *it == at) {
+            entry.remove();
+        }
+    }
+
+    fn index_payload(&mut self, at: usize) {
+        let Table { records, payloads, keys, .. } = self;
+        let hash = |at: &usize| payload_of(&records[*at]).map_or(0, |payload| keys.hash_one(payload));
+        payloads.insert_unique(hash(&at), at, hash);
+    }
+
+    /// Whether there was one.
+    fn drop_payload(&mut self, at: usize) -> bool {
+        let Some(payload) = payload_of(&self.records[at]) else { return false };
+        match self.payloads.find_entry(self.keys.hash_one(payload), |it| *it == at) {
+            Ok(entry) => {
+                entry.remove();
+                true
+            }
+            Err(_) => false,
         }
     }
 
@@ -282,10 +326,14 @@ impl Table {
         let Some((at, _)) = forgotten.min_by_key(|(_, record)| record.last_seen) else { return };
         let last = self.records.len() - 1;
         self.swap(at, last);
-        if let Some(record) = self.records.pop() {
-            self.index.remove(&record.member.pki_id);
-        }
+        self.unindex_record(last);
+        self.records.pop();
     }
+}
+
+/// The payload of its newest message.
+fn payload_of(record: &Record) -> Option<&Bytes> {
+    record.member.envelope.as_ref().map(|envelope| &envelope.payload)
 }
 
 impl Record {

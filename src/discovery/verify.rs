@@ -50,6 +50,9 @@ pub(super) struct Verifications {
     load: Load,
 }
 
+/// Room for so many is kept.
+const KEPT_ROOM: usize = 128;
+
 /// How many different uses one verification may have.
 const MAX_USES: usize = 16;
 
@@ -134,6 +137,10 @@ impl Verifications {
             if tokens.is_empty() {
                 self.by_member.remove(id);
             }
+        }
+        // The room for thousands, which a large network takes once, is not kept for ever.
+        if self.load.count == 0 && self.pending.capacity() > KEPT_ROOM {
+            self.clear();
         }
         Some(pending)
     }

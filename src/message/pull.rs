@@ -2,7 +2,7 @@
 //! [`peer_identity`].
 
 use super::new::message;
-use super::{Content, GossipMessage, PullMsgType, SignedMessage, Tag};
+use super::{Content, Envelope, GossipMessage, PullMsgType, Tag};
 use crate::crypto::{PeerIdentity, PkiId};
 use crate::proto::gossip;
 use bytes::Bytes;
@@ -26,8 +26,8 @@ pub fn data_request(nonce: u64, msg_type: PullMsgType, digests: Vec<Bytes>) -> G
 }
 
 /// Answers a request: here they are.
-pub fn data_update(nonce: u64, msg_type: PullMsgType, items: &[SignedMessage]) -> GossipMessage {
-    let data = items.iter().map(SignedMessage::to_proto).collect();
+pub fn data_update(nonce: u64, msg_type: PullMsgType, items: &[Envelope]) -> GossipMessage {
+    let data = items.iter().map(gossip::Envelope::from).collect();
     let update = gossip::DataUpdate { nonce, data, msg_type: msg_type.into(), ..Default::default() };
     untagged(msg_type, Content::DataUpdate(update))
 }

@@ -31,15 +31,17 @@ struct Inner {
     message: GossipMessage,
     /// Whether encoding `message` gives all of it: not if it came with unknown fields, which lose their order.
     whole: bool,
+    /// Whether it was decoded, so that its parts are slices of what arrived.
+    decoded: bool,
     envelope: Envelope,
     /// The envelope, serialized: as received, or as made when the message was. Nested ones get theirs when asked.
     wire: OnceLock<Bytes>,
 }
 
 impl SignedMessage {
-    fn new(message: GossipMessage, whole: bool, envelope: Envelope, wire: Option<Bytes>) -> Self {
+    fn new(message: GossipMessage, whole: bool, decoded: bool, envelope: Envelope, wire: Option<Bytes>) -> Self {
         let wire = wire.map_or_else(OnceLock::new, OnceLock::from);
-        SignedMessage(Arc::new(Inner { message, whole, envelope, wire }))
+        SignedMessage(Arc::new(Inner { message, whole, decoded, envelope, wire }))
     }
 
     /// Encodes a message without a signature, as everything travels that is meant for one peer alone.
@@ -124,7 +126,7 @@ impl SignedMessage {
         envelope.put_tail(&mut wire);
         let wire = Bytes::from(wire);
         envelope.payload = wire.slice(start..start + payload_len);
-        Ok(Self::new(message, encoded.is_none(), envelope, Some(wire)))
+        Ok(Self::new(message, encoded.is_none(), false, envelope, Some(wire)))
     }
 
     /// Decodes a received envelope. Nothing is copied: the parts are slices of `wire`.
@@ -135,7 +137,7 @@ impl SignedMessage {
     pub fn decode(wire: Bytes) -> Result<Self> {
         let envelope = Envelope::decode(&wire)?;
         let (message, whole) = decode_payload(&envelope)?;
-        Ok(Self::new(message, whole, envelope, Some(wire)))
+        Ok(Self::new(message, whole, true, envelope, Some(wire)))
     }
 
     /// Decodes the message in an envelope that came inside another message, or did not come.
@@ -145,7 +147,7 @@ impl SignedMessage {
     pub fn from_envelope(envelope: Option<Envelope>) -> Result<Self> {
         let envelope = envelope.ok_or_else(|| Error::new(ErrorKind::Protocol, "nil envelope"))?;
         let (message, whole) = decode_payload(&envelope)?;
-        Ok(Self::new(message, whole, envelope, None))
+        Ok(Self::new(message, whole, true, envelope, None))
     }
 
     /// The message.
@@ -215,7 +217,7 @@ impl SignedMessage {
 
     fn with_secret(&self, secret: Option<SecretEnvelope>) -> Self {
         let envelope = Envelope { secret, ..self.envelope().clone() };
-        Self::new(self.message().clone(), self.0.whole, envelope, None)
+        Self::new(self.message().clone(), self.0.whole, self.0.decoded, envelope, None)
     }
 
     /// The endpoint in the secret envelope; empty if there is none. Does not check its signature.
@@ -227,6 +229,12 @@ impl SignedMessage {
     pub fn detached(&self) -> Self {
         let wire = Bytes::copy_from_slice(&self.wire());
         Self::decode(wire).unwrap_or_else(|_| self.clone())
+    }
+
+    /// Whether it was decoded: what is kept of its parts keeps all that arrived with it. One that was built here is made
+    /// of parts that were there before, and share nothing with it.
+    pub(crate) fn is_decoded(&self) -> bool {
+        self.0.decoded
     }
 }
 

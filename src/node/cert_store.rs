@@ -2,7 +2,7 @@
 
 use super::pull::{PullConfig, PullEngine, PullSend, PullStep};
 use crate::crypto::PkiId;
-use crate::message::{self, Content, PullMsgType, SignedMessage};
+use crate::message::{self, Content, Envelope, PullMsgType, SignedMessage};
 use crate::random::Random;
 use bytes::Bytes;
 use std::time::Instant;
@@ -17,7 +17,7 @@ const MAX_IDENTITY: usize = 256 << 10;
 /// Messages that come in were tag-checked; those that go out are for one peer each.
 #[derive(Debug)]
 pub struct CertStore {
-    engine: PullEngine<SignedMessage>,
+    engine: PullEngine<Envelope>,
 }
 
 impl CertStore {
@@ -30,7 +30,9 @@ impl CertStore {
     /// no identity message.
     pub fn add(&mut self, message: &SignedMessage) -> bool {
         match message.content() {
-            Some(Content::PeerIdentity(identity)) => self.engine.add(identity.pki_id.clone(), message.clone()),
+            Some(Content::PeerIdentity(identity)) => {
+                self.engine.add(identity.pki_id.clone(), message.envelope().clone())
+            }
             _ => false,
         }
     }
@@ -78,12 +80,12 @@ impl CertStore {
             }
             Some(Content::DataUpdate(update)) => {
                 let items = update.data.iter().filter_map(|envelope| {
-                    let envelope = message::Envelope::from(envelope.clone());
-                    let item = SignedMessage::from_envelope(Some(envelope)).ok()?;
+                    let item = SignedMessage::from_envelope(Some(Envelope::from(envelope.clone()))).ok()?;
                     let Some(Content::PeerIdentity(identity)) = item.content() else { return None };
                     let digest = identity.pki_id.clone();
                     // What comes in a large message must not keep all of that in memory.
-                    (item.wire_len() <= MAX_IDENTITY).then(|| (digest, item.detached()))
+                    let kept = || if message.is_decoded() { item.detached() } else { item.clone() };
+                    (item.wire_len() <= MAX_IDENTITY).then(|| (digest, kept()))
                 });
                 let accepted = self.engine.on_response(from, update.nonce, items);
                 return (None, accepted.into_iter().map(|(_, item)| item).collect());
@@ -109,12 +111,12 @@ impl CertStore {
     }
 }
 
-fn envelopes(sends: Vec<PullSend<SignedMessage>>) -> Vec<(PkiId, SignedMessage)> {
+fn envelopes(sends: Vec<PullSend<Envelope>>) -> Vec<(PkiId, SignedMessage)> {
     sends.into_iter().filter_map(envelope).collect()
 }
 
 /// `None` only for a message beyond 2 GiB.
-fn envelope(send: PullSend<SignedMessage>) -> Option<(PkiId, SignedMessage)> {
+fn envelope(send: PullSend<Envelope>) -> Option<(PkiId, SignedMessage)> {
     let message = match send.step {
         PullStep::Hello => message::hello(send.nonce, KIND),
         PullStep::Digest(digests) => message::data_digest(send.nonce, KIND, digests),

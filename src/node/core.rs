@@ -4,21 +4,22 @@
 //! threads and timers and carries out its effects; a simulation does the same for thousands of them on a virtual clock.
 
 mod channels;
+mod effects;
+mod identities;
 mod seeds;
 
 use super::cert_store::CertStore;
 use super::channel::Channel;
 use super::config::NodeConfig;
-use super::disclosure::OrgDisclosure;
 use super::emitter::Emitter;
 use super::event::{Asked, Context, Effect, Event, Notice, Token};
 use super::expiry::Expiry;
-use super::forward::{Gossip, Router};
-use super::peers::{AlivePeers, Peer};
+use super::forward::Gossip;
+use super::peers::AlivePeers;
 use super::renewal::Renewal;
 use super::room::Room;
 use crate::crypto::{OrgId, PkiId};
-use crate::discovery::{self, Change, Discovery, Members, NetworkMember, SelfInfo};
+use crate::discovery::{self, Discovery, Members, NetworkMember, SelfInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, Content, GossipMessage, PullMsgType, SignedMessage};
 use crate::proto::gossip::MembershipRequest;
@@ -223,7 +224,7 @@ impl NodeCore {
         criteria: Criteria<'_>,
         cx: &mut Context<'_>,
         mut eligible: impl FnMut(&NetworkMember) -> bool,
-    ) -> Result<Vec<Peer>> {
+    ) -> Result<Vec<NetworkMember>> {
         if criteria.max_peers == 0 {
             return Ok(Vec::new());
         }
@@ -246,7 +247,7 @@ impl NodeCore {
             let text = format!("requested to send to at least {wanted} peers, but know only of {found} suitable peers");
             return Err(Error::new(ErrorKind::Config, text));
         }
-        Ok(chosen)
+        Ok(chosen.iter().filter_map(|peer| self.discovery.member(&peer.pki_id).cloned()).collect())
     }
 
     /// Asks up to `count` random members for theirs, now.
@@ -353,41 +354,11 @@ impl NodeCore {
         }
     }
 
-    fn on_identity_pull(&mut self, message: &SignedMessage, from: &PkiId, cx: &mut Context<'_>) {
-        let org = cx.identities.org(from);
-        let (own_org, discovery) = (&self.own_org, &self.discovery);
-        // Others get identities of theirs and of ours, and only of peers that they may reach.
-        let may_have = |id: &Bytes| match &org {
-            None => false,
-            Some(org) if org == own_org => true,
-            Some(org) => {
-                let (id, shared) = (PkiId::new(id.clone()), |of: OrgId| of == *own_org || of == *org);
-                cx.identities.org(&id).is_some_and(shared) && has_external(discovery, &id)
-            }
-        };
-        let (answer, items) = self.certs.handle(from, message, cx.now, may_have);
-        self.send_all(answer, cx);
-        for item in items {
-            self.verify(item.clone(), from, Pending::Identity(item), cx);
-        }
-    }
-
-    fn pull_identities(&mut self, cx: &mut Context<'_>) {
-        self.sign_own_identity(cx);
-        let peers = self.peers.select(self.config.pull_peer_num, cx.random, |_| true);
-        let peers = peers.into_iter().map(|peer| peer.pki_id).collect();
-        let hellos = self.certs.start_round(peers, cx.now, cx.random);
-        self.send_all(hellos, cx);
-    }
-
-    fn sign_own_identity(&mut self, cx: &mut Context<'_>) {
-        if let Some(message) = self.own_identity.clone() {
-            self.sign(message, Pending::OwnIdentity, cx);
-        }
-    }
-
     fn on_verified(&mut self, token: u64, valid: bool, cx: &mut Context<'_>) {
         let Some(pending) = self.pending.remove(&token) else { return };
+        if self.pending.is_empty() {
+            self.pending.shrink_to(KEPT_ROOM);
+        }
         self.room.leave(token);
         if !valid {
             return;
@@ -425,110 +396,6 @@ impl NodeCore {
         }
     }
 
-    /// An identity is no more, and so neither is who had it.
-    fn on_identity_purged(&mut self, id: PkiId, cx: &mut Context<'_>) {
-        if id == self.own {
-            return log::error!("our own identity is not valid any more");
-        }
-        self.certs.remove(&id);
-        self.channels.values_mut().for_each(|channel| channel.retain_states(|known| *known != id));
-        self.discover(discovery::Event::IdentitySwitch(id.clone()), cx);
-        cx.effects.push(Effect::Close(id));
-    }
-
-    /// Hands an event to discovery, and has done what it wants.
-    fn discover(&mut self, event: discovery::Event, cx: &mut Context<'_>) {
-        self.with_discovery(cx, |discovery, cx| discovery.handle(event, cx));
-    }
-
-    fn with_discovery<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        call: impl FnOnce(&mut Discovery, &mut discovery::Context<'_>) -> T,
-    ) -> T {
-        let policy = OrgDisclosure { own_org: &self.own_org, identities: cx.identities };
-        let mut wanted = std::mem::take(&mut self.wanted);
-        let mut inner =
-            discovery::Context { now: cx.now, random: &mut *cx.random, policy: &policy, effects: &mut wanted };
-        let result = call(&mut self.discovery, &mut inner);
-        wanted.drain(..).for_each(|effect| self.carry_out(effect, cx));
-        self.wanted = wanted;
-        result
-    }
-
-    fn carry_out(&mut self, effect: discovery::Effect, cx: &mut Context<'_>) {
-        let asked = |token| Token(Asked::ByDiscovery(token));
-        match effect {
-            discovery::Effect::Verify { token, message, from } => {
-                cx.effects.push(Effect::Verify { token: asked(token), message, from });
-            }
-            discovery::Effect::Sign { token, message, internal_endpoint } => {
-                cx.effects.push(Effect::Sign { token: asked(token), message, internal_endpoint });
-            }
-            discovery::Effect::Gossip(message) => self.emit(Gossip { message, from: None }, cx),
-            discovery::Effect::Forward { message, from } => self.emit(Gossip { message, from: Some(from) }, cx),
-            discovery::Effect::Send { to, endpoint, message } => {
-                cx.effects.push(Effect::Send { to, endpoint: endpoint.into(), message });
-            }
-            discovery::Effect::Ping { token, pki_id, endpoint } => {
-                cx.effects.push(Effect::Ping { token: asked(token), pki_id, endpoint });
-            }
-            discovery::Effect::Identify { token, endpoint } => {
-                self.seeds.asked(token, endpoint.clone());
-                cx.effects.push(Effect::Handshake { token: asked(token), endpoint });
-            }
-            discovery::Effect::Close(id) => cx.effects.push(Effect::Close(id)),
-            discovery::Effect::Changed(change) => self.on_changed(change, cx),
-        }
-    }
-
-    fn on_changed(&mut self, change: Change, cx: &mut Context<'_>) {
-        let was_alone = self.peers.is_empty();
-        self.peers.apply(&change, cx.identities);
-        match &change {
-            Change::Alive(member) | Change::Updated(member) => self.note_endpoint(member, cx),
-            Change::Forgotten(member) => self.renewal.forget(member),
-            Change::Dead(_) => {}
-        }
-        if was_alone && !self.peers.is_empty() {
-            // Who has just found the network need not wait its turn.
-            self.timers.pull = cx.now;
-            self.timers.publish_state = cx.now;
-            self.timers.request_state = cx.now;
-        }
-        cx.effects.push(Effect::Notify(Notice::Membership(change)));
-    }
-
-    fn emit(&mut self, gossip: Gossip, cx: &mut Context<'_>) {
-        let batch = self.emitter.add(gossip, cx.now);
-        self.route(batch, cx);
-    }
-
-    fn route(&mut self, batch: Vec<Gossip>, cx: &mut Context<'_>) {
-        if batch.is_empty() {
-            return;
-        }
-        let discovery = &self.discovery;
-        let router = Router {
-            own_org: &self.own_org,
-            identities: cx.identities,
-            channels: &self.channels,
-            propagate_peer_num: self.config.propagate_peer_num,
-            has_external: &|id| has_external(discovery, id),
-        };
-        let sends = router.route(batch, &mut self.peers, cx.random);
-        let effect = |(peer, message): (Peer, _)| Effect::Send { to: peer.pki_id, endpoint: peer.endpoint, message };
-        cx.effects.extend(sends.into_iter().map(effect));
-    }
-
-    /// Sends to peers that are named by their PKI-ID.
-    fn send_all(&self, sends: impl IntoIterator<Item = (PkiId, SignedMessage)>, cx: &mut Context<'_>) {
-        for (to, message) in sends {
-            let endpoint = self.discovery.member(&to).map_or("", NetworkMember::preferred_endpoint).into();
-            cx.effects.push(Effect::Send { to, endpoint, message });
-        }
-    }
-
     /// Asks for a verification, if there is room for one more.
     fn verify(&mut self, message: SignedMessage, from: &PkiId, pending: Pending, cx: &mut Context<'_>) {
         if !self.room.enter(self.tokens + 1, from, message.wire_len()) {
@@ -550,13 +417,8 @@ impl NodeCore {
     }
 }
 
-/// Whether a peer, alive or not, or we ourselves, have an endpoint for other organisations.
-fn has_external(discovery: &Discovery, id: &PkiId) -> bool {
-    match discovery.member(id) {
-        Some(member) => !member.endpoint.is_empty(),
-        None => discovery.lookup(id).is_some_and(|own| !own.endpoint.is_empty()),
-    }
-}
+/// Room for so many effects, and so many questions, is kept.
+const KEPT_ROOM: usize = 64;
 
 /// In whose name somebody asks for membership.
 fn asker(request: &MembershipRequest) -> Option<PkiId> {

@@ -233,7 +233,8 @@ impl Node {
         let choice =
             Criteria { channel: criteria.channel.as_deref(), max_peers: criteria.max_peers, min_ack: criteria.min_ack };
         let peers = self.shared().call(|core, cx| core.select(choice, cx, eligible))?;
-        let peers: Vec<_> = peers.into_iter().map(|peer| RemotePeer::with_id(&*peer.endpoint, peer.pki_id)).collect();
+        let peers: Vec<_> =
+            peers.iter().map(|peer| RemotePeer::with_id(peer.preferred_endpoint(), peer.pki_id.clone())).collect();
         let results = self.comm().send_with_ack(message, criteria.timeout, criteria.min_ack, &peers);
         match results.ack_count() >= criteria.min_ack {
             true => Ok(()),

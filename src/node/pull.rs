@@ -4,9 +4,12 @@
 //! their digest. What a peer offers that is not known is requested from one random owner of it; what it then sends is
 //! accepted if it was requested in this round from this peer with this nonce, once.
 
+mod items;
+
 use crate::crypto::PkiId;
 use crate::random::Random;
 use bytes::Bytes;
+use items::Items;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -71,9 +74,7 @@ pub enum PullStep<T> {
 #[derive(Debug)]
 pub struct PullEngine<T> {
     config: PullConfig,
-    items: HashMap<Bytes, T>,
-    /// The digests of the items, in the order in which they came.
-    digests: Vec<Bytes>,
+    items: Items<T>,
     round: Option<Round>,
     /// Nonces of hellos that we answered, until their time is up; by peer, oldest first.
     hellos: HashMap<PkiId, VecDeque<Hello>>,
@@ -111,17 +112,13 @@ enum Phase {
 impl<T: Clone> PullEngine<T> {
     /// An engine without items.
     pub fn new(config: PullConfig) -> Self {
-        PullEngine { config, items: HashMap::new(), digests: Vec::new(), round: None, hellos: HashMap::new() }
+        PullEngine { config, items: Items::new(), round: None, hellos: HashMap::new() }
     }
 
     /// Adds an item, or replaces it. `false` if there is no room.
     pub fn add(&mut self, digest: Bytes, item: T) -> bool {
-        let known = self.items.contains_key(&digest);
-        if !known && self.items.len() >= self.config.max_items {
+        if self.items.len() >= self.config.max_items && self.items.get(&digest).is_none() {
             return false;
-        }
-        if !known {
-            self.digests.push(digest.clone());
         }
         self.items.insert(digest, item);
         true
@@ -129,9 +126,7 @@ impl<T: Clone> PullEngine<T> {
 
     /// Removes an item, if it is there.
     pub fn remove(&mut self, digest: &[u8]) {
-        if self.items.remove(digest).is_some() {
-            self.digests.retain(|it| it != digest);
-        }
+        self.items.remove(digest);
     }
 
     /// The item that this digest names.
@@ -141,7 +136,7 @@ impl<T: Clone> PullEngine<T> {
 
     /// The digests of all items, in the order in which they came.
     pub fn digests(&self) -> impl Iterator<Item = &Bytes> {
-        self.digests.iter()
+        self.items.digests()
     }
 
     /// Begins a round with these peers; one that is under way ends. Returns the hellos, each with a nonce of its own.
@@ -170,7 +165,7 @@ impl<T: Clone> PullEngine<T> {
         if !self.remember_hello(from, nonce, now) {
             return None;
         }
-        let digests: Vec<Bytes> = self.digests.iter().filter(|digest| egress(digest)).cloned().collect();
+        let digests: Vec<Bytes> = self.items.digests().filter(|digest| egress(digest)).cloned().collect();
         (!digests.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Digest(digests) })
     }
 
@@ -184,7 +179,7 @@ impl<T: Clone> PullEngine<T> {
         let most = (self.config.max_items / nonces.len()).max(1);
         let offered = offered.entry(from.clone()).or_default();
         for digest in digests {
-            if digest.len() > MAX_DIGEST || self.items.contains_key(digest) || !ingress(digest) {
+            if digest.len() > MAX_DIGEST || self.items.get(digest).is_some() || !ingress(digest) {
                 continue;
             }
             if !owners.contains_key(digest) {
@@ -214,19 +209,19 @@ impl<T: Clone> PullEngine<T> {
         let open = |hello: &&mut Hello| hello.nonce == nonce && hello.until > now && hello.requests < REQUESTS;
         self.hellos.get_mut(from)?.iter_mut().find(open)?.requests += 1;
         let wanted: BTreeSet<&Bytes> = digests.iter().collect();
-        let has = |digest: &&Bytes| Some(self.items.get(*digest)?.clone()).filter(|_| egress(digest));
+        let has = |digest: &&Bytes| Some(self.items.get(digest)?.clone()).filter(|_| egress(digest));
         let items: Vec<T> = wanted.iter().filter_map(has).collect();
         (!items.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Response(items) })
     }
 
     /// A peer sent items. Returns those that we requested from it in this round and have not got yet. They are not
-    /// added: whoever has judged them does that.
-    pub fn on_response(
+    /// added: whoever has judged them does that, and they may come in another form until then.
+    pub fn on_response<U>(
         &mut self,
         from: &PkiId,
         nonce: u64,
-        items: impl IntoIterator<Item = (Bytes, T)>,
-    ) -> Vec<(Bytes, T)> {
+        items: impl IntoIterator<Item = (Bytes, U)>,
+    ) -> Vec<(Bytes, U)> {
         let Some(Round { nonces, phase: Phase::Responses(requested), .. }) = &mut self.round else { return Vec::new() };
         match requested.get_mut(from) {
             Some(requested) if nonces.get(from) == Some(&nonce) => {

@@ -214,10 +214,8 @@ fn pull_messages_are_encoded_as_recorded() {
                 Some(Content::DataDig(it)) => message::data_digest(it.nonce, kind, it.digests.clone()),
                 Some(Content::DataReq(it)) => message::data_request(it.nonce, kind, it.digests.clone()),
                 Some(Content::DataUpdate(it)) => {
-                    let item = |it: &fabric_gossip::proto::gossip::Envelope| {
-                        SignedMessage::from_envelope(Some(it.clone().into())).expect("an item")
-                    };
-                    message::data_update(it.nonce, kind, &it.data.iter().map(item).collect::<Vec<_>>())
+                    let items: Vec<message::Envelope> = it.data.iter().cloned().map(Into::into).collect();
+                    message::data_update(it.nonce, kind, &items)
                 }
                 _ => continue,
             };

@@ -1,6 +1,7 @@
 //! Channels: joining and leaving, who is in them, and their blocks.
 
-use super::{has_external, NodeCore, Pending, SeedRole};
+use super::effects::{endpoint_of, has_external};
+use super::{NodeCore, Pending, SeedRole};
 use crate::crypto::PkiId;
 use crate::discovery::Members;
 use crate::error::{Error, ErrorKind, Result};
@@ -209,7 +210,8 @@ impl NodeCore {
             let Ok(request) = SignedMessage::noop_sign(request) else { continue };
             let in_channel = |peer: &Peer| channel.has_org(peer.org.as_ref());
             for peer in self.peers.select(self.config.pull_peer_num, cx.random, in_channel) {
-                cx.effects.push(Effect::Send { to: peer.pki_id, endpoint: peer.endpoint, message: request.clone() });
+                let endpoint = endpoint_of(&self.discovery, &peer.pki_id);
+                cx.effects.push(Effect::Send { to: peer.pki_id, endpoint, message: request.clone() });
             }
         }
     }

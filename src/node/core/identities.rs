@@ -1,0 +1,55 @@
+//! Identities: ours as others pull it, theirs as we do, and the end of one.
+
+use super::effects::has_external;
+use super::{NodeCore, Pending};
+use crate::crypto::{OrgId, PkiId};
+use crate::discovery;
+use crate::message::SignedMessage;
+use crate::node::event::{Context, Effect};
+use bytes::Bytes;
+
+impl NodeCore {
+    pub(super) fn on_identity_pull(&mut self, message: &SignedMessage, from: &PkiId, cx: &mut Context<'_>) {
+        let org = cx.identities.org(from);
+        let (own_org, discovery) = (&self.own_org, &self.discovery);
+        // Others get identities of theirs and of ours, and only of peers that they may reach.
+        let may_have = |id: &Bytes| match &org {
+            None => false,
+            Some(org) if org == own_org => true,
+            Some(org) => {
+                let (id, shared) = (PkiId::new(id.clone()), |of: OrgId| of == *own_org || of == *org);
+                cx.identities.org(&id).is_some_and(shared) && has_external(discovery, &id)
+            }
+        };
+        let (answer, items) = self.certs.handle(from, message, cx.now, may_have);
+        self.send_all(answer, cx);
+        for item in items {
+            self.verify(item.clone(), from, Pending::Identity(item), cx);
+        }
+    }
+
+    pub(super) fn pull_identities(&mut self, cx: &mut Context<'_>) {
+        self.sign_own_identity(cx);
+        let peers = self.peers.select(self.config.pull_peer_num, cx.random, |_| true);
+        let peers = peers.into_iter().map(|peer| peer.pki_id).collect();
+        let hellos = self.certs.start_round(peers, cx.now, cx.random);
+        self.send_all(hellos, cx);
+    }
+
+    pub(super) fn sign_own_identity(&mut self, cx: &mut Context<'_>) {
+        if let Some(message) = self.own_identity.clone() {
+            self.sign(message, Pending::OwnIdentity, cx);
+        }
+    }
+
+    /// An identity is no more, and so neither is who had it.
+    pub(super) fn on_identity_purged(&mut self, id: PkiId, cx: &mut Context<'_>) {
+        if id == self.own {
+            return log::error!("our own identity is not valid any more");
+        }
+        self.certs.remove(&id);
+        self.channels.values_mut().for_each(|channel| channel.retain_states(|known| *known != id));
+        self.discover(discovery::Event::IdentitySwitch(id.clone()), cx);
+        cx.effects.push(Effect::Close(id));
+    }
+}
