@@ -101,8 +101,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead. How the other side ends the
-    /// stream then says nothing about us: Fabric ends it with an error.
+    /// Whether this is no refusal, but how Fabric ends a stream that we have ended: with the error that it read.
+    pub fn was_answered_with(&self, text: &str) -> bool {
+        self.finished.is_cancelled() && text == "EOF"
+    }
+
+    /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead.
     pub fn finish(&self, status: &Status) {
         self.finished.cancel();
         match self.sending.try_lock_for(HANGS) {

@@ -86,7 +86,7 @@ impl Inner {
     pub fn connection_ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, why: Option<String>) {
         let reason = why.unwrap_or_else(|| end.to_string());
         let refused: Option<(String, Arc<Error>)> =
-            end.refusal().filter(|_| conn.dialled && !conn.finished.is_cancelled()).map(|text| {
+            end.refusal().filter(|text| conn.dialled && !conn.was_answered_with(text)).map(|text| {
                 let endpoint = peer.remote().endpoint;
                 let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
                 (endpoint, error)

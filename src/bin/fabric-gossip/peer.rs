@@ -71,6 +71,9 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     let builder = builder(context, args, &me)?;
     let notices = builder.notices();
     let node = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
+    for channel in &args.channel {
+        node.join_channel(channel.clone(), channel_orgs(&me, &args.anchor))?;
+    }
     let reporter = Reporter::new(context, &node, notices);
     let metrics = args.metrics.as_ref().map(|address| {
         let node = node.clone();
@@ -78,9 +81,6 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     });
     let metrics = metrics.transpose()?;
     announce(context, &node, &me, metrics.as_ref());
-    for channel in &args.channel {
-        node.join_channel(channel.clone(), channel_orgs(&me, &args.anchor))?;
-    }
     reporter.run();
     drop(metrics);
     node.stop();
