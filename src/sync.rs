@@ -2,7 +2,7 @@
 //!
 //! They are `parking_lot`'s, `crossbeam-channel`'s and the standard library's. Built with `--cfg shuttle` they are the
 //! model checker's instead, whose scheduler then decides which thread goes on at every lock, atomic and channel: see
-//! `tests/shuttle.rs`. Only what touches no shared state but counters stays outside.
+//! `tests/shuttle`. Only what touches no shared state but counters stays outside.
 
 #[cfg(not(shuttle))]
 mod real {

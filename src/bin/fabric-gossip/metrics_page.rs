@@ -38,7 +38,7 @@ impl MetricsPage {
                     // Out of descriptors, for one: that passes, but not at once.
                     Err(e) => {
                         log::debug!("metrics: {e}");
-                        std::thread::sleep(Duration::from_millis(10));
+                        let _ = stopping.signal().recv_timeout(Duration::from_millis(10));
                     }
                 }
             }

@@ -6,9 +6,9 @@
 //! [`grpcio::ServerBuilder`] before it starts that server:
 //!
 //! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let builder: fabric_gossip::CommBuilder = unimplemented!();
-//! # let (tls, credentials) = unimplemented!();
+//! # use fabric_gossip::{rpc::Tls, CommBuilder};
+//! # use grpcio::ServerCredentials;
+//! # fn serve(builder: CommBuilder, tls: Tls, credentials: ServerCredentials) -> Result<(), Box<dyn std::error::Error>> {
 //! use fabric_gossip::comm::host::{self, HostOptions};
 //! use fabric_gossip::rpc::Options;
 //! use std::sync::Arc;
