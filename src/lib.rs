@@ -107,6 +107,8 @@
 #![warn(missing_docs)]
 
 pub mod cancel;
+#[cfg(feature = "capi")]
+mod capi;
 pub mod clock;
 pub mod comm;
 pub mod config;
