@@ -6,6 +6,10 @@ use std::task::{ready, Context, Poll};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::Notify;
 
+/// How many items a receiver takes from the channel together, which costs little more than taking one. As many may be
+/// in the queue beyond its capacity.
+const TOGETHER: usize = 32;
+
 /// Something that takes room.
 pub trait Weigh {
     /// Its size in bytes.
@@ -16,7 +20,7 @@ pub trait Weigh {
 pub fn queue<T: Weigh>(capacity: usize, bytes: usize) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
     let budget = Arc::new(Budget { limit: bytes, ..Budget::default() });
-    (Sender { items: sender, budget: budget.clone() }, Receiver { items: receiver, budget })
+    (Sender { items: sender, budget: budget.clone() }, Receiver { items: receiver, taken: Vec::new(), budget })
 }
 
 /// The sending end.
@@ -28,6 +32,8 @@ pub struct Sender<T> {
 /// The receiving end.
 pub struct Receiver<T> {
     items: mpsc::Receiver<T>,
+    /// Taken from the channel together, the next one last.
+    taken: Vec<T>,
     budget: Arc<Budget>,
 }
 
@@ -66,20 +72,16 @@ impl<T: Weigh> Receiver<T> {
 
     /// As [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let item = ready!(self.items.poll_recv(cx));
-        if let Some(item) = &item {
-            self.budget.release(item.weight());
+        if self.taken.is_empty() {
+            ready!(self.items.poll_recv_many(cx, &mut self.taken, TOGETHER));
+            self.taken.reverse();
         }
-        Poll::Ready(item)
+        Poll::Ready(self.taken.pop().inspect(|item| self.budget.release(item.weight())))
     }
 
     /// The next item if there is one now.
     pub fn try_recv(&mut self) -> Option<T> {
-        let item = self.items.try_recv().ok();
-        if let Some(item) = &item {
-            self.budget.release(item.weight());
-        }
-        item
+        self.taken.pop().or_else(|| self.items.try_recv().ok()).inspect(|item| self.budget.release(item.weight()))
     }
 
     /// Takes no more; what is in the queue can still be received.
@@ -90,12 +92,12 @@ impl<T: Weigh> Receiver<T> {
 
     /// How many items wait.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.taken.len() + self.items.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 }
 

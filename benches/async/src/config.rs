@@ -68,10 +68,10 @@ pub struct Http2 {
 impl Default for Http2 {
     fn default() -> Http2 {
         Http2 {
-            stream_window: 4 << 20,
-            connection_window: 8 << 20,
+            stream_window: 1 << 20,
+            connection_window: 1 << 20,
             adaptive_window: false,
-            max_frame_size: 1 << 20,
+            max_frame_size: 64 << 10,
             max_send_buf_size: 1 << 20,
             tcp_nodelay: true,
             keepalive_time: Duration::from_secs(60),

@@ -6,8 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use prost::Message;
 use std::marker::PhantomData;
-use tonic::codec::BufferSettings;
-use tonic_prost::ProstCodec;
+use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::Status;
 
 /// Generated from `proto/`.
 #[allow(missing_docs, clippy::all)]
@@ -25,17 +25,16 @@ const BUFFER: usize = 8 << 10;
 /// Messages that wait are encoded into one buffer until it holds this many bytes: that many go to HTTP/2 at once.
 const BATCH: usize = 32 << 10;
 
-/// tonic's codec for prost with our buffers.
+/// Prost as tonic's own codec has it, with our buffers, and with room for a large message made at once.
 pub struct Codec<T, U>(PhantomData<(T, U)>);
+
+/// One direction of a [`Codec`].
+pub struct Half<T>(PhantomData<T>);
 
 impl<T, U> Default for Codec<T, U> {
     fn default() -> Self {
         Codec(PhantomData)
     }
-}
-
-fn buffers() -> BufferSettings {
-    BufferSettings::new(BUFFER, BATCH)
 }
 
 impl<T, U> tonic::codec::Codec for Codec<T, U>
@@ -45,15 +44,45 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = <ProstCodec<T, U> as tonic::codec::Codec>::Encoder;
-    type Decoder = <ProstCodec<T, U> as tonic::codec::Codec>::Decoder;
+    type Encoder = Half<T>;
+    type Decoder = Half<U>;
 
-    fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::raw_encoder(buffers())
+    fn encoder(&mut self) -> Half<T> {
+        Half(PhantomData)
     }
 
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<T, U>::raw_decoder(buffers())
+    fn decoder(&mut self) -> Half<U> {
+        Half(PhantomData)
+    }
+}
+
+impl<T: Message> Encoder for Half<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+        let length = item.encoded_len();
+        if length > BUFFER {
+            buffer.reserve(length);
+        }
+        item.encode(buffer).map_err(|e| Status::internal(e.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, BATCH)
+    }
+}
+
+impl<U: Message + Default> Decoder for Half<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> std::result::Result<Option<U>, Status> {
+        U::decode(buffer).map(Some).map_err(|e| Status::internal(e.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, BATCH)
     }
 }
 
