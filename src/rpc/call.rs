@@ -154,6 +154,11 @@ impl Call {
         self.inner.pluck(op, wait)
     }
 
+    /// Of an accepted call: whether it is over, as far as the core has told by now.
+    pub(super) fn is_over(&self) -> bool {
+        self.pluck(Op::End, Wait::Not).is_some()
+    }
+
     pub(super) fn is_pending(&self, op: Op) -> bool {
         self.inner.pending.load(Ordering::Acquire) & op as u8 != 0
     }
