@@ -147,7 +147,7 @@ impl Crypto for Msp {
         self.validate(identity)?;
         let (_, cert) = certificate(identity)?;
         let invalid = || Error::new(ErrorKind::Refused, "The signature is invalid");
-        if !s_of(signature).is_some_and(|s| s <= HALF_ORDER) {
+        if s_of(signature).is_none_or(|s| s > HALF_ORDER) {
             return Err(invalid());
         }
         let cert = EndEntityCert::try_from(&cert).map_err(|e| refused(e.to_string()))?;

@@ -10,6 +10,8 @@
 //! drives the stream's body. There is no writer: the peer's queue *is* the body of the request or the response.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// What a queue does not take comes back by value, as from tokio's channels.
+#![allow(clippy::result_large_err)]
 
 pub mod ack;
 pub mod bounded;
