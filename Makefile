@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile shuttle valgrind bench nodes clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile shuttle valgrind bench bench-layer nodes clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,7 +69,11 @@ miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
 hostile: deps ## Measure what hostile peers cost in memory, threads and round trips: a table (minutes)
 	@scripts/hostile.sh
 
-bench: deps ## Measure the communication layer beside the bare transport (minutes)
+# BENCH=--quick takes three minutes; docs/benchmark.md lists the other arguments.
+bench: deps ## Measure threads beside async, the bare transport and plain TLS: target/bench/table.md (15 minutes)
+	$(CARGO) bench --bench side_by_side -- $(BENCH)
+
+bench-layer: deps ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm
 
 nodes: deps ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)

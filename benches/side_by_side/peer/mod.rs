@@ -1,0 +1,125 @@
+//! Our side as a process of its own. It reads orders from its input, a line each: a name, and `key=value` pairs. Each is
+//! carried out at once; what was measured is printed as JSON, an object a line, with `done` after the last one, or
+//! `error` and a reason. It ends with its input. The async variant's program understands the same orders and prints
+//! the same (`benches/async/README.md` lists them).
+//!
+//! It is three variants: `threads`, which is the library; `bare`, its transport without the layer; and `plain-tls`,
+//! two threads and OpenSSL. The latter two understand the orders that they can carry out.
+
+mod ends;
+mod floor;
+mod process;
+mod workloads;
+
+use crate::results::Record;
+use crate::support::machine;
+use ends::Members;
+use fabric_gossip::rpc::Options;
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+type Outcome<T = ()> = Result<T, String>;
+
+/// One measured value: metric, unit, value.
+type Figure = (&'static str, &'static str, f64);
+
+/// A line of input.
+struct Order {
+    name: String,
+    pairs: Vec<(String, String)>,
+}
+
+impl Order {
+    fn from(line: &str) -> Order {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap_or_default().to_owned();
+        let pairs = words.filter_map(|word| word.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        Order { name, pairs }
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.pairs.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    fn number(&self, key: &str) -> Option<usize> {
+        self.text(key).and_then(|value| value.parse().ok())
+    }
+
+    fn need(&self, key: &str) -> Outcome<usize> {
+        self.number(key).ok_or_else(|| format!("{} needs {key}=", self.name))
+    }
+
+    fn endpoint(&self) -> Outcome<String> {
+        self.text("endpoint").map(str::to_owned).ok_or_else(|| format!("{} needs endpoint=", self.name))
+    }
+}
+
+/// What the arguments of a child say.
+pub struct Arguments {
+    pub variant: String,
+    /// The folders of the two members.
+    pub from: PathBuf,
+    pub to: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) {
+    let members = Members::read(arguments);
+    let mut process = process::Process::new(&members);
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let order = Order::from(&line);
+        if order.name.is_empty() {
+            continue;
+        }
+        let outcome = match arguments.variant.as_str() {
+            "bare" | "plain-tls" => floor::measure(&arguments.variant, &order),
+            _ if process.knows(&order.name) => process.carry_out(&order),
+            _ => workloads::measure(&members, &order),
+        };
+        let mut output = std::io::stdout().lock();
+        let said = match outcome {
+            Ok(figures) => {
+                let mut lines = figures.iter().map(|figure| record(&arguments.variant, &order, *figure).json());
+                lines.try_for_each(|line| writeln!(output, "{line}")).and_then(|()| writeln!(output, "done"))
+            }
+            Err(error) => writeln!(output, "error {}", error.replace('\n', " ")),
+        };
+        if said.and_then(|()| output.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+fn record(variant: &str, order: &Order, (metric, unit, value): Figure) -> Record {
+    let number = |key| order.number(key).map(|n| n as u64);
+    Record {
+        workload: order.name.clone(),
+        size: number("size").unwrap_or(0),
+        connections: number("connections").unwrap_or(1),
+        variant: variant.into(),
+        metric: metric.into(),
+        unit: unit.into(),
+        value,
+        round: number("round").unwrap_or(0),
+    }
+}
+
+/// What layer and bare transport both use.
+fn options() -> Options {
+    crate::support::options()
+}
+
+fn rate(count: usize, took: Duration) -> Figure {
+    ("rate", "messages/s", count as f64 / took.as_secs_f64())
+}
+
+/// Of both ends together.
+fn cpu(count: usize, usage: &machine::Usage) -> Figure {
+    ("cpu", "us/message", usage.cpu().as_secs_f64() * 1e6 / count as f64)
+}
+
+fn percentiles(mut times: Vec<f64>) -> Vec<Figure> {
+    times.sort_by(f64::total_cmp);
+    let at = |per_mille| crate::statistics::at(&times, per_mille);
+    vec![("p50", "us", at(500)), ("p99", "us", at(990)), ("p99.9", "us", at(999))]
+}

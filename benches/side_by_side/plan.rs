@@ -1,0 +1,114 @@
+//! What is measured, and how much of it.
+
+use std::time::Duration;
+
+const LAYERS: &[&str] = &["threads", "async", "async-current"];
+const ALL: &[&str] = &["threads", "async", "async-current", "bare", "plain-tls"];
+
+/// What one variant after the other does.
+pub struct Step {
+    /// Its name in the results.
+    pub workload: &'static str,
+    pub size: usize,
+    pub connections: usize,
+    pub what: What,
+    pub variants: &'static [&'static str],
+}
+
+pub enum What {
+    /// One order to one process.
+    Alone(String),
+    /// So many messages from one process to another.
+    Stream(usize),
+    RoundTrips(usize),
+    Handshakes(usize),
+}
+
+pub struct Plan {
+    pub rounds: u64,
+    pub steps: Vec<Step>,
+    /// How many idle connections, rising.
+    pub idle: Vec<usize>,
+    /// Before memory is looked at.
+    pub settle: Duration,
+    /// How long processor time is watched.
+    pub idle_time: Duration,
+    /// No round is begun that would end later.
+    pub limit: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    Full,
+    Quick,
+    /// Enough to see that it works.
+    Test,
+}
+
+impl Plan {
+    pub fn new(scale: Scale) -> Plan {
+        // A part of the full count.
+        let n = |full: usize| match scale {
+            Scale::Full => full,
+            Scale::Quick => full / 4,
+            Scale::Test => (full / 1000).max(4),
+        };
+        let many: &[usize] = if scale == Scale::Test { &[1, 4] } else { &[1, 8, 64, 512] };
+        let fan: &[usize] = if scale == Scale::Test { &[1, 2] } else { &[1, 8, 64] };
+        let mut steps = Vec::new();
+        let mut step = |workload, size, connections, what, variants| {
+            steps.push(Step { workload, size, connections, what, variants });
+        };
+        for (size, count) in [(100, 300_000), (1 << 10, 200_000), (64 << 10, 6_000), (1 << 20, 500)] {
+            let (size_count, half) = (format!("size={size} count={}", n(count)), n(count / 2));
+            step("throughput", size, 1, What::Alone(format!("throughput {size_count}")), ALL);
+            step("both-ways", size, 1, What::Alone(format!("both-ways size={size} count={half}")), LAYERS);
+            step("throughput-apart", size, 1, What::Stream(n(count)), LAYERS);
+        }
+        let alone = |name: &str, rest: String| What::Alone(format!("{name} {rest}"));
+        step("round-trip", 100, 1, alone("round-trip", format!("size=100 count={}", n(5_000))), ALL);
+        let loaded = format!("size=100 count={} load=1024", n(1_000));
+        step("round-trip-loaded", 100, 1, alone("round-trip", loaded), LAYERS);
+        step("round-trip-apart", 100, 1, What::RoundTrips(n(5_000)), LAYERS);
+        step("handshake", 0, 1, alone("handshake", format!("count={}", n(100))), ALL);
+        step("handshake-apart", 0, 1, What::Handshakes(n(50)), LAYERS);
+        for &peers in fan {
+            let rest = format!("connections={peers} size=1024 count={}", n(64_000) / peers);
+            step("fan-out", 1 << 10, peers, alone("fan-out", rest), LAYERS);
+        }
+        for &peers in many {
+            let rest = format!("connections={peers} size=1024 count={}", n(204_800) / peers);
+            step("connections", 1 << 10, peers, alone("connections", rest), LAYERS);
+        }
+        let slow = format!("size=1024 count={}", n(50_000));
+        step("slow-subscriber", 1 << 10, 1, alone("slow-subscriber", slow), LAYERS);
+        let blocking = format!("size=1024 count={} block=1000", n(500));
+        step("blocking-host", 1 << 10, 1, alone("blocking-host", blocking.clone()), LAYERS);
+        step("blocking-host-pooled", 1 << 10, 1, alone("blocking-host", format!("{blocking} pool=1")), LAYERS);
+        let (rounds, idle, minutes) = match scale {
+            Scale::Full => (5, vec![512, 2_000], 13),
+            Scale::Quick => (3, vec![512], 2),
+            Scale::Test => (1, vec![8], 5),
+        };
+        let seconds = |full: u64| Duration::from_secs(if scale == Scale::Test { 0 } else { full });
+        let limit = Duration::from_secs(60 * minutes);
+        Plan { rounds, steps, idle, settle: seconds(1), idle_time: seconds(5).max(Duration::from_millis(50)), limit }
+    }
+
+    /// Only these workloads; `idle` is one too.
+    pub fn keep(&mut self, workloads: &[String]) {
+        let wanted = |name: &str| workloads.iter().any(|w| w == name);
+        if !workloads.is_empty() {
+            self.steps.retain(|step| wanted(step.workload));
+            if !wanted("idle") {
+                self.idle.clear();
+            }
+        }
+    }
+
+    /// For whoever asks for one that there is not.
+    pub fn unknown(&self, workloads: &[String]) -> Option<String> {
+        let known = |name: &str| name == "idle" || self.steps.iter().any(|step| step.workload == name);
+        workloads.iter().find(|name| !known(name)).cloned()
+    }
+}

@@ -1,0 +1,37 @@
+//! Medians, percentiles, and ratios round by round.
+
+/// Median, lowest and highest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    /// `None` of nothing.
+    pub fn of(values: &[f64]) -> Option<Spread> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+        Some(Spread { median, low, high })
+    }
+
+    pub fn scaled(self, factor: f64) -> Spread {
+        Spread { median: self.median * factor, low: self.low * factor, high: self.high * factor }
+    }
+}
+
+/// The value below which so many thousandths of them are; they are sorted.
+pub fn at(sorted: &[f64], per_mille: usize) -> f64 {
+    sorted[(sorted.len() * per_mille / 1000).min(sorted.len() - 1)]
+}
+
+/// The ratios of what was measured in the same round: not the ratio of two medians, which may come from rounds that had
+/// different machines. A round that one of the two lacks does not count.
+pub fn ratios(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
+    let same_round = |round: u64| to.iter().find(|(r, value)| *r == round && *value > 0.0);
+    of.iter().filter_map(|(round, value)| Some(value / same_round(*round)?.1)).collect()
+}
