@@ -7,17 +7,6 @@ use std::fmt::Write;
 /// One bar each; the better runtime of the async variant is not chosen here: both are shown.
 const OTHERS: [(&str, &str); 2] = [("async", "#1f77b4"), ("async-current", "#ff9f4a")];
 
-/// The figure of each workload that a bar shows, and whether less is better.
-const METRICS: [(&str, bool); 7] = [
-    ("rate", false),
-    ("p50", true),
-    ("p99", true),
-    ("cpu", true),
-    ("fairness", false),
-    ("memory-accepting", true),
-    ("memory-dialling", true),
-];
-
 const WIDTH: f64 = 1000.0;
 const LABELS: f64 = 400.0;
 const BAR: f64 = 11.0;
@@ -80,10 +69,18 @@ pub fn svg(results: &Results, note: &str) -> String {
     svg
 }
 
+/// What has a bar, and whether less is better.
 fn shown<'a>(results: &Results, point: Point, unit: &'a str) -> Option<(Point, &'a str, bool)> {
-    let (_, less) = METRICS.iter().find(|(metric, _)| *metric == point.metric)?;
+    let workload = |names: &[&str]| names.contains(&point.workload.as_str());
+    let less = match point.metric.as_str() {
+        "rate" if !workload(&["handshake"]) => false,
+        "p50" | "memory-accepting" | "memory-dialling" => true,
+        "p99" if workload(&["round-trip-loaded", "blocking-host", "blocking-host-pooled"]) => true,
+        "cpu" if workload(&["throughput", "throughput-apart", "connections"]) => true,
+        _ => return None,
+    };
     let there = OTHERS.iter().any(|(other, _)| results.ratio(&point, "threads", other).is_some());
-    there.then_some((point, unit, *less))
+    there.then_some((point, unit, less))
 }
 
 fn place(ratio: f64) -> f64 {

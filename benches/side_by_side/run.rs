@@ -105,18 +105,16 @@ impl Run {
     fn apart(&mut self, name: &'static str, size: usize, what: &What) -> Result<Vec<(String, String, f64)>, String> {
         let real = if matches!(what, What::Handshakes(_)) { "msp=1" } else { "" };
         let endpoint = self.serve(name, real)?;
-        let cpu = |run: &mut Run| -> Result<f64, String> {
-            Ok(run.child(name, Role::Client)?.number("cpu")? + run.child(name, Role::Server)?.number("cpu")?)
-        };
         let client = self.child(name, Role::Client)?;
         match what {
             What::Stream(count) => {
                 // So that connecting is not counted in.
                 client.order(&format!("send endpoint={endpoint} size={size} count=2"))?;
-                let before = cpu(self)?;
+                let before = self.cpu(name, Role::Client)? + self.cpu(name, Role::Server)?;
                 let order = format!("send endpoint={endpoint} size={size} count={count}");
                 let rate = self.child(name, Role::Client)?.number(&order)?;
-                let spent = (cpu(self)? - before) / 1e3 / *count as f64;
+                let after = self.cpu(name, Role::Client)? + self.cpu(name, Role::Server)?;
+                let spent = (after - before) / 1e3 / *count as f64;
                 Ok(vec![figure("rate", "messages/s", rate), figure("cpu", "us/message", spent)])
             }
             What::RoundTrips(count) => {
@@ -185,7 +183,11 @@ impl Run {
     }
 
     fn both(&mut self, name: &'static str, ends: [(&str, Role); 2]) -> Result<Vec<f64>, String> {
-        ends.iter().map(|(_, role)| self.child(name, *role)?.number("cpu")).collect()
+        ends.iter().map(|(_, role)| self.cpu(name, *role)).collect()
+    }
+
+    fn cpu(&mut self, name: &'static str, role: Role) -> Result<f64, String> {
+        Ok(self.child(name, role)?.cpu())
     }
 
     /// Started when it is needed.
