@@ -50,8 +50,8 @@ impl Plan {
         // A part of the full count.
         let n = |full: usize| match scale {
             Scale::Full => full,
-            Scale::Quick => full / 4,
-            Scale::Test => (full / 1000).max(4),
+            Scale::Quick => full / 8,
+            Scale::Test => (full / 2000).max(4),
         };
         let many: &[usize] = if scale == Scale::Test { &[1, 4] } else { &[1, 8, 64, 512] };
         let fan: &[usize] = if scale == Scale::Test { &[1, 2] } else { &[1, 8, 64] };
@@ -59,34 +59,37 @@ impl Plan {
         let mut step = |workload, size, connections, what, variants| {
             steps.push(Step { workload, size, connections, what, variants });
         };
-        for (size, count) in [(100, 300_000), (1 << 10, 200_000), (64 << 10, 6_000), (1 << 20, 500)] {
+        for (size, count) in [(100, 600_000), (1 << 10, 400_000), (64 << 10, 12_000), (1 << 20, 1_000)] {
             let (size_count, half) = (format!("size={size} count={}", n(count)), n(count / 2));
             step("throughput", size, 1, What::Alone(format!("throughput {size_count}")), ALL);
             step("both-ways", size, 1, What::Alone(format!("both-ways size={size} count={half}")), LAYERS);
             step("throughput-apart", size, 1, What::Stream(n(count)), LAYERS);
         }
         let alone = |name: &str, rest: String| What::Alone(format!("{name} {rest}"));
-        step("round-trip", 100, 1, alone("round-trip", format!("size=100 count={}", n(5_000))), ALL);
-        let loaded = format!("size=100 count={} load=1024", n(1_000));
+        step("round-trip", 100, 1, alone("round-trip", format!("size=100 count={}", n(10_000))), ALL);
+        let loaded = format!("size=100 count={} load=1024", n(4_000));
         step("round-trip-loaded", 100, 1, alone("round-trip", loaded), LAYERS);
-        step("round-trip-apart", 100, 1, What::RoundTrips(n(5_000)), LAYERS);
-        step("handshake", 0, 1, alone("handshake", format!("count={}", n(100))), ALL);
-        step("handshake-apart", 0, 1, What::Handshakes(n(50)), LAYERS);
+        step("round-trip-apart", 100, 1, What::RoundTrips(n(10_000)), LAYERS);
+        step("handshake", 0, 1, alone("handshake", format!("count={}", n(200))), ALL);
+        step("handshake-apart", 0, 1, What::Handshakes(n(100)), LAYERS);
         for &peers in fan {
-            let rest = format!("connections={peers} size=1024 count={}", n(64_000) / peers);
+            let rest = format!("connections={peers} size=1024 count={}", n(128_000) / peers);
             step("fan-out", 1 << 10, peers, alone("fan-out", rest), LAYERS);
         }
         for &peers in many {
-            let rest = format!("connections={peers} size=1024 count={}", n(204_800) / peers);
+            let rest = format!("connections={peers} size=1024 count={}", n(409_600) / peers);
             step("connections", 1 << 10, peers, alone("connections", rest), LAYERS);
         }
-        let slow = format!("size=1024 count={}", n(50_000));
+        let slow = format!("size=1024 count={}", n(100_000));
         step("slow-subscriber", 1 << 10, 1, alone("slow-subscriber", slow), LAYERS);
-        let blocking = format!("size=1024 count={} block=1000", n(500));
-        step("blocking-host", 1 << 10, 1, alone("blocking-host", blocking.clone()), LAYERS);
-        step("blocking-host-pooled", 1 << 10, 1, alone("blocking-host", format!("{blocking} pool=1")), LAYERS);
+        let seconds = if scale == Scale::Full { 3 } else { 1 };
+        for peers in [1, 2] {
+            let rest = format!("connections={peers} size=1024 count={} block=1000 seconds={seconds}", n(8_000));
+            step("blocking-host", 1 << 10, peers, alone("blocking-host", rest.clone()), LAYERS);
+            step("blocking-host-pooled", 1 << 10, peers, alone("blocking-host", format!("{rest} pool=1")), LAYERS);
+        }
         let (rounds, idle, minutes) = match scale {
-            Scale::Full => (5, vec![512, 2_000], 13),
+            Scale::Full => (7, vec![512, 2_000], 13),
             Scale::Quick => (3, vec![512], 2),
             Scale::Test => (1, vec![8], 5),
         };

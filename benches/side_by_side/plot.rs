@@ -62,7 +62,8 @@ pub fn svg(results: &Results, note: &str) -> String {
             let _ =
                 writeln!(svg, r#"<rect x="{from:.1}" y="{y:.1}" width="{width:.1}" height="{BAR}" fill="{colour}"/>"#);
             let (x, anchor) = if better < 1.0 { (from - 4.0, "end") } else { (to + 4.0, "start") };
-            text(&mut svg, x, y + BAR - 2.0, anchor, "10", &format!("{better:.2}"));
+            let label = if better < 10.0 { format!("{better:.2}") } else { format!("{better:.0}") };
+            text(&mut svg, x, y + BAR - 2.0, anchor, "10", &label);
         }
     }
     svg.push_str("</svg>\n");

@@ -24,8 +24,9 @@ const WORKLOADS: [(&str, &str, &str); 14] = [
       each connection adds, CPU is of one core. The dialling end's peers were there before."),
     ("slow-subscriber", "A slow subscriber beside a fast one", "One subscriber never receives and drops; the rate is \
       that of the other."),
-    ("blocking-host", "A host that blocks", "One peer's messages are handled by code that blocks for 1 ms each; another \
-      peer's acknowledged sends meanwhile. Async: the task blocks its worker, as code that does not know does."),
+    ("blocking-host", "A host that blocks", "The messages of one or two peers are handled by code that blocks for 1 ms \
+      each; measured are acknowledged sends of another peer. Async: the task blocks its worker, as code that does not \
+      know does."),
     ("blocking-host-pooled", "A host that blocks, done right", "The same; async: the blocking code runs in \
       `spawn_blocking`. Threads: no difference."),
 ];
@@ -203,7 +204,9 @@ fn number(value: f64) -> String {
         v if v >= 1000.0 => whole(value),
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        v if v >= 0.1 || v == 0.0 => format!("{value:.2}"),
+        v if v >= 0.01 => format!("{value:.3}"),
+        _ => format!("{value:.4}"),
     }
 }
 

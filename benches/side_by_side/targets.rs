@@ -61,7 +61,8 @@ const LAYER: &str = "what the layer adds: protobuf, queue, demultiplexer, a subs
 const DIAL: &str = "a connection of the C core, and OpenSSL: see the bare transport and plain TLS";
 const IDLE: &str = "two threads with their stacks, and the C core's connection";
 const MANY: &str = "thousands of threads that take turns on two cores";
-const TIMERS: &str = "not explained";
+const TIMERS: &str =
+    "timers of the C core for each connection that it has accepted: its threads timer_manager and event_engine";
 
 pub fn all(results: &Results, recorded: &[Recorded], idle: u64) -> Vec<Target> {
     let mut targets = against_async(results);

@@ -26,7 +26,7 @@ pub fn measure(members: &Members, order: &Order) -> Outcome<Vec<Figure>> {
             Ok(connections(members, order.need("connections")?, order.need("size")?, order.need("count")?))
         }
         "slow-subscriber" => Ok(slow_subscriber(members, order.need("size")?, order.need("count")?)),
-        "blocking-host" => blocking_host(members, order.need("size")?, order.need("count")?, order.need("block")?),
+        "blocking-host" => blocking_host(members, order),
         name => Err(format!("unknown order {name}")),
     }
 }
@@ -210,36 +210,51 @@ fn slow_subscriber(members: &Members, size: usize, count: usize) -> Vec<Figure> 
     figures
 }
 
-/// The receiving program blocks, `block` microseconds for each message that one peer sends it as fast as it can: it waits
-/// for a disk, say, in the thread or task that handles that peer's messages. Acknowledged sends of another peer, which
-/// another thread or task answers at once, are what is measured. (A thread is its own: `pool` changes nothing here.)
-fn blocking_host(members: &Members, size: usize, count: usize, block: usize) -> Outcome<Vec<Figure>> {
-    let block = Duration::from_micros(block as u64);
+/// The receiving program blocks, `block` microseconds for each message of some peers, which send as fast as they can: it
+/// waits for a disk, say, in the thread that has that peer's subscription. Acknowledged sends of another peer, which
+/// another thread answers at once, are what is measured, for a few seconds at most. (Where the async variant can use a
+/// pool, `pool`, this one does the same as ever.)
+fn blocking_host(members: &Members, order: &Order) -> Outcome<Vec<Figure>> {
+    let (peers, size, count) = (order.need("connections")?, order.need("size")?, order.need("count")?);
+    let (block, limit) = (Duration::from_micros(order.need("block")? as u64), order.need("seconds")?);
     let to = members.start(free("to"), true);
-    let is_other = |message: &ReceivedMessage| message.connection_info().identity.as_ref().starts_with(b"other");
-    let (peer, slow, prompt) = (address(&to), to.accept(is_other), to.accept(move |m| !is_other(m)));
-    let (from, other) = (members.start(free("from"), false), members.start(free("other"), false));
+    let comes_from = |message: &ReceivedMessage, name: &str| {
+        message.connection_info().identity.as_ref().starts_with(name.as_bytes())
+    };
+    let (peer, prompt) = (address(&to), to.accept(move |message| comes_from(message, "from")));
+    let others: Vec<(Comm, Subscription<ReceivedMessage>)> = (0..peers)
+        .map(|n| format!("{n:06}"))
+        .map(|name| (members.start(free(&name), false), to.accept(move |message| comes_from(message, &name))))
+        .collect();
+    let from = members.start(free("from"), false);
     let payload = Bytes::from(vec![7; size]);
     let (handled, done) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| acknowledge(&prompt));
-        scope.spawn(|| {
-            for _ in slow.iter().take_while(|_| !done.load(Relaxed)) {
-                thread::sleep(block);
-                handled.fetch_add(1, Relaxed);
-            }
-        });
-        scope.spawn(|| send_on(&other, &peer, &payload));
-        wait_until(|| handled.load(Relaxed) > 0);
+        for (other, slow) in &others {
+            scope.spawn(|| {
+                for _ in slow.iter().take_while(|_| !done.load(Relaxed)) {
+                    thread::sleep(block);
+                    handled.fetch_add(1, Relaxed);
+                }
+            });
+            scope.spawn(|| send_on(other, &peer, &payload));
+        }
+        wait_until(|| handled.load(Relaxed) >= peers as u64);
         let before = handled.load(Relaxed);
         let started = Instant::now();
-        let times = round_trips(&from, &peer, 100, count);
+        let mut times = Vec::new();
+        let mut outcome = Ok(());
+        while outcome.is_ok() && times.len() < count && started.elapsed() < Duration::from_secs(limit as u64) {
+            outcome = round_trips(&from, &peer, 100, 1).map(|one| times.extend(one));
+        }
         let took = started.elapsed();
         let handled = (handled.load(Relaxed) - before) as f64;
         // What has not been handled by now need not be.
         done.store(true, Relaxed);
-        [&other, &from, &to].into_iter().for_each(Comm::stop);
-        let mut figures = percentiles(times?);
+        others.iter().map(|(other, _)| other).chain([&from, &to]).for_each(Comm::stop);
+        outcome?;
+        let mut figures = percentiles(times);
         figures.push(("handled", "messages/s", handled / took.as_secs_f64()));
         Ok(figures)
     })

@@ -20,7 +20,7 @@ pub fn measure(options: &Options, order: &Order) -> Outcome<Vec<Figure>> {
         "fan-out" => fan_out(options, order.need("connections")?, order.need("size")?, order.need("count")?),
         "connections" => connections(options, order.need("connections")?, order.need("size")?, order.need("count")?),
         "slow-subscriber" => slow_subscriber(options, order.need("size")?, order.need("count")?),
-        "blocking-host" => blocking_host(options, order.need("size")?, order.need("count")?, order),
+        "blocking-host" => blocking_host(options, order),
         name => Err(format!("unknown order {name}")),
     }
 }
@@ -236,25 +236,29 @@ fn slow_subscriber(options: &Options, size: usize, count: usize) -> Outcome<Vec<
     Ok(vec![rate(count, ended - started), figure("missed", "messages", slow.missed() as f64)])
 }
 
-/// The receiving program blocks, `block` microseconds for each message that one peer sends it as fast as it can: it waits
-/// for a disk, say. Acknowledged sends of another peer, which another task answers at once, are what is measured. With
-/// `pool` the blocking code runs where tokio wants it, otherwise in the task, as code that does not know does.
-fn blocking_host(options: &Options, size: usize, count: usize, order: &Order) -> Outcome<Vec<Figure>> {
-    let block = Duration::from_micros(order.need("block")? as u64);
+/// The receiving program blocks, `block` microseconds for each message of some peers, which send as fast as they can: it
+/// waits for a disk, say, in the task that has that peer's subscription. Acknowledged sends of another peer, which another
+/// task answers at once, are what is measured, for a few seconds at most. With `pool` the blocking code runs where tokio
+/// wants it, otherwise in the task, as code that does not know does.
+fn blocking_host(options: &Options, order: &Order) -> Outcome<Vec<Figure>> {
+    let (peers, size, count) = (order.need("connections")?, order.need("size")?, order.need("count")?);
+    let (block, limit) = (Duration::from_micros(order.need("block")? as u64), order.need("seconds")?);
     let pool = order.number("pool") == Some(1);
     let runtimes = Runtimes::new(options);
-    let start = |name, listen, on| layer::start(options, (free_identity(name), Arc::new(Free)), listen, on);
+    let start = |name: &str, listen, on| layer::start(options, (free_identity(name), Arc::new(Free)), listen, on);
     let to = start("to", true, &runtimes.to);
     let peer = RemotePeer::new(to.local_addr().expect("it listens").to_string());
-    let is_other = |message: &ReceivedMessage| message.connection_info().identity.starts_with(b"other");
-    let mut slow = to.accept(is_other);
-    let prompt = to.accept(move |message| !is_other(message));
-    let (from, other) = (start("from", false, &runtimes.from), start("other", false, &runtimes.from));
-    runtimes.to.spawn(acknowledge(prompt));
+    let comes_from =
+        |message: &ReceivedMessage, name: &str| message.connection_info().identity.starts_with(name.as_bytes());
+    runtimes.to.spawn(acknowledge(to.accept(move |message| comes_from(message, "from"))));
     let (handled, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let handler = runtimes.to.spawn({
+    let mut tasks = Vec::new();
+    for n in 0..peers {
+        let name = format!("{n:06}");
+        let other = start(&name, false, &runtimes.from);
+        let mut slow = to.accept(move |message| comes_from(message, &name));
         let (handled, done) = (handled.clone(), done.clone());
-        async move {
+        tasks.push(runtimes.to.spawn(async move {
             while slow.recv().await.is_some() && !done.load(Relaxed) {
                 if pool {
                     tokio::task::spawn_blocking(move || std::thread::sleep(block)).await.expect("no panic");
@@ -263,21 +267,28 @@ fn blocking_host(options: &Options, size: usize, count: usize, order: &Order) ->
                 }
                 handled.fetch_add(1, Relaxed);
             }
-        }
-    });
-    let noise = runtimes.from.spawn(send_all(other, peer.clone(), vec![7; size].into(), usize::MAX));
-    while handled.load(Relaxed) == 0 && !noise.is_finished() {
+        }));
+        tasks.push(runtimes.from.spawn(send_all(other, peer.clone(), vec![7; size].into(), usize::MAX)));
+    }
+    let from = start("from", false, &runtimes.from);
+    while handled.load(Relaxed) < peers as u64 && !tasks.iter().any(|task| task.is_finished()) {
         std::thread::sleep(Duration::from_millis(1));
     }
     let before = handled.load(Relaxed);
     let started = Instant::now();
-    let times = wait(&runtimes.from, runtimes.from.spawn(round_trips(from, peer, 100, count)));
+    let times = runtimes.from.spawn(async move {
+        let mut times = Vec::new();
+        while times.len() < count && started.elapsed() < Duration::from_secs(limit as u64) {
+            times.extend(round_trips(from.clone(), peer.clone(), 100, 1).await);
+        }
+        times
+    });
+    let times = wait(&runtimes.from, times).map_err(|e| e.to_string())?;
     let took = started.elapsed();
     let handled = (handled.load(Relaxed) - before) as f64;
     done.store(true, Relaxed);
-    noise.abort();
-    handler.abort();
-    let mut figures = percentiles(times.map_err(|e| e.to_string())?);
+    tasks.iter().for_each(|task| task.abort());
+    let mut figures = percentiles(times);
     figures.push(figure("handled", "messages/s", handled / took.as_secs_f64()));
     wait(&runtimes.to, runtimes.to.spawn(async move { to.stop().await })).map_err(|e| e.to_string())?;
     Ok(figures)
