@@ -4,9 +4,9 @@
 // docs/c-interface.md is the guide. What holds for all functions:
 //
 // Results. A function that can fail returns a gossip_result, GOSSIP_OK being 0, and takes as its last argument where to put
-// an error, which may be NULL. Only on failure an error is put there, to be freed with gossip_error_free. Other outputs
-// come before it; they are written only on success, and what was there is overwritten, not freed. After a failure what the
-// call was given belongs to the caller as before.
+// an error, which may be NULL. After a failure the error stands there, to be freed with gossip_error_free; after a success
+// NULL does. Other outputs come before it and are written only on success. Whatever stood where something is put is
+// overwritten, not freed. After a failure what the call was given belongs to the caller as before.
 //
 // Handles. A type of which only the name is declared is a handle. It is the caller's from the function that makes it until
 // its _free, which takes NULL too. Handles may be freed in any order: what depends on another one keeps what it needs. A
