@@ -1180,8 +1180,8 @@ gossip_result gossip_subscription_set_callback(const struct gossip_subscription 
                                                gossip_free_callback free,
                                                struct gossip_error **error);
 
-// Ends it: who waits in gossip_subscription_recv gets GOSSIP_STOPPED, and a callback its last call. It is still to be
-// freed.
+// Ends it, and frees what waits in it: who waits in gossip_subscription_recv gets GOSSIP_STOPPED, a callback its last call,
+// and no connection waits for room in it any more. It is still to be freed.
 //
 // Thread-safe. Does not block.
 void gossip_subscription_close(const struct gossip_subscription *subscription);
@@ -1245,8 +1245,8 @@ gossip_result gossip_comm_send_timeout(const struct gossip_comm *comm,
 
 // Sends a message to all peers, with a fresh nonce and unsigned, and waits until `min_ack` of them have acknowledged it, or
 // every one has answered or failed, or `timeout` has passed. GOSSIP_OK: at least `min_ack` have; how many is written to
-// `acks`, if that is not NULL. Otherwise the code is that of the first peer that did not, and the error has a part for
-// each: GOSSIP_NACK (its own error), GOSSIP_TIMEOUT, GOSSIP_UNREACHABLE and others.
+// `acks`, if that is not NULL. Otherwise the code is that of the first peer in the array that did not, and the error has a
+// part for each: GOSSIP_NACK (its own error), GOSSIP_TIMEOUT, GOSSIP_UNREACHABLE and others.
 //
 // Blocks for at most `timeout`.
 gossip_result gossip_comm_send_with_ack(const struct gossip_comm *comm,
