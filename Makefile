@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile shuttle valgrind bench nodes clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance capi capi-sanitize sanitize miri hostile shuttle valgrind bench nodes clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: build ## Build the tool and run its demonstration: peers on loopback, mess
 	$(TOOL) demo
 
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc rules conformance examples shuttle ## Everything that must hold
+test: deps fmt-check clippy doc rules conformance examples shuttle capi ## Everything that must hold
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release --features cli,host-server
 
@@ -52,6 +52,12 @@ conformance: ## Hold the tests against the rows of docs/conformance.md
 
 examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
+
+capi: deps ## Hold the C interface against its header, and run the C programs that use it
+	@scripts/capi.sh
+
+capi-sanitize: deps ## Run the C programs under AddressSanitizer and Valgrind (minutes)
+	@scripts/capi.sh sanitize
 
 sanitize: ## Run the tests over the network in memory under ThreadSanitizer and AddressSanitizer (nightly, minutes)
 	@scripts/sanitize.sh thread

@@ -23,8 +23,8 @@
 // Time spans are nanoseconds: 5 * GOSSIP_SECOND. GOSSIP_FOREVER is no limit.
 //
 // Threads. Functions may be called on any thread, from callbacks too, unless they say otherwise. They block only where they
-// say so. Callbacks are called on the library's threads, never with a lock of the library held; they must return, without
-// exception or longjmp.
+// say so. Callbacks are called on the library's threads, never with a lock of the library held, and may call the library;
+// the log callback may call little of it. They must return, without exception or longjmp.
 //
 // Misuse that can be told is an error: NULL, text that is not UTF-8, absurd lengths, numbers that are none of an
 // enumeration's. A freed handle, or a pointer to something else, cannot be told.
@@ -439,9 +439,10 @@ typedef struct gossip_bytes {
 } gossip_bytes;
 
 // Gets a log line: its level, the part of the library that says it, and the text, lent for the length of the call and
-// without a zero byte behind them. Called on any thread, several at a time, never with a lock of the library held. What the
-// library says while the callback runs, because the callback calls it, is not logged. It must return: no exception, no
-// longjmp.
+// without a zero byte behind them. Called on any thread, several at a time, and, for lines of the C core, from within it:
+// so the callback may call what stops, where that returns at once, and what has nothing to do with a comm, a node or a
+// subscription, but must not call anything else. What the library says while the callback runs, because the callback calls
+// it, is not logged. It must return: no exception, no longjmp.
 typedef void (*gossip_log_callback)(void *user, gossip_log_level level, struct gossip_str target, struct gossip_str text);
 
 // Frees what belongs to a callback. Called once, when the library needs it no more, on any thread.
@@ -1379,8 +1380,8 @@ gossip_result gossip_comm_metrics(const struct gossip_comm *comm,
 // `drain`; it has stopped all the same.
 //
 // Blocks for at most `drain`, `comm.conn_timeout` and, with a peer that is frozen with its socket full,
-// `grpc.keepalive_timeout`. Called in a predicate or a crypto callback it returns at once, and another thread does the
-// work.
+// `grpc.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
+// thread does the work.
 gossip_result gossip_comm_stop(const struct gossip_comm *comm,
                                gossip_duration drain,
                                struct gossip_error **error);
@@ -1632,7 +1633,7 @@ gossip_result gossip_node_metrics(const struct gossip_node *node,
 // to be freed.
 //
 // Blocks as long as gossip_comm_stop does, and for the verifications that are under way. Called in a predicate, a block
-// verifier or a crypto callback it returns at once, and another thread does the work.
+// verifier, a crypto callback or the log callback it returns at once, and another thread does the work.
 gossip_result gossip_node_stop(const struct gossip_node *node,
                                struct gossip_error **error);
 

@@ -410,8 +410,8 @@ pub unsafe extern "C" fn gossip_comm_metrics(
 /// `drain`; it has stopped all the same.
 ///
 /// Blocks for at most `drain`, `comm.conn_timeout` and, with a peer that is frozen with its socket full,
-/// `grpc.keepalive_timeout`. Called in a predicate or a crypto callback it returns at once, and another thread does the
-/// work.
+/// `grpc.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
+/// thread does the work.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_stop(
     comm: *const gossip_comm,

@@ -5,15 +5,13 @@
 #include <dirent.h>
 #include <sched.h>
 
+// Set for Valgrind by whoever compiles.
+#ifndef SANITIZED
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1 // Freed memory is kept for a while: there the sanitizer finds what is lost.
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
+#else
 #define SANITIZED 0
+#endif
 #endif
 
 static const char *dir;
@@ -60,12 +58,13 @@ static long grown(int times, void (*once)(void))
     long memory = status("VmRSS:"), threads = status("Threads:"), open = descriptors();
     for (int i = 0; i < times; i++)
         once();
+    // The C core has a few threads that come and go; whatever leaks here leaks one each time.
     for (time_t until = time(NULL) + 60; time(NULL) < until;) {
-        if (status("Threads:") <= threads && descriptors() <= open)
+        if (status("Threads:") < threads + 10 && descriptors() < open + 10)
             break;
         sched_yield();
     }
-    CHECK(status("Threads:") <= threads && descriptors() <= open);
+    CHECK(status("Threads:") < threads + 10 && descriptors() < open + 10);
     return status("VmRSS:") - memory;
 }
 
@@ -250,7 +249,7 @@ int main(int argc, char **argv)
     // How often: fewer under a sanitizer or Valgrind, where everything takes longer and what is lost is found at once.
     const char *given = getenv("CYCLES");
     int times = given != NULL ? atoi(given) : 10000;
-    CHECK(times >= 100);
+    CHECK(times >= 1000);
 
     char path[1024];
     snprintf(path, sizeof path, "%.900s/peerOrganizations/org1.example.com/msp", dir);
