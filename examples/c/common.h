@@ -74,6 +74,9 @@ static inline gossip_config *load_config(const char *dir, int org, int peer, int
     check(gossip_config_new(&config, &error), &error);
     check(gossip_config_set_listen(config, "127.0.0.1:0", &error), &error);
     check(gossip_config_set_tls(config, tls, &error), &error);
+    // More patience than Fabric's three and two seconds, for machines under load.
+    check(gossip_config_set(config, "comm.dial_timeout", 20 * GOSSIP_SECOND, &error), &error);
+    check(gossip_config_set(config, "comm.conn_timeout", 20 * GOSSIP_SECOND, &error), &error);
 
     // What depends on them keeps what it needs.
     gossip_tls_free(tls);

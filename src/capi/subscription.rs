@@ -11,7 +11,7 @@ use crate::cancel::Cancel;
 use crate::comm::{Subscription, Weigh};
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::channel::{after, never, select};
+use crate::sync::channel::select;
 use parking_lot::Mutex;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -55,17 +55,27 @@ impl<T: Weigh + Into<gossip_event> + Send> Source for Subscription<T> {
     }
 
     fn recv(&self, timeout: Option<Duration>, closed: &Cancel) -> Result<gossip_event> {
-        // Mostly there is something: nothing to wait for, no timer.
-        if let Some(item) = Subscription::try_recv(self)? {
-            return Ok(item.into());
+        // As a channel's own `recv` does, and a selection over several does not: who sends need not wake who looks.
+        let looks = if timeout.is_some_and(|timeout| timeout.is_zero()) { 1 } else { LOOKS };
+        for look in 0..looks {
+            if let Some(item) = Subscription::try_recv(self)? {
+                return Ok(item.into());
+            }
+            match look {
+                0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
+                _ => thread::yield_now(),
+            }
         }
-        select! {
-            recv(self.items()) -> item => match item {
-                Ok(item) => Ok(self.taken(item).into()),
-                Err(_) => Err(ended()),
+        match timeout {
+            None => select! {
+                recv(self.items()) -> item => item.map(|item| self.taken(item).into()).map_err(|_| ended()),
+                recv(closed.signal()) -> _ => Err(ended()),
             },
-            recv(closed.signal()) -> _ => Err(ended()),
-            recv(timeout.map_or_else(never, after)) -> _ => Err(nothing()),
+            Some(timeout) => select! {
+                recv(self.items()) -> item => item.map(|item| self.taken(item).into()).map_err(|_| ended()),
+                recv(closed.signal()) -> _ => Err(ended()),
+                default(timeout) => Err(nothing()),
+            },
         }
     }
 
@@ -85,6 +95,9 @@ impl<T: Weigh + Into<gossip_event> + Send> Source for Subscription<T> {
         });
     }
 }
+
+/// How often a subscription is looked at before its thread goes to sleep: a few microseconds.
+const LOOKS: u32 = 11;
 
 fn ended() -> Error {
     Error::new(ErrorKind::Stopped, "the subscription has ended")

@@ -14,14 +14,14 @@ struct shared {
 };
 
 // What was stopped says so; nothing else goes wrong.
-static bool goes_on(gossip_result result, gossip_error *error)
+static bool goes_on(gossip_result result, gossip_error **error)
 {
     if (result == GOSSIP_OK)
         return true;
     if (result != GOSSIP_STOPPED && result != GOSSIP_DISCONNECTED)
-        fprintf(stderr, "%s\n", gossip_error_message(error).data);
+        fprintf(stderr, "%s\n", gossip_error_message(*error).data);
     CHECK(result == GOSSIP_STOPPED || result == GOSSIP_DISCONNECTED);
-    gossip_error_free(error);
+    gossip_error_free(*error);
     return false;
 }
 
@@ -36,7 +36,7 @@ static void *send_and_look(void *argument)
         gossip_bytes identity = gossip_crypto_identity(shared->crypto);
         if (!goes_on(gossip_comm_send_with_ack(shared->from, shared->message, 2 * PATIENCE, 1, &shared->peer, 1, &acks,
                                                &error),
-                     error))
+                     &error))
             return NULL;
         CHECK(acks == 1);
         check(gossip_comm_connections(shared->from, &list, &error), &error);
@@ -62,11 +62,11 @@ static void *receive_and_ack(void *argument)
         gossip_event *event = NULL;
         int fd = -1;
         check(gossip_subscription_fd(shared->inbox, &fd, &error), &error);
-        if (!goes_on(gossip_subscription_recv(shared->inbox, GOSSIP_FOREVER, &event, &error), error))
+        if (!goes_on(gossip_subscription_recv(shared->inbox, GOSSIP_FOREVER, &event, &error), &error))
             return NULL;
         gossip_result result = gossip_event_ack(event, NULL, &error);
         gossip_event_free(event);
-        if (!goes_on(result, error))
+        if (!goes_on(result, &error))
             return NULL;
         pthread_mutex_lock(&shared->lock);
         shared->received++;
