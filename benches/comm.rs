@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench comm` measures and prints tables; `-- --json` prints one JSON object per line instead. Other
 //! arguments: `--rounds <n>` (7), `--sizes <bytes>,…` of the payloads, `--idle <n>` connections (512), `--poll <strategy>`
-//! of the C core (`poll`; `epoll1`), `--spin <µs>` of receivers, and any of `throughput`, `round-trip`, `handshake`, `idle`
+//! of the C core (`poll`; `epoll1`), `--spin <µs>` of receivers, `--only layer` or `--only bare` (throughput, for a
+//! profiler), and any of `throughput`, `round-trip`, `handshake`, `idle`
 //! to measure only that. Without `--bench`, which Cargo passes, it only tries whether everything works (`cargo test
 //! --release --bench comm`). Cargo's bench profile is the release profile: the C core is not compiled again for it.
 //!
@@ -51,6 +52,7 @@ struct Settings {
     idle: Option<usize>,
     sizes: Vec<usize>,
     poll: String,
+    only: Option<String>,
     sections: Vec<String>,
 }
 
@@ -63,6 +65,7 @@ impl Settings {
             idle: None,
             sizes: Vec::new(),
             poll: "poll".into(),
+            only: None,
             sections: Vec::new(),
         };
         let mut args = args.iter();
@@ -79,6 +82,7 @@ impl Settings {
                     settings.sizes = sizes.split(',').filter_map(|size| size.parse().ok()).collect();
                 }
                 "--poll" => settings.poll = args.next().cloned().unwrap_or_default(),
+                "--only" => settings.only = args.next().cloned(),
                 // What else a test harness understands is of no concern here.
                 flag if flag.starts_with('-') => {}
                 section => settings.sections.push(section.to_owned()),
@@ -145,6 +149,9 @@ impl Bench {
                 let mut rates = [0.0; 2];
                 // Either goes first as often as the other.
                 for turn in [round % 2, (round + 1) % 2] {
+                    if self.settings.only.as_ref().is_some_and(|only| only != ["layer", "bare"][turn]) {
+                        continue;
+                    }
                     let (took, cpu) = if turn == 0 {
                         let layer = Layer::new(certificates);
                         let usage = Usage::now();

@@ -122,7 +122,7 @@ impl Stream {
         if !side.started {
             return Ok(true);
         }
-        match self.pluck(Op::Send, wait)? {
+        match self.wait_for(Op::Send, wait)? {
             None => Ok(false),
             Some(success) => {
                 side.started = false;
@@ -165,7 +165,7 @@ impl Stream {
                 self.call.start_recv().map_err(|_| self.why())?;
                 side.started = true;
             }
-            if self.spin_recv().is_none() && self.call.pluck(Op::Recv, wait).is_none() {
+            if self.spin_recv().is_none() && self.call.wait_for(Op::Recv, wait).is_none() {
                 return Ok(None);
             }
             side.started = false;
@@ -187,7 +187,7 @@ impl Stream {
         self.asking.store(NOBODY, Ordering::Relaxed);
         let until = Instant::now() + self.spin;
         loop {
-            let done = self.call.pluck(Op::Recv, Wait::Not);
+            let done = self.call.wait_for(Op::Recv, Wait::Not);
             if done.is_some() || Instant::now() >= until {
                 return done;
             }
@@ -230,10 +230,10 @@ impl Stream {
         self.call.mark_cancelled();
     }
 
-    /// Plucks an operation of the sending side, looking for cancellation now and then.
-    fn pluck(&self, op: Op, wait: Wait) -> Result<Option<bool>, End> {
+    /// Waits for an operation of the sending side, looking for cancellation now and then.
+    fn wait_for(&self, op: Op, wait: Wait) -> Result<Option<bool>, End> {
         loop {
-            if let Some(success) = self.call.pluck(op, wait.capped(LOOK)) {
+            if let Some(success) = self.call.wait_for(op, wait.capped(LOOK)) {
                 return Ok(Some(success));
             }
             if self.call.is_cancelled() {
@@ -275,7 +275,7 @@ impl Stream {
     }
 
     fn dialled_end(&self, wait: Wait) -> Option<End> {
-        self.pluck(Op::End, wait).ok()??;
+        self.wait_for(Op::End, wait).ok()??;
         let status = self.call.status();
         Some(match status.code {
             code::UNAVAILABLE => End::Lost(status),
