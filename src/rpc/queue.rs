@@ -217,8 +217,8 @@ impl CallQueue {
         self.operations.load(Ordering::SeqCst) & started(op) != 0
     }
 
-    /// The result of an operation that has completed, once.
-    fn take(&self, op: u8) -> Option<bool> {
+    /// The result of an operation that has completed, once. Not started means `Some(false)`.
+    pub(super) fn take(&self, op: u8) -> Option<bool> {
         let now = self.operations.load(Ordering::SeqCst);
         if now & started(op) == 0 {
             return Some(false);

@@ -233,7 +233,7 @@ impl Stream {
     /// Waits for an operation of the sending side, looking for cancellation now and then.
     fn wait_for(&self, op: Op, wait: Wait) -> Result<Option<bool>, End> {
         loop {
-            if let Some(success) = self.call.wait_for(op, wait.capped(LOOK)) {
+            if let Some(success) = self.call.take(op).or_else(|| self.call.wait_for(op, wait.capped(LOOK))) {
                 return Ok(Some(success));
             }
             if self.call.is_cancelled() {
