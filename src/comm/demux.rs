@@ -11,7 +11,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
 use crate::sync::RwLock;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Something that takes room in a subscription.
@@ -35,16 +35,35 @@ struct Subscriber<T> {
     predicate: Predicate<T>,
     items: Sender<T>,
     room: Receiver<()>,
-    shared: Arc<Shared>,
+    /// Behind `items`, so that it is dropped, and tells of the end, when that has come.
+    shared: PublishersEnd,
     options: SubscriptionOptions,
     /// It made the publisher wait in vain and has had no room since.
     lagging: AtomicBool,
 }
 
-/// What the two ends of a subscription both count.
+/// What the two ends of a subscription share.
 struct Shared {
     bytes: AtomicUsize,
     missed: AtomicU64,
+    /// Told after each item, and at the end.
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Shared {
+    fn wake(&self) {
+        if let Some(wake) = self.waker.get() {
+            wake();
+        }
+    }
+}
+
+struct PublishersEnd(Arc<Shared>);
+
+impl Drop for PublishersEnd {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 /// The receiving end of a subscription. Clones share one queue: each item goes to one of them. Dropping the last one
@@ -89,6 +108,14 @@ impl<T: Weigh> Subscription<T> {
     /// Iterates over items as they come; ends when the publisher has stopped.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(|| self.recv().ok())
+    }
+
+    /// Has `wake` called after each item that comes in, and when the subscription ends; also once now. For those who wait
+    /// for other things as well: `wake` makes their poll return, and they [`try_recv`](Self::try_recv) until nothing is
+    /// left. It is called on the threads that publish, and must not block. The first one that is set stays.
+    pub fn on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.waker.set(Box::new(wake));
+        self.shared.wake();
     }
 
     /// What it waits on, for a `select!` of ours; what is received there goes through [`taken`](Self::taken).
@@ -140,12 +167,12 @@ impl<T: Weigh + Clone + Send> Demux<T> {
     ) -> Subscription<T> {
         let (items, receiver) = bounded(options.capacity);
         let (room, has_room) = bounded(1);
-        let shared = Arc::new(Shared { bytes: AtomicUsize::new(0), missed: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { bytes: AtomicUsize::new(0), missed: AtomicU64::new(0), waker: OnceLock::new() });
         let subscriber = Arc::new(Subscriber {
             predicate: Box::new(predicate),
             items,
             room: has_room,
-            shared: shared.clone(),
+            shared: PublishersEnd(shared.clone()),
             options,
             lagging: AtomicBool::new(false),
         });
@@ -176,9 +203,9 @@ impl<T: Weigh + Clone + Send> Demux<T> {
                 continue;
             }
             match self.deliver(subscriber, item.clone()) {
-                Delivery::Done => {}
+                Delivery::Done => subscriber.shared.0.wake(),
                 Delivery::NoRoom => {
-                    subscriber.shared.missed.fetch_add(1, Ordering::Relaxed);
+                    subscriber.shared.0.missed.fetch_add(1, Ordering::Relaxed);
                     dropped += 1;
                 }
                 Delivery::Gone => gone = true,
@@ -198,7 +225,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
 
     fn deliver(&self, subscriber: &Subscriber<T>, mut item: T) -> Delivery {
         let weight = item.weight();
-        let shared = &subscriber.shared;
+        let shared = &subscriber.shared.0;
         let has_room = || {
             let held = shared.bytes.load(Ordering::Relaxed);
             held == 0 || held.saturating_add(weight) <= subscriber.options.bytes
@@ -255,7 +282,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
 impl<T> Subscriber<T> {
     /// Whether nobody can receive any more: a sender cannot be asked that, but the receiving ends hold `shared` too.
     fn is_gone(&self) -> bool {
-        Arc::strong_count(&self.shared) == 1
+        Arc::strong_count(&self.shared.0) == 1
     }
 }
 
@@ -308,6 +335,21 @@ mod tests {
         drop(demux.subscribe(SubscriptionOptions::default(), |_| true));
         demux.publish(&1);
         assert!(demux.subscribers.read().is_empty());
+    }
+
+    #[test]
+    fn a_waker_is_told_of_what_is_there_of_what_comes_and_of_the_end() {
+        let demux = demux();
+        let subscription = demux.subscribe(SubscriptionOptions::default(), |n| *n != 2);
+        let (woken, wakes) = bounded(10);
+        subscription.on_ready(move || woken.send(()).unwrap());
+        assert_eq!(wakes.try_iter().count(), 1);
+        assert_eq!([1, 2, 3].map(|n| demux.publish(&n)), [0, 0, 0]);
+        assert_eq!(wakes.try_iter().count(), 2);
+        assert_eq!([subscription.recv().unwrap(), subscription.recv().unwrap()], [1, 3]);
+        demux.close();
+        assert_eq!(wakes.try_iter().count(), 1);
+        assert_eq!(subscription.try_recv().unwrap_err().kind(), ErrorKind::Stopped);
     }
 
     #[test]

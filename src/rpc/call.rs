@@ -158,6 +158,11 @@ impl Call {
         self.inner.queue.take(op as u8)
     }
 
+    /// Of an accepted call: whether it is over, as far as the core has told by now.
+    pub(super) fn is_over(&self) -> bool {
+        self.pluck(Op::End, Wait::Not).is_some()
+    }
+
     pub(super) fn is_pending(&self, op: Op) -> bool {
         self.inner.queue.is_started(op as u8)
     }

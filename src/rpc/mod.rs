@@ -27,6 +27,7 @@ mod options;
 mod peer;
 mod queue;
 mod reaper;
+mod resets;
 mod server;
 mod slice;
 mod status;

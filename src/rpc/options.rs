@@ -86,7 +86,7 @@ pub struct Options {
     /// More integer arguments of the core, by name; one given here goes before the fields above.
     pub extra: Vec<(String, i32)>,
     /// The quota that the clones share, while somebody uses it.
-    quota: Arc<Mutex<Weak<Quota>>>,
+    pub(crate) quota: Arc<Mutex<Weak<Quota>>>,
 }
 
 impl Default for Options {
@@ -311,7 +311,7 @@ fn arg(name: &CStr, value: &Value) -> grpc_arg {
 
 /// Memory that connections share.
 #[derive(Debug)]
-pub(super) struct Quota {
+pub(crate) struct Quota {
     raw: *mut grpc_resource_quota,
     bytes: usize,
 }

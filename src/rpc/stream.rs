@@ -215,6 +215,14 @@ impl Stream {
         self.call.start_accepted().is_ok()
     }
 
+    /// Whether the client took this accepted stream back, or its connection is gone, before it was finished or cancelled
+    /// here.
+    pub(super) fn was_reset(&self) -> bool {
+        !self.call.is_cancelled()
+            && !self.finished.load(Ordering::Acquire)
+            && (matches!(self.end.get(), Some(End::Lost(_))) || self.call.is_over())
+    }
+
     /// Ends the stream at once, in both directions. Does not block.
     pub fn cancel(&self) {
         self.call.cancel();

@@ -1,0 +1,41 @@
+//! No panic gets into C: unwinding through its frames would be undefined.
+
+use super::error::{gossip_error, Outcome};
+use super::gossip_result;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// What a function that can fail does; the error goes where the caller asked for it, if it did.
+pub(super) unsafe fn guard(error: *mut *mut gossip_error, work: impl FnOnce() -> Outcome<()>) -> gossip_result {
+    // What the work was at when it panicked is behind locks that do not poison, or is dropped.
+    let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        std::mem::forget(panic);
+        Err(gossip_error::new(gossip_result::GOSSIP_PANIC, text))
+    });
+    match outcome {
+        Ok(()) => gossip_result::GOSSIP_OK,
+        Err(failure) => {
+            let code = failure.code();
+            if !error.is_null() && error.is_aligned() {
+                // SAFETY: not null, aligned, and the caller's to be written to by the contract.
+                unsafe { error.write(Box::into_raw(failure)) };
+            }
+            code
+        }
+    }
+}
+
+/// What a function that cannot fail does, and what it gives should it panic all the same.
+pub(super) fn quietly<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        log::error!("{}", panic_text(&*panic));
+        std::mem::forget(panic);
+        otherwise
+    })
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a fault in the library, please report it: {}", text.unwrap_or("no text"))
+}

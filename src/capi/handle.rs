@@ -1,0 +1,131 @@
+//! Pointers from C and to C: the only place where one becomes a reference or a value.
+//!
+//! What makes it sound is the contract at the head of the header. A pointer that is not null points to what its type
+//! says for as long as the call lasts; a handle comes from this library, was not freed, and is freed by one thread while
+//! no other uses it. What can be checked without that contract is checked: null, alignment, absurd lengths.
+
+use super::error::{gossip_error, Outcome};
+use super::gossip_result;
+use std::ffi::{c_char, CStr};
+use std::ptr::NonNull;
+
+/// More elements than any array has room for that a program could mean.
+const ABSURD: usize = isize::MAX as usize;
+
+/// A handle that C owns from the function that makes it until its `_free`, and may take to any thread. Handles that are
+/// only lent to C do not have this, so that no `_free` of theirs compiles.
+pub(super) trait Owned: Sized + Send + Sync {
+    /// Gives it to C.
+    fn into_raw(self) -> *mut Self {
+        Box::into_raw(Box::new(self))
+    }
+
+    /// Takes it back, and drops it; null is nothing.
+    unsafe fn free(handle: *mut Self) {
+        super::guard::quietly((), || {
+            if !handle.is_null() {
+                // SAFETY: it is from `into_raw` and freed once, by the contract.
+                drop(unsafe { Box::from_raw(handle) });
+            }
+        });
+    }
+}
+
+fn check<T>(pointer: *const T, name: &str) -> Outcome<()> {
+    if pointer.is_null() {
+        return Err(gossip_error::new(gossip_result::GOSSIP_NULL_POINTER, format!("{name} is NULL")));
+    }
+    if !pointer.is_aligned() {
+        let text = format!("{name} is not aligned: it does not point to what it should");
+        return Err(gossip_error::new(gossip_result::GOSSIP_INVALID_ARGUMENT, text));
+    }
+    Ok(())
+}
+
+/// What `pointer` points to, for the length of a call. `name` is the argument's, for the error.
+pub(super) unsafe fn get<'a, T>(pointer: *const T, name: &str) -> Outcome<&'a T> {
+    check(pointer, name)?;
+    // SAFETY: not null, aligned, and valid by the contract.
+    Ok(unsafe { &*pointer })
+}
+
+/// As [`get`], to change it: for what is used by one thread at a time, by the contract.
+pub(super) unsafe fn get_mut<'a, T>(pointer: *mut T, name: &str) -> Outcome<&'a mut T> {
+    check(pointer, name)?;
+    // SAFETY: not null, aligned, valid and not shared by the contract.
+    Ok(unsafe { &mut *pointer })
+}
+
+/// As [`get`], where null stands for nothing.
+pub(super) unsafe fn get_optional<'a, T>(pointer: *const T, name: &str) -> Outcome<Option<&'a T>> {
+    match pointer.is_null() {
+        true => Ok(None),
+        // SAFETY: as asked of our caller.
+        false => unsafe { get(pointer, name) }.map(Some),
+    }
+}
+
+/// An array; null is allowed for an empty one.
+pub(super) unsafe fn array<'a, T>(pointer: *const T, len: usize, name: &str) -> Outcome<&'a [T]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    check(pointer, name)?;
+    if len.checked_mul(size_of::<T>()).is_none_or(|size| size > ABSURD) {
+        let text = format!("{name} has an absurd length: {len}");
+        return Err(gossip_error::new(gossip_result::GOSSIP_INVALID_ARGUMENT, text));
+    }
+    // SAFETY: not null, aligned, of a possible length, and valid by the contract.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+}
+
+/// Text that ends with a zero byte and is UTF-8.
+pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Outcome<&'a str> {
+    check(pointer, name)?;
+    // SAFETY: not null, and ends with a zero byte by the contract.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    text.to_str().map_err(|_| gossip_error::new(gossip_result::GOSSIP_INVALID_UTF8, format!("{name} is not UTF-8")))
+}
+
+/// As [`text`], where null stands for nothing.
+pub(super) unsafe fn optional_text<'a>(pointer: *const c_char, name: &str) -> Outcome<Option<&'a str>> {
+    match pointer.is_null() {
+        true => Ok(None),
+        // SAFETY: as asked of our caller.
+        false => unsafe { text(pointer, name) }.map(Some),
+    }
+}
+
+/// Where a result goes: checked before anything is done, written only when it has succeeded.
+pub(super) struct Out<T>(NonNull<T>);
+
+impl<T> Out<T> {
+    pub unsafe fn new(pointer: *mut T, name: &str) -> Outcome<Out<T>> {
+        check(pointer, name)?;
+        // SAFETY: checked.
+        Ok(Out(unsafe { NonNull::new_unchecked(pointer) }))
+    }
+
+    /// For a result that the caller may not want.
+    pub unsafe fn optional(pointer: *mut T, name: &str) -> Outcome<Option<Out<T>>> {
+        match pointer.is_null() {
+            true => Ok(None),
+            // SAFETY: as asked of our caller.
+            false => unsafe { Out::new(pointer, name) }.map(Some),
+        }
+    }
+
+    pub fn set(self, value: T) -> Outcome<()> {
+        // SAFETY: `new` checked it, and it is the caller's to be written to by the contract. What was there is not
+        // dropped: it may never have been set.
+        unsafe { self.0.write(value) };
+        Ok(())
+    }
+}
+
+impl<T: Owned> Out<*mut T> {
+    /// Gives a new handle to C.
+    pub fn give(self, value: T) -> Outcome<()> {
+        self.set(value.into_raw())
+    }
+}
