@@ -160,7 +160,7 @@ impl Call {
 
     /// Of an accepted call: whether it is over, as far as the core has told by now.
     pub(super) fn is_over(&self) -> bool {
-        self.pluck(Op::End, Wait::Not).is_some()
+        self.wait_for(Op::End, Wait::Not).is_some()
     }
 
     pub(super) fn is_pending(&self, op: Op) -> bool {
