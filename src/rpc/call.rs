@@ -53,8 +53,8 @@ struct Memory {
     status_text: grpc_slice,
 }
 
-/// A call. Any thread may cancel it; per kind of operation, one thread at a time starts it and waits for it (which the users in
-/// this module see to with a lock each). Dropping the last handle cancels what is open and never waits: what is not
+/// A call. Any thread may cancel it; per kind of operation, one thread at a time starts it and waits for it (which the
+/// users in this module see to with a lock each). Dropping the last handle cancels what is open and never waits: what is not
 /// over by then goes to the reaper.
 pub(super) struct Call {
     inner: ManuallyDrop<Inner>,
@@ -388,9 +388,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: every started operation has completed, and was waited for (`Call::drop` and the reaper see to it), so the core neither reads
-        // nor writes `memory` any more, and what it left there is ours. The metadata entries belong to the call, so
-        // only the arrays are destroyed, before it. The queue follows, as a field.
+        // SAFETY: every started operation has completed, and was waited for (`Call::drop` and the reaper see to it), so the
+        // core neither reads nor writes `memory` any more, and what it left there is ours. The metadata entries belong to
+        // the call, so only the arrays are destroyed, before it. The queue follows, as a field.
         unsafe {
             let mut memory = Box::from_raw(self.memory);
             release_buffer(&mut memory.received);
