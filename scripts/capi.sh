@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The C interface, from C: builds the shared and the static library, holds their symbols against the header, compiles the
-# examples and the tests with warnings as errors, and runs them.
+# examples and the tests with warnings as errors, and runs them. The libraries are left behind, the static one as it is to be
+# installed: target/release/libfabric_gossip.so, target/release/capi/libfabric_gossip.a.
 #
 #   scripts/capi.sh             what `make test` runs
 #   scripts/capi.sh sanitize    every program under AddressSanitizer and UndefinedBehaviorSanitizer, then under Valgrind
@@ -26,6 +27,10 @@ build() {
     # With the features of the test run, which needs it too.
     $cargo build --release --features cli,host-server --bin fabric-gossip
     "$target/fabric-gossip" crypto --orgs 2 --peers 3 "$work/orgs" >/dev/null
+    # As it is installed: with nothing to be seen but the header's functions.
+    static=$target/capi/libfabric_gossip.a
+    scripts/static.sh "$target/libfabric_gossip.a" "$static"
+    [ -f "$static" ] || static=$target/libfabric_gossip.a
     awk -f tests/capi/null.awk "$header" >"$work/null_calls.h"
 }
 
@@ -66,7 +71,7 @@ compile() {
     source=examples/c/$program.c
     [ -e "$source" ] || source=tests/capi/$program.c
     libraries="-L$target -lfabric_gossip -Wl,-rpath,$target"
-    [ "$kind" = shared ] || libraries="$target/libfabric_gossip.a $static_libs"
+    [ "$kind" = shared ] || libraries="$static $static_libs"
     # shellcheck disable=SC2086
     $cc -std=c11 -O1 -g -Wall -Wextra -Wpedantic -Werror -Iinclude -I"$work" "$@" "$source" $libraries -lpthread \
         -o "$work/$program"
@@ -112,6 +117,7 @@ check() {
         run "$program"
     done
     echo "capi: the examples and two of the tests pass with the static library"
+    scripts/capi-hosts.sh "$target" "$static" "$work/orgs/peerOrganizations/org1.example.com"
     if command -v clang >/dev/null; then
         for program in $examples $tests; do compile clang shared "$program"; done
         echo "capi: clang compiles them too"
