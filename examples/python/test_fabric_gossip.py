@@ -309,10 +309,10 @@ class Lifetime(Pair):
             node = gossip.Node(gossip.Crypto.load(homes[0] + "/msp", "Org1MSP"), gossip.Config(
                 listen="127.0.0.1:0", tls=gossip.Tls.load(homes[0] + "/tls"), bootstrap=["127.0.0.1:1"]))
             inbox, other = far.accept(lambda event: True), far.accept()
-            inbox.set_callback(lambda event: event.ack())
+            inbox.set_callback(lambda event: event.message.number == 1 and event.ack())
             threading.Thread(target=other.recv, daemon=True).start()
             near.send_with_ack(gossip.Message.block("mychannel", 1, b"data"), far.local_addr, 10)
-            near.send(gossip.Message.block("mychannel", 1, bytes(1 << 20)), far.local_addr)
+            near.send(gossip.Message.block("mychannel", 2, bytes(1 << 20)), far.local_addr)
             print("done")
         """), "done\n")
 
