@@ -83,7 +83,7 @@ def main(folder: Path) -> None:
             print(f"the peer has no key, and is accepted as a member of {peer1.org(connected.pki_id)}")
             data = b"signed elsewhere"
             acks = peer0.send_with_ack(gossip.Message.block("mychannel", 1, data), peer1.local_addr, timeout=10)
-            print(f"  delivered {data} to {acks}")
+            print(f"  delivered {data!r} to {acks}")
 
     hsm.close()
     print("the module goes away")

@@ -1,4 +1,4 @@
-"""What the module promises. FABRIC_GOSSIP_LIBRARY is the library, FABRIC_GOSSIP_TOOL the tool that makes organisations."""
+"""What the module promises. FABRIC_GOSSIP_LIBRARY is the library, FABRIC_GOSSIP_TOOL makes organisations."""
 
 import asyncio
 import gc
@@ -69,8 +69,7 @@ class Pair(unittest.TestCase):
 
 class Errors(Pair):
     def test_a_failure_tells_code_peer_and_step(self) -> None:
-        inbox = self.far.accept()
-        inbox.set_callback(lambda event: event.ack())
+        self.far.accept().set_callback(lambda event: event.ack())
         with self.assertRaises(gossip.Error) as raised:
             self.near.send_with_ack(block(), [self.far.local_addr, "127.0.0.1:1"], TEN, min_ack=2)
         (part,) = raised.exception.parts
@@ -299,9 +298,18 @@ class Lifetime(Pair):
         forwarded.close()
         self.assertEqual(len(_core.KEPT), before)
 
+    def test_a_subscription_with_a_callback_lives_until_its_end(self) -> None:
+        received, ended = threading.Event(), threading.Event()
+        self.far.accept().set_callback(lambda event: received.set(), ended.set)
+        gc.collect()
+        self.send(b"one")
+        self.assertTrue(received.wait(TEN))
+        self.far.stop()
+        self.assertTrue(ended.wait(TEN))
+
     def test_an_exit_with_everything_alive_is_clean(self) -> None:
         # Callbacks, predicates, a log, a thread that waits, and nothing closed.
-        self.assertEqual(run(f"""
+        self.assertEqual(run("""
             import threading
             gossip.log(lambda *line: None, gossip.LogLevel.TRACE)
             near, far = [gossip.Comm(gossip.Crypto.load(home + "/msp", "Org1MSP"),
@@ -317,7 +325,7 @@ class Lifetime(Pair):
         """), "done\n")
 
     def test_a_forked_child_is_told_and_harms_nobody(self) -> None:
-        self.assertEqual(run(f"""
+        self.assertEqual(run("""
             import os, gc
             with gossip.Comm(gossip.Crypto.load(homes[0] + "/msp", "Org1MSP"), gossip.Config(listen="127.0.0.1:0")) as comm:
                 inbox = comm.accept(lambda event: True)
@@ -339,7 +347,7 @@ class Lifetime(Pair):
               "the library cannot be used after a fork: start processes with 'spawn' or 'forkserver'\n7 0\n")
 
     def test_a_child_forked_before_first_use_can_use_it(self) -> None:
-        self.assertEqual(run(f"""
+        self.assertEqual(run("""
             import os
             gossip.version()
             child = os.fork()
@@ -354,7 +362,7 @@ def run(program: str) -> str:
     """What a program of its own prints, which has to succeed and to say nothing on standard error."""
     lines = f"import fabric_gossip as gossip\nhomes = {[str(home(0)), str(home(1))]}\n" + textwrap.dedent(program)
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run([sys.executable, "-c", lines], env=path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", lines], env=path, capture_output=True, text=True, timeout=60)
     if done.returncode != 0 or done.stderr:
         raise AssertionError(f"exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout

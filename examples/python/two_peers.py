@@ -43,7 +43,7 @@ def serve(name: str, comm: gossip.Comm, inbox: gossip.Subscription) -> None:
     """Acknowledges what comes in, until the comm stops."""
     for event in inbox:
         data = event.message.data
-        print(f"  {name} received {data} from {comm.org(event.pki_id)}")
+        print(f"  {name} received {data!r} from {comm.org(event.pki_id)}")
         event.ack("no room for spam" if data == b"spam" else None)
 
 

@@ -1,4 +1,4 @@
-"""Hyperledger Fabric's gossip networking for Python, over the C interface: ctypes and the standard library, no compilation.
+"""Hyperledger Fabric's gossip networking for Python, over the C interface, by ctypes: nothing to compile.
 
     with Comm(Crypto.load(msp_folder, "Org1MSP"), Config(listen="0.0.0.0:7051", tls=tls)) as comm:
         inbox = comm.accept()
@@ -9,8 +9,8 @@
 What holds for all of it:
 
 * The library is loaded on first use: see `load`. Calls release the GIL.
-* Handles are freed when they are closed (`close`, `with`) or garbage-collected, in any order: what depends on another one
-  keeps what it needs. A thread that is in a call keeps its handle until it returns.
+* Handles are freed when they are closed (`close`, `with`) or garbage-collected, in any order: what depends on another
+  one keeps what it needs. A thread that is in a call keeps its handle until it returns.
 * What fails raises `Error`, with `code`, `message`, `peer`, `step` and `parts`; limits of time raise `Timeout`.
 * Time spans are seconds, as int, float or timedelta; None is no limit.
 * Peers are named by an endpoint ("host:port"), a PKI-ID (bytes), a `Peer` with both, or a `Member` or `Connection`.

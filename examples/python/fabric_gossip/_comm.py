@@ -10,8 +10,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
 from . import _c as c
 from ._codes import WhenFull
 from ._core import (
-    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, judge, loaded, make, make_with, nanoseconds, on_free,
-    take_buffer, unsigned, wrap,
+    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, judge, loaded, make, make_with, nanoseconds,
+    on_free, take_buffer, unsigned, wrap,
 )
 from ._identity import Crypto, Tls
 from ._messages import AnyPeer, Connection, Event, Message, Subscription, _on_predicate, as_peer, as_peers, options
@@ -97,7 +97,7 @@ class Ack(Owner):
     _free = "gossip_ack_handle_free"
 
     def wait(self, timeout: Span = None) -> None:
-        """Waits until the peer has acknowledged it. Timeout: ask again. Nack: the peer's own error. The answer comes once."""
+        """Waits until the peer has acknowledged it, once. Timeout: ask again. Nack: the peer's own error."""
         call("gossip_ack_handle_wait", self._h, nanoseconds(timeout))
 
     @property
@@ -176,7 +176,7 @@ class Comm(Owner):
         return self._bytes("gossip_comm_pki_id")
 
     def send(self, message: Message, peers: Union[AnyPeer, Iterable[AnyPeer]], timeout: Span = 0) -> None:
-        """Queues a message for each peer; who is not connected is dialled. Waits up to `timeout` for room in the queues.
+        """Queues a message for each peer; who is not connected is dialled. Waits up to `timeout` for room.
 
         What was accepted is later written or reported as an event. If some peers were not accepted, the error has a part for
         each, and the others got it.
@@ -236,7 +236,7 @@ class Comm(Owner):
         when_full: WhenFull = WhenFull.WAIT,
         wait: Span = 0,
     ) -> Subscription:
-        """Subscribes to received messages, those that `predicate` wants; it runs on the threads that read the connections.
+        """Subscribes to received messages that `predicate` wants; it runs on the threads that read the connections.
 
         `capacity` messages and `bytes` may wait (0: 1,024 and 16 MiB); if it is full, the connections that it gets messages
         from wait for room for `wait` (0: a second), or what has none is dropped.

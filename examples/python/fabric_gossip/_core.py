@@ -72,7 +72,7 @@ _used, _used_before_fork = False, False
 
 
 def load(path: Optional[Text] = None) -> None:
-    """Loads the library: from `path`, else from the environment variable FABRIC_GOSSIP_LIBRARY, else as the system finds it.
+    """Loads the library: from `path`, else from what FABRIC_GOSSIP_LIBRARY says, else as the system finds it.
 
     Done by itself on first use. OSError: it cannot be loaded. ImportError: its version is another one. RuntimeError: it is
     loaded already, and `path` is given.
@@ -255,7 +255,7 @@ def keep(what: Any) -> int:
 
 
 def make_with(what: Any, with_number: Callable[[int], Any]) -> Any:
-    """What `with_number` gives, called with the number of `what`, which the library gives back when it needs it no more."""
+    """What `with_number` gives, called with the number of `what`, which is kept until the library frees it."""
     number = keep(what)
     try:
         return with_number(number)

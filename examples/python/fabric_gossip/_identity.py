@@ -120,9 +120,9 @@ class Crypto(Owner):
             "org": (org, _on_org),
         }
         callbacks = c.CryptoCallbacks(size=ctypes.sizeof(c.CryptoCallbacks), free=on_free)
-        for name, (function, call) in given.items():
+        for name, (function, trampoline) in given.items():
             if function is not None:
-                setattr(callbacks, name, call)
+                setattr(callbacks, name, trampoline)
 
         def with_number(number: int) -> int:
             callbacks.user = number

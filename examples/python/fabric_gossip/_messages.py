@@ -11,8 +11,8 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Unio
 from . import _c as c
 from ._codes import Code, Content, EventKind, WhenFull
 from ._core import (
-    KEPT, LIVE, Error, Handle, Owner, Span, as_data, as_text, call, error_of, loaded, make, make_with, nanoseconds, on_free, report,
-    unsigned, wrap,
+    KEPT, LIVE, Error, Handle, Owner, Span, as_data, as_text, call, error_of, loaded, make, make_with, nanoseconds,
+    on_free, report, unsigned, wrap,
 )
 from ._identity import Crypto
 
@@ -242,7 +242,7 @@ class Event(Owner):
         call("gossip_event_respond", self._h, message._h)
 
     def ack(self, error: Optional[str] = None) -> None:
-        """Acknowledges a message to the sender that waits for it: as processed, or with what went wrong. Does not block."""
+        """Acknowledges a message to the sender that waits for it, as processed or with what went wrong."""
         call("gossip_event_ack", self._h, as_text(error))
 
     def __str__(self) -> str:
@@ -251,9 +251,8 @@ class Event(Owner):
 
 
 def options(capacity: int, size: int, when_full: WhenFull, wait: Span) -> Any:
-    return byref(c.SubscriptionOptions(
-        ctypes.sizeof(c.SubscriptionOptions), unsigned(capacity), unsigned(size), unsigned(when_full, 32), nanoseconds(wait)
-    ))
+    numbers = (unsigned(capacity), unsigned(size), unsigned(when_full, 32), nanoseconds(wait))
+    return byref(c.SubscriptionOptions(ctypes.sizeof(c.SubscriptionOptions), *numbers))
 
 
 class Subscription(Owner):
@@ -324,12 +323,13 @@ class Subscription(Owner):
         return fd.value
 
     def set_callback(self, callback: Callable[[Event], object], on_end: Optional[Callable[[], object]] = None) -> None:
-        """Has every event given to `callback`, one at a time, on a thread of this subscription's own; `on_end` comes last.
+        """Has every event given to `callback`, one at a time, on a thread of its own; `on_end` comes last.
 
-        It may take long, call the library, stop what the subscription is of, and close the subscription.
+        It may take long, call the library, stop what the subscription is of, and close the subscription. Until the end
+        the subscription is kept, whether or not anybody else has it.
         """
         set_callback = "gossip_subscription_set_callback"
-        make_with((callback, on_end), lambda number: call(set_callback, self._h, _on_event, number, on_free))
+        make_with((callback, on_end, self), lambda number: call(set_callback, self._h, _on_event, number, on_free))
         LIVE.add(self)
 
     @property
@@ -358,7 +358,7 @@ class Subscription(Owner):
 @c.EventCallback
 def _on_event(user: int, event: Optional[int]) -> None:
     try:
-        callback, on_end = KEPT[user]
+        callback, on_end, _ = KEPT[user]
         if event is not None:
             callback(Event._of_lent(event))
         elif on_end is not None:

@@ -133,7 +133,7 @@ class Node(Owner):
             raise raised[0]
 
     def join_channel(self, channel: str, orgs: "Mapping[str, Iterable[tuple[str, int]]]") -> None:
-        """Joins a channel, or takes note of its new organisations: MSP ids, each with its anchor peers, host and port."""
+        """Joins a channel, or takes note of its new organisations: MSP ids, each with its anchor peers' addresses."""
         made = Handle(make("gossip_channel_orgs_new"), "gossip_channel_orgs_free")
         for mspid, anchors in orgs.items():
             call("gossip_channel_orgs_add", made, as_text(mspid))
@@ -160,7 +160,7 @@ class Node(Owner):
     def send_by_criteria(
         self, message: Message, timeout: Span, *, min_ack: int, max_peers: int, channel: Optional[str] = None
     ) -> None:
-        """Sends a message to at most `max_peers` members, of a channel, and waits until `min_ack` have acknowledged it."""
+        """Sends a message to at most `max_peers` members, of a channel, and waits for `min_ack` acknowledgements."""
         numbers = (nanoseconds(timeout), unsigned(min_ack), unsigned(max_peers))
         call("gossip_node_send_by_criteria", self._h, message._h, *numbers, as_text(channel))
 
@@ -171,14 +171,14 @@ class Node(Owner):
         capacity: int = 0,
         bytes: int = 0,
     ) -> Subscription:
-        """Subscribes to the blocks of our channels, each once; those that `predicate` wants. What has no room is dropped.
+        """Subscribes to the blocks of our channels that `predicate` wants, each once. What has no room is dropped.
 
         Whatever else comes in, the `accept` of `comm()` has.
         """
         return accept("gossip_node_accept", self._h, predicate, options(capacity, bytes, WhenFull.DROP, 0))
 
     def notices(self) -> Subscription:
-        """Subscribes to what happens in the network, from now on: who comes, changes, dies and is forgotten, and more."""
+        """Subscribes to what happens in the network, from now on: who comes, changes, dies, is forgotten, and more."""
         return wrap(Subscription, make("gossip_node_notices", self._h))
 
     def wait_for_members(self, count: int, timeout: Span) -> None:
