@@ -103,6 +103,7 @@
 //!   and the futures crates; no runtime.
 //! - `testing`: the module `testing`.
 //! - `cli`: the command-line tool `fabric-gossip`.
+//! - `capi`: the C interface, `include/fabric_gossip.h`; nothing for Rust programs.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -12,9 +12,9 @@ use std::ptr::NonNull;
 /// More elements than any array has room for that a program could mean.
 const ABSURD: usize = isize::MAX as usize;
 
-/// A handle that C owns from the function that makes it until its `_free`. Handles that are only lent to C do not have
-/// this, so that no `_free` of theirs compiles.
-pub(super) trait Owned: Sized {
+/// A handle that C owns from the function that makes it until its `_free`, and may take to any thread. Handles that are
+/// only lent to C do not have this, so that no `_free` of theirs compiles.
+pub(super) trait Owned: Sized + Send + Sync {
     /// Gives it to C.
     fn into_raw(self) -> *mut Self {
         Box::into_raw(Box::new(self))

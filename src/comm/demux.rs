@@ -344,7 +344,7 @@ mod tests {
         let (woken, wakes) = bounded(10);
         subscription.on_ready(move || woken.send(()).unwrap());
         assert_eq!(wakes.try_iter().count(), 1);
-        [1, 2, 3].map(|n| demux.publish(&n));
+        assert_eq!([1, 2, 3].map(|n| demux.publish(&n)), [0, 0, 0]);
         assert_eq!(wakes.try_iter().count(), 2);
         assert_eq!([subscription.recv().unwrap(), subscription.recv().unwrap()], [1, 3]);
         demux.close();

@@ -1,12 +1,13 @@
-//! How much has arrived on a TCP connection, which the C core does not tell, and the system does.
+//! The socket of a TCP connection, which the C core does not show, and the system does: how much has arrived on it, and its
+//! end.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 const UNKNOWN: i32 = -1;
 
-/// The socket of a connection, as far as it can be found. It is only ever asked, never changed, so that it does not
-/// matter that the core may close it at any moment: then another is asked who is at its other end, and turned down.
+/// The socket of a connection, as far as it can be found. The core may close it at any moment, and its descriptor may then
+/// be another's: that is asked who is at its other end, and turned down.
 pub(crate) struct Arrived {
     remote: Option<SocketAddr>,
     descriptor: AtomicI32,
@@ -29,6 +30,13 @@ impl Arrived {
         }
         system::bytes_received(descriptor)
     }
+
+    /// Shuts the connection down, and drops what has arrived and was not read yet; the core then finds it closed. `false`
+    /// if that cannot be done: not TCP, not Linux, or not there any more. Looks through the descriptors of the process.
+    pub(crate) fn shut_down(&self) -> bool {
+        let shut_down = |remote| system::descriptors().any(|descriptor| system::shut_down(descriptor, remote));
+        self.remote.is_some_and(shut_down)
+    }
 }
 
 /// IPv4 in IPv6 is what a socket for both has.
@@ -40,6 +48,12 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
 mod system {
     use super::{same, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::mem::{size_of, MaybeUninit};
+    use std::net::{Shutdown, TcpStream};
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::ptr::null_mut;
+
+    /// How much is dropped at a time.
+    const DROPPED: usize = 1 << 20;
 
     /// Where `tcpi_bytes_received` stands in the kernel's `struct tcp_info`, since Linux 4.1.
     const BYTES_RECEIVED: usize = 128;
@@ -75,6 +89,31 @@ mod system {
         same(SocketAddr::new(at.0, u16::from_be(at.1)), remote)
     }
 
+    /// Shuts a socket down, if this is one with that address at its other end.
+    pub(super) fn shut_down(descriptor: i32, remote: SocketAddr) -> bool {
+        if !is_from(descriptor, remote) {
+            return false;
+        }
+        // SAFETY: the system checks the descriptor; the result is ours alone, or negative.
+        let socket = unsafe {
+            match libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) {
+                ours if ours >= 0 => OwnedFd::from_raw_fd(ours),
+                _ => return false,
+            }
+        };
+        // Asked again: this one is still the same when it is shut down.
+        if !is_from(socket.as_raw_fd(), remote) {
+            return false;
+        }
+        let socket = TcpStream::from(socket);
+        let done = socket.shutdown(Shutdown::Both).is_ok();
+        // What has arrived would be read before the end. Nothing is added to it any more.
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        // SAFETY: the descriptor is ours, and with this flag bytes of TCP are dropped rather than written anywhere.
+        while unsafe { libc::recv(socket.as_raw_fd(), null_mut(), DROPPED, flags) } > 0 {}
+        done
+    }
+
     pub(super) fn bytes_received(descriptor: i32) -> Option<u64> {
         let mut info = [0u8; 256];
         let mut length = info.len() as libc::socklen_t;
@@ -103,6 +142,10 @@ mod system {
     pub(super) fn bytes_received(_: i32) -> Option<u64> {
         None
     }
+
+    pub(super) fn shut_down(_: i32, _: SocketAddr) -> bool {
+        false
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -127,5 +170,25 @@ mod tests {
             assert_eq!(from_one.bytes(), None, "it is gone");
         }
         assert_eq!(Arrived::from("unix:/socket").bytes(), None);
+    }
+
+    #[test]
+    fn what_has_arrived_goes_with_the_connection_that_is_shut_down() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let [mut one, mut other] = [connect(), connect()];
+        let [mut accepted, mut untouched] = [(); 2].map(|()| listener.accept().unwrap().0);
+        one.write_all(&[7; 50_000]).unwrap();
+        other.write_all(&[7]).unwrap();
+        accepted.read_exact(&mut [0; 1]).unwrap();
+        let socket = Arrived::from(&one.local_addr().unwrap().to_string());
+        while socket.bytes() != Some(50_000) {
+            std::thread::yield_now();
+        }
+        assert!(socket.shut_down());
+        assert_eq!(accepted.read(&mut [0; 10]).unwrap(), 0);
+        untouched.read_exact(&mut [0; 1]).unwrap();
+        drop(accepted);
+        assert!(!socket.shut_down(), "it is gone");
     }
 }

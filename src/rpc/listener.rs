@@ -1,10 +1,13 @@
 //! The C core's server: bound, asked for calls, shut down, released.
+//!
+//! Two threads, since whoever waits on a queue that polls also does the I/O of all connections, and does not come back
+//! while one of them is busy: one polls and does nothing else, so that the other, which is told of calls, always can.
 
 use super::call::Call;
 use super::credentials::{ServerCredentials, Tls};
 use super::library::Library;
 use super::options::{Options, Quota};
-use super::queue::PluckQueue;
+use super::queue::CallQueue;
 use super::slice;
 use crate::error::{Error, ErrorKind, Result};
 use grpcio_sys::*;
@@ -12,12 +15,16 @@ use std::ffi::{c_void, CString};
 use std::net::TcpListener;
 use std::ptr::null_mut;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 /// The C core's server, its credentials and its notification queue. Released when dropped, which may only happen after
 /// the shutdown was notified and all requests came back.
 pub(super) struct Listener {
     raw: *mut grpc_server,
+    /// Brings what was asked for; polls nothing.
     queue: *mut grpc_completion_queue,
+    /// Brings nothing; polls.
+    _poll: Poll,
     pub(super) port: u16,
     /// The core asks these for certificates until the server is destroyed; declared here, they are dropped after that.
     _credentials: ServerCredentials,
@@ -31,6 +38,70 @@ unsafe impl Send for Listener {}
 // SAFETY: as above; only the accepting thread waits on the queue.
 unsafe impl Sync for Listener {}
 
+/// A queue that is polled by a thread of its own, until it is dropped.
+struct Poll {
+    queue: *mut grpc_completion_queue,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// For the polling thread.
+struct Polled(*mut grpc_completion_queue);
+
+// SAFETY: queues of the core may be used from any thread.
+unsafe impl Send for Polled {}
+
+impl Polled {
+    /// Until the queue is shut down.
+    fn poll(&self) {
+        // SAFETY: the queue is destroyed after this thread was joined.
+        while unsafe { grpc_completion_queue_next(self.0, gpr_timespec::inf_future(), null_mut()) }.type_
+            != grpc_completion_type::GRPC_QUEUE_SHUTDOWN
+        {}
+    }
+}
+
+impl Poll {
+    /// The core must be initialized, and stay so until this is dropped.
+    fn start() -> Result<Poll> {
+        // SAFETY: the reserved argument is null.
+        let queue = unsafe { grpc_completion_queue_create_for_next(null_mut()) };
+        let polled = Polled(queue);
+        let thread = thread::Builder::new().name("gossip-poll".into()).spawn(move || polled.poll());
+        let mut poll = Poll { queue, thread: None };
+        let failed = |e| Error::new(ErrorKind::Internal, format!("cannot start a thread: {e}")).source(e);
+        poll.thread = Some(thread.map_err(failed)?);
+        Ok(poll)
+    }
+}
+
+impl Drop for Poll {
+    /// After the server was destroyed.
+    fn drop(&mut self) {
+        // SAFETY: nobody starts anything on the queue any more. The one thread that waits on it comes back and is joined;
+        // if there is none the shutdown is collected here.
+        unsafe {
+            grpc_completion_queue_shutdown(self.queue);
+            match self.thread.take() {
+                Some(thread) => drop(thread.join()),
+                None => Polled(self.queue).poll(),
+            }
+            grpc_completion_queue_destroy(self.queue);
+        }
+    }
+}
+
+/// A queue whose `next` waits and does no I/O.
+fn unpolled() -> *mut grpc_completion_queue {
+    let attributes = grpc_completion_queue_attributes {
+        version: GRPC_CQ_CURRENT_VERSION as i32,
+        cq_completion_type: grpc_cq_completion_type::GRPC_CQ_NEXT,
+        cq_polling_type: grpc_cq_polling_type::GRPC_CQ_NON_POLLING,
+        cq_shutdown_cb: null_mut(),
+    };
+    // SAFETY: the attributes are read during the calls, and the reserved argument is null.
+    unsafe { grpc_completion_queue_create(grpc_completion_queue_factory_lookup(&attributes), &attributes, null_mut()) }
+}
+
 /// The tag of the shutdown. Requests have the addresses of their boxes, which are never odd.
 const SHUTDOWN: usize = 1;
 
@@ -39,7 +110,7 @@ struct Request {
     call: *mut grpc_call,
     details: grpc_call_details,
     metadata: grpc_metadata_array,
-    queue: PluckQueue,
+    queue: CallQueue,
 }
 
 /// What the accepting thread is told.
@@ -63,16 +134,18 @@ impl Listener {
         let quota = options.quota();
         let mut args = options.server_args();
         args.quota(quota.clone());
-        // SAFETY: the core copies arguments and address and references the credentials; the queue is registered before
-        // the start, and the reserved arguments are null.
+        let poll = Poll::start()?;
+        // SAFETY: the core copies arguments and address and references the credentials; the queues are registered before
+        // the start, the polling one keeps the library, and the reserved arguments are null.
         let core = unsafe {
-            let queue = grpc_completion_queue_create_for_next(null_mut());
+            let queue = unpolled();
             let raw = args.with(|args| grpc_server_create(args, null_mut()));
             grpc_server_register_completion_queue(raw, queue, null_mut());
+            grpc_server_register_completion_queue(raw, poll.queue, null_mut());
             let bound = grpc_server_add_http2_port(raw, c_address.as_ptr(), credentials.raw());
             let port = u16::try_from(bound).unwrap_or(0);
             grpc_server_start(raw);
-            Listener { raw, queue, port, _credentials: credentials, _quota: quota, library }
+            Listener { raw, queue, _poll: poll, port, _credentials: credentials, _quota: quota, library }
         };
         if core.port == 0 {
             core.shut_down();
@@ -84,7 +157,7 @@ impl Listener {
 
     /// Posts a request for a call; `false` if the core takes none.
     pub(super) fn request(&self) -> bool {
-        let queue = PluckQueue::new();
+        let queue = CallQueue::new();
         // SAFETY: all-zero is valid for the details and the array, which are then initialized as the core asks. The box
         // stays where it is until its tag comes back. A refused request does not, so its box is released here.
         unsafe {

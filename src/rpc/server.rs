@@ -5,6 +5,8 @@ use super::credentials::Tls;
 use super::listener::{parse, Listener, Notice};
 use super::options::Options;
 use super::peer::Peer;
+use super::reaper;
+use super::resets::Resets;
 use super::status::{code, End, Status};
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +51,7 @@ struct Shared {
     options: Options,
     methods: HashMap<String, Method>,
     tls: Option<Tls>,
+    resets: Resets,
     served: Mutex<Served>,
     /// A stream was served to its end.
     ended: Condvar,
@@ -82,7 +85,8 @@ impl Server {
         let listener = Arc::new(listener);
         let methods = methods.into_iter().collect();
         let served = Mutex::new(Served::default());
-        let shared = Arc::new(Shared { options, methods, tls, served, ended: Condvar::new() });
+        let resets = Resets::new(options.max_concurrent_streams);
+        let shared = Arc::new(Shared { options, methods, tls, resets, served, ended: Condvar::new() });
         let (alive, done) = bounded(0);
         let accepting = (listener.clone(), shared.clone());
         let accept = thread::Builder::new().name("gossip-accept".into()).spawn(move || {
@@ -180,10 +184,17 @@ impl Shared {
     }
 
     /// Serves one accepted call, or refuses it. Does not block.
+    ///
+    /// Nor does it poll: then it could be the one who takes what a hostile client sends without end, and not come back to
+    /// count its calls.
     fn dispatch(self: &Arc<Self>, call: Call, method: &str) {
+        let address = call.address();
+        if !self.resets.came(&address) {
+            return;
+        }
         let (call, refusal) = if self.methods.contains_key(method) {
             let call = Arc::new(call);
-            match self.serve(call.clone(), method.to_owned()) {
+            match self.serve(call.clone(), &address, method.to_owned()) {
                 Ok(()) => return,
                 Err(refusal) => (call, refusal),
             }
@@ -192,9 +203,15 @@ impl Shared {
         };
         // That even this cannot be started means that the call is over already.
         let _ = call.refuse(&refusal);
+        // Collecting polls.
+        let mut call = Some(call);
+        reaper::hand_over(Box::new(move || {
+            drop(call.take());
+            true
+        }));
     }
 
-    fn serve(self: &Arc<Self>, call: Arc<Call>, method: String) -> Result<(), Status> {
+    fn serve(self: &Arc<Self>, call: Arc<Call>, address: &str, method: String) -> Result<(), Status> {
         // Held to the end, so that the thread finds itself registered.
         let mut served = self.served.lock();
         if served.stopping {
@@ -207,7 +224,7 @@ impl Shared {
         let id = served.next_id;
         served.next_id += 1;
         let peer = Peer {
-            remote_addr: call.address(),
+            remote_addr: address.to_owned(),
             remote_cert: call.certificate(),
             local_cert: self.tls.as_ref().and_then(Tls::server_cert),
             tls: self.tls.is_some(),
@@ -243,6 +260,9 @@ impl Shared {
             log::error!("the handler of {method} panicked; the stream ends with INTERNAL");
             Status::new(code::INTERNAL, "the handler failed")
         });
+        if !stream.was_reset() {
+            self.resets.served(&stream.peer().remote_addr);
+        }
         // An error means that the stream is over already.
         let _ = stream.finish(&status);
     }

@@ -26,6 +26,19 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 const FRAME: usize = 16 << 10;
 const WINDOW: i64 = 65_535;
 
+/// The code of a stream that its client does not want any more.
+const CANCEL: u32 = 8;
+
+/// What a gossip stream begins with.
+const FIELDS: [(&str, &str); 6] = [
+    (":method", "POST"),
+    (":scheme", "https"),
+    (":path", "/gossip.Gossip/GossipStream"),
+    (":authority", "localhost"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+];
+
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection. What comes in is looked at only in [`read`](Self::read), and while a window is full.
@@ -80,27 +93,37 @@ impl Http2 {
 
     /// Opens a gossip stream.
     pub fn open(&mut self) -> Result<u32> {
-        let stream = self.next;
-        self.next += 2;
+        // Without indexing (RFC 7541, 6.2.2).
+        self.open_with(&literal(0))
+    }
+
+    fn open_with(&mut self, headers: &[u8]) -> Result<u32> {
+        let stream = self.number_of_next();
         self.windows.insert(stream, 0);
-        // Header fields without compression (RFC 7541, 6.2.2): nothing indexed, no Huffman code.
-        let mut headers = Vec::new();
-        for (name, value) in [
-            (":method", "POST"),
-            (":scheme", "https"),
-            (":path", "/gossip.Gossip/GossipStream"),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        ] {
-            headers.push(0);
-            for text in [name, value] {
-                headers.push(text.len() as u8);
-                headers.extend_from_slice(text.as_bytes());
-            }
-        }
-        self.frame(HEADERS, END_HEADERS, stream, &headers)?;
+        self.frame(HEADERS, END_HEADERS, stream, headers)?;
         Ok(stream)
+    }
+
+    fn number_of_next(&mut self) -> u32 {
+        self.next += 2;
+        self.next - 2
+    }
+
+    /// Opens so many gossip streams, and resets each, in as few bytes as it takes, written at once. One more is opened
+    /// before them, once for the connection, and stays.
+    pub fn open_and_reset(&mut self, count: usize) -> Result<()> {
+        if self.next == 1 {
+            // With indexing (6.2.1): from here on each field is one byte, the last one number 62 (6.1, 2.3.3).
+            self.open_with(&literal(0x40))?;
+        }
+        let indexed: [u8; FIELDS.len()] = std::array::from_fn(|i| 0x80 | (61 + FIELDS.len() - i) as u8);
+        let mut out = Vec::new();
+        for _ in 0..count {
+            let stream = self.number_of_next();
+            add_frame(&mut out, HEADERS, END_HEADERS, stream, &indexed);
+            add_frame(&mut out, RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+        }
+        self.tls.write_all(&out)
     }
 
     /// Sends one message.
@@ -135,7 +158,6 @@ impl Http2 {
 
     /// Ends a stream at once.
     pub fn reset(&mut self, stream: u32) -> Result<()> {
-        const CANCEL: u32 = 8;
         self.windows.remove(&stream);
         self.frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
     }
@@ -212,12 +234,29 @@ impl Http2 {
     /// Writes one frame.
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
         let mut out = Vec::with_capacity(9 + payload.len());
-        out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
-        out.extend_from_slice(&[kind, flags]);
-        out.extend_from_slice(&stream.to_be_bytes());
-        out.extend_from_slice(payload);
+        add_frame(&mut out, kind, flags, stream, payload);
         self.tls.write_all(&out)
     }
+}
+
+fn add_frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+    out.extend_from_slice(&[kind, flags]);
+    out.extend_from_slice(&stream.to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// The header fields of a gossip stream, spelled out, each in this form.
+fn literal(form: u8) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (name, value) in FIELDS {
+        headers.push(form);
+        for text in [name, value] {
+            headers.push(text.len() as u8);
+            headers.extend_from_slice(text.as_bytes());
+        }
+    }
+    headers
 }
 
 /// What stands before a message of this length.

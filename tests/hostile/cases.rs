@@ -343,7 +343,7 @@ fn streams_that_are_reset_in_a_loop() {
             }
             Ok(())
         },
-        times: 10_000,
+        times: 50_000,
         mib: 400,
         threads: 600,
         descriptors: 16,
@@ -365,6 +365,28 @@ fn connections_that_come_and_go() {
         mib: 400,
         threads: 16,
         descriptors: 20000,
+        quota: None,
+    });
+}
+
+#[test]
+#[ignore = "its memory is not bounded on every machine: run it alone, with a limit on the address space"]
+fn streams_that_are_reset_as_densely_as_can_be() {
+    hold_out(&Case {
+        what: "streams opened and reset, thousands in one write",
+        by: 2,
+        attack: |attack| {
+            let mut connection = attack.connect(&attack.member)?;
+            while !attack.is_over() {
+                connection.open_and_reset(5000)?;
+                (0..5000).for_each(|_| attack.did());
+            }
+            Ok(())
+        },
+        times: 10_000,
+        mib: 400,
+        threads: 600,
+        descriptors: 16,
         quota: None,
     });
 }

@@ -96,6 +96,48 @@ fn streams_above_the_limit_of_a_connection_wait() {
 }
 
 #[test]
+fn streams_that_end_in_order_are_not_held_against_a_connection() {
+    let server = start(None, &Options::default(), echo());
+    let client = dial(None, server.local_addr()).unwrap();
+    let kept = client.open(None).unwrap();
+    for _ in 0..1000 {
+        let stream = client.open(None).unwrap();
+        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        next(&stream);
+        stream.finish(&Status::ok()).unwrap();
+        assert!(matches!(end_of(&stream), StreamEnd::Remote(status) if status.code == 0));
+    }
+    // Some that do not are not, either.
+    (0..150).for_each(|_| client.open(None).unwrap().cancel());
+    kept.send(Bytes::from_static(b"still there"), false).unwrap();
+    assert_eq!(next(&kept), Bytes::from_static(b"still there"));
+}
+
+#[test]
+fn a_client_that_resets_its_streams_again_and_again_loses_its_connection() {
+    let server = start(None, &Options::default(), echo());
+    let [other, client] = [(); 2].map(|()| dial(None, server.local_addr()).unwrap());
+    let [untouched, kept] = [&other, &client].map(|client| client.open(None).unwrap());
+    for stream in [&untouched, &kept] {
+        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        next(stream);
+    }
+    let until = Instant::now() + SOON;
+    let end = loop {
+        // Once the connection is gone it may take a moment until there is another.
+        client.open(None).into_iter().for_each(|stream| stream.cancel());
+        match kept.recv(Some(Duration::ZERO)) {
+            Ok(none) => assert_eq!(none, None),
+            Err(end) => break end,
+        }
+        assert!(Instant::now() < until, "the connection stays");
+    };
+    assert!(matches!(end, StreamEnd::Lost(_)), "{end:?}");
+    untouched.send(Bytes::from_static(b"still there"), false).unwrap();
+    assert_eq!(next(&untouched), Bytes::from_static(b"still there"));
+}
+
+#[test]
 fn stop_ends_idle_streams_and_frees_the_port() {
     let server = start(None, &Options::default(), echo());
     let address = server.local_addr().to_owned();

@@ -1,0 +1,141 @@
+//! The layer as the main benchmark has it: `Comm`s over mutual TLS, and a subscriber at the receiving one.
+
+use crate::options::{Options, Runtimes};
+use bytes::Bytes;
+use gossip_async::testing::{free_identity, Free, SIGNATURE};
+use gossip_async::wire::{self, Content, SignedMessage};
+use gossip_async::{Comm, Crypto, ReceivedMessage, RemotePeer, Subscription};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// The longest that anything here waits for room or an acknowledgement.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest that a workload may take.
+const LIMIT: Duration = Duration::from_secs(180);
+
+pub const CHANNEL: &[u8] = b"mychannel";
+
+/// Two `Comm`s and a subscriber at the second.
+pub struct Layer {
+    pub from: Comm,
+    pub to: Comm,
+    pub peer: RemotePeer,
+    pub received: Subscription<ReceivedMessage>,
+    pub runtimes: Runtimes,
+}
+
+impl Layer {
+    /// Identities are believed and signatures constant.
+    pub fn new(options: &Options) -> Layer {
+        let free = |name| (free_identity(name), Arc::new(Free) as Arc<dyn Crypto>);
+        Layer::with(options, free("from"), free("to"))
+    }
+
+    /// Certificates are validated, and signatures ECDSA over P-256.
+    pub fn with_msp(options: &Options) -> Layer {
+        let msp = |m: &gossip_async::testing::Member| (m.identity(), Arc::new(m.msp()) as Arc<dyn Crypto>);
+        Layer::with(options, msp(&options.from), msp(&options.to))
+    }
+
+    fn with(options: &Options, from: (Bytes, Arc<dyn Crypto>), to: (Bytes, Arc<dyn Crypto>)) -> Layer {
+        let runtimes = Runtimes::new(options);
+        let to = start(options, to, true, &runtimes.to);
+        let received = to.accept(|_| true);
+        let peer = RemotePeer::new(to.local_addr().expect("it listens").to_string());
+        Layer { from: start(options, from, false, &runtimes.from), to, peer, received, runtimes }
+    }
+
+    /// Ends it; the figures are in.
+    pub fn end(self) {
+        let (from, to) = (self.from, self.to);
+        let stopped = [
+            self.runtimes.from.spawn(async move { from.stop().await }),
+            self.runtimes.to.spawn(async move { to.stop().await }),
+        ];
+        for stopped in stopped {
+            let _ = wait(&self.runtimes.to, stopped);
+        }
+    }
+}
+
+/// A `Comm` that tells nobody what identities are worth.
+pub fn start(options: &Options, who: (Bytes, Arc<dyn Crypto>), listen: bool, on: &Handle) -> Comm {
+    let builder = Comm::builder(who.0, who.1, options.tls()).config(options.config.clone());
+    let builder = if listen { builder.listen("127.0.0.1:0") } else { builder };
+    wait(on, on.spawn(builder.start())).expect("a task").expect("a Comm")
+}
+
+/// Waits, outside of the runtime, for what runs on it.
+pub fn wait<T>(on: &Handle, what: impl Future<Output = T>) -> T {
+    on.block_on(async { tokio::time::timeout(LIMIT, what).await.expect("in time") })
+}
+
+/// A fresh message whose signature is a constant.
+pub fn data(number: u64, payload: &Bytes) -> SignedMessage {
+    let message = wire::data(0, CHANNEL, number, payload.clone());
+    SignedMessage::sign(message, |_| Ok(SIGNATURE.to_vec())).expect("encodes")
+}
+
+fn sequence(received: &ReceivedMessage) -> Option<u64> {
+    match received.message().content() {
+        Some(Content::DataMsg(data)) => data.payload.as_ref().map(|payload| payload.seq_num),
+        _ => None,
+    }
+}
+
+/// Makes the connection, and warms it.
+pub async fn warm(from: &Comm, peer: &RemotePeer, received: &mut Subscription<ReceivedMessage>, payload: &Bytes) {
+    send(from, peer, 0, payload).await;
+    received.recv().await.expect("arrives");
+}
+
+async fn send(from: &Comm, peer: &RemotePeer, number: u64, payload: &Bytes) {
+    from.send_timeout(&data(number, payload), PATIENCE, std::slice::from_ref(peer)).await.expect("sent");
+}
+
+/// Sends this many messages as fast as it goes.
+pub async fn send_all(from: Comm, peer: RemotePeer, payload: Bytes, count: usize) {
+    for number in 0..count as u64 {
+        send(&from, &peer, number, &payload).await;
+    }
+}
+
+/// Receives them: when the last one came.
+pub async fn receive_all(mut received: Subscription<ReceivedMessage>, count: usize) -> Instant {
+    for expected in 0..count as u64 {
+        let message = received.recv().await.expect("arrives");
+        assert_eq!(sequence(&message), Some(expected), "in order, and none lost");
+    }
+    assert_eq!(received.missed(), 0);
+    Instant::now()
+}
+
+/// Acknowledges what waits for it, and counts the rest, until the end.
+pub async fn acknowledge(mut received: Subscription<ReceivedMessage>) {
+    while let Some(message) = received.recv().await {
+        if message.message().message().nonce != 0 {
+            // The way back may be full for a moment.
+            while message.ack(None).is_err_and(|e| e.kind() == gossip_async::ErrorKind::Full) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// Acknowledged sends, one after the other: the time of each in microseconds.
+pub async fn round_trips(from: Comm, peer: RemotePeer, size: usize, count: usize) -> Vec<f64> {
+    let payload = Bytes::from(vec![7; size]);
+    let peers = [peer];
+    let mut times = Vec::with_capacity(count);
+    for number in 0..count as u64 {
+        let started = Instant::now();
+        let message = wire::data(0, CHANNEL, number, payload.clone());
+        let result = from.send_with_ack(message, PATIENCE, 1, &peers).await;
+        assert_eq!(result.ack_count(), 1, "{result:?}");
+        times.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    times
+}
