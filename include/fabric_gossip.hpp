@@ -4,14 +4,14 @@
 // What fabric_gossip.h says holds here: what each function does, which block, threads, limits. Besides:
 //
 // Handles are classes that can be moved, not copied, and may be destroyed in any order. What ends in _view is lent: by an
-// event, or for the length of a callback. So are std::string_view and bytes_view that a function gives: they are valid as
-// long as the object that was asked.
+// event, or for the length of a callback. A std::string_view and a bytes_view are valid as long as the object that was
+// asked for them.
 //
-// What fails throws gossip::error. Only errors of the standard library come besides: no memory, std::invalid_argument for
-// text with a zero byte.
+// What fails throws gossip::error. Only errors of the standard library come besides: no memory, and std::invalid_argument
+// for text with a zero byte.
 //
-// Callbacks may throw; nothing of it gets into the library. What a callback of host cryptography or a block verifier throws
-// is a failure whose text is the exception's; a predicate that throws says no; of other callbacks it is dropped.
+// Callbacks may throw; nothing of it gets into the library. What a callback of host cryptography or a block verifier
+// throws is a failure whose text is the exception's; a predicate that throws says no; of other callbacks it is dropped.
 
 #ifndef FABRIC_GOSSIP_HPP
 #define FABRIC_GOSSIP_HPP
@@ -45,7 +45,8 @@ public:
     constexpr bytes_view() noexcept = default;
     constexpr bytes_view(const std::uint8_t *data, std::size_t size) noexcept : data_(data), size_(size) {}
     bytes_view(const bytes &of) noexcept : bytes_view(of.data(), of.size()) {}
-    bytes_view(std::string_view of) noexcept : bytes_view(reinterpret_cast<const std::uint8_t *>(of.data()), of.size()) {}
+    bytes_view(std::string_view of) noexcept
+        : bytes_view(reinterpret_cast<const std::uint8_t *>(of.data()), of.size()) {}
     bytes_view(const std::string &of) noexcept : bytes_view(std::string_view(of)) {}
     bytes_view(const char *of) noexcept : bytes_view(std::string_view(of)) {}
     bytes_view(gossip_bytes of) noexcept : bytes_view(of.data, of.len) {}
@@ -212,12 +213,12 @@ inline void check_version() {
     const std::string ours = std::to_string(GOSSIP_VERSION_MAJOR) + "." + std::to_string(GOSSIP_VERSION_MINOR) + ".";
     const std::size_t length = GOSSIP_VERSION_MAJOR > 0 ? ours.find('.') + 1 : ours.size();
     if (version().substr(0, length) != std::string_view(ours).substr(0, length)) {
-        throw std::runtime_error("the library fabric_gossip is " + std::string(version()) + ", the header " + ours + "x");
+        throw std::runtime_error("fabric_gossip is " + std::string(version()) + ", its header " + ours + "x");
     }
 }
 
-// Has the library's log given to `callback`, up to `most`; an empty one takes it away. One for the whole process; called on
-// any thread, several at a time.
+// Has the library's log given to `callback`, up to `most`; an empty one takes it away. One for the whole process; called
+// on any thread, several at a time.
 using log_callback = std::function<void(gossip_log_level, std::string_view target, std::string_view text)>;
 inline void set_log(log_callback callback, gossip_log_level most = GOSSIP_LOG_INFO) {
     if (!callback) {
@@ -405,8 +406,8 @@ inline gossip_crypto *crypto::of_callbacks(bytes_view identity, crypto_callbacks
         callbacks.expiration = [](void *user, gossip_bytes who, std::int64_t *seconds, gossip_reply *reply) {
             return detail::judge(reply, [&] {
                 const auto expires = kept::of(user).expiration(who);
-                using std::chrono::duration_cast;
-                *seconds = expires ? duration_cast<std::chrono::seconds>(expires->time_since_epoch()).count() : INT64_MAX;
+                using whole = std::chrono::seconds;
+                *seconds = expires ? std::chrono::duration_cast<whole>(expires->time_since_epoch()).count() : INT64_MAX;
                 return true;
             });
         };
@@ -859,7 +860,7 @@ class ack_handle : public detail::handle<gossip_ack_handle, gossip_ack_handle_fr
 public:
     // Takes a handle over.
     explicit ack_handle(gossip_ack_handle *owned) noexcept : handle(owned) {}
-    // True: acknowledged. False: not yet, ask again. Throws what the peer said against it, or why it did not get through.
+    // True: acknowledged. False: not yet, ask again. Throws what the peer said against it, or why it did not arrive.
     bool wait(duration timeout) const {
         try {
             detail::call(gossip_ack_handle_wait, get(), detail::nanoseconds(timeout));
