@@ -217,8 +217,9 @@ inline void check_version() {
     }
 }
 
-// Has the library's log given to `callback`, up to `most`; an empty one takes it away. One for the whole process; called
-// on any thread, several at a time.
+// Has the library's log given to `callback`, up to `most`; an empty one takes it away. One for the whole process, to be set
+// before anything is started; called on any thread, several at a time, and from within the C core: of the library it may
+// call only what stops.
 using log_callback = std::function<void(gossip_log_level, std::string_view target, std::string_view text)>;
 inline void set_log(log_callback callback, gossip_log_level most = GOSSIP_LOG_INFO) {
     if (!callback) {

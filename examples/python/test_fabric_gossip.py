@@ -436,6 +436,15 @@ class Log(unittest.TestCase):
         self.assertIn("TLS", logged.output[0])
 
 
+    def test_what_is_collected_while_a_line_is_logged_is_freed_later(self) -> None:
+        garbage = [block() for _ in range(3)]
+        gossip.log(lambda *line: garbage.clear(), gossip.LogLevel.WARN)
+        with gossip.Comm(crypto(), gossip.Config(listen="127.0.0.1:0")):  # Without TLS, which it warns of.
+            self.assertEqual((garbage, len(_core.LATER)), ([], 3))
+            block()
+            self.assertEqual(_core.LATER, [])
+
+
 class Nodes(unittest.TestCase):
     def test_nodes_find_each_other_and_spread_a_block(self) -> None:
         with gossip.Node(crypto(0), config(0)) as first:

@@ -100,6 +100,7 @@ def _after_fork() -> None:
     _used, _used_before_fork = False, _used or _used_before_fork
     _load_lock = threading.Lock()
     LIVE.clear()
+    LATER.clear()
 
 
 def error_of(pointer: Any, code: int) -> Error:
@@ -132,10 +133,23 @@ def make(name: str, *arguments: Any) -> int:
     """Calls a function whose only output is a handle."""
     global _used
     _used = True
+    while LATER and not getattr(HERE, "is_logging", False):
+        try:
+            free, pointer = LATER.pop()
+        except IndexError:  # Another thread was faster.
+            break
+        free(pointer)
     made = c.HANDLE()
     call(name, *arguments, byref(made))
     assert made.value is not None
     return made.value
+
+
+#: Of this thread: whether it is in the log callback, which can be called from within the C core and so may free nothing,
+#: while Python's garbage collector may run anywhere.
+HERE = threading.local()
+#: What is to be freed for that reason as soon as something else is made.
+LATER: "list[tuple[Any, int]]" = []
 
 
 class Handle:
@@ -152,7 +166,11 @@ class Handle:
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # At the end of the process, and in a child of it that has none of the library's threads, it is left as it is.
-        if not finalizing() and self.is_usable():
+        if finalizing() or not self.is_usable():
+            return
+        if getattr(HERE, "is_logging", False):
+            LATER.append((self._free, self._as_parameter_))
+        else:
             self._free(self._as_parameter_)
 
 

@@ -7,15 +7,18 @@ from typing import Callable, Optional
 
 from . import _c as c
 from ._codes import LogLevel
-from ._core import call, KEPT, loaded, make_with, on_free, report, unsigned
+from ._core import HERE, KEPT, call, loaded, make_with, on_free, report, unsigned
 
 
 @c.LogCallback
 def _on_log(user: int, level: int, target: c.Str, text: c.Str) -> None:
+    HERE.is_logging = True
     try:
         KEPT[user](LogLevel(level), str(target), str(text))
     except BaseException:
         report("the log callback")
+    finally:
+        HERE.is_logging = False
 
 
 def version() -> str:
@@ -26,7 +29,8 @@ def version() -> str:
 def log(callback: Optional[Callable[[LogLevel, str, str], object]], level: LogLevel = LogLevel.INFO) -> None:
     """Has the library's log given to `callback`, as level, target and text, up to `level`; with None to nobody.
 
-    One for the whole process. Called on any thread, several at a time.
+    One for the whole process, to be set before anything is started. Called on any thread, several at a time, and from
+    within gRPC's C core, so `callback` must call nothing of this module.
     """
     if callback is None:
         call("gossip_set_log_callback", c.LogCallback(), 0, None, c.FreeCallback())
