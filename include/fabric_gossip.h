@@ -756,8 +756,8 @@ gossip_result gossip_crypto_new(const struct gossip_msp *msp,
 // `msp.SerializedIdentity` (gossip_serialized_identity makes one). `msp`, which may be NULL, does what the callbacks leave
 // out. `callbacks` is copied; its `user` belongs to the library from success on. To be freed with gossip_crypto_free.
 //
-// GOSSIP_INVALID_ARGUMENT: the size is unknown, or without an MSP one of `sign`, `verify`, `pki_id`, `validate_identity`,
-// `expiration` and `org` is NULL. GOSSIP_IDENTITY: our identity has no PKI-ID.
+// GOSSIP_INVALID_ARGUMENT: the size is unknown, `sign` is NULL, or without an MSP one of `verify`, `pki_id`,
+// `validate_identity`, `expiration` and `org` is. GOSSIP_IDENTITY: our identity has no PKI-ID.
 gossip_result gossip_crypto_new_callbacks(const uint8_t *identity,
                                           size_t identity_len,
                                           const struct gossip_crypto_callbacks *callbacks,
