@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The C interface, from C: builds the shared and the static library, holds their symbols against the header, compiles the
-# examples and the tests with warnings as errors, and runs them. The libraries are left behind, the static one as it is to be
-# installed: target/release/libfabric_gossip.so, target/release/capi/libfabric_gossip.a.
+# The C interface, from outside: builds the shared and the static library, holds their symbols against the header, compiles
+# the examples and the tests with warnings as errors, and runs them, those in C++ and Python too. The libraries are left
+# behind, the static one as it is to be installed: target/release/libfabric_gossip.so, target/release/capi/libfabric_gossip.a.
 #
 #   scripts/capi.sh             what `make test` runs
 #   scripts/capi.sh sanitize    every program under AddressSanitizer and UndefinedBehaviorSanitizer, then under Valgrind
@@ -118,6 +118,9 @@ check() {
     done
     echo "capi: the examples and two of the tests pass with the static library"
     scripts/capi-hosts.sh "$target" "$static" "$work/orgs/peerOrganizations/org1.example.com"
+    for step in process snippets cpp python; do
+        scripts/capi-$step.sh "$target"
+    done
     if command -v clang >/dev/null; then
         for program in $examples $tests; do compile clang shared "$program"; done
         echo "capi: clang compiles them too"

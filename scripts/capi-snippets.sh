@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles every `c` block of docs/c-interface.md, and runs those that are whole programs.
 #
-#   scripts/snippets.sh FOLDER    FOLDER has libfabric_gossip.so
+#   scripts/capi-snippets.sh FOLDER    FOLDER has libfabric_gossip.so
 #
 # A block with a main is a program. One that starts with `static` is put behind the prelude below. Any other is statements,
 # and is put into a function behind it.
