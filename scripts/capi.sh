@@ -25,7 +25,7 @@ trap 'rm -rf "$work"' EXIT
 build() {
     $cargo rustc --release --lib --features capi --crate-type cdylib,staticlib
     # With the features of the test run, which needs it too.
-    $cargo build --release --features cli,host-server --bin fabric-gossip
+    $cargo build --release --features cli,host-server,capi --bin fabric-gossip
     "$target/fabric-gossip" crypto --orgs 2 --peers 3 "$work/orgs" >/dev/null
     # As it is installed: with nothing to be seen but the header's functions.
     static=$target/capi/libfabric_gossip.a
