@@ -2,7 +2,7 @@
 // channel, each node judges it, and one that stops is noticed.
 //
 //   fabric-gossip crypto --orgs 2 --peers 3 DIR
-//   cc -std=c11 node.c $(pkg-config --cflags --libs fabric_gossip) -o node && ./node DIR
+//   cc -std=c11 node.c $(pkg-config --cflags --libs fabric-gossip) -o node && ./node DIR
 //
 // prints:
 //

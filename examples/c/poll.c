@@ -2,7 +2,7 @@
 // thread that waits in poll(2) for both. (Both peers are in this process, over mutual TLS on loopback.)
 //
 //   fabric-gossip crypto --orgs 2 --peers 3 DIR
-//   cc -std=c11 poll.c $(pkg-config --cflags --libs fabric_gossip) -o poll && printf 'one\ntwo\n' | ./poll DIR
+//   cc -std=c11 poll.c $(pkg-config --cflags --libs fabric-gossip) -o poll && printf 'one\ntwo\n' | ./poll DIR
 //
 // prints:
 //

@@ -2,7 +2,7 @@
 // a peer that dies.
 //
 //   fabric-gossip crypto --orgs 2 --peers 3 DIR
-//   cc -std=c11 two_peers.c $(pkg-config --cflags --libs fabric_gossip) -o two_peers && ./two_peers DIR
+//   cc -std=c11 two_peers.c $(pkg-config --cflags --libs fabric-gossip) -o two_peers && ./two_peers DIR
 //
 // prints:
 //
