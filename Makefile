@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance sanitize miri hostile shuttle valgrind bench bench-layer nodes clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,9 +23,9 @@ demo: build ## Build the tool and run its demonstration: peers on loopback, mess
 	$(TOOL) demo
 
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc rules conformance examples shuttle ## Everything that must hold
+test: deps fmt-check clippy doc rules conformance examples shuttle capi ## Everything that must hold
 	$(CARGO) test --release --no-default-features
-	$(CARGO) test --release --features cli,host-server
+	$(CARGO) test --release --features cli,host-server,capi
 
 fmt: ## Format the code
 	$(CARGO) fmt
@@ -38,11 +38,11 @@ clippy: deps ## Lint everything, with and without the network; warnings are erro
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -ex; \
 		$(CARGO) clippy --release --no-default-features --all-targets $(DENY); \
 		$(CARGO) clippy --release --features cli --all-targets $(DENY); \
-		$(CARGO) clippy --release --features cli,host-server --all-targets $(DENY); \
+		$(CARGO) clippy --release --features cli,host-server,capi --all-targets $(DENY); \
 	else echo "SKIPPED: lints, clippy is not installed (rustup component add clippy)"; fi
 
 doc: deps ## Build the documentation; warnings are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features cli,host-server --lib --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features cli,host-server,capi --lib --no-deps
 
 rules: ## Check the rules of the house: no async runtime, unsafe code in src/rpc only, dependencies that Rust 1.85 builds
 	@scripts/check-rules.sh
@@ -52,6 +52,12 @@ conformance: ## Hold the tests against the rows of docs/conformance.md
 
 examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
+
+capi: deps ## Hold the C interface against its header, and run the C programs that use it
+	@scripts/capi.sh
+
+capi-sanitize: deps ## Run the C programs under AddressSanitizer and Valgrind (minutes)
+	@scripts/capi.sh sanitize
 
 sanitize: ## Run the tests over the network in memory under ThreadSanitizer and AddressSanitizer (nightly, minutes)
 	@scripts/sanitize.sh thread
@@ -77,7 +83,7 @@ bench-layer: deps ## Measure the communication layer beside the bare transport (
 	$(CARGO) bench --bench comm
 
 nodes: deps ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)
-	$(CARGO) bench --features cli,host-server --bench nodes
+	$(CARGO) bench --features cli,host-server,capi --bench nodes
 
 clean: ## Remove what was built, the C core included: the next build takes its ten minutes again
 	$(CARGO) clean

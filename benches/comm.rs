@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench comm` measures and prints tables; `-- --json` prints one JSON object per line instead. Other
 //! arguments: `--rounds <n>` (7), `--sizes <bytes>,…` of the payloads, `--idle <n>` connections (512), `--poll <strategy>`
-//! of the C core (`poll`; `epoll1`), `--spin <µs>` of receivers, and any of `throughput`, `round-trip`, `handshake`, `idle`
+//! of the C core (`poll`; `epoll1`), `--spin <µs>` of receivers, `--only layer` or `--only bare` (throughput, for a
+//! profiler), and any of `throughput`, `round-trip`, `conversations`, `handshake`, `idle`
 //! to measure only that. Without `--bench`, which Cargo passes, it only tries whether everything works (`cargo test
 //! --release --bench comm`). Cargo's bench profile is the release profile: the C core is not compiled again for it.
 //!
@@ -51,6 +52,7 @@ struct Settings {
     idle: Option<usize>,
     sizes: Vec<usize>,
     poll: String,
+    only: Option<String>,
     sections: Vec<String>,
 }
 
@@ -63,6 +65,7 @@ impl Settings {
             idle: None,
             sizes: Vec::new(),
             poll: "poll".into(),
+            only: None,
             sections: Vec::new(),
         };
         let mut args = args.iter();
@@ -79,6 +82,7 @@ impl Settings {
                     settings.sizes = sizes.split(',').filter_map(|size| size.parse().ok()).collect();
                 }
                 "--poll" => settings.poll = args.next().cloned().unwrap_or_default(),
+                "--only" => settings.only = args.next().cloned(),
                 // What else a test harness understands is of no concern here.
                 flag if flag.starts_with('-') => {}
                 section => settings.sections.push(section.to_owned()),
@@ -103,7 +107,7 @@ impl Bench {
         self.plan.idle = self.settings.idle.unwrap_or(self.plan.idle);
         let wanted = |size: &usize| self.settings.sizes.is_empty() || self.settings.sizes.contains(size);
         self.plan.sizes.retain(|(size, _)| wanted(size));
-        let sections = ["idle", "throughput", "round-trip", "handshake"];
+        let sections = ["idle", "throughput", "round-trip", "conversations", "handshake"];
         if !sections.iter().any(|section| self.settings.wants(section)) {
             return;
         }
@@ -122,6 +126,9 @@ impl Bench {
         }
         if self.settings.wants("round-trip") {
             self.round_trip(&certificates);
+        }
+        if self.settings.wants("conversations") {
+            self.conversations(&certificates);
         }
         if self.settings.wants("handshake") {
             self.handshake(&certificates);
@@ -145,6 +152,9 @@ impl Bench {
                 let mut rates = [0.0; 2];
                 // Either goes first as often as the other.
                 for turn in [round % 2, (round + 1) % 2] {
+                    if self.settings.only.as_ref().is_some_and(|only| only != ["layer", "bare"][turn]) {
+                        continue;
+                    }
                     let (took, cpu) = if turn == 0 {
                         let layer = Layer::new(certificates);
                         let usage = Usage::now();
@@ -241,6 +251,54 @@ impl Bench {
              at any time: the caller hands to a writing thread, a reading thread hands back. The echo is in the other\n\
              side's reader; the layer's acknowledgement comes from the subscriber's thread.",
         );
+    }
+
+    /// Acknowledged sends on many connections at once, with readers that may spin and with such that may not.
+    fn conversations(&self, certificates: &Certificates) {
+        let (size, count) = self.plan.round_trips;
+        let mut table = Table::new(
+            &format!("Conversations at once: acknowledged sends of {} per second, all together", bytes(size)),
+            &["connections", "readers spin", "they do not", "spinning / not", "CPU per send", "not spinning"],
+        );
+        for &connections in &self.plan.conversations {
+            let (mut rates, mut cpu) = ([(); 2].map(|()| Series::default()), [(); 2].map(|()| Series::default()));
+            let mut ratio = Series::default();
+            let each = (count / connections).max(1);
+            for round in 0..self.plan.rounds {
+                for turn in [round % 2, (round + 1) % 2] {
+                    let mut options = support::options();
+                    if turn == 1 {
+                        options.spin = std::time::Duration::ZERO;
+                    }
+                    let layers: Vec<_> =
+                        (0..connections).map(|_| Layer::with_options(certificates, &options)).collect();
+                    layers.iter().for_each(|layer| drop(layer.round_trips(size, 1)));
+                    let usage = Usage::now();
+                    let started = std::time::Instant::now();
+                    std::thread::scope(|scope| {
+                        layers.iter().for_each(|layer| drop(scope.spawn(move || layer.round_trips(size, each))));
+                    });
+                    let sends = (each * connections) as f64;
+                    rates[turn].add(sends / started.elapsed().as_secs_f64());
+                    cpu[turn].add(usage.cpu().as_secs_f64() * 1e6 / sends);
+                }
+                ratio.add(rates[0].last() / rates[1].last());
+            }
+            self.say(
+                &json!({ "conversations": { "connections": connections, "bytes": size, "spinning": rates[0].json(),
+                    "blocking": rates[1].json(), "ratio": ratio.json() } }),
+                String::new,
+            );
+            table.row(vec![
+                connections.to_string(),
+                rates[0].thousands(),
+                rates[1].thousands(),
+                ratio.percent(),
+                format!("{:.1} µs", cpu[0].median()),
+                format!("{:.1} µs", cpu[1].median()),
+            ]);
+        }
+        self.print(&table, "");
     }
 
     fn handshake(&self, certificates: &Certificates) {

@@ -4,9 +4,9 @@
 // docs/c-interface.md is the guide. What holds for all functions:
 //
 // Results. A function that can fail returns a gossip_result, GOSSIP_OK being 0, and takes as its last argument where to put
-// an error, which may be NULL. Only on failure an error is put there, to be freed with gossip_error_free. Other outputs
-// come before it; they are written only on success, and what was there is overwritten, not freed. After a failure what the
-// call was given belongs to the caller as before.
+// an error, which may be NULL. After a failure the error stands there, to be freed with gossip_error_free; after a success
+// NULL does. Other outputs come before it and are written only on success. Whatever stood where something is put is
+// overwritten, not freed. After a failure what the call was given belongs to the caller as before.
 //
 // Handles. A type of which only the name is declared is a handle. It is the caller's from the function that makes it until
 // its _free, which takes NULL too. Handles may be freed in any order: what depends on another one keeps what it needs. A
@@ -23,8 +23,8 @@
 // Time spans are nanoseconds: 5 * GOSSIP_SECOND. GOSSIP_FOREVER is no limit.
 //
 // Threads. Functions may be called on any thread, from callbacks too, unless they say otherwise. They block only where they
-// say so. Callbacks are called on the library's threads, never with a lock of the library held; they must return, without
-// exception or longjmp.
+// say so. Callbacks are called on the library's threads, never with a lock of the library held, and may call the library;
+// the log callback may call little of it. They must return, without exception or longjmp.
 //
 // Misuse that can be told is an error: NULL, text that is not UTF-8, absurd lengths, numbers that are none of an
 // enumeration's. A freed handle, or a pointer to something else, cannot be told.
@@ -439,9 +439,10 @@ typedef struct gossip_bytes {
 } gossip_bytes;
 
 // Gets a log line: its level, the part of the library that says it, and the text, lent for the length of the call and
-// without a zero byte behind them. Called on any thread, several at a time, never with a lock of the library held. What the
-// library says while the callback runs, because the callback calls it, is not logged. It must return: no exception, no
-// longjmp.
+// without a zero byte behind them. Called on any thread, several at a time, and, for lines of the C core, from within it:
+// so the callback may call what stops, where that returns at once, and what has nothing to do with a comm, a node or a
+// subscription, but must not call anything else. What the library says while the callback runs, because the callback calls
+// it, is not logged. It must return: no exception, no longjmp.
 typedef void (*gossip_log_callback)(void *user, gossip_log_level level, struct gossip_str target, struct gossip_str text);
 
 // Frees what belongs to a callback. Called once, when the library needs it no more, on any thread.
@@ -755,8 +756,8 @@ gossip_result gossip_crypto_new(const struct gossip_msp *msp,
 // `msp.SerializedIdentity` (gossip_serialized_identity makes one). `msp`, which may be NULL, does what the callbacks leave
 // out. `callbacks` is copied; its `user` belongs to the library from success on. To be freed with gossip_crypto_free.
 //
-// GOSSIP_INVALID_ARGUMENT: the size is unknown, or without an MSP one of `sign`, `verify`, `pki_id`, `validate_identity`,
-// `expiration` and `org` is NULL. GOSSIP_IDENTITY: our identity has no PKI-ID.
+// GOSSIP_INVALID_ARGUMENT: the size is unknown, `sign` is NULL, or without an MSP one of `verify`, `pki_id`,
+// `validate_identity`, `expiration` and `org` is. GOSSIP_IDENTITY: our identity has no PKI-ID.
 gossip_result gossip_crypto_new_callbacks(const uint8_t *identity,
                                           size_t identity_len,
                                           const struct gossip_crypto_callbacks *callbacks,
@@ -1180,8 +1181,8 @@ gossip_result gossip_subscription_set_callback(const struct gossip_subscription 
                                                gossip_free_callback free,
                                                struct gossip_error **error);
 
-// Ends it: who waits in gossip_subscription_recv gets GOSSIP_STOPPED, and a callback its last call. It is still to be
-// freed.
+// Ends it, and frees what waits in it: who waits in gossip_subscription_recv gets GOSSIP_STOPPED, a callback its last call,
+// and no connection waits for room in it any more. It is still to be freed.
 //
 // Thread-safe. Does not block.
 void gossip_subscription_close(const struct gossip_subscription *subscription);
@@ -1245,8 +1246,8 @@ gossip_result gossip_comm_send_timeout(const struct gossip_comm *comm,
 
 // Sends a message to all peers, with a fresh nonce and unsigned, and waits until `min_ack` of them have acknowledged it, or
 // every one has answered or failed, or `timeout` has passed. GOSSIP_OK: at least `min_ack` have; how many is written to
-// `acks`, if that is not NULL. Otherwise the code is that of the first peer that did not, and the error has a part for
-// each: GOSSIP_NACK (its own error), GOSSIP_TIMEOUT, GOSSIP_UNREACHABLE and others.
+// `acks`, if that is not NULL. Otherwise the code is that of the first peer in the array that did not, and the error has a
+// part for each: GOSSIP_NACK (its own error), GOSSIP_TIMEOUT, GOSSIP_UNREACHABLE and others.
 //
 // Blocks for at most `timeout`.
 gossip_result gossip_comm_send_with_ack(const struct gossip_comm *comm,
@@ -1379,8 +1380,8 @@ gossip_result gossip_comm_metrics(const struct gossip_comm *comm,
 // `drain`; it has stopped all the same.
 //
 // Blocks for at most `drain`, `comm.conn_timeout` and, with a peer that is frozen with its socket full,
-// `grpc.keepalive_timeout`. Called in a predicate or a crypto callback it returns at once, and another thread does the
-// work.
+// `grpc.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
+// thread does the work.
 gossip_result gossip_comm_stop(const struct gossip_comm *comm,
                                gossip_duration drain,
                                struct gossip_error **error);
@@ -1632,7 +1633,7 @@ gossip_result gossip_node_metrics(const struct gossip_node *node,
 // to be freed.
 //
 // Blocks as long as gossip_comm_stop does, and for the verifications that are under way. Called in a predicate, a block
-// verifier or a crypto callback it returns at once, and another thread does the work.
+// verifier, a crypto callback or the log callback it returns at once, and another thread does the work.
 gossip_result gossip_node_stop(const struct gossip_node *node,
                                struct gossip_error **error);
 

@@ -26,7 +26,7 @@ fi
 
 # Every dependency builds with the Rust version that Cargo.toml promises. (Clippy holds our own code to it.)
 ours=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-newer=$($cargo metadata --format-version 1 --features cli,host-server --locked |
+newer=$($cargo metadata --format-version 1 --features cli,host-server,capi --locked |
     grep -oE '"rust_version":"[0-9.]+"' | grep -oE '[0-9.]+' | sort -uV | tail -1)
 if [ "$(printf '%s\n%s\n' "${ours}.0" "$newer" | sort -V | tail -1)" != "${ours}.0" ]; then
     echo "rules: a dependency needs Rust $newer, Cargo.toml promises $ours" >&2

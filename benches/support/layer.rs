@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fabric_gossip::comm::{Comm, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity};
 use fabric_gossip::message::{self, Content, SignedMessage};
+use fabric_gossip::rpc::Options;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,23 +26,31 @@ pub struct Server(Comm);
 
 impl Layer {
     pub fn new(certificates: &Certificates) -> Layer {
-        Layer::with(certificates, |name| (free_identity(name), Arc::new(Free)))
+        Layer::with_options(certificates, &super::options())
+    }
+
+    pub fn with_options(certificates: &Certificates, options: &Options) -> Layer {
+        Layer::with(certificates, options, |name| (free_identity(name), Arc::new(Free)))
     }
 
     /// With the library's MSP: certificates are validated, and signatures ECDSA over P-256.
     pub fn with_msp(certificates: &Certificates) -> Layer {
-        Layer::with(certificates, |name| {
+        Layer::with(certificates, &super::options(), |name| {
             let member = certificates.org.peer(name).expect("a member");
             let service = certificates.org.crypto_service(&member, &[]).expect("an MSP");
             (member.identity(), service)
         })
     }
 
-    fn with(certificates: &Certificates, member: impl Fn(&str) -> (PeerIdentity, Arc<dyn CryptoService>)) -> Layer {
+    fn with(
+        certificates: &Certificates,
+        options: &Options,
+        member: impl Fn(&str) -> (PeerIdentity, Arc<dyn CryptoService>),
+    ) -> Layer {
         let start = |name: &str, listen: bool| {
             let (identity, crypto) = member(name);
             let builder =
-                Comm::builder(identity, crypto, Arc::new(Free)).tls(certificates.tls()).grpc_options(super::options());
+                Comm::builder(identity, crypto, Arc::new(Free)).tls(certificates.tls()).grpc_options(options.clone());
             if listen { builder.listen("127.0.0.1:0") } else { builder }.start().expect("a Comm")
         };
         let to = start("to", true);

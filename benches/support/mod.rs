@@ -32,6 +32,8 @@ pub struct Plan {
     /// Payload and number of messages.
     pub sizes: Vec<(usize, usize)>,
     pub round_trips: (usize, usize),
+    /// Connections that talk at once.
+    pub conversations: Vec<usize>,
     pub handshakes: usize,
     /// Idle connections.
     pub idle: usize,
@@ -47,6 +49,7 @@ impl Plan {
             rounds: 7,
             sizes: vec![(100, 200_000), (1 << 10, 150_000), (64 << 10, 8_000), (1 << 20, 600)],
             round_trips: (100, 8_000),
+            conversations: vec![1, 4, 64],
             handshakes: 200,
             idle: 512,
             settle: Duration::from_secs(1),
@@ -60,6 +63,7 @@ impl Plan {
             rounds: 1,
             sizes: vec![(100, 1_000), (1 << 10, 1_000), (64 << 10, 100), (1 << 20, 10)],
             round_trips: (100, 100),
+            conversations: vec![2],
             handshakes: 3,
             idle: 8,
             settle: Duration::ZERO,

@@ -24,6 +24,9 @@ impl Series {
 
     pub fn median(&self) -> f64 {
         let sorted = self.sorted();
+        if sorted.is_empty() {
+            return f64::NAN;
+        }
         let middle = sorted.len() / 2;
         if sorted.len() % 2 == 1 {
             sorted[middle]
@@ -34,7 +37,8 @@ impl Series {
 
     fn range(&self) -> (f64, f64) {
         let sorted = self.sorted();
-        (sorted[0], sorted[sorted.len() - 1])
+        let end = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
+        (end(sorted.first()), end(sorted.last()))
     }
 
     pub fn json(&self) -> Value {

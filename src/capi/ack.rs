@@ -27,7 +27,9 @@ pub(super) fn enough(results: &AggregatedSendResult, min_ack: usize, peers: &[Re
         }
         place
     };
-    let placed: Vec<(usize, &SendResult)> = results.iter().map(|result| (index(result), result)).collect();
+    let mut placed: Vec<(usize, &SendResult)> = results.iter().map(|result| (index(result), result)).collect();
+    // They stand there as they came in; which code the call returns should not depend on that.
+    placed.sort_by_key(|(place, _)| *place);
     let failed: Vec<(usize, &Error)> =
         placed.iter().filter_map(|(place, result)| Some((*place, result.error.as_ref()?))).collect();
     let mut text = format!("{count} of {min_ack} acknowledgements");

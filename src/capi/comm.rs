@@ -155,8 +155,8 @@ pub unsafe extern "C" fn gossip_comm_send_timeout(
 
 /// Sends a message to all peers, with a fresh nonce and unsigned, and waits until `min_ack` of them have acknowledged it, or
 /// every one has answered or failed, or `timeout` has passed. GOSSIP_OK: at least `min_ack` have; how many is written to
-/// `acks`, if that is not NULL. Otherwise the code is that of the first peer that did not, and the error has a part for
-/// each: GOSSIP_NACK (its own error), GOSSIP_TIMEOUT, GOSSIP_UNREACHABLE and others.
+/// `acks`, if that is not NULL. Otherwise the code is that of the first peer in the array that did not, and the error has a
+/// part for each: GOSSIP_NACK (its own error), GOSSIP_TIMEOUT, GOSSIP_UNREACHABLE and others.
 ///
 /// Blocks for at most `timeout`.
 #[no_mangle]
@@ -410,8 +410,8 @@ pub unsafe extern "C" fn gossip_comm_metrics(
 /// `drain`; it has stopped all the same.
 ///
 /// Blocks for at most `drain`, `comm.conn_timeout` and, with a peer that is frozen with its socket full,
-/// `grpc.keepalive_timeout`. Called in a predicate or a crypto callback it returns at once, and another thread does the
-/// work.
+/// `grpc.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
+/// thread does the work.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_stop(
     comm: *const gossip_comm,

@@ -352,4 +352,41 @@ mod tests {
         assert!(config.slot("emitter.iterations").ok().unwrap().set(1 << 32).is_none());
         assert!(config.slot("comm.dial").is_err());
     }
+
+    fn with_commas(number: u64) -> String {
+        let digits = number.to_string();
+        let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+        groups.join(",")
+    }
+
+    fn in_bytes(number: u64) -> String {
+        let (unit, name) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+            .into_iter()
+            .find(|(unit, _)| number % unit == 0)
+            .unwrap_or((1, "B"));
+        format!("{} {name}", number / unit)
+    }
+
+    #[test]
+    fn the_documented_settings_are_all_there_are_with_their_defaults() {
+        let document = include_str!("../../docs/c-settings.md");
+        let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows: Vec<_> =
+            rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches('`')).collect::<Vec<_>>()).collect();
+        let mut config = gossip_config::default();
+        let slots = config.slots();
+        let names: Vec<_> = slots.iter().map(|(name, _)| name.trim_end_matches('\0')).collect();
+        assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), names);
+        for (row, (name, slot)) in rows.iter().zip(&slots) {
+            let value = slot.value();
+            let default = match (slot, row[1]) {
+                (Slot::Duration(_) | Slot::OptionalDuration(_), "time") => format!("{:?}", Duration::from_nanos(value)),
+                (Slot::Bool(flag), "yes/no") => if **flag { "yes" } else { "no" }.to_owned(),
+                (Slot::Usize(_) | Slot::OptionalUsize(_), "bytes") => in_bytes(value),
+                (Slot::Usize(_) | Slot::U64(_) | Slot::U32(_), "number") => with_commas(value),
+                (_, kind) => panic!("{name} is not of the kind {kind}"),
+            };
+            assert_eq!(row[2], default, "{name}");
+        }
+    }
 }

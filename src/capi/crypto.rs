@@ -277,8 +277,8 @@ pub unsafe extern "C" fn gossip_crypto_new(
 /// `msp.SerializedIdentity` (gossip_serialized_identity makes one). `msp`, which may be NULL, does what the callbacks leave
 /// out. `callbacks` is copied; its `user` belongs to the library from success on. To be freed with gossip_crypto_free.
 ///
-/// GOSSIP_INVALID_ARGUMENT: the size is unknown, or without an MSP one of `sign`, `verify`, `pki_id`, `validate_identity`,
-/// `expiration` and `org` is NULL. GOSSIP_IDENTITY: our identity has no PKI-ID.
+/// GOSSIP_INVALID_ARGUMENT: the size is unknown, `sign` is NULL, or without an MSP one of `verify`, `pki_id`,
+/// `validate_identity`, `expiration` and `org` is. GOSSIP_IDENTITY: our identity has no PKI-ID.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_crypto_new_callbacks(
     identity: *const u8,

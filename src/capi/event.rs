@@ -66,10 +66,16 @@ pub struct gossip_event {
     pub(super) kind: gossip_event_kind,
     what: What,
     messages: Messages,
-    text: OnceLock<Text>,
-    endpoint: OnceLock<Text>,
-    error: OnceLock<Option<gossip_error>>,
-    member: OnceLock<Option<Record>>,
+    /// Made when it is asked for: most messages are taken without.
+    lent: OnceLock<Box<Lent>>,
+}
+
+/// What C looks at, in the form in which it is lent.
+struct Lent {
+    text: Text,
+    endpoint: Text,
+    error: Option<gossip_error>,
+    member: Option<Record>,
 }
 
 impl Owned for gossip_event {}
@@ -91,8 +97,18 @@ enum Messages {
 
 impl gossip_event {
     fn new(kind: gossip_event_kind, what: What, messages: Messages) -> gossip_event {
-        let (text, endpoint) = (OnceLock::new(), OnceLock::new());
-        gossip_event { kind, what, messages, text, endpoint, error: OnceLock::new(), member: OnceLock::new() }
+        gossip_event { kind, what, messages, lent: OnceLock::new() }
+    }
+
+    fn lent(&self) -> &Lent {
+        self.lent.get_or_init(|| {
+            Box::new(Lent {
+                text: self.text().into(),
+                endpoint: self.endpoint().into(),
+                error: self.error().map(gossip_error::from),
+                member: self.changed().map(|member| Record::new(member.clone())),
+            })
+        })
     }
 
     fn pki_id(&self) -> Option<&PkiId> {
@@ -296,21 +312,20 @@ pub unsafe extern "C" fn gossip_event_identity(event: *const gossip_event) -> go
 /// Where the peer is: the socket address of a connection, or the endpoint that it was named by.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_endpoint(event: *const gossip_event) -> gossip_str {
-    super::look(event, gossip_str::EMPTY, |event| event.endpoint.get_or_init(|| event.endpoint().into()).as_str())
+    super::look(event, gossip_str::EMPTY, |event| event.lent().endpoint.as_str())
 }
 
 /// What there is to say about it for a person; see the kinds. Of one with an error, its whole message.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_text(event: *const gossip_event) -> gossip_str {
-    super::look(event, gossip_str::EMPTY, |event| event.text.get_or_init(|| event.text().into()).as_str())
+    super::look(event, gossip_str::EMPTY, |event| event.lent().text.as_str())
 }
 
 /// Its error, lent until the event is freed; NULL if it has none.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_error(event: *const gossip_event) -> *const gossip_error {
     super::look(event, std::ptr::null(), |event| {
-        let error = event.error.get_or_init(|| event.error().map(gossip_error::from));
-        error.as_ref().map_or(std::ptr::null(), |error| error as *const _)
+        event.lent().error.as_ref().map_or(std::ptr::null(), |error| error as *const _)
     })
 }
 
@@ -332,12 +347,9 @@ pub unsafe extern "C" fn gossip_event_remaining(event: *const gossip_event) -> s
 /// Its member, whose parts are lent until the event is freed. False, and nothing written, if it has none.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_member(event: *const gossip_event, member: *mut gossip_member) -> bool {
-    super::look(event, false, |event| {
-        let record = event.member.get_or_init(|| event.changed().map(|member| Record::new(member.clone())));
-        match (record, Out::new(member, "member")) {
-            (Some(record), Ok(out)) => out.set(record.lend()).is_ok(),
-            _ => false,
-        }
+    super::look(event, false, |event| match (&event.lent().member, Out::new(member, "member")) {
+        (Some(record), Ok(out)) => out.set(record.lend()).is_ok(),
+        _ => false,
     })
 }
 

@@ -4,7 +4,8 @@ use super::error::{gossip_error, Outcome};
 use super::gossip_result;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// What a function that can fail does; the error goes where the caller asked for it, if it did.
+/// What a function that can fail does; the error goes where the caller asked for it, if it did. Null goes there after a
+/// success: whoever looks there sees the error of this call and no other one's, that may be freed.
 pub(super) unsafe fn guard(error: *mut *mut gossip_error, work: impl FnOnce() -> Outcome<()>) -> gossip_result {
     // What the work was at when it panicked is behind locks that do not poison, or is dropped.
     let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -12,17 +13,12 @@ pub(super) unsafe fn guard(error: *mut *mut gossip_error, work: impl FnOnce() ->
         std::mem::forget(panic);
         Err(gossip_error::new(gossip_result::GOSSIP_PANIC, text))
     });
-    match outcome {
-        Ok(()) => gossip_result::GOSSIP_OK,
-        Err(failure) => {
-            let code = failure.code();
-            if !error.is_null() && error.is_aligned() {
-                // SAFETY: not null, aligned, and the caller's to be written to by the contract.
-                unsafe { error.write(Box::into_raw(failure)) };
-            }
-            code
-        }
+    let code = outcome.as_ref().map_or_else(|failure| failure.code(), |()| gossip_result::GOSSIP_OK);
+    if !error.is_null() && error.is_aligned() {
+        // SAFETY: not null, aligned, and the caller's to be written to by the contract.
+        unsafe { error.write(outcome.map_or_else(Box::into_raw, |()| std::ptr::null_mut())) };
     }
+    code
 }
 
 /// What a function that cannot fail does, and what it gives should it panic all the same.

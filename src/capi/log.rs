@@ -4,6 +4,7 @@ use super::error::{gossip_error, gossip_result};
 use super::guard::guard;
 use super::host::{gossip_free_callback, lend, User};
 use super::text::gossip_str;
+use crate::comm::threads::LibraryThread;
 use crate::error::{Error, ErrorKind};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::RwLock;
@@ -30,9 +31,10 @@ pub enum gossip_log_level {
 }
 
 /// Gets a log line: its level, the part of the library that says it, and the text, lent for the length of the call and
-/// without a zero byte behind them. Called on any thread, several at a time, never with a lock of the library held. What the
-/// library says while the callback runs, because the callback calls it, is not logged. It must return: no exception, no
-/// longjmp.
+/// without a zero byte behind them. Called on any thread, several at a time, and, for lines of the C core, from within it:
+/// so the callback may call what stops, where that returns at once, and what has nothing to do with a comm, a node or a
+/// subscription, but must not call anything else. What the library says while the callback runs, because the callback calls
+/// it, is not logged. It must return: no exception, no longjmp.
 pub type gossip_log_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, level: gossip_log_level, target: gossip_str, text: gossip_str)>;
 
@@ -61,6 +63,8 @@ impl Log for HostLog {
         if INSIDE.replace(true) {
             return;
         }
+        // Wherever in the library, or in the C core, this thread is: a stop cannot wait for it.
+        let _marked = LibraryThread::mark();
         let text = record.args().to_string();
         let level = match record.level() {
             Level::Error => gossip_log_level::GOSSIP_LOG_ERROR,

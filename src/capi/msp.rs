@@ -196,7 +196,8 @@ pub unsafe extern "C" fn gossip_msp_config_set_version(
 ) -> gossip_result {
     guard(error, || {
         use gossip_msp_version::*;
-        handle::get_mut(config, "config")?.0.version = match version {
+        let config = handle::get_mut(config, "config")?;
+        config.0.version = match version {
             version if version == GOSSIP_MSP_V1_0 as u32 => MspVersion::V1_0,
             version if version == GOSSIP_MSP_V1_1 as u32 => MspVersion::V1_1,
             version if version == GOSSIP_MSP_V1_3 as u32 => MspVersion::V1_3,

@@ -490,7 +490,7 @@ pub unsafe extern "C" fn gossip_node_metrics(
 /// to be freed.
 ///
 /// Blocks as long as gossip_comm_stop does, and for the verifications that are under way. Called in a predicate, a block
-/// verifier or a crypto callback it returns at once, and another thread does the work.
+/// verifier, a crypto callback or the log callback it returns at once, and another thread does the work.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_stop(node: *const gossip_node, error: *mut *mut gossip_error) -> gossip_result {
     guard(error, || {

@@ -11,10 +11,10 @@ use crate::cancel::Cancel;
 use crate::comm::{Subscription, Weigh};
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::channel::{after, never, select};
+use crate::sync::channel::select;
 use parking_lot::Mutex;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -30,7 +30,10 @@ pub struct gossip_subscription {
 impl Owned for gossip_subscription {}
 
 struct Shared {
-    source: Box<dyn Source>,
+    /// Nothing once it is closed: then nothing waits in it, and no publisher for it.
+    source: Mutex<Option<Arc<dyn Source>>>,
+    /// What it had missed by then.
+    missed: AtomicU64,
     closed: Cancel,
     /// The callback is not called any more, not even with the end.
     freed: AtomicBool,
@@ -52,17 +55,27 @@ impl<T: Weigh + Into<gossip_event> + Send> Source for Subscription<T> {
     }
 
     fn recv(&self, timeout: Option<Duration>, closed: &Cancel) -> Result<gossip_event> {
-        // Mostly there is something: nothing to wait for, no timer.
-        if let Some(item) = Subscription::try_recv(self)? {
-            return Ok(item.into());
+        // As a channel's own `recv` does, and a selection over several does not: who sends need not wake who looks.
+        let looks = if timeout.is_some_and(|timeout| timeout.is_zero()) { 1 } else { LOOKS };
+        for look in 0..looks {
+            if let Some(item) = Subscription::try_recv(self)? {
+                return Ok(item.into());
+            }
+            match look {
+                0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
+                _ => thread::yield_now(),
+            }
         }
-        select! {
-            recv(self.items()) -> item => match item {
-                Ok(item) => Ok(self.taken(item).into()),
-                Err(_) => Err(ended()),
+        match timeout {
+            None => select! {
+                recv(self.items()) -> item => item.map(|item| self.taken(item).into()).map_err(|_| ended()),
+                recv(closed.signal()) -> _ => Err(ended()),
             },
-            recv(closed.signal()) -> _ => Err(ended()),
-            recv(timeout.map_or_else(never, after)) -> _ => Err(nothing()),
+            Some(timeout) => select! {
+                recv(self.items()) -> item => item.map(|item| self.taken(item).into()).map_err(|_| ended()),
+                recv(closed.signal()) -> _ => Err(ended()),
+                default(timeout) => Err(nothing()),
+            },
         }
     }
 
@@ -83,6 +96,9 @@ impl<T: Weigh + Into<gossip_event> + Send> Source for Subscription<T> {
     }
 }
 
+/// How often a subscription is looked at before its thread goes to sleep: a few microseconds.
+const LOOKS: u32 = 11;
+
 fn ended() -> Error {
     Error::new(ErrorKind::Stopped, "the subscription has ended")
 }
@@ -93,19 +109,17 @@ fn nothing() -> Error {
 
 impl Shared {
     fn recv(&self, timeout: Option<Duration>) -> Result<gossip_event> {
-        if self.closed.is_cancelled() {
-            return Err(ended());
-        }
-        let Some(ready) = self.ready.get() else { return self.source.recv(timeout, &self.closed) };
+        let source = self.source.lock().clone().ok_or_else(ended)?;
+        let Some(ready) = self.ready.get() else { return source.recv(timeout, &self.closed) };
         // Whoever polls comes here until nothing is left: then the descriptor must not be readable any more.
-        if let Some(event) = self.source.try_recv()? {
+        if let Some(event) = source.try_recv()? {
             return Ok(event);
         }
         ready.clear();
-        let again = if self.closed.is_cancelled() { Err(ended()) } else { self.source.try_recv() };
+        let again = if self.closed.is_cancelled() { Err(ended()) } else { source.try_recv() };
         match again {
             Ok(None) if timeout.is_some_and(|timeout| timeout.is_zero()) => Err(nothing()),
-            Ok(None) => self.source.recv(timeout, &self.closed),
+            Ok(None) => source.recv(timeout, &self.closed),
             found => {
                 ready.set();
                 found.and_then(|event| event.ok_or_else(nothing))
@@ -115,6 +129,14 @@ impl Shared {
 
     fn close(&self) {
         self.closed.cancel();
+        let mut source = self.source.lock();
+        if let Some(source) = &*source {
+            self.missed.store(source.missed(), Ordering::Relaxed);
+        }
+        let ended = source.take();
+        drop(source);
+        // Not under the lock: it frees what waited.
+        drop(ended);
         if let Some(ready) = self.ready.get() {
             ready.set();
         }
@@ -124,7 +146,8 @@ impl Shared {
 impl gossip_subscription {
     pub(super) fn new<T: Weigh + Into<gossip_event> + Send + 'static>(of: Subscription<T>) -> gossip_subscription {
         let shared = Shared {
-            source: Box::new(of),
+            source: Mutex::new(Some(Arc::new(of))),
+            missed: AtomicU64::new(0),
             closed: Cancel::new(),
             freed: AtomicBool::new(false),
             ready: Arc::default(),
@@ -251,10 +274,11 @@ pub unsafe extern "C" fn gossip_subscription_fd(
         if shared.ready.get().is_none() {
             // Of two threads that come at once, one's is used and the other's is dropped.
             let _ = shared.ready.set(Ready::new()?);
-            shared.source.on_ready(shared.ready.clone());
-        }
-        if shared.closed.is_cancelled() {
-            shared.close();
+            let source = shared.source.lock().clone();
+            match source {
+                Some(source) => source.on_ready(shared.ready.clone()),
+                None => shared.close(),
+            }
         }
         fd.set(shared.ready.get().map_or(-1, Ready::fd))
     })
@@ -305,8 +329,8 @@ pub unsafe extern "C" fn gossip_subscription_set_callback(
     })
 }
 
-/// Ends it: who waits in gossip_subscription_recv gets GOSSIP_STOPPED, and a callback its last call. It is still to be
-/// freed.
+/// Ends it, and frees what waits in it: who waits in gossip_subscription_recv gets GOSSIP_STOPPED, a callback its last call,
+/// and no connection waits for room in it any more. It is still to be freed.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -319,7 +343,11 @@ pub unsafe extern "C" fn gossip_subscription_close(subscription: *const gossip_s
 /// Thread-safe. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_subscription_missed(subscription: *const gossip_subscription) -> u64 {
-    super::look(subscription, 0, |subscription| subscription.shared.source.missed())
+    super::look(subscription, 0, |subscription| {
+        let shared = &subscription.shared;
+        let source = shared.source.lock().clone();
+        source.map_or_else(|| shared.missed.load(Ordering::Relaxed), |source| source.missed())
+    })
 }
 
 /// How many wait to be received.
@@ -327,7 +355,10 @@ pub unsafe extern "C" fn gossip_subscription_missed(subscription: *const gossip_
 /// Thread-safe. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_subscription_len(subscription: *const gossip_subscription) -> usize {
-    super::look(subscription, 0, |subscription| subscription.shared.source.len())
+    super::look(subscription, 0, |subscription| {
+        let source = subscription.shared.source.lock().clone();
+        source.map_or(0, |source| source.len())
+    })
 }
 
 /// Frees it, and what waits in it. With a callback it blocks until that has returned, and after it the callback is not called

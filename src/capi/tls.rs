@@ -53,10 +53,6 @@ unsafe fn memory(data: *const u8, len: usize, name: &str) -> Outcome<Pem> {
     Ok(Pem::new("from memory", handle::array(data, len, name)?))
 }
 
-unsafe fn file(path: *const c_char, name: &str) -> Outcome<Pem> {
-    Ok(Pem::file(handle::text(path, name)?)?)
-}
-
 /// An empty one. To be freed with gossip_tls_config_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_new(
@@ -94,7 +90,8 @@ pub unsafe extern "C" fn gossip_tls_config_set_pair_files(
 ) -> gossip_result {
     guard(error, || {
         let config = handle::get_mut(config, "config")?;
-        config.server = Some((file(cert_path, "cert_path")?, file(key_path, "key_path")?));
+        let (cert, key) = (handle::text(cert_path, "cert_path")?, handle::text(key_path, "key_path")?);
+        config.server = Some((Pem::file(cert)?, Pem::file(key)?));
         Ok(())
     })
 }
@@ -140,7 +137,7 @@ pub unsafe extern "C" fn gossip_tls_config_add_roots_file(
 ) -> gossip_result {
     guard(error, || {
         let config = handle::get_mut(config, "config")?;
-        and(&mut config.roots, file(path, "path")?);
+        and(&mut config.roots, Pem::file(handle::text(path, "path")?)?);
         Ok(())
     })
 }

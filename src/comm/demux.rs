@@ -177,11 +177,17 @@ impl<T: Weigh + Clone + Send> Demux<T> {
             lagging: AtomicBool::new(false),
         });
         let mut subscribers = self.subscribers.write();
-        if !self.closed.is_cancelled() {
+        let gone = if self.closed.is_cancelled() {
+            vec![subscriber]
+        } else {
             let subscribers = Arc::make_mut(&mut subscribers);
-            subscribers.retain(|s| !s.is_gone());
+            let gone = take_gone(subscribers);
             subscribers.push(subscriber);
-        }
+            gone
+        };
+        drop(subscribers);
+        // Not under the lock: what a predicate owns may, when it is dropped, come here again.
+        drop(gone);
         Subscription { items: receiver, room, shared }
     }
 
@@ -212,7 +218,9 @@ impl<T: Weigh + Clone + Send> Demux<T> {
             }
         }
         if gone {
-            Arc::make_mut(&mut self.subscribers.write()).retain(|s| !s.is_gone());
+            let gone = take_gone(Arc::make_mut(&mut self.subscribers.write()));
+            // Not under the lock, as above.
+            drop(gone);
         }
         dropped
     }
@@ -220,7 +228,9 @@ impl<T: Weigh + Clone + Send> Demux<T> {
     /// Ends every subscription: what is buffered can still be received, a publisher that waits goes on. Idempotent.
     pub fn close(&self) {
         self.closed.cancel();
-        *self.subscribers.write() = Arc::default();
+        let ended = std::mem::take(&mut *self.subscribers.write());
+        // Not under the lock, as above.
+        drop(ended);
     }
 
     fn deliver(&self, subscriber: &Subscriber<T>, mut item: T) -> Delivery {
@@ -279,6 +289,13 @@ impl<T: Weigh + Clone + Send> Demux<T> {
     }
 }
 
+/// Takes out those whose other end is gone.
+fn take_gone<T>(subscribers: &mut Vec<Arc<Subscriber<T>>>) -> Vec<Arc<Subscriber<T>>> {
+    let (gone, here) = std::mem::take(subscribers).into_iter().partition(|subscriber| subscriber.is_gone());
+    *subscribers = here;
+    gone
+}
+
 impl<T> Subscriber<T> {
     /// Whether nobody can receive any more: a sender cannot be asked that, but the receiving ends hold `shared` too.
     fn is_gone(&self) -> bool {
@@ -318,6 +335,28 @@ mod tests {
         assert_eq!(subscription.recv().unwrap(), 100);
         assert_eq!(demux.publish(&10), 0);
         assert_eq!((subscription.missed(), subscription.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_a_predicate_owns_may_subscribe_when_it_is_dropped() {
+        struct Subscribes(Arc<Demux<u32>>);
+        impl Drop for Subscribes {
+            fn drop(&mut self) {
+                self.0.subscribe(SubscriptionOptions::default(), |_| true);
+            }
+        }
+        let demux = Arc::new(demux());
+        let subscribe = || {
+            let owned = Subscribes(demux.clone());
+            demux.subscribe(SubscriptionOptions::default(), move |_| std::ptr::from_ref(&owned) as usize != 0)
+        };
+        drop(subscribe());
+        drop(subscribe());
+        demux.publish(&7);
+        let kept = subscribe();
+        demux.close();
+        assert_eq!(kept.recv().unwrap_err().kind(), ErrorKind::Stopped);
+        drop(subscribe());
     }
 
     #[test]

@@ -27,10 +27,6 @@ const PAUSE: Duration = Duration::from_micros(15);
 /// Larger messages are not lent: writing them takes longer than waking the writer.
 const LEND_UP_TO: usize = 4 << 10;
 
-/// Who waits for room goes on when half of it is free, so as not to be woken for every message; or, if the writer is slow,
-/// at the first chance after this long.
-const ROOM_WAIT: Duration = Duration::from_millis(1);
-
 /// So many can wait for room before it is looked who still does.
 const MAX_WAITERS: usize = 1024;
 
@@ -114,8 +110,11 @@ pub(super) struct Outbox {
     owed: AtomicUsize,
     owed_bytes: AtomicUsize,
     state: Mutex<State>,
-    /// Somebody waits for room or for a flush: only then does the writer look.
-    awaited: AtomicBool,
+    /// Somebody waits for room: only then does the writer look, and only once half of it is free, so that nobody is woken
+    /// for every message. (Who waits looks himself now and then, if the writer is slow.)
+    room_awaited: AtomicBool,
+    /// Somebody waits for a flush.
+    flush_awaited: AtomicBool,
     wake: (Sender<()>, Receiver<()>),
 }
 
@@ -129,8 +128,6 @@ struct State {
     closed: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
-    /// Since when the first of them waits.
-    room_since: Instant,
     flushes: Vec<(u64, Sender<()>)>,
 }
 
@@ -161,10 +158,10 @@ impl Outbox {
                 closed: false,
                 accepted: 0,
                 room: Vec::new(),
-                room_since: now(),
                 flushes: Vec::new(),
             }),
-            awaited: AtomicBool::new(false),
+            room_awaited: AtomicBool::new(false),
+            flush_awaited: AtomicBool::new(false),
             wake: bounded(1),
         }
     }
@@ -299,15 +296,19 @@ impl Outbox {
     fn forget(&self, messages: usize, bytes: usize) {
         self.owed_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.owed.fetch_sub(messages, Ordering::SeqCst);
-        if self.awaited.load(Ordering::SeqCst) {
+        let room = self.room_awaited.load(Ordering::SeqCst) && self.is_half_free();
+        if room || self.flush_awaited.load(Ordering::SeqCst) {
             self.notify(&mut self.state.lock());
         }
     }
 
+    fn is_half_free(&self) -> bool {
+        self.owed.load(Ordering::SeqCst) <= self.max_messages / 2
+            && self.owed_bytes.load(Ordering::Relaxed) <= self.max_bytes / 2
+    }
+
     fn notify(&self, state: &mut State) {
-        let owed = self.owed.load(Ordering::SeqCst);
-        let half = owed <= self.max_messages / 2 && self.owed_bytes.load(Ordering::Relaxed) <= self.max_bytes / 2;
-        if half || state.closed || state.room_since.elapsed() > ROOM_WAIT {
+        if state.closed || self.is_half_free() {
             for waiter in state.room.drain(..) {
                 let _ = waiter.try_send(());
             }
@@ -320,17 +321,15 @@ impl Outbox {
             }
             open
         });
-        self.awaited.store(!(state.flushes.is_empty() && state.room.is_empty()), Ordering::SeqCst);
+        self.room_awaited.store(!state.room.is_empty(), Ordering::SeqCst);
+        self.flush_awaited.store(!state.flushes.is_empty(), Ordering::SeqCst);
     }
 
     /// Sends one value to `waiter` at a later settlement that leaves room, or when the outbox is closed. What happened
     /// before the call is not told: try to push once more after it, and wait only then.
     pub fn when_room(&self, waiter: Sender<()>) {
         let mut state = self.state.lock();
-        self.awaited.store(true, Ordering::SeqCst);
-        if state.room.is_empty() {
-            state.room_since = now();
-        }
+        self.room_awaited.store(true, Ordering::SeqCst);
         if !state.room.iter().any(|other| other.same_channel(&waiter)) {
             // Most of so many have given up waiting. The others ask again.
             if state.room.len() >= MAX_WAITERS {
@@ -346,7 +345,7 @@ impl Outbox {
     /// says so with [`forget_flush`](Self::forget_flush).
     pub fn when_flushed(&self) -> Option<(Sender<()>, Receiver<()>)> {
         let mut state = self.state.lock();
-        self.awaited.store(true, Ordering::SeqCst);
+        self.flush_awaited.store(true, Ordering::SeqCst);
         if self.owed.load(Ordering::SeqCst) == 0 {
             return None;
         }

@@ -13,13 +13,15 @@ crate::sync::thread_local! {
 }
 
 /// Marks the current thread as one that stopping has to wait for, and that so cannot itself wait for the stop.
-pub(crate) struct LibraryThread;
+pub(crate) struct LibraryThread {
+    /// Marked already by somebody further out.
+    before: bool,
+}
 
 impl LibraryThread {
     /// Marks it until the value is dropped.
     pub fn mark() -> Self {
-        OURS.with(|ours| ours.set(true));
-        LibraryThread
+        LibraryThread { before: OURS.with(|ours| ours.replace(true)) }
     }
 
     /// Whether the current thread is marked.
@@ -30,7 +32,7 @@ impl LibraryThread {
 
 impl Drop for LibraryThread {
     fn drop(&mut self) {
-        OURS.with(|ours| ours.set(false));
+        OURS.with(|ours| ours.set(self.before));
     }
 }
 

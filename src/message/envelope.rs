@@ -72,17 +72,13 @@ impl Envelope {
 
     /// Appends what follows the payload.
     pub(super) fn put_tail(&self, out: &mut Vec<u8>) {
-        if !self.signature.is_empty() {
-            put_bytes(out, SIGNATURE, &self.signature);
-        }
+        put_signature(out, &self.signature);
         if let Some(secret) = &self.secret {
             put_header(out, SECRET, secret.encoded_len());
             if !secret.payload.is_empty() {
                 put_bytes(out, PAYLOAD, &secret.payload);
             }
-            if !secret.signature.is_empty() {
-                put_bytes(out, SIGNATURE, &secret.signature);
-            }
+            put_signature(out, &secret.signature);
         }
     }
 
@@ -166,6 +162,13 @@ fn put_header(out: &mut Vec<u8>, number: u32, len: usize) {
 /// Begins an envelope whose payload of this length is to follow.
 pub(super) fn put_payload_header(out: &mut Vec<u8>, payload_len: usize) {
     put_header(out, PAYLOAD, payload_len);
+}
+
+/// A signature, which follows the payload; an empty one is not written.
+pub(super) fn put_signature(out: &mut Vec<u8>, signature: &[u8]) {
+    if !signature.is_empty() {
+        put_bytes(out, SIGNATURE, signature);
+    }
 }
 
 fn len_len(len: usize) -> usize {

@@ -1,6 +1,6 @@
 //! A message with its envelope, decoded and encoded at once.
 
-use super::envelope::{field_len, put_payload_header, Envelope, SecretEnvelope};
+use super::envelope::{field_len, put_payload_header, put_signature, Envelope, SecretEnvelope};
 use super::{Content, GossipMessage, Verifier};
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
@@ -90,8 +90,8 @@ impl SignedMessage {
         Self::build(GossipMessage { nonce, ..self.message().clone() }, encoded, None, NO_SIGNER)
     }
 
-    /// Encodes straight into the envelope's buffer (unless the message has been `encoded` already); the payload
-    /// becomes a slice of it.
+    /// Encodes straight into the envelope's buffer (unless the message has been `encoded` already); payload and signature
+    /// become slices of it.
     fn build(
         message: GossipMessage,
         encoded: Option<Vec<u8>>,
@@ -110,6 +110,7 @@ impl SignedMessage {
             put_payload_header(&mut wire, payload_len);
         }
         let start = wire.len();
+        let mut signed = 0..0;
         match &encoded {
             Some(bytes) => wire.extend_from_slice(bytes),
             None => {
@@ -121,11 +122,14 @@ impl SignedMessage {
             }
         }
         if let Some(signer) = signer {
-            envelope.signature = signer(&wire[start..])?.into();
+            let signature = signer(&wire[start..])?;
+            put_signature(&mut wire, &signature);
+            signed = wire.len() - signature.len()..wire.len();
         }
         envelope.put_tail(&mut wire);
         let wire = Bytes::from(wire);
         envelope.payload = wire.slice(start..start + payload_len);
+        envelope.signature = wire.slice(signed);
         Ok(Self::new(message, encoded.is_none(), false, envelope, Some(wire)))
     }
 

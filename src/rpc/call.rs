@@ -1,20 +1,20 @@
 //! One call of the C core: its operations, the memory they write to, and its orderly release.
 
-use super::queue::{PluckQueue, Wait};
+use super::queue::{CallQueue, Wait};
 use super::slice;
 use super::status::{code, Status};
 use super::{peer, reaper};
 use bytes::Bytes;
 use grpcio_sys::*;
 use std::any::Any;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The operations that can be under way, at most one of each. The value is the tag, and the bit in `Inner::pending`.
+/// The operations that can be under way, at most one of each. The value is the tag, and a bit of its own.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(super) enum Op {
@@ -40,8 +40,8 @@ const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Fini
 const GENTLY: Duration = Duration::from_secs(5);
 
 /// What the core writes to, and reads from, while operations are under way: on the heap, at a fixed address, until
-/// every operation was plucked. Each field belongs to one operation and is touched by us only before that is started
-/// and after it was plucked.
+/// every operation has completed. Each field belongs to one operation and is touched by us only before that is started
+/// and after it has completed.
 struct Memory {
     headers: grpc_metadata_array,
     trailers: grpc_metadata_array,
@@ -53,8 +53,8 @@ struct Memory {
     status_text: grpc_slice,
 }
 
-/// A call. Any thread may cancel it; per kind of operation, one thread at a time starts and plucks (which the users in
-/// this module see to with a lock each). Dropping the last handle cancels what is open and never waits: what is not
+/// A call. Any thread may cancel it; per kind of operation, one thread at a time starts it and waits for it (which the
+/// users in this module see to with a lock each). Dropping the last handle cancels what is open and never waits: what is not
 /// over by then goes to the reaper.
 pub(super) struct Call {
     inner: ManuallyDrop<Inner>,
@@ -66,8 +66,7 @@ pub(super) struct Call {
 struct Inner {
     raw: *mut grpc_call,
     memory: *mut Memory,
-    pending: AtomicU8,
-    queue: PluckQueue,
+    queue: CallQueue,
     /// What must outlive the call: its channel, or the initialized core.
     _keep: Arc<dyn Any + Send + Sync>,
 }
@@ -86,7 +85,7 @@ impl Call {
     ///
     /// # Safety
     /// `raw` must be a valid call, bound to `queue`, with no operation started, whose reference is given up by the caller.
-    pub(super) unsafe fn new(raw: *mut grpc_call, queue: PluckQueue, keep: Arc<dyn Any + Send + Sync>) -> Call {
+    pub(super) unsafe fn new(raw: *mut grpc_call, queue: CallQueue, keep: Arc<dyn Any + Send + Sync>) -> Call {
         // SAFETY: all-zero is valid for every field: null pointers, and empty inlined slices; the arrays are then
         // initialized as the core asks.
         let memory = unsafe {
@@ -95,7 +94,7 @@ impl Call {
             grpc_metadata_array_init(&raw mut (*memory).trailers);
             memory
         };
-        let inner = Inner { raw, memory, pending: AtomicU8::new(0), queue, _keep: keep };
+        let inner = Inner { raw, memory, queue, _keep: keep };
         Call { inner: ManuallyDrop::new(inner), cancelled: false.into(), gently: false.into() }
     }
 
@@ -150,22 +149,27 @@ impl Call {
     }
 
     /// Waits for a started operation: its success, or `None` if it is still under way. Not started means `Some(false)`.
-    pub(super) fn pluck(&self, op: Op, wait: Wait) -> Option<bool> {
-        self.inner.pluck(op, wait)
+    pub(super) fn wait_for(&self, op: Op, wait: Wait) -> Option<bool> {
+        self.inner.wait_for(op, wait)
+    }
+
+    /// The success of a started operation if it has completed, without a look at the connection, nor at the clock.
+    pub(super) fn take(&self, op: Op) -> Option<bool> {
+        self.inner.queue.take(op as u8)
     }
 
     /// Of an accepted call: whether it is over, as far as the core has told by now.
     pub(super) fn is_over(&self) -> bool {
-        self.pluck(Op::End, Wait::Not).is_some()
+        self.wait_for(Op::End, Wait::Not).is_some()
     }
 
     pub(super) fn is_pending(&self, op: Op) -> bool {
-        self.inner.pending.load(Ordering::Acquire) & op as u8 != 0
+        self.inner.queue.is_started(op as u8)
     }
 
     /// After `Recv`: the message, or `None` at the end of the stream.
     pub(super) fn take_message(&self) -> Option<Bytes> {
-        // SAFETY: the operation was plucked, so the field is ours; a buffer in it is ours too.
+        // SAFETY: the operation has completed, so the field is ours; a buffer in it is ours too.
         unsafe {
             let received = std::mem::replace(&mut (*self.memory()).received, null_mut());
             if received.is_null() {
@@ -179,13 +183,13 @@ impl Call {
 
     /// After `Send`: releases what was sent.
     pub(super) fn release_sent(&self) {
-        // SAFETY: the operation was plucked, so the field and the buffer in it are ours.
+        // SAFETY: the operation has completed, so the field and the buffer in it are ours.
         unsafe { release_buffer(&mut (*self.memory()).sent) }
     }
 
     /// After `End` of a dialled call: how it ended.
     pub(super) fn status(&self) -> Status {
-        // SAFETY: the operation was plucked, so the fields are ours.
+        // SAFETY: the operation has completed, so the fields are ours.
         unsafe {
             let memory = self.memory();
             let message = String::from_utf8_lossy(slice::view(&raw const (*memory).details)).into_owned();
@@ -196,7 +200,7 @@ impl Call {
     /// After the `Recv` that brought no more message to an accepted call: whether the call failed, or was cancelled, as
     /// opposed to half-closed.
     pub(super) fn failed(&self) -> bool {
-        // SAFETY: the call is valid while `self` is, and the operation that sets the flag was plucked.
+        // SAFETY: the call is valid while `self` is, and the operation that sets the flag has completed.
         unsafe { grpc_call_failed_before_recv_message(self.inner.raw) != 0 }
     }
 
@@ -234,18 +238,13 @@ impl Call {
     }
 
     fn start(&self, tag: Op, ops: &[grpc_op]) -> Result<(), Refused> {
-        let bit = tag as u8;
         debug_assert!(!self.is_pending(tag), "one operation of a kind at a time");
-        self.inner.pending.fetch_or(bit, Ordering::AcqRel);
         // SAFETY: the call is valid, and all that the operations point to is in `memory`, which outlives them.
-        let result = unsafe {
-            grpc_call_start_batch(self.inner.raw, ops.as_ptr(), ops.len(), usize::from(bit) as *mut c_void, null_mut())
-        };
+        let result = unsafe { self.inner.queue.start(self.inner.raw, tag as u8, ops) };
         if result == grpc_call_error::GRPC_CALL_OK {
             return Ok(());
         }
-        self.inner.pending.fetch_and(!bit, Ordering::AcqRel);
-        log::warn!("the C core refused operation {bit} of a call: {result:?}");
+        log::warn!("the C core refused operation {} of a call: {result:?}", tag as u8);
         self.inner.cancel();
         Err(Refused)
     }
@@ -372,19 +371,13 @@ impl Drop for Call {
 }
 
 impl Inner {
-    fn pluck(&self, op: Op, wait: Wait) -> Option<bool> {
-        let bit = op as u8;
-        if self.pending.load(Ordering::Acquire) & bit == 0 {
-            return Some(false);
-        }
-        let success = self.queue.pluck(bit.into(), wait)?;
-        self.pending.fetch_and(!bit, Ordering::AcqRel);
-        Some(success)
+    fn wait_for(&self, op: Op, wait: Wait) -> Option<bool> {
+        self.queue.wait(op as u8, wait)
     }
 
-    /// Plucks what has completed by now: whether that is all.
+    /// Takes note of what has completed by now: whether that is all.
     fn collect(&self) -> bool {
-        ALL.into_iter().all(|op| self.pluck(op, Wait::Not).is_some())
+        ALL.into_iter().all(|op| self.wait_for(op, Wait::Not).is_some())
     }
 
     fn cancel(&self) {
@@ -395,9 +388,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: every started operation was plucked (`Call::drop` and the reaper see to it), so the core neither reads
-        // nor writes `memory` any more, and what it left there is ours. The metadata entries belong to the call, so
-        // only the arrays are destroyed, before it. The queue follows, as a field.
+        // SAFETY: every started operation has completed, and was waited for (`Call::drop` and the reaper see to it), so the
+        // core neither reads nor writes `memory` any more, and what it left there is ours. The metadata entries belong to
+        // the call, so only the arrays are destroyed, before it. The queue follows, as a field.
         unsafe {
             let mut memory = Box::from_raw(self.memory);
             release_buffer(&mut memory.received);

@@ -5,7 +5,7 @@ use super::credentials::{ChannelCredentials, Tls};
 use super::library::Library;
 use super::options::{deadline, Options, Quota};
 use super::peer::Peer;
-use super::queue::PluckQueue;
+use super::queue::CallQueue;
 use super::slice;
 use super::stream::Stream;
 use super::unary::Unary;
@@ -111,7 +111,7 @@ impl Channel {
     }
 
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
-        let queue = PluckQueue::new();
+        let queue = CallQueue::new();
         let method = slice::copied(method.as_bytes());
         // SAFETY: channel and queue are valid; the host may be null; the core takes a reference to the method of its
         // own, so that ours is released once. The call keeps the channel alive.

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::credentials::{ServerCredentials, Tls};
 use super::library::Library;
 use super::options::{Options, Quota};
-use super::queue::PluckQueue;
+use super::queue::CallQueue;
 use super::slice;
 use crate::error::{Error, ErrorKind, Result};
 use grpcio_sys::*;
@@ -110,7 +110,7 @@ struct Request {
     call: *mut grpc_call,
     details: grpc_call_details,
     metadata: grpc_metadata_array,
-    queue: PluckQueue,
+    queue: CallQueue,
 }
 
 /// What the accepting thread is told.
@@ -157,7 +157,7 @@ impl Listener {
 
     /// Posts a request for a call; `false` if the core takes none.
     pub(super) fn request(&self) -> bool {
-        let queue = PluckQueue::new();
+        let queue = CallQueue::new();
         // SAFETY: all-zero is valid for the details and the array, which are then initialized as the core asks. The box
         // stays where it is until its tag comes back. A refused request does not, so its box is released here.
         unsafe {

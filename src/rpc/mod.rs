@@ -1,7 +1,7 @@
 //! gRPC, called synchronously: a thin, safe layer over gRPC's C core.
 //!
-//! The thread that starts an operation waits for it (it *plucks* its completion from the call's own queue, and polls
-//! the socket while it waits), so a message crosses no thread boundary on its way. Nothing here knows of gossip.
+//! The thread that starts an operation waits for it, and polls the socket while it waits, so a message crosses no thread
+//! boundary on its way. (If two threads wait on one call, one of them polls for both.) Nothing here knows of gossip.
 //!
 //! [`Channel`] dials; [`Unary`] and [`Stream`] are calls on it; [`Server`] accepts. [`Tls`] holds the certificates of
 //! both directions and can be changed while they run, [`Options`] every setting.

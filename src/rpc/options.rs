@@ -74,9 +74,9 @@ pub struct Options {
     /// Servers: close a connection on which no call is open for this long: 10 s (core: never). A peer that sets up TLS and
     /// HTTP/2 and then opens no stream otherwise stays for ever. \[`grpc.max_connection_idle_ms`\]
     pub max_connection_idle: Duration,
-    /// How long `recv` may poll before it blocks, if the same thread has sent since it last received: 50 µs; zero turns
-    /// it off. It takes a thread switch out of a round trip. A stream with a thread for each direction, and an idle one,
-    /// never does it.
+    /// How long `recv` may poll before it blocks, in a conversation: if something was sent on the stream since `recv` was
+    /// last called. 50 µs; zero turns it off. It takes a thread switch out of a round trip. A stream that carries messages
+    /// one way only, and an idle one, never does it, and never more threads of a process at once than it has processors.
     pub spin: Duration,
     /// Servers: calls asked for ahead: 16, at least 1. More absorbs a burst of new streams, and lengthens a stop.
     pub requests_ahead: usize,

@@ -1,8 +1,10 @@
 //! The completion queue of one call.
 
 use grpcio_sys::*;
+use parking_lot::{Condvar, Mutex};
 use std::ffi::c_void;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicU32, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long to wait.
@@ -56,56 +58,192 @@ impl Wait {
     }
 }
 
-/// A *pluck* completion queue: whoever started an operation waits for exactly that one, by its tag.
-pub(super) struct PluckQueue(*mut grpc_completion_queue);
+/// The completion queue of one call, for the threads that wait for its operations, each for one of its own.
+///
+/// One of them, the *leader*, polls the connection; what completes for another it passes on. An operation that completes
+/// while it is started, as most do, is found by the thread that started it and touches neither queue nor leader: it is
+/// caught in the core's *thread-local cache*. (On a queue that is plucked it would wake whoever polls, for nothing.)
+pub(super) struct CallQueue {
+    raw: *mut grpc_completion_queue,
+    /// Three bits for each operation: started, completed, succeeded.
+    operations: AtomicU32,
+    /// The operation that the polling thread waits for, or `NOBODY`.
+    leader: AtomicU8,
+    /// How many threads wait for the leader.
+    followers: AtomicUsize,
+    door: Mutex<()>,
+    passed_on: Condvar,
+}
 
 // SAFETY: the core's queues are made to be used from any thread.
-unsafe impl Send for PluckQueue {}
-// SAFETY: as above; plucks of different tags may run at the same time. (Six at once at most; a call here has two or three.)
-unsafe impl Sync for PluckQueue {}
+unsafe impl Send for CallQueue {}
+// SAFETY: as above.
+unsafe impl Sync for CallQueue {}
 
-impl PluckQueue {
+const NOBODY: u8 = 0;
+/// The tag of what only wakes the leader; no operation has it.
+const WAKE: u8 = 128;
+
+const fn started(op: u8) -> u32 {
+    op as u32
+}
+
+const fn completed(op: u8) -> u32 {
+    (op as u32) << 8
+}
+
+const fn succeeded(op: u8) -> u32 {
+    (op as u32) << 16
+}
+
+impl CallQueue {
     /// A queue. The core must be initialized and stay so while the queue lives.
-    pub(super) fn new() -> PluckQueue {
+    pub(super) fn new() -> CallQueue {
         // SAFETY: the reserved argument is null, as asked for.
-        PluckQueue(unsafe { grpc_completion_queue_create_for_pluck(null_mut()) })
+        let raw = unsafe { grpc_completion_queue_create_for_next(null_mut()) };
+        CallQueue {
+            raw,
+            operations: AtomicU32::new(0),
+            leader: AtomicU8::new(NOBODY),
+            followers: AtomicUsize::new(0),
+            door: Mutex::new(()),
+            passed_on: Condvar::new(),
+        }
     }
 
     pub(super) fn raw(&self) -> *mut grpc_completion_queue {
-        self.0
+        self.raw
     }
 
-    /// Waits for the operation with this tag: `Some(success)`, or `None` if it is still under way after the wait.
-    pub(super) fn pluck(&self, tag: usize, wait: Wait) -> Option<bool> {
-        loop {
-            // SAFETY: the queue lives as long as `self`.
-            let event = unsafe { grpc_completion_queue_pluck(self.0, tag as *mut c_void, wait.deadline(), null_mut()) };
-            if event.type_ == grpc_completion_type::GRPC_OP_COMPLETE {
-                return Some(event.success != 0);
+    /// Starts one operation, `op`, as this batch.
+    ///
+    /// # Safety
+    /// The call must be valid and bound to this queue; what the batch points to must stay until `op` has completed; no
+    /// other operation `op` may be under way.
+    pub(super) unsafe fn start(&self, call: *mut grpc_call, op: u8, batch: &[grpc_op]) -> grpc_call_error {
+        self.operations.fetch_or(started(op), Ordering::SeqCst);
+        let (mut tag, mut success) = (null_mut(), 0);
+        // SAFETY: by the caller's promise; the cache is opened and emptied by the same thread.
+        let (result, cached) = unsafe {
+            grpc_completion_queue_thread_local_cache_init(self.raw);
+            let result =
+                grpc_call_start_batch(call, batch.as_ptr(), batch.len(), usize::from(op) as *mut c_void, null_mut());
+            (result, grpc_completion_queue_thread_local_cache_flush(self.raw, &mut tag, &mut success))
+        };
+        if cached != 0 {
+            let other = tag as usize as u8;
+            self.complete(other, success != 0);
+            // The leader looks for it where it will not come.
+            if self.leader.load(Ordering::SeqCst) == other {
+                // SAFETY: an empty batch completes at once, whatever the state of the call, and points to nothing.
+                unsafe { grpc_call_start_batch(call, null(), 0, usize::from(WAKE) as *mut c_void, null_mut()) };
             }
-            // The core also reports a timeout when too many threads wait, so ask the clock.
+        }
+        if result != grpc_call_error::GRPC_CALL_OK {
+            self.operations.fetch_and(!started(op), Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// Waits for a started operation: its success, or `None` if it is still under way. Not started means `Some(false)`.
+    pub(super) fn wait(&self, op: u8, wait: Wait) -> Option<bool> {
+        loop {
+            if let Some(success) = self.take(op) {
+                return Some(success);
+            }
+            if self.leader.compare_exchange(NOBODY, op, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                let result = self.lead(op, wait);
+                self.leader.store(NOBODY, Ordering::SeqCst);
+                // Somebody else has to poll now.
+                self.call_followers();
+                return result;
+            }
             if wait.is_over() {
                 return None;
             }
-            std::thread::yield_now();
+            self.follow(op, wait);
         }
+    }
+
+    fn lead(&self, op: u8, wait: Wait) -> Option<bool> {
+        loop {
+            if let Some(success) = self.take(op) {
+                return Some(success);
+            }
+            // SAFETY: the queue lives as long as `self`.
+            let event = unsafe { grpc_completion_queue_next(self.raw, wait.deadline(), null_mut()) };
+            if event.type_ == grpc_completion_type::GRPC_OP_COMPLETE {
+                self.complete(event.tag as usize as u8, event.success != 0);
+            } else if wait.is_over() {
+                return self.take(op);
+            }
+        }
+    }
+
+    /// Waits until the operation has completed, or nobody polls any more, or the time is up.
+    fn follow(&self, op: u8, wait: Wait) {
+        let mut door = self.door.lock();
+        self.followers.fetch_add(1, Ordering::SeqCst);
+        while !self.has_completed(op) && self.leader.load(Ordering::SeqCst) != NOBODY && !wait.is_over() {
+            match wait {
+                Wait::Until(at) => drop(self.passed_on.wait_until(&mut door, at)),
+                _ => self.passed_on.wait(&mut door),
+            }
+        }
+        self.followers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn complete(&self, op: u8, success: bool) {
+        if op != WAKE {
+            let result = if success { succeeded(op) } else { 0 };
+            self.operations.fetch_or(completed(op) | result, Ordering::SeqCst);
+            self.call_followers();
+        }
+    }
+
+    /// Lets those that wait for the leader look again. A follower counts itself before it looks, so none is overlooked.
+    fn call_followers(&self) {
+        if self.followers.load(Ordering::SeqCst) > 0 {
+            drop(self.door.lock());
+            self.passed_on.notify_all();
+        }
+    }
+
+    fn has_completed(&self, op: u8) -> bool {
+        self.operations.load(Ordering::SeqCst) & completed(op) != 0
+    }
+
+    pub(super) fn is_started(&self, op: u8) -> bool {
+        self.operations.load(Ordering::SeqCst) & started(op) != 0
+    }
+
+    /// The result of an operation that has completed, once. Not started means `Some(false)`.
+    pub(super) fn take(&self, op: u8) -> Option<bool> {
+        let now = self.operations.load(Ordering::SeqCst);
+        if now & started(op) == 0 {
+            return Some(false);
+        }
+        if now & completed(op) == 0 {
+            return None;
+        }
+        self.operations.fetch_and(!(started(op) | completed(op) | succeeded(op)), Ordering::SeqCst);
+        Some(now & succeeded(op) != 0)
     }
 }
 
-impl Drop for PluckQueue {
-    /// The owner has released the call and plucked all its operations before, so this does not block.
+impl Drop for CallQueue {
+    /// The owner has released the call and waited for all its operations before, so this does not block.
     fn drop(&mut self) {
         // SAFETY: nobody else has the queue any more; destroying it is allowed once it reports its shutdown.
         unsafe {
-            grpc_completion_queue_shutdown(self.0);
+            grpc_completion_queue_shutdown(self.raw);
             loop {
-                let deadline = gpr_timespec::inf_future();
-                let event = grpc_completion_queue_pluck(self.0, null_mut(), deadline, null_mut());
+                let event = grpc_completion_queue_next(self.raw, gpr_timespec::inf_future(), null_mut());
                 if event.type_ == grpc_completion_type::GRPC_QUEUE_SHUTDOWN {
                     break;
                 }
             }
-            grpc_completion_queue_destroy(self.0);
+            grpc_completion_queue_destroy(self.raw);
         }
     }
 }

@@ -36,8 +36,8 @@ pub struct Stream {
     /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
     collect: Mutex<()>,
     end: OnceLock<End>,
-    /// The thread that sent last, if it has not received since: it probably waits for an answer now.
-    asking: AtomicUsize,
+    /// Something was sent since `recv` was last called.
+    sent: AtomicBool,
     finished: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl Stream {
             recv: Mutex::default(),
             collect: Mutex::new(()),
             end: OnceLock::new(),
-            asking: AtomicUsize::new(NOBODY),
+            sent: AtomicBool::new(false),
             finished: AtomicBool::new(false),
         }
     }
@@ -122,7 +122,7 @@ impl Stream {
         if !side.started {
             return Ok(true);
         }
-        match self.pluck(Op::Send, wait)? {
+        match self.wait_for(Op::Send, wait)? {
             None => Ok(false),
             Some(success) => {
                 side.started = false;
@@ -130,7 +130,7 @@ impl Stream {
                 if !success {
                     return Err(self.why());
                 }
-                self.asking.store(this_thread(), Ordering::Relaxed);
+                self.sent.store(true, Ordering::Relaxed);
                 Ok(true)
             }
         }
@@ -165,7 +165,7 @@ impl Stream {
                 self.call.start_recv().map_err(|_| self.why())?;
                 side.started = true;
             }
-            if self.spin_recv().is_none() && self.call.pluck(Op::Recv, wait).is_none() {
+            if self.spin_recv().is_none() && self.call.wait_for(Op::Recv, wait).is_none() {
                 return Ok(None);
             }
             side.started = false;
@@ -177,17 +177,17 @@ impl Stream {
         self.collect_end(wait).map_or(Ok(None), Err)
     }
 
-    /// Polls for a moment, if this same thread has sent since it last received: the answer is near, and blocking would
-    /// cost a thread switch. (A thread that only receives does not: it would take the processor from those that send.)
-    /// `None` if it did not help.
+    /// Polls for a moment, in a conversation: if something was sent since the message before. The next one is near then,
+    /// and to block would cost a thread switch. Who only receives, or only sends, does not spin, nor who is idle; and never
+    /// more threads at once than there are processors. `None` if it did not help.
     fn spin_recv(&self) -> Option<bool> {
-        if self.spin.is_zero() || self.asking.load(Ordering::Relaxed) != this_thread() {
+        if self.spin.is_zero() || !self.sent.swap(false, Ordering::Relaxed) {
             return None;
         }
-        self.asking.store(NOBODY, Ordering::Relaxed);
+        let _spinning = Spinning::begin()?;
         let until = Instant::now() + self.spin;
         loop {
-            let done = self.call.pluck(Op::Recv, Wait::Not);
+            let done = self.call.wait_for(Op::Recv, Wait::Not);
             if done.is_some() || Instant::now() >= until {
                 return done;
             }
@@ -238,10 +238,10 @@ impl Stream {
         self.call.mark_cancelled();
     }
 
-    /// Plucks an operation of the sending side, looking for cancellation now and then.
-    fn pluck(&self, op: Op, wait: Wait) -> Result<Option<bool>, End> {
+    /// Waits for an operation of the sending side, looking for cancellation now and then.
+    fn wait_for(&self, op: Op, wait: Wait) -> Result<Option<bool>, End> {
         loop {
-            if let Some(success) = self.call.pluck(op, wait.capped(LOOK)) {
+            if let Some(success) = self.call.take(op).or_else(|| self.call.wait_for(op, wait.capped(LOOK))) {
                 return Ok(Some(success));
             }
             if self.call.is_cancelled() {
@@ -283,7 +283,7 @@ impl Stream {
     }
 
     fn dialled_end(&self, wait: Wait) -> Option<End> {
-        self.pluck(Op::End, wait).ok()??;
+        self.wait_for(Op::End, wait).ok()??;
         let status = self.call.status();
         Some(match status.code {
             code::UNAVAILABLE => End::Lost(status),
@@ -308,12 +308,24 @@ impl Stream {
     }
 }
 
-const NOBODY: usize = 0;
+/// One of the threads of this process that may spin at the same time.
+struct Spinning;
 
-/// A number that no other living thread has, and not `NOBODY`.
-fn this_thread() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| std::ptr::from_ref(mark) as usize)
+static SPINNING: AtomicUsize = AtomicUsize::new(0);
+
+impl Spinning {
+    fn begin() -> Option<Spinning> {
+        static MOST: OnceLock<usize> = OnceLock::new();
+        let most = *MOST.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let claim = |now| (now < most).then_some(now + 1);
+        SPINNING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).ok().map(|_| Spinning)
+    }
+}
+
+impl Drop for Spinning {
+    fn drop(&mut self) {
+        SPINNING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn lost_or_cancelled() -> End {

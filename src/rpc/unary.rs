@@ -39,8 +39,8 @@ impl Unary {
         let _hook = hook(&self.call, cancel);
         let error = |kind, text: String| Err(Error::new(kind, text).peer(self.channel.endpoint()));
         let wait = Wait::at_most(Some(timeout));
-        let answered = self.call.pluck(Op::Recv, wait);
-        let ended = answered.and_then(|_| self.call.pluck(Op::End, wait));
+        let answered = self.call.wait_for(Op::Recv, wait);
+        let ended = answered.and_then(|_| self.call.wait_for(Op::End, wait));
         if cancel.is_cancelled() {
             return error(ErrorKind::Stopped, "cancelled".into());
         }
@@ -63,12 +63,12 @@ impl Unary {
 /// Waits for the connection under a call. After an error the call is cancelled.
 pub(super) fn wait_connected(call: &Arc<Call>, peer: &str, limit: Duration, cancel: &Cancel) -> Result<()> {
     let _hook = hook(call, cancel);
-    let connected = call.pluck(Op::Headers, Wait::at_most(Some(limit)));
+    let connected = call.wait_for(Op::Headers, Wait::at_most(Some(limit)));
     let (kind, text) = match connected {
         _ if cancel.is_cancelled() => (ErrorKind::Stopped, "cancelled".to_owned()),
         Some(true) => return Ok(()),
         // The status of a failed call is there, or about to be.
-        Some(false) => match call.pluck(Op::End, Wait::at_most(Some(Duration::from_secs(1)))) {
+        Some(false) => match call.wait_for(Op::End, Wait::at_most(Some(Duration::from_secs(1)))) {
             Some(_) => (ErrorKind::Unreachable, call.status().message),
             None => (ErrorKind::Unreachable, "the connection failed, and the C core does not say why".to_owned()),
         },

@@ -1,0 +1,37 @@
+"""Hyperledger Fabric's gossip networking for Python, over the C interface, by ctypes: nothing to compile.
+
+    with Comm(Crypto.load(msp_folder, "Org1MSP"), Config(listen="0.0.0.0:7051", tls=tls)) as comm:
+        inbox = comm.accept()
+        comm.send_with_ack(Message.block("mychannel", 1, b"hello"), "peer1.example.com:7051", timeout=5)
+        for event in inbox:
+            print(event.message)
+
+What holds for all of it:
+
+* The library is loaded on first use: see `load`. Calls release the GIL.
+* Handles are freed when they are closed (`close`, `with`) or garbage-collected, in any order: what depends on another
+  one keeps what it needs. A thread that is in a call keeps its handle until it returns.
+* What fails raises `Error`, with `code`, `message`, `peer`, `step` and `parts`; limits of time raise `Timeout`.
+* Time spans are seconds, as int, float or timedelta; None is no limit.
+* Peers are named by an endpoint ("host:port"), a PKI-ID (bytes), a `Peer` with both, or a `Member` or `Connection`.
+* Callbacks run on the library's threads. What they raise is caught: it goes to the logger "fabric_gossip", and of host
+  cryptography and block verifiers into the error that the library reports.
+* At the interpreter's exit every comm and node that still runs is stopped.
+* After a fork the child can use neither what its parent made nor, if the parent had made anything, the library: what it
+  tries raises RuntimeError. Use multiprocessing's "spawn" or "forkserver".
+"""
+
+from ._codes import Code, Content, EventKind, LogLevel, MspPart, MspRole, MspVersion, WhenFull
+from ._comm import Ack, Comm, Config, Metrics
+from ._core import Error, Full, Nack, Stopped, Timeout, load
+from ._identity import Crypto, Msp, Tls, serialized_identity
+from ._log import log, log_to, version
+from ._messages import Connection, Event, Member, Message, Peer, Subscription
+from ._node import Identity, Node, Seed
+
+__all__ = [
+    "Ack", "Code", "Comm", "Config", "Connection", "Content", "Crypto", "Error", "Event", "EventKind", "Full",
+    "Identity", "LogLevel", "Member", "Message", "Metrics", "Msp", "MspPart", "MspRole", "MspVersion", "Nack", "Node",
+    "Peer", "Seed", "Stopped", "Subscription", "Timeout", "Tls", "WhenFull", "load", "log", "log_to",
+    "serialized_identity", "version",
+]

@@ -1,0 +1,296 @@
+"""Settings, and the communication layer."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from ctypes import byref
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
+
+from . import _c as c
+from ._codes import WhenFull
+from ._core import (
+    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, judge, loaded, make, make_with, nanoseconds,
+    on_free, take_buffer, unsigned, wrap,
+)
+from ._identity import Crypto, Tls
+from ._messages import AnyPeer, Connection, Event, Message, Subscription, _on_predicate, as_peer, as_peers, options
+
+
+class Config(Owner):
+    """Settings of a comm or a node that is to be, with Fabric's defaults. For any number of them.
+
+    `config["comm.dial_timeout"] = timedelta(seconds=1)`: docs/c-settings.md has the names. Numbers are in the unit given
+    there, time spans in nanoseconds or a timedelta.
+    """
+
+    _free = "gossip_config_free"
+
+    def __init__(
+        self,
+        *,
+        listen: Optional[str] = None,
+        tls: Optional[Tls] = None,
+        bootstrap: Iterable[str] = (),
+        endpoint: Optional[str] = None,
+        external_endpoint: Optional[str] = None,
+        metadata: bytes = b"",
+        block_verifier: Optional[Callable[[Message], bool]] = None,
+        grpc_arguments: Optional[Mapping[str, int]] = None,
+        settings: Optional[Mapping[str, Union[int, datetime.timedelta]]] = None,
+    ) -> None:
+        """`listen` is "host:port", port 0 takes a free one; without it there is no server. Without `tls` there is none.
+
+        Of nodes: `bootstrap` are endpoints to contact first; peers of our organisation reach us at `endpoint`, others at
+        `external_endpoint`; `metadata` is what we say about ourselves; `block_verifier` says True to blocks that count
+        (default: all do), on the node's verifying threads.
+        """
+        super().__init__(make("gossip_config_new"))
+        # A configuration is for one thread at a time, and calls release the GIL.
+        self._lock = threading.Lock()
+        texts = {"listen": listen, "endpoint": endpoint, "external_endpoint": external_endpoint}
+        for name, text in texts.items():
+            if text is not None:
+                self._set(f"gossip_config_set_{name}", as_text(text))
+        if tls is not None:
+            self._set("gossip_config_set_tls", tls._h)
+        if isinstance(bootstrap, str):
+            raise TypeError("bootstrap is a list of endpoints")
+        for peer in bootstrap:
+            self._set("gossip_config_add_bootstrap", as_text(peer))
+        if metadata:
+            self._set("gossip_config_set_metadata", *as_data(metadata))
+        if block_verifier is not None:
+            verifier = "gossip_config_set_block_verifier"
+            make_with(block_verifier, lambda number: self._set(verifier, _on_block, number, on_free))
+        for name, value in (grpc_arguments or {}).items():
+            if not -(2**31) <= value < 2**31:
+                raise ValueError(f"{value} is out of range for {name}")
+            self._set("gossip_config_set_grpc_argument", as_text(name), value)
+        for name, setting in (settings or {}).items():
+            self[name] = setting
+
+    def _set(self, name: str, *arguments: Any) -> None:
+        with self._lock:
+            call(name, self._h, *arguments)
+
+    def __setitem__(self, name: str, value: Union[int, datetime.timedelta]) -> None:
+        number = nanoseconds(value) if isinstance(value, datetime.timedelta) else unsigned(value)
+        self._set("gossip_config_set", as_text(name), number)
+
+    def __getitem__(self, name: str) -> int:
+        value = c.U64()
+        self._set("gossip_config_value", as_text(name), byref(value))
+        return value.value
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all settings."""
+        index = 0
+        while name := str(loaded().gossip_config_name(index)):
+            yield name
+            index += 1
+
+
+class Ack(Owner):
+    """A message on its way to one peer, whose acknowledgement is awaited."""
+
+    _free = "gossip_ack_handle_free"
+
+    def wait(self, timeout: Span = None) -> None:
+        """Waits until the peer has acknowledged it, once. Timeout: ask again. Nack: the peer's own error."""
+        call("gossip_ack_handle_wait", self._h, nanoseconds(timeout))
+
+    @property
+    def nonce(self) -> int:
+        """The message's nonce, by which it is acknowledged."""
+        return loaded().gossip_ack_handle_nonce(self._h)
+
+
+class Metrics(Mapping[str, float]):
+    """Counters and gauges at one moment, by their name with its labels."""
+
+    def __init__(self, handle: Handle) -> None:
+        lib = loaded()
+        #: All of them in Prometheus' text format.
+        self.prometheus = str(lib.gossip_metrics_prometheus(handle))
+        self._values = {}
+        for index in range(lib.gossip_metrics_count(handle)):
+            name, value = str(lib.gossip_metrics_name(handle, index)), c.F64()
+            call("gossip_metrics_value", handle, as_text(name), byref(value))
+            self._values[name] = value.value
+
+    def __getitem__(self, name: str) -> float:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def take_metrics(name: str, of: Handle) -> Metrics:
+    return Metrics(Handle(make(name, of), "gossip_metrics_free"))
+
+
+def take_list(kind: str, item: Any, made: int) -> "list[Any]":
+    """The structures of a list, which is freed; each is handed to `item._of` before that."""
+    handle, lib, found = Handle(made, f"gossip_{kind}_list_free"), loaded(), []
+    structure = {"member": c.Member, "connection": c.Connection, "identity": c.Identity, "seed": c.Seed}[kind]
+    for index in range(getattr(lib, f"gossip_{kind}_list_len")(handle)):
+        one = structure()
+        call(f"gossip_{kind}_list_at", handle, index, byref(one))
+        found.append(item._of(one))
+    return found
+
+
+def accept(function: str, of: Handle, predicate: Optional[Callable[[Event], bool]], bounds: Any) -> Subscription:
+    if predicate is None:
+        return wrap(Subscription, make(function, of, bounds, c.Predicate(), None, c.FreeCallback()))
+    subscribe = lambda number: make(function, of, bounds, _on_predicate, number, on_free)  # noqa: E731
+    return wrap(Subscription, make_with(predicate, subscribe))
+
+
+class Comm(Owner):
+    """The communication layer: authenticated connections to peers, messages and acknowledgements over them."""
+
+    _free = "gossip_comm_free"
+    #: Whether closing this handle stops it.
+    _stops = False
+
+    def __init__(self, crypto: Crypto, config: Config) -> None:
+        """Starts one. Without an address to listen on it only dials."""
+        with config._lock:
+            super().__init__(make("gossip_comm_start", crypto._h, config._h))
+        self._stops = True
+        LIVE.add(self)
+
+    @property
+    def local_addr(self) -> str:
+        """The address that it listens on, with the real port; "" if it does not listen."""
+        return self._text("gossip_comm_local_addr")
+
+    @property
+    def pki_id(self) -> bytes:
+        """Our own PKI-ID."""
+        return self._bytes("gossip_comm_pki_id")
+
+    def send(self, message: Message, peers: Union[AnyPeer, Iterable[AnyPeer]], timeout: Span = 0) -> None:
+        """Queues a message for each peer; who is not connected is dialled. Waits up to `timeout` for room.
+
+        What was accepted is later written or reported as an event. If some peers were not accepted, the error has a part for
+        each, and the others got it.
+        """
+        if (wait := nanoseconds(timeout)) == 0:
+            call("gossip_comm_send", self._h, message._h, *as_peers(peers))
+        else:
+            call("gossip_comm_send_timeout", self._h, message._h, wait, *as_peers(peers))
+
+    def send_with_ack(
+        self,
+        message: Message,
+        peers: Union[AnyPeer, Iterable[AnyPeer]],
+        timeout: Span,
+        min_ack: Optional[int] = None,
+    ) -> int:
+        """Sends a message and waits until `min_ack` peers, or all, have acknowledged it; how many have, is the result.
+
+        If fewer do, the error has a part for each that did not. Blocks for at most `timeout`.
+        """
+        array, count = as_peers(peers)
+        acks, least = c.SIZE(), unsigned(count if min_ack is None else min_ack)
+        wait = nanoseconds(timeout)
+        call("gossip_comm_send_with_ack", self._h, message._h, wait, least, array, count, byref(acks))
+        return acks.value
+
+    def send_tracked(self, message: Message, peer: AnyPeer, timeout: Span = 0) -> Ack:
+        """Queues a message and gives a handle on its acknowledgement. Waits up to `timeout` for room in the queue."""
+        arguments = (self._h, message._h, nanoseconds(timeout), byref(as_peer(peer)))
+        return wrap(Ack, make("gossip_comm_send_tracked", *arguments))
+
+    def connect(self, peer: AnyPeer, timeout: Span) -> None:
+        """Connects to a peer now, if it is not connected. Blocks for at most `timeout`."""
+        call("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout))
+
+    def flush(self, timeout: Span) -> None:
+        """Waits until everything that was accepted is written or reported."""
+        call("gossip_comm_flush", self._h, nanoseconds(timeout))
+
+    def probe(self, peer: AnyPeer) -> None:
+        """Checks that somebody answers at the peer's endpoint: a new connection, no authentication. Blocks."""
+        call("gossip_comm_probe", self._h, byref(as_peer(peer)))
+
+    def handshake(self, peer: AnyPeer) -> "tuple[Connection, bool]":
+        """Asks who is at the peer's endpoint, and whether it said that it accepts us. Blocks."""
+        who, confirmed = c.HANDLE(), c.BOOL()
+        call("gossip_comm_handshake", self._h, byref(as_peer(peer)), byref(who), byref(confirmed))
+        assert who.value is not None
+        return take_list("connection", Connection, who.value)[0], confirmed.value
+
+    def accept(
+        self,
+        predicate: Optional[Callable[[Event], bool]] = None,
+        *,
+        capacity: int = 0,
+        bytes: int = 0,
+        when_full: WhenFull = WhenFull.WAIT,
+        wait: Span = 0,
+    ) -> Subscription:
+        """Subscribes to received messages that `predicate` wants; it runs on the threads that read the connections.
+
+        `capacity` messages and `bytes` may wait (0: 1,024 and 16 MiB); if it is full, the connections that it gets messages
+        from wait for room for `wait` (0: a second), or what has none is dropped.
+        """
+        return accept("gossip_comm_accept", self._h, predicate, options(capacity, bytes, when_full, wait))
+
+    def events(self) -> Subscription:
+        """Subscribes to what happens to connections and accepted messages, from now on."""
+        return wrap(Subscription, make("gossip_comm_events", self._h))
+
+    def presumed_dead(self) -> Subscription:
+        """Subscribes to the peers that could not be reached."""
+        return wrap(Subscription, make("gossip_comm_presumed_dead", self._h))
+
+    def close_connection(self, peer: AnyPeer) -> None:
+        """Closes the connection to a peer and forgets it; what is queued for it is still written. Does not block."""
+        call("gossip_comm_close", self._h, byref(as_peer(peer)))
+
+    def connections(self) -> "list[Connection]":
+        """Who is connected now."""
+        return take_list("connection", Connection, make("gossip_comm_connections", self._h))
+
+    def identity(self, pki_id: bytes) -> bytes:
+        """The identity behind a PKI-ID."""
+        return take_buffer("gossip_comm_identity", self._h, *as_data(pki_id))
+
+    def org(self, pki_id: bytes) -> str:
+        """The organisation behind a PKI-ID, its MSP id."""
+        return take_buffer("gossip_comm_org", self._h, *as_data(pki_id)).decode("utf-8", "replace")
+
+    def metrics(self) -> Metrics:
+        """The counters and gauges at this moment."""
+        return take_metrics("gossip_comm_metrics", self._h)
+
+    def stop(self, drain: Span = 0) -> None:
+        """Stops: connections end so that what was written arrives, and what was queued within `drain`; threads end.
+
+        Timeout: not everything was written within `drain`; it has stopped all the same.
+        """
+        call("gossip_comm_stop", self._h, nanoseconds(drain))
+
+    def close(self) -> None:
+        """Stops it, if it was started by this handle and not a node's, and frees the handle."""
+        handle = getattr(self, "_handle", None)
+        if self._stops and handle is not None and handle.is_usable():
+            try:
+                self.stop()
+            except Timeout:
+                pass
+        super().close()
+
+    _end = close
+
+
+@c.BlockVerifier
+def _on_block(user: int, message: int, reply: int) -> bool:
+    return judge(reply, "block verifier", lambda: KEPT[user](Message._of_lent(message)))

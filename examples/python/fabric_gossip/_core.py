@@ -1,0 +1,337 @@
+"""The library and its handles, errors, callbacks, and what becomes of them at an exit or after a fork."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import datetime
+import itertools
+import logging
+import os
+import sys
+import threading
+import weakref
+from ctypes import byref
+from typing import Any, Callable, Optional, Union
+
+from . import _c as c
+from ._codes import Code
+
+Span = Union[int, float, datetime.timedelta, None]
+Text = Union[str, "os.PathLike[str]"]
+
+FOREVER = 2**64 - 1
+_logger = logging.getLogger("fabric_gossip")
+
+
+class Error(Exception):
+    """What the library could not do. `str()` of it is `message`."""
+
+    #: What to branch on.
+    code: Code
+    #: The whole text: the peer, the step, and what went wrong.
+    message: str
+    #: What went wrong, without the peer and the step; where Fabric has a text for it, exactly that.
+    reason: str
+    #: The peer it is about, "" if none is known.
+    peer: str
+    #: The step that failed, such as "dial" or "handshake"; "" if none is known.
+    step: str
+    #: Of a call that concerned several peers: one for each that failed.
+    parts: "list[Error]"
+    #: Of a part: the place of its peer in what the call was given.
+    peer_index: int
+
+
+class Timeout(Error, TimeoutError):
+    """A limit of time passed."""
+
+
+class Stopped(Error):
+    """What was used was stopped, or a subscription has ended."""
+
+
+class Full(Error):
+    """A bounded queue or table has no room. Later there may be."""
+
+
+class Nack(Error):
+    """The peer acknowledged with an error of its own."""
+
+
+_ERRORS = {Code.TIMEOUT: Timeout, Code.STOPPED: Stopped, Code.FULL: Full, Code.NACK: Nack}
+
+# The library, and calling it.
+
+_library: Optional[ctypes.CDLL] = None
+_load_lock = threading.Lock()
+#: How many forks there were between the process that loaded this module and this one.
+_generation = 0
+#: Whether a handle was made in this process, and whether one was before it was forked.
+_used, _used_before_fork = False, False
+
+
+def load(path: Optional[Text] = None) -> None:
+    """Loads the library: from `path`, else from what FABRIC_GOSSIP_LIBRARY says, else as the system finds it.
+
+    Done by itself on first use. OSError: it cannot be loaded. ImportError: its version is another one. RuntimeError: it is
+    loaded already, and `path` is given.
+    """
+    global _library
+    with _load_lock:
+        if _library is None:
+            _library = c.load(path)
+        elif path is not None:
+            raise RuntimeError("the library is loaded already")
+
+
+def loaded() -> ctypes.CDLL:
+    if _library is None:
+        load()
+    if _used_before_fork:
+        raise RuntimeError("the library cannot be used after a fork: start processes with 'spawn' or 'forkserver'")
+    assert _library is not None
+    return _library
+
+
+def _after_fork() -> None:
+    global _generation, _used, _used_before_fork, _load_lock
+    _generation += 1
+    _used, _used_before_fork = False, _used or _used_before_fork
+    _load_lock = threading.Lock()
+    LIVE.clear()
+    LATER.clear()
+
+
+def error_of(pointer: Any, code: int) -> Error:
+    """Of an error object, which may be NULL, its content. Does not free it."""
+    lib = loaded()
+    message = str(lib.gossip_error_message(pointer)) or Code(code).name
+    error = _ERRORS.get(Code(code), Error)(message)
+    error.code, error.message = Code(code), message
+    error.reason = str(lib.gossip_error_reason(pointer))
+    error.peer = str(lib.gossip_error_peer(pointer))
+    error.step = str(lib.gossip_error_step(pointer))
+    error.peer_index = lib.gossip_error_peer_index(pointer)
+    parts = (lib.gossip_error_part(pointer, n) for n in range(lib.gossip_error_part_count(pointer)))
+    error.parts = [error_of(part, lib.gossip_error_code(part)) for part in parts]
+    return error
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Calls a function that can fail."""
+    lib, error = loaded(), c.HANDLE()
+    code = getattr(lib, name)(*arguments, byref(error))
+    if code:
+        try:
+            raise error_of(error, code)
+        finally:
+            lib.gossip_error_free(error)
+
+
+def make(name: str, *arguments: Any) -> int:
+    """Calls a function whose only output is a handle."""
+    global _used
+    _used = True
+    while LATER and not getattr(HERE, "is_logging", False):
+        try:
+            free, pointer = LATER.pop()
+        except IndexError:  # Another thread was faster.
+            break
+        free(pointer)
+    made = c.HANDLE()
+    call(name, *arguments, byref(made))
+    assert made.value is not None
+    return made.value
+
+
+#: Of this thread: whether it is in the log callback, which can be called from within the C core and so may free nothing,
+#: while Python's garbage collector may run anywhere.
+HERE = threading.local()
+#: What is to be freed for that reason as soon as something else is made.
+LATER: "list[tuple[Any, int]]" = []
+
+
+class Handle:
+    """A pointer that is freed when nobody has this object any more, calls under way among them."""
+
+    __slots__ = ("_as_parameter_", "_free", "_generation")
+
+    def __init__(self, pointer: int, free: str) -> None:
+        self._as_parameter_, self._free, self._generation = pointer, getattr(loaded(), free), _generation
+
+    def is_usable(self) -> bool:
+        """Not so in a process that was forked off the one that made it."""
+        return self._generation == _generation
+
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the process, and in a child of it that has none of the library's threads, it is left as it is.
+        if finalizing() or not self.is_usable():
+            return
+        if getattr(HERE, "is_logging", False):
+            LATER.append((self._free, self._as_parameter_))
+        else:
+            self._free(self._as_parameter_)
+
+
+class Owner:
+    """What has a handle. `close`, the end of a `with` and garbage collection free it; closing twice is nothing."""
+
+    _free = ""
+
+    def __init__(self, pointer: int) -> None:
+        self._handle: Optional[Handle] = Handle(pointer, self._free)
+
+    def _end(self) -> None:
+        """At the end of the interpreter: nothing calls back any more."""
+
+    @property
+    def _h(self) -> Handle:
+        handle = getattr(self, "_handle", None)
+        if handle is None:
+            raise ValueError(f"the {type(self).__name__} is closed")
+        if not handle.is_usable():
+            raise RuntimeError(f"the {type(self).__name__} belongs to the parent process")
+        return handle
+
+    def close(self) -> None:
+        """Frees the handle, once no other thread is in a call with it."""
+        self._handle = None
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _text(self, name: str, *arguments: Any) -> str:
+        handle = self._h
+        return str(getattr(loaded(), name)(handle, *arguments))
+
+    def _bytes(self, name: str) -> bytes:
+        handle = self._h
+        return bytes(getattr(loaded(), name)(handle))
+
+
+def wrap(cls: Any, pointer: int) -> Any:
+    """A `cls` on a handle that there is already."""
+    owner = cls.__new__(cls)
+    Owner.__init__(owner, pointer)
+    return owner
+
+
+def take_buffer(name: str, *arguments: Any) -> bytes:
+    """The bytes that a function puts into a buffer."""
+    buffer = Handle(make(name, *arguments), "gossip_buffer_free")
+    return bytes(loaded().gossip_buffer_bytes(buffer))
+
+
+def as_text(text: Optional[Text]) -> Optional[bytes]:
+    if text is None:
+        return None
+    encoded = os.fspath(text).encode()
+    if b"\0" in encoded:
+        raise ValueError("text with a zero byte")
+    return encoded
+
+
+def as_data(data: Any) -> "tuple[bytes, int]":
+    if isinstance(data, (str, int)):
+        raise TypeError(f"bytes are needed, not {type(data).__name__}")
+    data = bytes(data)
+    return data, len(data)
+
+
+def unsigned(value: int, bits: int = 64) -> int:
+    # ctypes would cut off what is too large.
+    if not 0 <= value < 2**bits:
+        raise ValueError(f"{value} is out of range")
+    return value
+
+
+def nanoseconds(span: Span) -> int:
+    """In nanoseconds."""
+    if span is None:
+        return FOREVER
+    if isinstance(span, datetime.timedelta):
+        span = span.total_seconds()
+    if not span >= 0:
+        raise ValueError(f"a time span of {span} s")
+    return min(round(span * 1e9), FOREVER - 1) if span < 1e10 else FOREVER
+
+
+# Callbacks: what the library calls is one function for each type, which finds what it is for by a number.
+
+KEPT: "dict[int, Any]" = {}
+_numbers = itertools.count(1)
+
+
+def keep(what: Any) -> int:
+    number = next(_numbers)
+    KEPT[number] = what
+    return number
+
+
+def make_with(what: Any, with_number: Callable[[int], Any]) -> Any:
+    """What `with_number` gives, called with the number of `what`, which is kept until the library frees it."""
+    number = keep(what)
+    try:
+        return with_number(number)
+    except BaseException:
+        KEPT.pop(number, None)
+        raise
+
+
+def report(what: str) -> None:
+    try:
+        _logger.exception("%s failed", what)
+    except BaseException:  # There is nobody left to tell.
+        pass
+
+
+def answer(reply: int, what: str, ask: Callable[[], Any]) -> bool:
+    """Into `reply` the bytes or the text that `ask` gives; None is no."""
+
+    def given() -> bool:
+        found = ask()
+        if found is None:
+            return False
+        loaded().gossip_reply_set(reply, *as_data(found.encode() if isinstance(found, str) else found))
+        return True
+
+    return judge(reply, what, given)
+
+
+def judge(reply: int, what: str, ask: Callable[[], Any]) -> bool:
+    """Whether `ask` says True: anything else, and whatever it raises, is no."""
+    try:
+        return ask() is True
+    except BaseException as error:
+        text = f"the host's {what} callback failed: {type(error).__name__}: {error}".replace("\0", " ")
+        loaded().gossip_reply_fail(reply, text.encode("utf-8", "replace"))
+        return False
+
+
+@c.FreeCallback
+def on_free(user: int) -> None:
+    KEPT.pop(user, None)
+
+
+# The end of the interpreter: no thread of the library may be in a callback, or get into one.
+
+#: Comms and nodes that run, and subscriptions with a callback.
+LIVE: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for owner in list(LIVE):
+        try:
+            owner._end()
+        except Exception:
+            report("stopping at the end of the interpreter")
+    if _library is not None and not _used_before_fork:
+        call("gossip_set_log_callback", c.LogCallback(), 0, None, c.FreeCallback())
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,378 @@
+"""Messages, events, and subscriptions to them."""
+
+from __future__ import annotations
+
+import ctypes
+import select
+import time
+from ctypes import byref
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Union
+
+from . import _c as c
+from ._codes import Code, Content, EventKind, WhenFull
+from ._core import (
+    KEPT, LIVE, Error, Handle, Owner, Span, as_data, as_text, call, error_of, loaded, make, make_with, nanoseconds,
+    on_free, report, unsigned, wrap,
+)
+from ._identity import Crypto
+
+
+class Message(Owner):
+    """A gossip message in its envelope. Immutable."""
+
+    _free = "gossip_message_free"
+
+    def __init__(self, payload: bytes) -> None:
+        """Any message, from a serialized `gossip.GossipMessage`; unsigned."""
+        super().__init__(make("gossip_message_new_payload", *as_data(payload)))
+
+    @classmethod
+    def block(cls, channel: str, number: int, data: bytes) -> "Message":
+        """A block of a channel, for peers of the channel and the organisation; unsigned, as blocks are in Fabric."""
+        return wrap(cls, make("gossip_message_new_data", as_text(channel), unsigned(number), *as_data(data)))
+
+    @classmethod
+    def empty(cls) -> "Message":
+        """A message without content."""
+        return wrap(cls, make("gossip_message_new_empty"))
+
+    @classmethod
+    def decode(cls, envelope: bytes) -> "Message":
+        """A message as it travels, from a serialized `gossip.Envelope`. Says nothing about its signature."""
+        return wrap(cls, make("gossip_message_decode", *as_data(envelope)))
+
+    @classmethod
+    def _of_lent(cls, pointer: int) -> "Message":
+        return wrap(cls, make("gossip_message_clone", pointer))
+
+    def sign(self, crypto: Crypto) -> "Message":
+        """The same message with our signature."""
+        return wrap(Message, make("gossip_message_sign", self._h, crypto._h))
+
+    def verify(self, crypto: Crypto, identity: bytes) -> None:
+        """Checks its signatures under the key of `identity`; raises if they do not count."""
+        call("gossip_message_verify", self._h, crypto._h, *as_data(identity))
+
+    @property
+    def content(self) -> Content:
+        """What it is about."""
+        return Content(loaded().gossip_message_content(self._h))
+
+    @property
+    def nonce(self) -> int:
+        """Picked by the sender, carried back by answers and acknowledgements."""
+        return loaded().gossip_message_nonce(self._h)
+
+    @property
+    def channel(self) -> str:
+        """The name of its channel; "" outside of channels."""
+        return self._bytes("gossip_message_channel").decode("utf-8", "replace")
+
+    @property
+    def number(self) -> int:
+        """Of a block, its number."""
+        return loaded().gossip_message_seq_num(self._h)
+
+    @property
+    def data(self) -> bytes:
+        """Of a block, its content."""
+        return self._bytes("gossip_message_data")
+
+    @property
+    def payload(self) -> bytes:
+        """The serialized `gossip.GossipMessage`: what a signature covers."""
+        return self._bytes("gossip_message_payload")
+
+    @property
+    def signature(self) -> bytes:
+        """Its signature; empty if it has none."""
+        return self._bytes("gossip_message_signature")
+
+    @property
+    def wire(self) -> bytes:
+        """The serialized `gossip.Envelope`: what travels, as it was received if it was."""
+        return self._bytes("gossip_message_wire")
+
+    def __str__(self) -> str:
+        return self._text("gossip_message_text")
+
+
+class Member(NamedTuple):
+    """A peer as the membership knows it."""
+
+    #: Where other organisations reach it; "" if they may not.
+    endpoint: str
+    #: Where its own organisation reaches it; "" if it is not disclosed to us.
+    internal_endpoint: str
+    #: What it says about itself.
+    metadata: bytes
+    #: Its PKI-ID.
+    pki_id: bytes
+
+    @classmethod
+    def _of(cls, member: c.Member) -> "Member":
+        return cls(str(member.endpoint), str(member.internal_endpoint), bytes(member.metadata), bytes(member.pki_id))
+
+
+class Connection(NamedTuple):
+    """A connection to a peer."""
+
+    #: The authenticated PKI-ID.
+    pki_id: bytes
+    #: The identity that it authenticated with.
+    identity: bytes
+    #: The socket address at the other end.
+    endpoint: str
+
+    @classmethod
+    def _of(cls, connection: c.Connection) -> "Connection":
+        return cls(bytes(connection.pki_id), bytes(connection.identity), str(connection.endpoint))
+
+
+class Peer(NamedTuple):
+    """A peer as a caller names it: by an endpoint, a PKI-ID, or both."""
+
+    endpoint: str = ""
+    pki_id: bytes = b""
+
+
+#: What names a peer.
+AnyPeer = Union[str, bytes, Peer, Member, Connection]
+
+
+def as_peer(peer: AnyPeer) -> c.Peer:
+    if isinstance(peer, str):
+        peer = Peer(endpoint=peer)
+    elif isinstance(peer, bytes):
+        peer = Peer(pki_id=peer)
+    elif isinstance(peer, Member):
+        peer = Peer(peer.internal_endpoint or peer.endpoint, peer.pki_id)
+    elif isinstance(peer, Connection):
+        peer = Peer(pki_id=peer.pki_id)
+    elif not isinstance(peer, Peer):
+        raise TypeError(f"a peer is named by text, bytes, Peer, Member or Connection, not {type(peer).__name__}")
+    return c.Peer(as_text(peer.endpoint) if peer.endpoint else None, *as_data(peer.pki_id))
+
+
+def as_peers(peers: Union[AnyPeer, Iterable[AnyPeer]]) -> "tuple[Any, int]":
+    if isinstance(peers, (str, bytes, Peer, Member, Connection)):
+        peers = [peers]
+    named = [as_peer(peer) for peer in peers]
+    return (c.Peer * len(named))(*named), len(named)
+
+
+class Event(Owner):
+    """A message that came in, or something that happened. Immutable; see the kinds for what each has."""
+
+    _free = "gossip_event_free"
+
+    @classmethod
+    def _of_lent(cls, pointer: int) -> "Event":
+        return wrap(cls, make("gossip_event_clone", pointer))
+
+    @property
+    def kind(self) -> EventKind:
+        """What it is."""
+        return EventKind(loaded().gossip_event_kind_of(self._h))
+
+    @property
+    def message(self) -> Optional[Message]:
+        """Its message; of several the first."""
+        handle = self._h
+        lent = loaded().gossip_event_message(handle)
+        return None if lent is None else Message._of_lent(lent)
+
+    @property
+    def messages(self) -> "list[Message]":
+        """Its messages, in order."""
+        handle, lib = self._h, loaded()
+        count = lib.gossip_event_message_count(handle)
+        return [Message._of_lent(lib.gossip_event_message_at(handle, n)) for n in range(count)]
+
+    @property
+    def pki_id(self) -> bytes:
+        """The PKI-ID of the peer that it is about; empty if none is known."""
+        return self._bytes("gossip_event_pki_id")
+
+    @property
+    def new_pki_id(self) -> bytes:
+        """Of an identity switch, the PKI-ID that the peer has now."""
+        return self._bytes("gossip_event_new_pki_id")
+
+    @property
+    def identity(self) -> bytes:
+        """The identity of the peer, as it authenticated with it; empty if it is not about a connection."""
+        return self._bytes("gossip_event_identity")
+
+    @property
+    def endpoint(self) -> str:
+        """Where the peer is: the socket address of a connection, or the endpoint that it was named by."""
+        return self._text("gossip_event_endpoint")
+
+    @property
+    def text(self) -> str:
+        """What there is to say about it for a person."""
+        return self._text("gossip_event_text")
+
+    @property
+    def error(self) -> Optional[Error]:
+        """Its error, if it has one."""
+        handle, lib = self._h, loaded()
+        lent = lib.gossip_event_error(handle)
+        return None if lent is None else error_of(lent, lib.gossip_error_code(lent))
+
+    @property
+    def inbound(self) -> bool:
+        """Of a refusal: whether it was an inbound peer that we refused."""
+        return loaded().gossip_event_inbound(self._h)
+
+    @property
+    def remaining(self) -> float:
+        """Of an identity that expires: for how many seconds it still counts."""
+        return loaded().gossip_event_remaining(self._h) / 1e9
+
+    @property
+    def member(self) -> Optional[Member]:
+        """Its member, if it has one."""
+        handle, member = self._h, c.Member()
+        return Member._of(member) if loaded().gossip_event_member(handle, byref(member)) else None
+
+    def respond(self, message: Message) -> None:
+        """Sends a message back to the peer that this one came from, unsigned. Does not block."""
+        call("gossip_event_respond", self._h, message._h)
+
+    def ack(self, error: Optional[str] = None) -> None:
+        """Acknowledges a message to the sender that waits for it, as processed or with what went wrong."""
+        call("gossip_event_ack", self._h, as_text(error))
+
+    def __str__(self) -> str:
+        text = self.text or (str(self.message) if self.message else "")
+        return f"{self.kind.name}: {text}" if text else self.kind.name
+
+
+def options(capacity: int, size: int, when_full: WhenFull, wait: Span) -> Any:
+    numbers = (unsigned(capacity), unsigned(size), unsigned(when_full, 32), nanoseconds(wait))
+    return byref(c.SubscriptionOptions(ctypes.sizeof(c.SubscriptionOptions), *numbers))
+
+
+class Subscription(Owner):
+    """Messages, or events, from now on. Iterating waits for the next one, until the subscription ends.
+
+    What comes in waits here, within its bounds, until it is received: by `recv`, iteration or `ready`, in any number of
+    threads, which share it, or by a callback.
+    """
+
+    _free = "gossip_subscription_free"
+    _called = False
+
+    def recv(self, timeout: Span = None) -> Event:
+        """The next one. Blocks for at most `timeout`, and is interrupted by signals as Python's own waits are.
+
+        Timeout: there is none yet. Stopped: what it is of was stopped and everything left was received, or it was closed.
+        """
+        handle = self._h
+        patience = nanoseconds(timeout) / 1e9
+        deadline = time.monotonic() + patience
+        poll = None
+        while True:
+            try:
+                return wrap(Event, make("gossip_subscription_recv", handle, 0))
+            except Error as error:
+                left = deadline - time.monotonic()
+                if error.code != Code.TIMEOUT or left <= 0:
+                    raise
+            if poll is None:
+                # Waiting here and not in the library lets Ctrl-C through.
+                poll = select.poll()
+                poll.register(self._fd(handle), select.POLLIN)
+            poll.poll(min(left, 86400) * 1000)
+
+    def ready(self) -> Iterator[Event]:
+        """What there is now, without waiting: what to go through when the descriptor is readable.
+
+        Stopped: what it is of was stopped, and there is nothing left.
+        """
+        while True:
+            try:
+                event = self.recv(0)
+            except TimeoutError:
+                return
+            yield event
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            try:
+                event = self.recv()
+            except Error as error:
+                if error.code == Code.STOPPED:
+                    return
+                raise
+            yield event
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something to receive: for selectors, and asyncio's add_reader.
+
+        Go through `ready()` when it is. Only to be polled; forget it before closing the subscription.
+        """
+        return self._fd(self._h)
+
+    @staticmethod
+    def _fd(handle: Handle) -> int:
+        fd = c.INT()
+        call("gossip_subscription_fd", handle, byref(fd))
+        return fd.value
+
+    def set_callback(self, callback: Callable[[Event], object], on_end: Optional[Callable[[], object]] = None) -> None:
+        """Has every event given to `callback`, one at a time, on a thread of its own; `on_end` comes last.
+
+        It may take long, call the library, stop what the subscription is of, and close the subscription. Until the end
+        the subscription is kept, whether or not anybody else has it.
+        """
+        set_callback = "gossip_subscription_set_callback"
+        make_with((callback, on_end, self), lambda number: call(set_callback, self._h, _on_event, number, on_free))
+        LIVE.add(self)
+
+    @property
+    def missed(self) -> int:
+        """How many it did not get because it was full."""
+        return loaded().gossip_subscription_missed(self._h)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be received."""
+        return loaded().gossip_subscription_len(self._h)
+
+    def close(self) -> None:
+        """Ends it, which wakes who waits in it, and frees it. With a callback it waits until that has returned."""
+        handle = getattr(self, "_handle", None)
+        if handle is not None and handle.is_usable():
+            loaded().gossip_subscription_close(handle)
+        super().close()
+
+    _end = close
+
+
+# What the library calls.
+
+
+@c.EventCallback
+def _on_event(user: int, event: Optional[int]) -> None:
+    try:
+        callback, on_end, _ = KEPT[user]
+        if event is not None:
+            callback(Event._of_lent(event))
+        elif on_end is not None:
+            on_end()
+    except BaseException:
+        report("the callback of a subscription")
+
+
+@c.Predicate
+def _on_predicate(user: int, event: int) -> bool:
+    try:
+        return bool(KEPT[user](Event._of_lent(event)))
+    except BaseException:
+        report("the predicate of a subscription")
+        return False
+
+

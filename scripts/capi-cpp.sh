@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Compiles the C++ header, its test and its example against the library, and runs them, under the address sanitizer if the
+# compiler has one.
+#
+#   scripts/capi-cpp.sh FOLDER    FOLDER has libfabric_gossip.so
+set -euo pipefail
+library=$(realpath "${1:?the folder of the library}")
+cd "$(dirname "$0")/.."
+tool=$(realpath "${CARGO_TARGET_DIR:-target}")/release/fabric-gossip
+compiler=${CXX:-c++}
+
+if ! command -v "$compiler" >/dev/null; then
+    echo "SKIPPED: the C++ header, $compiler is missing"
+    exit 0
+fi
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# Whatever the C header has, the C++ one makes use of. (gossip_event_message is gossip_event_message_at of 0.)
+functions=$(grep -oE '\bgossip_[a-z0-9_]+\(' include/fabric_gossip.h | tr -d '(' | sort -u)
+for function in $functions; do
+    if ! grep -qw "$function" include/fabric_gossip.hpp && [ "$function" != gossip_event_message ]; then
+        echo "capi: include/fabric_gossip.hpp makes no use of $function" >&2
+        exit 1
+    fi
+done
+
+strict=(-Wall -Wextra -Wpedantic -Wshadow -Werror -Iinclude)
+for standard in 17 20; do
+    "$compiler" -std=c++$standard "${strict[@]}" -x c++ -fsyntax-only - <<<'#include "fabric_gossip.hpp"'
+done
+sanitizer=()
+if "$compiler" -fsanitize=address,undefined -x c++ -o "$scratch/try" - <<<'int main() {}' 2>/dev/null; then
+    sanitizer=(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
+else
+    echo "SKIPPED: the address sanitizer for C++, $compiler has none"
+fi
+"$tool" crypto "$scratch/orgs" --orgs 1 --peers 2 >/dev/null
+export LD_LIBRARY_PATH=$library
+for source in examples/cpp/*.cpp; do
+    program=$scratch/$(basename "$source" .cpp)
+    "$compiler" -std=c++17 -g "${strict[@]}" ${sanitizer[@]+"${sanitizer[@]}"} "$source" -L"$library" -lfabric_gossip \
+        -pthread -o "$program"
+    printed=$(timeout 120 "$program" "$scratch/orgs")
+    said=$(sed -n '/^\/\/ ```text$/,/^\/\/ ```$/p' "$source" | sed -e '1d;$d' -e 's/^\/\/ \{0,1\}//')
+    if [ -n "$said" ] && ! diff <(echo "$said") <(echo "$printed"); then
+        echo "capi: $source does not print what it says (< said, > printed)" >&2
+        exit 1
+    fi
+    echo "capi: $source ran"
+done

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Holds what docs/c-interface.md says about fork, signals and exit against the library.
+#
+#   scripts/capi-process.sh FOLDER    FOLDER has libfabric_gossip.so
+set -euo pipefail
+library=$(realpath "${1:?the folder of the library}")
+cd "$(dirname "$0")/.."
+tool=$(realpath "${CARGO_TARGET_DIR:-target}")/release/fabric-gossip
+compiler=${CC:-cc}
+
+if ! command -v "$compiler" >/dev/null || [ ! -e /proc/self/exe ]; then
+    echo "SKIPPED: fork, signals and exit, $compiler or /proc is missing"
+    exit 0
+fi
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+"$tool" crypto "$scratch/orgs" --orgs 1 --peers 2 >/dev/null
+"$compiler" -std=c11 -g -Wall -Wextra -Wpedantic -Werror -Iinclude tests/capi/process.c -L"$library" -lfabric_gossip \
+    -pthread -o "$scratch/process"
+LD_LIBRARY_PATH=$library timeout 300 "$scratch/process" "$scratch/orgs"

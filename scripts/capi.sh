@@ -1,0 +1,170 @@
+#!/usr/bin/env bash
+# The C interface, from outside: builds the shared and the static library, holds their symbols against the header, compiles
+# the examples and the tests with warnings as errors, and runs them, those in C++ and Python too. The libraries are left
+# behind, the static one as it is to be installed: target/release/libfabric_gossip.so, target/release/capi/libfabric_gossip.a.
+#
+#   scripts/capi.sh             what `make test` runs
+#   scripts/capi.sh sanitize    every program under AddressSanitizer and UndefinedBehaviorSanitizer, then under Valgrind
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo=${CARGO:-cargo}
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
+header=include/fabric_gossip.h
+# What the static library needs beside itself: `cargo rustc ... -- --print native-static-libs`.
+static_libs="-lssl -lcrypto -lstdc++ -lm -ldl -lpthread"
+examples="two_peers poll node"
+tests="null misuse callbacks threads host_crypto cycles"
+
+if ! command -v "${CC:-cc}" >/dev/null; then
+    echo "SKIPPED: the C interface, there is no C compiler"
+    exit 0
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+build() {
+    $cargo rustc --release --lib --features capi --crate-type cdylib,staticlib
+    # With the features of the test run, which needs it too.
+    $cargo build --release --features cli,host-server,capi --bin fabric-gossip
+    "$target/fabric-gossip" crypto --orgs 2 --peers 3 "$work/orgs" >/dev/null
+    # As it is installed: with nothing to be seen but the header's functions.
+    static=$target/capi/libfabric_gossip.a
+    scripts/static.sh "$target/libfabric_gossip.a" "$static"
+    [ -f "$static" ] || static=$target/libfabric_gossip.a
+    awk -f tests/capi/null.awk "$header" >"$work/null_calls.h"
+}
+
+# The functions of the header, and nothing else, are exported.
+check_symbols() {
+    if ! command -v nm >/dev/null; then
+        echo "SKIPPED: the comparison of symbols, nm is not installed"
+        return
+    fi
+    sed -n '/^extern "C"/,$p' "$header" | grep -v '^ *//' | grep -oE '\bgossip_[a-z0-9_]+\(' | tr -d '(' | sort >"$work/header"
+    nm -D --defined-only "$target/libfabric_gossip.so" | awk '{ print $3 }' | sort >"$work/exported"
+    if ! diff "$work/header" "$work/exported" >&2; then
+        echo "capi: the shared library does not export exactly the header's functions (< header, > library)" >&2
+        exit 1
+    fi
+    echo "capi: the shared library exports the header's $(wc -l <"$work/header") functions and nothing else"
+}
+
+# The header by itself, in other dialects too.
+check_header() {
+    for cc in gcc clang; do
+        command -v $cc >/dev/null || continue
+        for standard in c11 c17; do
+            $cc -std=$standard -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c "$header"
+        done
+    done
+    for cxx in g++ clang++; do
+        command -v $cxx >/dev/null || continue
+        $cxx -std=c++17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ "$header"
+    done
+    echo "capi: the header stands alone in C11, C17 and C++17"
+}
+
+# compile COMPILER KIND PROGRAM [FLAG...]: into $work/PROGRAM.
+compile() {
+    local cc=$1 kind=$2 program=$3 source libraries
+    shift 3
+    source=examples/c/$program.c
+    [ -e "$source" ] || source=tests/capi/$program.c
+    libraries="-L$target -lfabric_gossip -Wl,-rpath,$target"
+    [ "$kind" = shared ] || libraries="$static $static_libs"
+    # shellcheck disable=SC2086
+    $cc -std=c11 -O1 -g -Wall -Wextra -Wpedantic -Werror -Iinclude -I"$work" "$@" "$source" $libraries -lpthread \
+        -o "$work/$program"
+}
+
+# run PROGRAM [WRAPPER...]: an example has to print what it says at its head.
+run() {
+    local program=$1
+    shift
+    if [ -e "examples/c/$program.c" ]; then
+        sed -n '/^\/\/ ```text$/,/^\/\/ ```$/p' "examples/c/$program.c" | sed -e '1d;$d' -e 's/^\/\/ \{0,1\}//' >"$work/said"
+        printf 'one\ntwo\n' | "$@" "$work/$program" "$work/orgs" >"$work/printed"
+        if ! diff "$work/said" "$work/printed" >&2; then
+            echo "capi: examples/c/$program.c does not print what it says (< said, > printed)" >&2
+            exit 1
+        fi
+    else
+        "$@" "$work/$program" "$work/orgs"
+    fi
+}
+
+sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+export UBSAN_OPTIONS=print_stacktrace=1
+
+# Whether the compiler has the sanitizers' libraries.
+can_sanitize() {
+    # shellcheck disable=SC2086
+    echo 'int main(void) { return 0; }' | ${CC:-cc} $sanitizers -x c - -o "$work/probe" 2>/dev/null && "$work/probe"
+}
+
+check() {
+    scripts/header.sh --check
+    build
+    check_symbols
+    check_header
+    for program in $examples $tests; do
+        compile "${CC:-cc}" shared "$program"
+        run "$program"
+    done
+    echo "capi: the examples and tests pass with the shared library"
+    for program in $examples null misuse; do
+        compile "${CC:-cc}" static "$program"
+        run "$program"
+    done
+    echo "capi: the examples and two of the tests pass with the static library"
+    scripts/capi-hosts.sh "$target" "$static" "$work/orgs/peerOrganizations/org1.example.com"
+    for step in process snippets cpp python; do
+        scripts/capi-$step.sh "$target"
+    done
+    if command -v clang >/dev/null; then
+        for program in $examples $tests; do compile clang shared "$program"; done
+        echo "capi: clang compiles them too"
+    fi
+    if can_sanitize; then
+        for program in two_peers poll null; do
+            # shellcheck disable=SC2086
+            compile "${CC:-cc}" shared "$program" $sanitizers
+            run "$program"
+        done
+        echo "capi: two_peers, poll and null pass under AddressSanitizer, without a leak"
+    else
+        echo "SKIPPED: the C programs under AddressSanitizer, the compiler has no library for it"
+    fi
+}
+
+sanitize() {
+    build
+    export CYCLES=1000
+    if can_sanitize; then
+        for program in $examples $tests; do
+            # shellcheck disable=SC2086
+            compile "${CC:-cc}" shared "$program" $sanitizers
+            run "$program"
+            echo "capi: $program passes under AddressSanitizer, without a leak"
+        done
+    else
+        echo "SKIPPED: the C programs under AddressSanitizer, the compiler has no library for it"
+    fi
+    if command -v valgrind >/dev/null; then
+        for program in $examples $tests; do
+            compile "${CC:-cc}" shared "$program" -DSANITIZED=1
+            run "$program" valgrind --quiet --error-exitcode=66 --leak-check=full --num-callers=30 --fair-sched=yes \
+                --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect \
+                --suppressions=scripts/valgrind.supp
+            echo "capi: $program passes under Valgrind, nothing lost"
+        done
+    else
+        echo "SKIPPED: the C programs under Valgrind, which is not installed"
+    fi
+}
+
+case ${1:-check} in
+check) check ;;
+sanitize) sanitize ;;
+*) echo "usage: scripts/capi.sh [check | sanitize]" >&2 && exit 2 ;;
+esac
