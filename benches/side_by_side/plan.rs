@@ -88,13 +88,13 @@ impl Plan {
             step("blocking-host", 1 << 10, peers, alone("blocking-host", rest.clone()), LAYERS);
             step("blocking-host-pooled", 1 << 10, peers, alone("blocking-host", format!("{rest} pool=1")), LAYERS);
         }
-        let (rounds, idle, minutes) = match scale {
-            Scale::Full => (7, vec![512, 2_000], 13),
-            Scale::Quick => (3, vec![512], 2),
-            Scale::Test => (1, vec![8], 5),
+        let (rounds, idle, limit) = match scale {
+            Scale::Full => (7, vec![512, 2_000], 13 * 60),
+            Scale::Quick => (3, vec![512], 165),
+            Scale::Test => (1, vec![8], 300),
         };
         let seconds = |full: u64| Duration::from_secs(if scale == Scale::Test { 0 } else { full });
-        let limit = Duration::from_secs(60 * minutes);
+        let limit = Duration::from_secs(limit);
         Plan { rounds, steps, idle, settle: seconds(1), idle_time: seconds(5).max(Duration::from_millis(50)), limit }
     }
 

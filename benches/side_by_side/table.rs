@@ -104,7 +104,10 @@ pub fn recorded(all: &[Recorded], results: &Results) -> String {
 
 pub fn targets(targets: &[Target]) -> String {
     let mut text = String::new();
-    row(&mut text, &["against", "what", "at least", "aim", "measured", ""].map(String::from));
+    row(
+        &mut text,
+        &["against", "what", "at least", "aim", "measured", "verdict; the reason as far as is known"].map(String::from),
+    );
     row(&mut text, &vec!["---".to_owned(); 6]);
     for target in targets {
         let shown = |x| in_unit(x, target.unit);

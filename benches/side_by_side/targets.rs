@@ -60,7 +60,7 @@ const WAKE_UP: &str = "threads that wake each other, at every hand-over";
 const LAYER: &str = "what the layer adds: protobuf, queue, demultiplexer, a subscriber's thread";
 const DIAL: &str = "a connection of the C core, and OpenSSL: see the bare transport and plain TLS";
 const IDLE: &str = "two threads with their stacks, and the C core's connection";
-const MANY: &str = "thousands of threads that take turns on two cores";
+const MANY: &str = "threads of every connection that take turns on two cores";
 const TIMERS: &str =
     "timers of the C core for each connection that it has accepted: its threads timer_manager and event_engine";
 
