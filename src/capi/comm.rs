@@ -49,8 +49,20 @@ pub(super) fn set_up(mut builder: CommBuilder, config: &gossip_config) -> CommBu
     builder
 }
 
+/// What gossip_comm_send does, for nodes too.
+pub(super) unsafe fn send(
+    comm: &Comm,
+    message: *const gossip_message,
+    peers: *const gossip_peer,
+    peer_count: usize,
+) -> Outcome<()> {
+    let message = handle::get(message, "message")?;
+    let peers = peer::several(peers, peer_count)?;
+    sent(comm.send(&message.message, &peers), &peers)
+}
+
 /// The peers that did not take a message, as an error with a part for each.
-pub(super) fn sent(result: Result<(), SendError>, peers: &[comm::RemotePeer]) -> Outcome<()> {
+fn sent(result: Result<(), SendError>, peers: &[comm::RemotePeer]) -> Outcome<()> {
     let Err(failed) = result else { return Ok(()) };
     let mut places = (0..peers.len()).peekable();
     let parts = failed.not_sent.iter().map(|not_sent| {
@@ -129,11 +141,7 @@ pub unsafe extern "C" fn gossip_comm_send(
     peer_count: usize,
     error: *mut *mut gossip_error,
 ) -> gossip_result {
-    guard(error, || {
-        let (comm, message) = (handle::get(comm, "comm")?, handle::get(message, "message")?);
-        let peers = peer::several(peers, peer_count)?;
-        sent(comm.comm.send(&message.message, &peers), &peers)
-    })
+    guard(error, || send(&handle::get(comm, "comm")?.comm, message, peers, peer_count))
 }
 
 /// As gossip_comm_send, but waits up to `timeout` for room in the peers' queues.

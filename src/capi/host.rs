@@ -1,7 +1,6 @@
 //! What belongs to the host: its pointers, and what its functions answer.
 
 use super::handle;
-use super::text::gossip_str;
 use crate::error::{Error, ErrorKind, Result};
 use std::ffi::{c_char, c_void};
 
@@ -84,9 +83,4 @@ pub unsafe extern "C" fn gossip_reply_set(reply: *mut gossip_reply, data: *const
 pub unsafe extern "C" fn gossip_reply_fail(reply: *mut gossip_reply, text: *const c_char) {
     let Ok(reply) = handle::get_mut(reply, "reply") else { return };
     reply.error = Some(handle::text(text, "text").map_or_else(|_| "(no readable text)".into(), str::to_owned));
-}
-
-/// Borrowed text for a callback.
-pub(super) fn lend(text: &str) -> gossip_str {
-    gossip_str::lend(text)
 }

@@ -2,7 +2,7 @@
 
 use super::error::{gossip_error, gossip_result};
 use super::guard::guard;
-use super::host::{gossip_free_callback, lend, User};
+use super::host::{gossip_free_callback, User};
 use super::text::gossip_str;
 use crate::comm::threads::LibraryThread;
 use crate::error::{Error, ErrorKind};
@@ -74,7 +74,7 @@ impl Log for HostLog {
             Level::Trace => gossip_log_level::GOSSIP_LOG_TRACE,
         };
         // SAFETY: the host's function, with what it was given with; what it borrows lives during the call.
-        unsafe { (sink.call)(sink.user.pointer, level, lend(record.target()), lend(&text)) }
+        unsafe { (sink.call)(sink.user.pointer, level, gossip_str::lend(record.target()), gossip_str::lend(&text)) }
         INSIDE.set(false);
     }
 

@@ -16,14 +16,13 @@ use std::sync::OnceLock;
 pub struct gossip_message {
     pub(super) message: SignedMessage,
     text: OnceLock<Text>,
-    wire: OnceLock<Bytes>,
 }
 
 impl Owned for gossip_message {}
 
 impl From<SignedMessage> for gossip_message {
     fn from(message: SignedMessage) -> Self {
-        gossip_message { message, text: OnceLock::new(), wire: OnceLock::new() }
+        gossip_message { message, text: OnceLock::new() }
     }
 }
 
@@ -276,7 +275,8 @@ pub unsafe extern "C" fn gossip_message_signature(message: *const gossip_message
 /// The serialized `gossip.Envelope`: what travels, as it was received if it was.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_wire(message: *const gossip_message) -> gossip_bytes {
-    super::look(message, gossip_bytes::EMPTY, |message| message.wire.get_or_init(|| message.message.wire()).into())
+    // The message keeps what it gives here.
+    super::look(message, gossip_bytes::EMPTY, |message| (&message.message.wire()).into())
 }
 
 /// The message for a person to read, as Fabric writes it into its logs.

@@ -1,6 +1,6 @@
 //! Nodes: peers of the network.
 
-use super::comm::{gossip_comm, sent, set_up, wanted};
+use super::comm::{gossip_comm, send, set_up, wanted};
 use super::config::gossip_config;
 use super::crypto::gossip_crypto;
 use super::error::{gossip_error, gossip_result};
@@ -10,7 +10,7 @@ use super::host::{gossip_free_callback, User};
 use super::list::{gossip_identity_list, gossip_member_list, gossip_seed_list};
 use super::message::gossip_message;
 use super::metrics::gossip_metrics;
-use super::peer::{self, gossip_peer};
+use super::peer::gossip_peer;
 use super::subscription::{gossip_predicate, gossip_subscription, gossip_subscription_options};
 use super::text::gossip_bytes;
 use super::{duration, gossip_duration};
@@ -383,11 +383,7 @@ pub unsafe extern "C" fn gossip_node_send(
     peer_count: usize,
     error: *mut *mut gossip_error,
 ) -> gossip_result {
-    guard(error, || {
-        let (node, message) = (handle::get(node, "node")?, handle::get(message, "message")?);
-        let peers = peer::several(peers, peer_count)?;
-        sent(node.0.send(&message.message, &peers), &peers)
-    })
+    guard(error, || send(handle::get(node, "node")?.0.comm(), message, peers, peer_count))
 }
 
 /// Sends a message to at most `max_peers` of the members, of those in `channel` if that is not NULL, and waits until

@@ -53,6 +53,10 @@ unsafe fn memory(data: *const u8, len: usize, name: &str) -> Outcome<Pem> {
     Ok(Pem::new("from memory", handle::array(data, len, name)?))
 }
 
+unsafe fn pair(cert: *const u8, cert_len: usize, key: *const u8, key_len: usize) -> Outcome<Option<(Pem, Pem)>> {
+    Ok(Some((memory(cert, cert_len, "cert")?, memory(key, key_len, "key")?)))
+}
+
 /// An empty one. To be freed with gossip_tls_config_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_new(
@@ -75,7 +79,7 @@ pub unsafe extern "C" fn gossip_tls_config_set_pair(
 ) -> gossip_result {
     guard(error, || {
         let config = handle::get_mut(config, "config")?;
-        config.server = Some((memory(cert, cert_len, "cert")?, memory(key, key_len, "key")?));
+        config.server = pair(cert, cert_len, key, key_len)?;
         Ok(())
     })
 }
@@ -108,7 +112,7 @@ pub unsafe extern "C" fn gossip_tls_config_set_client_pair(
 ) -> gossip_result {
     guard(error, || {
         let config = handle::get_mut(config, "config")?;
-        config.client = Some((memory(cert, cert_len, "cert")?, memory(key, key_len, "key")?));
+        config.client = pair(cert, cert_len, key, key_len)?;
         Ok(())
     })
 }

@@ -27,8 +27,8 @@ impl GrpcTransport {
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if an option makes no sense.
     pub fn new(tls: Option<Tls>, options: Options) -> Result<Self> {
-        let _idle = Channel::new("localhost:1", None, &options, Duration::from_secs(1))?;
-        Ok(GrpcTransport { tls, options, _idle })
+        let idle = Channel::new("localhost:1", None, &options, Duration::from_secs(1))?;
+        Ok(GrpcTransport { tls, options, _idle: idle })
     }
 }
 

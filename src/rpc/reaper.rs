@@ -1,7 +1,7 @@
 //! Collects what could not be collected at once: operations of the C core that end only with their connection.
 
-use parking_lot::Mutex;
-use std::time::Duration;
+use parking_lot::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 /// Tries to finish; `true` when done. Must not block.
 pub(super) type Job = Box<dyn FnMut() -> bool + Send>;
@@ -12,39 +12,52 @@ struct State {
 }
 
 static STATE: Mutex<State> = Mutex::new(State { jobs: Vec::new(), running: false });
+/// Told of each job.
+static CAME: Condvar = Condvar::new();
 
 /// Hands a job to the reaper thread, which runs while there are jobs and ends after the last one. If no thread can be
 /// started the job waits for the next hand-over: its memory is kept, never freed too early.
 pub(super) fn hand_over(job: Job) {
     let mut state = STATE.lock();
     state.jobs.push(job);
+    CAME.notify_one();
     if !state.running {
         state.running = std::thread::Builder::new().name("gossip-reaper".into()).spawn(run).is_ok();
     }
 }
 
+/// What came is tried at once, and what is left again after a pause: the core tells of an operation's end only whom it waits
+/// for, and that may be any of them.
 fn run() {
     const SHORTEST: Duration = Duration::from_millis(2);
     const LONGEST: Duration = Duration::from_millis(100);
-    let mut pause = SHORTEST;
-    let mut jobs: Vec<Job> = Vec::new();
+    let (mut pause, mut due) = (SHORTEST, Instant::now());
+    let mut left: Vec<Job> = Vec::new();
     loop {
-        {
+        let mut came = {
             let mut state = STATE.lock();
-            if !state.jobs.is_empty() {
-                pause = SHORTEST;
+            while state.jobs.is_empty() && !left.is_empty() {
+                if CAME.wait_until(&mut state, due).timed_out() {
+                    break;
+                }
             }
-            jobs.append(&mut state.jobs);
-            if jobs.is_empty() {
+            if state.jobs.is_empty() && left.is_empty() {
                 state.running = false;
                 return;
             }
-        }
+            std::mem::take(&mut state.jobs)
+        };
         // Outside the lock: a job that ends drops what it holds, and that may hand over more.
-        jobs.retain_mut(|job| !job());
-        if !jobs.is_empty() {
-            std::thread::sleep(pause);
+        came.retain_mut(|job| !job());
+        if Instant::now() >= due {
+            left.retain_mut(|job| !job());
             pause = (pause * 2).min(LONGEST);
+            due = Instant::now() + pause;
+        }
+        if !came.is_empty() {
+            pause = SHORTEST;
+            due = due.min(Instant::now() + pause);
+            left.append(&mut came);
         }
     }
 }

@@ -92,21 +92,22 @@ fn a_writer_blocked_on_a_frozen_peer_ends_at_the_timeout() {
 
 #[test]
 fn a_server_with_writers_to_frozen_clients_stops_within_the_timeout() {
+    let (filled, full) = crossbeam_channel::bounded(1);
     let server = start(
         None,
         &quick(),
-        serve(|stream| loop {
-            if stream.send(Bytes::from(vec![1; 64 << 10]), false).is_err() {
-                return fabric_gossip::comm::stream::Status::ok();
-            }
+        serve(move |stream| {
+            fill(&stream);
+            filled.send(()).unwrap();
+            let _ = stream.wait_sent(None);
+            fabric_gossip::comm::stream::Status::ok()
         }),
     );
     let proxy = Proxy::to(server.local_addr());
     let stream = open(None, &proxy.endpoint);
     next(&stream);
     proxy.freeze();
-    // Let it fill the socket.
-    std::thread::sleep(Duration::from_millis(300));
+    full.recv_timeout(SOON).unwrap();
     let before = Instant::now();
     assert!(server.stop(Duration::ZERO));
     assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
