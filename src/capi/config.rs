@@ -111,7 +111,7 @@ impl gossip_config {
         fields!(slots, "grpc", &mut self.grpc, Options {
             max_receive_message max_send_message keepalive_time keepalive_timeout keepalive_without_calls
             max_pings_without_data min_ping_interval max_ping_strikes handshake_timeout max_concurrent_streams reuse_port
-            own_connection retries http_proxy bdp_probe write_buffer minimal_stack memory_quota max_connection_idle spin
+            own_connection retries http_proxy bdp_probe write_buffer memory_quota max_connection_idle spin
             requests_ahead max_served
         }, not extra quota);
         let node = &mut self.node;

@@ -7,7 +7,7 @@ use super::{peer, reaper};
 use bytes::Bytes;
 use grpcio_sys::*;
 use std::any::Any;
-use std::ffi::c_int;
+use std::ffi::{c_int, CString};
 use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,16 +168,21 @@ impl Call {
     }
 
     /// After `Recv`: the message, or `None` at the end of the stream.
-    pub(super) fn take_message(&self) -> Option<Bytes> {
+    ///
+    /// # Errors
+    /// It is larger than `max`, and was dropped.
+    pub(super) fn take_message(&self, max: usize) -> Result<Option<Bytes>, Status> {
         // SAFETY: the operation has completed, so the field is ours; a buffer in it is ours too.
         unsafe {
             let received = std::mem::replace(&mut (*self.memory()).received, null_mut());
             if received.is_null() {
-                return None;
+                return Ok(None);
             }
-            let message = slice::from_buffer(received);
+            let len = grpc_byte_buffer_length(received);
+            let message =
+                if len <= max { Ok(Some(slice::from_buffer(received))) } else { Err(too_large("Received", len, max)) };
             grpc_byte_buffer_destroy(received);
-            Some(message)
+            message
         }
     }
 
@@ -209,6 +214,13 @@ impl Call {
         self.gently.store(false, Ordering::Relaxed);
         self.cancelled.store(true, Ordering::Release);
         self.inner.cancel();
+    }
+
+    /// Ends the call at once, with this status at both ends.
+    pub(super) fn fail(&self, status: &Status) {
+        let text = CString::new(status.message.as_str()).unwrap_or_default();
+        // SAFETY: allowed from any thread while the call is valid; the core copies the text; the reserved argument is null.
+        unsafe { grpc_call_cancel_with_status(self.inner.raw, status.code, text.as_ptr(), null_mut()) };
     }
 
     /// Says that the server is about to cancel the call, and so tell the client UNAVAILABLE rather than CANCELLED.
@@ -318,6 +330,11 @@ impl Call {
         };
         op
     }
+}
+
+/// In the core's words, which are gRPC's.
+pub(super) fn too_large(what: &str, len: usize, max: usize) -> Status {
+    Status::new(code::RESOURCE_EXHAUSTED, format!("{what} message larger than max ({len} vs. {max})"))
 }
 
 fn op(kind: grpc_op_type) -> grpc_op {

@@ -3,7 +3,7 @@
 use super::call::{Call, Refused};
 use super::credentials::{ChannelCredentials, Tls};
 use super::library::Library;
-use super::options::{deadline, Options, Quota};
+use super::options::{deadline, OfStreams, Options, Quota};
 use super::peer::Peer;
 use super::queue::CallQueue;
 use super::slice;
@@ -27,7 +27,7 @@ pub struct Channel(Arc<Inner>);
 pub(super) struct Inner {
     raw: *mut grpc_channel,
     endpoint: String,
-    spin: Duration,
+    of_streams: OfStreams,
     local_cert: Option<Bytes>,
     tls: bool,
     /// The peer's address, from the first answer.
@@ -72,7 +72,7 @@ impl Channel {
         Ok(Channel(Arc::new(Inner {
             raw,
             endpoint: endpoint.to_owned(),
-            spin: options.spin,
+            of_streams: options.of_streams(),
             local_cert,
             tls: tls.is_some(),
             remote_addr: Mutex::new(None),
@@ -107,7 +107,7 @@ impl Channel {
             local_cert: self.0.local_cert.clone(),
             tls: self.0.tls,
         };
-        Ok(Stream::dialled(call, limit.is_some(), peer, self.0.spin))
+        Ok(Stream::dialled(call, limit.is_some(), peer, self.0.of_streams))
     }
 
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
@@ -132,6 +132,10 @@ impl Channel {
 impl Inner {
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    pub(super) fn max_receive(&self) -> usize {
+        self.of_streams.max_receive
     }
 
     /// The peer's address. A call knows it from the server's first answer on, so an earlier call's is remembered.

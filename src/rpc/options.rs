@@ -15,9 +15,10 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Options {
     /// The largest message that is accepted, in bytes: 100 MiB as in Fabric (core: 4 MiB). A larger one ends the
-    /// stream with RESOURCE_EXHAUSTED. \[`grpc.max_receive_message_length`\]
+    /// stream with RESOURCE_EXHAUSTED, as the core would do it: when all of it has been read.
     pub max_receive_message: usize,
-    /// The largest message that is sent, in bytes: 100 MiB as in Fabric (core: no limit). \[`grpc.max_send_message_length`\]
+    /// The largest message that is sent, in bytes: 100 MiB as in Fabric (core: no limit). A larger one ends the stream with
+    /// RESOURCE_EXHAUSTED.
     pub max_send_message: usize,
     /// Ping the peer after this long without hearing from it: 60 s (core: off on clients, 2 h on servers). A Fabric
     /// server allows no less than 60 s between pings and closes the connection of who does. \[`grpc.keepalive_time_ms`\]
@@ -50,7 +51,7 @@ pub struct Options {
     /// connection, its backoff and its certificate. \[`grpc.use_local_subchannel_pool`\]
     pub own_connection: bool,
     /// Clients: let the core repeat failed calls: no (core: yes). It keeps up to 256 KiB of each call for that and may
-    /// send a message twice. \[`grpc.enable_retries`\]
+    /// send a message twice. With it, every message goes through two more filters of the core. \[`grpc.enable_retries`\]
     pub retries: bool,
     /// Clients: obey the proxy variables of the environment: no (core: yes, even for loopback). A proxy that ends TLS
     /// breaks the binding of a gossip handshake to its connection. \[`grpc.enable_http_proxy`\]
@@ -61,12 +62,9 @@ pub struct Options {
     /// How much a stream may hold back to send it together, in bytes: 64 KiB (core: 64 KiB). 1 MiB saves 15–20 % of a
     /// sender's processor time with large messages. \[`grpc.http2.write_buffer_size`\]
     pub write_buffer: usize,
-    /// Leave the core's optional filters out: no (core: no). It gains up to 25 % with small messages and gives up the
-    /// limit on received messages, deadlines and retries. \[`grpc.minimal_stack`\]
-    pub minimal_stack: bool,
     /// Memory for what the channels and servers made with these options, and with clones of them, receive, all
-    /// together, in bytes: 1 GiB (core: unlimited). It is what bounds a message that never ends: the core looks at
-    /// `max_receive_message` only when it has read the message. Near it connections are not accepted, and over it
+    /// together, in bytes: 1 GiB (core: unlimited). It is what bounds a message that never ends: how large it is shows
+    /// only when all of it has been read. Near it connections are not accepted, and over it
     /// streams are reset one by one, whosever they are, until it suffices; they are lost, and can be dialled again. So be
     /// generous: an idle connection takes about 100 KiB, one whose messages are not read up to 4 MiB, and a message that
     /// is being received as much as it is long. \[`grpc.resource_quota`\]
@@ -108,7 +106,6 @@ impl Default for Options {
             http_proxy: false,
             bdp_probe: true,
             write_buffer: 64 << 10,
-            minimal_stack: false,
             memory_quota: Some(1 << 30),
             max_connection_idle: Duration::from_secs(10),
             spin: Duration::from_micros(50),
@@ -169,17 +166,24 @@ impl Options {
         self.keepalive_timeout + Duration::from_secs(2)
     }
 
+    /// What a stream of ours sees to itself.
+    pub(super) fn of_streams(&self) -> OfStreams {
+        OfStreams { spin: self.spin, max_receive: self.max_receive_message, max_send: self.max_send_message }
+    }
+
     fn common(&self) -> Vec<(&'static CStr, i32)> {
         vec![
-            (c"grpc.max_receive_message_length", int(self.max_receive_message)),
-            (c"grpc.max_send_message_length", int(self.max_send_message)),
             (c"grpc.keepalive_time_ms", millis(self.keepalive_time)),
             (c"grpc.keepalive_timeout_ms", millis(self.keepalive_timeout)),
             (c"grpc.keepalive_permit_without_calls", self.keepalive_without_calls.into()),
             (c"grpc.http2.max_pings_without_data", int(self.max_pings_without_data as usize)),
             (c"grpc.http2.bdp_probe", self.bdp_probe.into()),
             (c"grpc.http2.write_buffer_size", int(self.write_buffer)),
-            (c"grpc.minimal_stack", self.minimal_stack.into()),
+            // Nothing is compressed, and who compresses is told that this is not implemented, as by a Fabric peer. The core
+            // would decompress a message to whatever it becomes, before it looks at a limit.
+            (c"grpc.compression_enabled_algorithms_bitset", 1),
+            (c"grpc.per_message_compression", 0),
+            (c"grpc.per_message_decompression", 0),
         ]
     }
 
@@ -189,6 +193,7 @@ impl Options {
         args.ints(self.server());
         // A server that somebody else builds has other services, whose clients may rest between their calls.
         args.ints([(c"grpc.max_connection_idle_ms", millis(self.max_connection_idle))]);
+        args.ints(NO_LIMITS);
         args
     }
 
@@ -198,6 +203,10 @@ impl Options {
     pub(crate) fn server_ints(&self) -> Vec<(CString, i32)> {
         let mut args = Args::new(self);
         args.ints(self.server());
+        args.ints([
+            (c"grpc.max_receive_message_length", int(self.max_receive_message)),
+            (c"grpc.max_send_message_length", int(self.max_send_message)),
+        ]);
         let ints = args.args.into_iter();
         ints.filter_map(|(name, value)| if let Value::Int(value) = value { Some((name, value)) } else { None })
             .collect()
@@ -219,9 +228,14 @@ impl Options {
     pub(super) fn channel_args(&self, connect: Duration) -> Args {
         let mut args = Args::new(self);
         args.ints(self.common());
+        args.ints(NO_LIMITS);
         args.ints([
             (c"grpc.use_local_subchannel_pool", self.own_connection.into()),
             (c"grpc.enable_retries", self.retries.into()),
+            // Without the filters that are of no use here (of those the limits of size cost most, see `NO_LIMITS`). Retries
+            // need them; deadlines are asked for.
+            (c"grpc.minimal_stack", (!self.retries).into()),
+            (c"grpc.enable_deadline_checking", 1),
             (c"grpc.enable_http_proxy", self.http_proxy.into()),
             // An attempt to connect is limited by the larger of the two, and then fails with a text that says why.
             (c"grpc.min_reconnect_backoff_ms", millis(connect)),
@@ -229,6 +243,18 @@ impl Options {
         ]);
         args
     }
+}
+
+/// The core's limits of size are a filter that every message goes through, both ways. It looks at a message that has
+/// been received completely, which [`Stream`](super::Stream) can do as well, for a seventh of the processor time.
+const NO_LIMITS: [(&CStr, i32); 2] = [(c"grpc.max_receive_message_length", -1), (c"grpc.max_send_message_length", -1)];
+
+/// The settings that are no arguments of the core.
+#[derive(Clone, Copy)]
+pub(super) struct OfStreams {
+    pub spin: Duration,
+    pub max_receive: usize,
+    pub max_send: usize,
 }
 
 fn invalid(message: impl Into<String>) -> Error {

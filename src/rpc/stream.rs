@@ -1,6 +1,7 @@
 //! A bidirectional stream of messages.
 
-use super::call::{Call, Op};
+use super::call::{too_large, Call, Op};
+use super::options::OfStreams;
 use super::peer::Peer;
 use super::queue::Wait;
 use super::status::{code, End, Status};
@@ -30,7 +31,7 @@ pub struct Stream {
     /// It has a limit of time. Both cores watch it, and either may be the one to report it.
     limited: bool,
     peer: Peer,
-    spin: Duration,
+    settings: OfStreams,
     send: Mutex<SendSide>,
     recv: Mutex<RecvSide>,
     /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
@@ -54,21 +55,21 @@ struct RecvSide {
 }
 
 impl Stream {
-    pub(super) fn dialled(call: Arc<Call>, limited: bool, peer: Peer, spin: Duration) -> Stream {
-        Stream { limited, ..Stream::new(call, false, peer, spin) }
+    pub(super) fn dialled(call: Arc<Call>, limited: bool, peer: Peer, settings: OfStreams) -> Stream {
+        Stream { limited, ..Stream::new(call, false, peer, settings) }
     }
 
-    pub(super) fn accepted(call: Arc<Call>, peer: Peer, spin: Duration) -> Stream {
-        Stream::new(call, true, peer, spin)
+    pub(super) fn accepted(call: Arc<Call>, peer: Peer, settings: OfStreams) -> Stream {
+        Stream::new(call, true, peer, settings)
     }
 
-    fn new(call: Arc<Call>, accepted: bool, peer: Peer, spin: Duration) -> Stream {
+    fn new(call: Arc<Call>, accepted: bool, peer: Peer, settings: OfStreams) -> Stream {
         Stream {
             call,
             accepted,
             limited: false,
             peer,
-            spin,
+            settings,
             send: Mutex::default(),
             recv: Mutex::default(),
             collect: Mutex::new(()),
@@ -99,6 +100,9 @@ impl Stream {
         match self.end.get() {
             Some(end) if !(self.accepted && matches!(end, End::Remote(_))) => return Err(end.clone()),
             _ => {}
+        }
+        if message.len() > self.settings.max_send {
+            return Err(self.fail(too_large("Sent", message.len(), self.settings.max_send)));
         }
         self.call.start_send(message, more).map_err(|_| self.why())?;
         side.started = true;
@@ -169,10 +173,11 @@ impl Stream {
                 return Ok(None);
             }
             side.started = false;
-            if let Some(message) = self.call.take_message() {
-                return Ok(Some(message));
+            match self.call.take_message(self.settings.max_receive) {
+                Ok(Some(message)) => return Ok(Some(message)),
+                Ok(None) => side.drained = true,
+                Err(too_large) => return Err(self.fail(too_large)),
             }
-            side.drained = true;
         }
         self.collect_end(wait).map_or(Ok(None), Err)
     }
@@ -181,11 +186,11 @@ impl Stream {
     /// and to block would cost a thread switch. Who only receives, or only sends, does not spin, nor who is idle; and never
     /// more threads at once than there are processors. `None` if it did not help.
     fn spin_recv(&self) -> Option<bool> {
-        if self.spin.is_zero() || !self.sent.swap(false, Ordering::Relaxed) {
+        if self.settings.spin.is_zero() || !self.sent.swap(false, Ordering::Relaxed) {
             return None;
         }
         let _spinning = Spinning::begin()?;
-        let until = Instant::now() + self.spin;
+        let until = Instant::now() + self.settings.spin;
         loop {
             let done = self.call.wait_for(Op::Recv, Wait::Not);
             if done.is_some() || Instant::now() >= until {
@@ -193,6 +198,12 @@ impl Stream {
             }
             std::thread::yield_now();
         }
+    }
+
+    /// Ends the stream for what is too large, in the same way as the core's own limits.
+    fn fail(&self, status: Status) -> End {
+        self.call.fail(&status);
+        self.settle(if self.accepted { End::Lost(status) } else { End::Remote(status) })
     }
 
     /// Says that nothing more comes from us, after all that was sent: a dialled stream half-closes, and can be read to

@@ -56,7 +56,10 @@ impl Unary {
         self.channel.address(&self.call);
         // A server that answers before it has read the whole request resets the stream right behind its answer. Where the
         // core takes in both at once it drops the message and keeps the status, which says enough.
-        Ok(self.call.take_message().unwrap_or_default())
+        let answer = self.call.take_message(self.channel.max_receive());
+        Ok(answer
+            .map_err(|status| Error::new(ErrorKind::Refused, status.message).peer(self.channel.endpoint()))?
+            .unwrap_or_default())
     }
 }
 

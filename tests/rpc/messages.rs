@@ -55,6 +55,44 @@ fn limits_of_size() {
 }
 
 #[test]
+fn a_dialled_stream_has_a_limit_of_size_too() {
+    let server = start(None, &Options::default(), echo());
+    let mut limited = Options::default();
+    limited.max_receive_message = 1000;
+    let stream = open_with(None, &limited, server.local_addr());
+    stream.send(pattern(1000), false).unwrap();
+    assert_eq!(next(&stream).len(), 1000);
+    stream.send(pattern(1001), false).unwrap();
+    match end_of(&stream) {
+        StreamEnd::Remote(status) => {
+            assert_eq!((status.code, &*status.message), (8, "Received message larger than max (1001 vs. 1000)"))
+        }
+        end => panic!("{end:?}"),
+    }
+}
+
+/// A small message could become one of any size, before anybody has authenticated.
+#[test]
+fn compressed_messages_are_not_implemented() {
+    let server = start(None, &Options::default(), echo());
+    let mut compressing = Options::default();
+    for (name, value) in [
+        ("grpc.default_compression_algorithm", 2),
+        ("grpc.compression_enabled_algorithms_bitset", 7),
+        ("grpc.per_message_compression", 1),
+    ] {
+        compressing.extra.push((name.into(), value));
+    }
+    let stream = dial_with(None, &compressing, server.local_addr()).unwrap().open(None).unwrap();
+    // It may be over already.
+    let _ = stream.send(vec![0; 1 << 20].into(), false);
+    match end_of(&stream) {
+        StreamEnd::Remote(status) => assert_eq!(status.code, 12, "{status:?}"),
+        end => panic!("{end:?}"),
+    }
+}
+
+#[test]
 fn the_largest_message_passes() {
     let server = start(None, &Options::default(), echo());
     let stream = open(None, server.local_addr());
