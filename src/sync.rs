@@ -7,9 +7,7 @@
 #[cfg(not(shuttle))]
 mod real {
     pub use crossbeam_channel as channel;
-    #[cfg(feature = "testing")]
-    pub use parking_lot::Condvar;
-    pub use parking_lot::{Mutex, RwLock};
+    pub use parking_lot::{Condvar, Mutex, RwLock};
     pub use std::sync::atomic;
     pub use std::{thread, thread_local};
 

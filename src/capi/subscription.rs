@@ -7,11 +7,9 @@ use super::handle::{self, Out, Owned};
 use super::host::{gossip_free_callback, User};
 use super::ready::Ready;
 use super::{duration, gossip_duration};
-use crate::cancel::Cancel;
 use crate::comm::{Subscription, Weigh};
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::channel::select;
 use parking_lot::Mutex;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,7 +32,7 @@ struct Shared {
     source: Mutex<Option<Arc<dyn Source>>>,
     /// What it had missed by then.
     missed: AtomicU64,
-    closed: Cancel,
+    closed: AtomicBool,
     /// The callback is not called any more, not even with the end.
     freed: AtomicBool,
     ready: Arc<OnceLock<Ready>>,
@@ -43,7 +41,10 @@ struct Shared {
 /// A subscription of whatever kind, as one of events.
 trait Source: Send + Sync {
     fn try_recv(&self) -> Result<Option<gossip_event>>;
-    fn recv(&self, timeout: Option<Duration>, closed: &Cancel) -> Result<gossip_event>;
+    /// Until it is closed.
+    fn recv(&self, timeout: Option<Duration>, closed: &AtomicBool) -> Result<gossip_event>;
+    /// After it was.
+    fn interrupt(&self);
     fn missed(&self) -> u64;
     fn len(&self) -> usize;
     fn on_ready(&self, ready: Arc<OnceLock<Ready>>);
@@ -54,29 +55,16 @@ impl<T: Weigh + Into<gossip_event> + Send> Source for Subscription<T> {
         Ok(Subscription::try_recv(self)?.map(Into::into))
     }
 
-    fn recv(&self, timeout: Option<Duration>, closed: &Cancel) -> Result<gossip_event> {
-        // As a channel's own `recv` does, and a selection over several does not: who sends need not wake who looks.
-        let looks = if timeout.is_some_and(|timeout| timeout.is_zero()) { 1 } else { LOOKS };
-        for look in 0..looks {
-            if let Some(item) = Subscription::try_recv(self)? {
-                return Ok(item.into());
-            }
-            match look {
-                0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
-                _ => thread::yield_now(),
-            }
+    fn recv(&self, timeout: Option<Duration>, closed: &AtomicBool) -> Result<gossip_event> {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Subscription::try_recv(self)?.map(Into::into).ok_or_else(nothing);
         }
-        match timeout {
-            None => select! {
-                recv(self.items()) -> item => item.map(|item| self.taken(item).into()).map_err(|_| ended()),
-                recv(closed.signal()) -> _ => Err(ended()),
-            },
-            Some(timeout) => select! {
-                recv(self.items()) -> item => item.map(|item| self.taken(item).into()).map_err(|_| ended()),
-                recv(closed.signal()) -> _ => Err(ended()),
-                default(timeout) => Err(nothing()),
-            },
-        }
+        let event = self.recv_while(timeout, || !closed.load(Ordering::SeqCst)).map(Into::into);
+        event.map_err(|e| if e.kind() == ErrorKind::Timeout { nothing() } else { ended() })
+    }
+
+    fn interrupt(&self) {
+        Subscription::interrupt(self);
     }
 
     fn missed(&self) -> u64 {
@@ -96,9 +84,6 @@ impl<T: Weigh + Into<gossip_event> + Send> Source for Subscription<T> {
     }
 }
 
-/// How often a subscription is looked at before its thread goes to sleep: a few microseconds.
-const LOOKS: u32 = 11;
-
 fn ended() -> Error {
     Error::new(ErrorKind::Stopped, "the subscription has ended")
 }
@@ -116,7 +101,7 @@ impl Shared {
             return Ok(event);
         }
         ready.clear();
-        let again = if self.closed.is_cancelled() { Err(ended()) } else { source.try_recv() };
+        let again = if self.closed.load(Ordering::SeqCst) { Err(ended()) } else { source.try_recv() };
         match again {
             Ok(None) if timeout.is_some_and(|timeout| timeout.is_zero()) => Err(nothing()),
             Ok(None) => source.recv(timeout, &self.closed),
@@ -128,10 +113,11 @@ impl Shared {
     }
 
     fn close(&self) {
-        self.closed.cancel();
+        self.closed.store(true, Ordering::SeqCst);
         let mut source = self.source.lock();
         if let Some(source) = &*source {
             self.missed.store(source.missed(), Ordering::Relaxed);
+            source.interrupt();
         }
         let ended = source.take();
         drop(source);
@@ -148,7 +134,7 @@ impl gossip_subscription {
         let shared = Shared {
             source: Mutex::new(Some(Arc::new(of))),
             missed: AtomicU64::new(0),
-            closed: Cancel::new(),
+            closed: AtomicBool::new(false),
             freed: AtomicBool::new(false),
             ready: Arc::default(),
         };

@@ -3,24 +3,17 @@
 //! Subscriptions are asked in the order in which they were made. Each has its own bound and its own policy for when it
 //! is full, so that one slow reader costs the publisher at most the wait it was given, and the others nothing more.
 
+use super::mailbox::{Mailbox, NotPut, Nothing, Weigh};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::channel::{bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
-use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{never, select, Receiver};
+use crate::sync::{now, RwLock};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Something that takes room in a subscription.
-pub trait Weigh {
-    /// Its size in bytes.
-    fn weight(&self) -> usize {
-        0
-    }
-}
 
 type Predicate<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
 
@@ -33,75 +26,72 @@ pub struct Demux<T> {
 
 struct Subscriber<T> {
     predicate: Predicate<T>,
-    items: Sender<T>,
-    room: Receiver<()>,
-    /// Behind `items`, so that it is dropped, and tells of the end, when that has come.
-    shared: PublishersEnd,
-    options: SubscriptionOptions,
+    mailbox: PublishersEnd<T>,
+    when_full: WhenFull,
     /// It made the publisher wait in vain and has had no room since.
     lagging: AtomicBool,
 }
 
-/// What the two ends of a subscription share.
-struct Shared {
-    bytes: AtomicUsize,
-    missed: AtomicU64,
-    /// Told after each item, and at the end.
-    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
+struct PublishersEnd<T>(Arc<Mailbox<T>>);
 
-impl Shared {
-    fn wake(&self) {
-        if let Some(wake) = self.waker.get() {
-            wake();
-        }
-    }
-}
-
-struct PublishersEnd(Arc<Shared>);
-
-impl Drop for PublishersEnd {
+impl<T> Drop for PublishersEnd<T> {
     fn drop(&mut self) {
-        self.0.wake();
+        self.0.end();
     }
 }
 
 /// The receiving end of a subscription. Clones share one queue: each item goes to one of them. Dropping the last one
 /// ends the subscription.
-pub struct Subscription<T> {
-    items: Receiver<T>,
-    /// Tells a publisher that bytes were taken; only held here, so that its end tells that nobody receives any more.
-    room: Sender<()>,
-    shared: Arc<Shared>,
+pub struct Subscription<T>(Arc<ReceiversEnd<T>>);
+
+struct ReceiversEnd<T>(Arc<Mailbox<T>>);
+
+impl<T> Drop for ReceiversEnd<T> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 impl<T> Clone for Subscription<T> {
     fn clone(&self) -> Self {
-        Subscription { items: self.items.clone(), room: self.room.clone(), shared: self.shared.clone() }
+        Subscription(self.0.clone())
     }
 }
 
 impl<T: Weigh> Subscription<T> {
+    fn mailbox(&self) -> &Mailbox<T> {
+        &self.0 .0
+    }
+
     /// The next item. Blocks until there is one; fails with [`ErrorKind::Stopped`] once the publisher has stopped and
     /// everything it left was received.
     pub fn recv(&self) -> Result<T> {
-        self.items.recv().map(|item| self.taken(item)).map_err(|_| ended())
+        self.recv_while(None, || true)
     }
 
     /// As [`recv`](Self::recv), for at most `timeout` ([`ErrorKind::Timeout`]).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T> {
-        self.items.recv_timeout(timeout).map(|item| self.taken(item)).map_err(|e| match e {
-            RecvTimeoutError::Timeout => Error::new(ErrorKind::Timeout, "nothing received in time"),
-            RecvTimeoutError::Disconnected => ended(),
-        })
+        self.recv_while(Some(timeout), || true)
+    }
+
+    /// As these, for as long as it is `wanted`: asked before it goes to sleep, and on [`interrupt`](Self::interrupt).
+    pub(crate) fn recv_while(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T> {
+        // A timeout that goes beyond all time has none.
+        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        self.mailbox().recv(deadline, wanted).map_err(why_not)
+    }
+
+    /// Has those who wait in [`recv_while`](Self::recv_while) ask whether it is wanted still.
+    pub(crate) fn interrupt(&self) {
+        self.mailbox().interrupt();
     }
 
     /// The next item if there is one now. Never blocks.
     pub fn try_recv(&self) -> Result<Option<T>> {
-        match self.items.try_recv() {
-            Ok(item) => Ok(Some(self.taken(item))),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(ended()),
+        match self.mailbox().try_recv() {
+            Ok(item) => Ok(Some(item)),
+            Err(Nothing::Ended) => Err(why_not(Nothing::Ended)),
+            Err(_) => Ok(None),
         }
     }
 
@@ -110,46 +100,42 @@ impl<T: Weigh> Subscription<T> {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// Has `wake` called after each item that comes in, and when the subscription ends; also once now. For those who wait
-    /// for other things as well: `wake` makes their poll return, and they [`try_recv`](Self::try_recv) until nothing is
-    /// left. It is called on the threads that publish, and must not block. The first one that is set stays.
+    /// Has `wake` called after items came in, once for each or for some that came together, and when the subscription ends;
+    /// also once now. For those who wait for other things as well: `wake` makes their poll return, and they
+    /// [`try_recv`](Self::try_recv) until nothing is left. It is called on the threads that publish, and must not block. The
+    /// first one that is set stays.
     pub fn on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
-        let _ = self.shared.waker.set(Box::new(wake));
-        self.shared.wake();
+        self.mailbox().set_waker(Box::new(wake));
     }
 
-    /// What it waits on, for a `select!` of ours; what is received there goes through [`taken`](Self::taken).
-    pub(crate) fn items(&self) -> &Receiver<T> {
-        &self.items
+    /// An arm for a `select!` of ours: tells the one thread that waits there that there is something to
+    /// [`try_recv`](Self::try_recv), or the end. To be asked for anew for each selection.
+    pub(crate) fn signal(&self) -> &Receiver<()> {
+        self.mailbox().signal()
     }
 
     /// How many matching items this subscription did not get because it was full.
     pub fn missed(&self) -> u64 {
-        self.shared.missed.load(Ordering::Relaxed)
+        self.mailbox().missed()
     }
 
     /// How many items wait to be received.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.mailbox().len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    pub(crate) fn taken(&self, item: T) -> T {
-        let weight = item.weight();
-        if weight > 0 {
-            self.shared.bytes.fetch_sub(weight, Ordering::Relaxed);
-            let _ = self.room.try_send(());
-        }
-        item
+        self.len() == 0
     }
 }
 
-fn ended() -> Error {
-    Error::new(ErrorKind::Stopped, "the subscription ended: its publisher was stopped")
+fn why_not(nothing: Nothing) -> Error {
+    match nothing {
+        Nothing::InTime => Error::new(ErrorKind::Timeout, "nothing received in time"),
+        Nothing::Ended => Error::new(ErrorKind::Stopped, "the subscription ended: its publisher was stopped"),
+        Nothing::Wanted => Error::new(ErrorKind::Stopped, "the subscription was closed"),
+    }
 }
 
 impl<T: Weigh + Clone + Send> Demux<T> {
@@ -165,15 +151,11 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         options: SubscriptionOptions,
         predicate: impl Fn(&T) -> bool + Send + Sync + 'static,
     ) -> Subscription<T> {
-        let (items, receiver) = bounded(options.capacity);
-        let (room, has_room) = bounded(1);
-        let shared = Arc::new(Shared { bytes: AtomicUsize::new(0), missed: AtomicU64::new(0), waker: OnceLock::new() });
+        let mailbox = Arc::new(Mailbox::new(options.capacity, options.bytes));
         let subscriber = Arc::new(Subscriber {
             predicate: Box::new(predicate),
-            items,
-            room: has_room,
-            shared: PublishersEnd(shared.clone()),
-            options,
+            mailbox: PublishersEnd(mailbox.clone()),
+            when_full: options.when_full,
             lagging: AtomicBool::new(false),
         });
         let mut subscribers = self.subscribers.write();
@@ -188,41 +170,18 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         drop(subscribers);
         // Not under the lock: what a predicate owns may, when it is dropped, come here again.
         drop(gone);
-        Subscription { items: receiver, room, shared }
+        Subscription(Arc::new(ReceiversEnd(mailbox)))
     }
 
     /// Gives `item` to every subscription that wants it; returns how many wanted it but had no room. Waits where a
     /// policy says so, never longer than until [`close`](Self::close).
     pub fn publish(&self, item: &T) -> usize {
-        let subscribers = self.subscribers.read().clone();
-        let mut dropped = 0;
-        let mut gone = false;
-        for subscriber in subscribers.iter() {
-            if self.closed.is_cancelled() {
-                break;
-            }
-            let wanted = catch_unwind(AssertUnwindSafe(|| (subscriber.predicate)(item))).unwrap_or_else(|_| {
-                log::error!("a subscription's predicate panicked; the message counts as not wanted");
-                false
-            });
-            if !wanted {
-                continue;
-            }
-            match self.deliver(subscriber, item.clone()) {
-                Delivery::Done => subscriber.shared.0.wake(),
-                Delivery::NoRoom => {
-                    subscriber.shared.0.missed.fetch_add(1, Ordering::Relaxed);
-                    dropped += 1;
-                }
-                Delivery::Gone => gone = true,
-            }
-        }
-        if gone {
-            let gone = take_gone(Arc::make_mut(&mut self.subscribers.write()));
-            // Not under the lock, as above.
-            drop(gone);
-        }
-        dropped
+        self.batch().publish(item)
+    }
+
+    /// For several items, one right after the other.
+    pub fn batch(&self) -> Batch<'_, T> {
+        Batch { demux: self, owed: Vec::new(), turn: 0, items: 0, bytes: 0 }
     }
 
     /// Ends every subscription: what is buffered can still be received, a publisher that waits goes on. Idempotent.
@@ -233,74 +192,147 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         drop(ended);
     }
 
-    fn deliver(&self, subscriber: &Subscriber<T>, mut item: T) -> Delivery {
-        let weight = item.weight();
-        let shared = &subscriber.shared.0;
-        let has_room = || {
-            let held = shared.bytes.load(Ordering::Relaxed);
-            held == 0 || held.saturating_add(weight) <= subscriber.options.bytes
-        };
-        if has_room() {
-            // Counted before it is sent: the receiver may take it, and count it off, at once.
-            shared.bytes.fetch_add(weight, Ordering::Relaxed);
-            match subscriber.items.try_send(item) {
-                Ok(()) => {
-                    subscriber.lagging.store(false, Ordering::Relaxed);
-                    return Delivery::Done;
+    fn forget_gone(&self) {
+        let gone = take_gone(Arc::make_mut(&mut self.subscribers.write()));
+        // Not under the lock, as above.
+        drop(gone);
+    }
+}
+
+/// After so many items, or bytes, receivers are told of them even if more are at hand.
+const AT_ONCE: usize = 16;
+const BYTES_AT_ONCE: usize = 64 << 10;
+
+/// Who has waited for room puts in so many items before it is the next one's turn.
+const TURN: usize = 32;
+
+/// Items that come one right after the other: receivers that sleep are told of several at once. Whoever has no more of them
+/// calls [`flush`](Self::flush), and does not wait for anything before that.
+pub struct Batch<'a, T: Weigh> {
+    demux: &'a Demux<T>,
+    /// Who has to be told.
+    owed: Vec<Arc<Subscriber<T>>>,
+    /// It has waited for room: so many items may go before those of others who wait.
+    turn: usize,
+    items: usize,
+    bytes: usize,
+}
+
+impl<T: Weigh + Clone + Send> Batch<'_, T> {
+    /// As [`Demux::publish`].
+    pub fn publish(&mut self, item: &T) -> usize {
+        let subscribers = self.demux.subscribers.read().clone();
+        let mut dropped = 0;
+        let mut gone = false;
+        for subscriber in subscribers.iter() {
+            if self.demux.closed.is_cancelled() {
+                break;
+            }
+            let wanted = catch_unwind(AssertUnwindSafe(|| (subscriber.predicate)(item))).unwrap_or_else(|_| {
+                log::error!("a subscription's predicate panicked; the message counts as not wanted");
+                false
+            });
+            if !wanted {
+                continue;
+            }
+            match self.deliver(subscriber, item.clone()) {
+                Delivery::Done => {}
+                Delivery::NoRoom => {
+                    subscriber.mailbox.0.miss();
+                    dropped += 1;
                 }
-                Err(e) => {
-                    shared.bytes.fetch_sub(weight, Ordering::Relaxed);
-                    if matches!(e, TrySendError::Disconnected(_)) {
-                        return Delivery::Gone;
-                    }
-                    item = e.into_inner();
-                }
+                Delivery::Gone => gone = true,
             }
         }
-        let limit = match subscriber.options.when_full {
+        if gone {
+            self.demux.forget_gone();
+        }
+        if !self.owed.is_empty() {
+            self.items += 1;
+            self.bytes += item.weight();
+            if self.items >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
+                self.flush();
+            }
+        }
+        dropped
+    }
+
+    fn deliver(&mut self, subscriber: &Arc<Subscriber<T>>, item: T) -> Delivery {
+        let mailbox = &subscriber.mailbox.0;
+        let turn = self.turn > 0;
+        self.turn = self.turn.saturating_sub(1);
+        let mut item = match mailbox.put(item, turn) {
+            Ok(owed) => {
+                subscriber.lagging.store(false, Ordering::Relaxed);
+                self.owe(subscriber, owed);
+                return Delivery::Done;
+            }
+            Err(NotPut::Gone) => return Delivery::Gone,
+            Err(NotPut::NoRoom(item)) => item,
+        };
+        let limit = match subscriber.when_full {
             WhenFull::Drop => return Delivery::NoRoom,
             WhenFull::Wait(_) if subscriber.lagging.load(Ordering::Relaxed) => return Delivery::NoRoom,
             WhenFull::Wait(limit) => limit,
         };
-        let timeout = limit.map_or_else(crate::sync::channel::never, |limit| self.clock.after(limit));
-        let closed = self.closed.signal();
-        while !has_room() {
+        self.flush();
+        let timeout = limit.map_or_else(never, |limit| self.demux.clock.after(limit));
+        let closed = self.demux.closed.signal();
+        let _waiting = mailbox.await_room();
+        let (mut turn, mut last) = (false, false);
+        loop {
+            item = match mailbox.put(item, turn || last) {
+                Ok(_) => {
+                    // In any case: who waits as well is told of what room is left.
+                    self.owe(subscriber, true);
+                    return Delivery::Done;
+                }
+                Err(NotPut::Gone) => return Delivery::Gone,
+                Err(NotPut::NoRoom(_)) if last => {
+                    if !subscriber.lagging.swap(true, Ordering::Relaxed) {
+                        log::warn!(
+                            "a subscription is full and its reader too slow: messages for it are dropped until it has room"
+                        );
+                    }
+                    return Delivery::NoRoom;
+                }
+                Err(NotPut::NoRoom(item)) => item,
+            };
             select! {
-                recv(subscriber.room) -> room => if room.is_err() { return Delivery::Gone },
-                recv(timeout) -> _ => return self.waited_in_vain(subscriber),
+                recv(mailbox.room()) -> _ => (turn, self.turn) = (true, TURN),
+                // Room that came up little by little, and no further, is not told.
+                recv(timeout) -> _ => last = true,
                 recv(closed) -> _ => return Delivery::Done,
             }
         }
-        shared.bytes.fetch_add(weight, Ordering::Relaxed);
-        let delivery = select! {
-            send(subscriber.items, item) -> sent => return if sent.is_ok() { Delivery::Done } else { Delivery::Gone },
-            recv(timeout) -> _ => self.waited_in_vain(subscriber),
-            recv(closed) -> _ => Delivery::Done,
-        };
-        shared.bytes.fetch_sub(weight, Ordering::Relaxed);
-        delivery
     }
 
-    fn waited_in_vain(&self, subscriber: &Subscriber<T>) -> Delivery {
-        if !subscriber.lagging.swap(true, Ordering::Relaxed) {
-            log::warn!("a subscription is full and its reader too slow: messages for it are dropped until it has room");
+    fn owe(&mut self, subscriber: &Arc<Subscriber<T>>, owed: bool) {
+        if owed && !self.owed.iter().any(|other| Arc::ptr_eq(other, subscriber)) {
+            self.owed.push(subscriber.clone());
         }
-        Delivery::NoRoom
+    }
+}
+
+impl<T: Weigh> Batch<'_, T> {
+    /// Tells who sleeps of what has come in.
+    pub fn flush(&mut self) {
+        (self.items, self.bytes) = (0, 0);
+        self.owed.drain(..).for_each(|subscriber| subscriber.mailbox.0.tell());
+    }
+}
+
+impl<T: Weigh> Drop for Batch<'_, T> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
 /// Takes out those whose other end is gone.
 fn take_gone<T>(subscribers: &mut Vec<Arc<Subscriber<T>>>) -> Vec<Arc<Subscriber<T>>> {
-    let (gone, here) = std::mem::take(subscribers).into_iter().partition(|subscriber| subscriber.is_gone());
+    let (gone, here) = std::mem::take(subscribers).into_iter().partition(|subscriber| subscriber.mailbox.0.is_gone());
     *subscribers = here;
     gone
-}
-
-impl<T> Subscriber<T> {
-    /// Whether nobody can receive any more: a sender cannot be asked that, but the receiving ends hold `shared` too.
-    fn is_gone(&self) -> bool {
-        Arc::strong_count(&self.shared.0) == 1
-    }
 }
 
 enum Delivery {
@@ -314,6 +346,7 @@ enum Delivery {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+    use crate::sync::channel::bounded;
 
     impl Weigh for u32 {
         fn weight(&self) -> usize {

@@ -1,7 +1,7 @@
 //! What happens to connections and to messages after they were accepted.
 
 use super::connection::ConnectionInfo;
-use super::demux::Weigh;
+use super::mailbox::Weigh;
 use super::RemotePeer;
 use crate::crypto::PkiId;
 use crate::error::Error;

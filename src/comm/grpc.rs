@@ -112,6 +112,10 @@ impl Stream for GrpcStream {
         self.stream.recv(timeout).map_err(end)
     }
 
+    fn try_recv(&self) -> Result<Option<Bytes>, StreamEnd> {
+        self.stream.try_recv().map_err(end)
+    }
+
     fn finish(&self, status: &Status) -> Result<(), StreamEnd> {
         self.stream.finish(&rpc::Status::new(status.code, &*status.message)).map_err(end)
     }

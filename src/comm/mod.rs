@@ -20,6 +20,7 @@ mod handshake;
 #[cfg(feature = "host-server")]
 pub mod host;
 mod inner;
+mod mailbox;
 mod outbox;
 mod reader;
 mod received;
@@ -32,8 +33,9 @@ mod writer;
 pub use ack::{AggregatedSendResult, SendResult};
 pub use builder::CommBuilder;
 pub use connection::{AuthInfo, ConnectionInfo};
-pub use demux::{Demux, Subscription, Weigh};
+pub use demux::{Batch, Demux, Subscription};
 pub use event::Event;
+pub use mailbox::Weigh;
 pub use received::ReceivedMessage;
 pub use send::{NotSent, SendError};
 pub use tracked::AckHandle;

@@ -5,8 +5,8 @@
 //! without a report.
 //!
 //! While nothing is under way the stream can be lent to a sender's own thread, which saves waking the writer: good for a
-//! conversation, bad for a burst, whose messages the writer sends many at a time. So only the first small message after a
-//! pause is lent.
+//! conversation, bad for a burst, whose messages the writer sends many at a time. So it is lent for a small message after a
+//! pause, if the peer has said something since the last one, or the pause was long.
 
 use super::ack::Tracker;
 use super::connection::{Connection, ConnectionInfo};
@@ -23,6 +23,10 @@ use std::time::{Duration, Instant};
 /// After a pause this long a message is no part of a burst. Shorter than a round trip, longer than a sender takes from
 /// one message to the next.
 const PAUSE: Duration = Duration::from_micros(15);
+
+/// After a pause this long the stream is lent even to who was not answered. Longer than a sender to many peers takes from one
+/// message to the next: what it sends is a burst for each of them.
+const SILENCE: Duration = Duration::from_millis(20);
 
 /// Larger messages are not lent: writing them takes longer than waking the writer.
 const LEND_UP_TO: usize = 4 << 10;
@@ -116,6 +120,8 @@ pub(super) struct Outbox {
     /// Somebody waits for a flush.
     flush_awaited: AtomicBool,
     wake: (Sender<()>, Receiver<()>),
+    /// The peer has said something since a message was last sent while nothing was under way.
+    answered: AtomicBool,
 }
 
 struct State {
@@ -163,6 +169,7 @@ impl Outbox {
             room_awaited: AtomicBool::new(false),
             flush_awaited: AtomicBool::new(false),
             wake: bounded(1),
+            answered: AtomicBool::new(false),
         }
     }
 
@@ -180,9 +187,10 @@ impl Outbox {
         }
         self.count(&mut state, 1, size);
         let now = now();
-        let paused = state.active.replace(now).is_none_or(|active| now.saturating_duration_since(active) > PAUSE);
+        let pause = state.active.replace(now).map_or(Duration::MAX, |active| now.saturating_duration_since(active));
         if state.turn == Turn::Idle {
-            if paused && size <= LEND_UP_TO {
+            let answered = self.answered.swap(false, Ordering::Relaxed);
+            if size <= LEND_UP_TO && (pause > SILENCE || answered && pause > PAUSE) {
                 state.turn = Turn::Lent;
                 return Ok(Taken::Lent(item));
             }
@@ -219,6 +227,13 @@ impl Outbox {
         other.notify(&mut state);
         drop(state);
         other.wake();
+    }
+
+    /// For the reader: a message of the peer came in.
+    pub fn answered(&self) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
     }
 
     fn count(&self, state: &mut State, messages: usize, bytes: usize) {

@@ -3,6 +3,7 @@
 use super::admission::Place;
 use super::conn_store::{Installed, Peer};
 use super::connection::Connection;
+use super::demux::Batch;
 use super::event::Event;
 use super::inner::Inner;
 use super::received::ReceivedMessage;
@@ -111,12 +112,22 @@ fn refuse(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, error: Error) -> Status {
 
 /// Reads a connection to its end. The status is what an accepted stream ends with.
 pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Status {
+    let mut batch = comm.messages.batch();
     let (end, error) = loop {
-        match conn.stream.recv(None) {
+        let received = match conn.stream.try_recv() {
+            Ok(None) => {
+                // Nothing more at hand.
+                batch.flush();
+                conn.stream.recv(None)
+            }
+            received => received,
+        };
+        match received {
             Ok(Some(wire)) => {
                 comm.metrics.messages_received.fetch_add(1, Ordering::Relaxed);
+                peer.outbox.answered();
                 match SignedMessage::decode(wire) {
-                    Ok(message) => dispatch(comm, peer, conn, message),
+                    Ok(message) => dispatch(comm, peer, conn, message, &mut batch),
                     Err(e) => break (StreamEnd::Local, Some(e)),
                 }
             }
@@ -124,6 +135,7 @@ pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) 
             Err(end) => break (end, None),
         }
     };
+    drop(batch);
     if let Some(e) = &error {
         log::warn!("{} ({}): malformed message, closing: {e}", conn.info.endpoint, conn.info.id);
     }
@@ -138,13 +150,19 @@ pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) 
     status
 }
 
-fn dispatch(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Connection, message: SignedMessage) {
+fn dispatch(
+    comm: &Arc<Inner>,
+    peer: &Arc<Peer>,
+    conn: &Connection,
+    message: SignedMessage,
+    batch: &mut Batch<'_, ReceivedMessage>,
+) {
     if let Some(Content::Ack(ack)) = message.content() {
         comm.acks.acknowledged(message.nonce(), &conn.info.id, ack.error.clone(), comm.clock.now());
         return;
     }
     let received = ReceivedMessage::new(message, conn.info.clone(), peer.clone(), Arc::downgrade(comm));
-    let dropped = comm.messages.publish(&received);
+    let dropped = batch.publish(&received);
     if dropped > 0 {
         comm.metrics.dropped(Some(&conn.info.id), DropReason::SubscriptionFull, dropped as u64);
     }

@@ -2,8 +2,8 @@
 
 use super::conn_store::Peer;
 use super::connection::ConnectionInfo;
-use super::demux::Weigh;
 use super::inner::Inner;
+use super::mailbox::Weigh;
 use super::outbox::{Item, NotTaken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, GossipMessage, SignedMessage};

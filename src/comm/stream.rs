@@ -104,6 +104,12 @@ pub trait Stream: Send + Sync {
     /// the call can be repeated and nothing is lost. After an `Err` every further call gives the same.
     fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd>;
 
+    /// The next message if it is at hand. Waits for nothing, and need not look whether the connection has more: only a
+    /// [`recv`](Self::recv) after it does.
+    fn try_recv(&self) -> Result<Option<Bytes>, StreamEnd> {
+        self.recv(Some(Duration::ZERO))
+    }
+
     /// Says that nothing more comes from us, after everything sent before: a dialled stream half-closes and can still
     /// be read to its end; an accepted one ends with `status`.
     fn finish(&self, status: &Status) -> Result<(), StreamEnd>;

@@ -11,7 +11,7 @@ use super::reader;
 use super::stream::{Status, StreamEnd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
-use crate::sync::channel::{never, select};
+use crate::sync::channel::select;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -175,10 +175,13 @@ impl Writer {
             return;
         }
         let config = &self.comm.config;
-        let timer = match self.peer.gives_in_at(&self.comm.handshaker.pki_id, config.conn_timeout) {
-            Some(at) => self.comm.clock.after(at.saturating_duration_since(self.comm.clock.now())),
-            None => never(),
+        let Some(at) = self.peer.gives_in_at(&self.comm.handshaker.pki_id, config.conn_timeout) else {
+            // Closing wakes as well. A selection would make waking it, which is done for every message of a sender who is
+            // slower than the writer, twice as expensive.
+            let _ = self.peer.outbox.woken().recv();
+            return;
         };
+        let timer = self.comm.clock.after(at.saturating_duration_since(self.comm.clock.now()));
         select! {
             recv(self.peer.outbox.woken()) -> _ => {}
             recv(self.peer.closing.signal()) -> _ => {}

@@ -193,13 +193,13 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
         };
         let first = select! {
             recv(shared.inbox.arrived()) -> _ => shared.inbox.take().as_ref().map(received),
-            recv(inputs.tap.items()) -> _ => return,
+            recv(inputs.tap.signal()) -> _ => return,
             recv(inputs.answers) -> answer => answer.ok(),
-            recv(inputs.connections.items()) -> event => {
-                event.ok().and_then(|event| connected(shared, inputs.connections.taken(event)))
+            recv(inputs.connections.signal()) -> _ => {
+                one_of(&inputs.connections).and_then(|event| connected(shared, event))
             }
-            recv(inputs.presumed_dead.items()) -> id => id.ok().map(Event::PresumedDead),
-            recv(inputs.identity_switch.items()) -> id => id.ok().map(Event::IdentitySwitch),
+            recv(inputs.presumed_dead.signal()) -> _ => one_of(&inputs.presumed_dead).map(Event::PresumedDead),
+            recv(inputs.identity_switch.signal()) -> _ => one_of(&inputs.identity_switch).map(Event::IdentitySwitch),
             recv(timer) -> _ => Some(Event::Timeout),
             recv(shared.stopping.signal()) -> _ => return,
         };
@@ -219,6 +219,11 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
             }
         });
     }
+}
+
+/// What was signalled; for what is left behind it is signalled again.
+fn one_of<T: Weigh>(subscription: &Subscription<T>) -> Option<T> {
+    subscription.try_recv().ok().flatten()
 }
 
 fn received(message: &ReceivedMessage) -> Event {

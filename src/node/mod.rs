@@ -281,16 +281,13 @@ impl Node {
                 return Err(stopped());
             }
             // Whatever was missed is in this.
-            while let Ok(Some(_)) = changes.try_recv() {}
+            while changes.try_recv().map_err(|_| stopped())?.is_some() {}
             let found = shared.core.lock().alive_count();
             if found >= count {
                 return Ok(());
             }
             select! {
-                recv(changes.items()) -> change => match change {
-                    Ok(change) => drop(changes.taken(change)),
-                    Err(_) => return Err(stopped()),
-                },
+                recv(changes.signal()) -> _ => {}
                 recv(timer) -> _ => return Err(self.too_few(found, count)),
             }
         }

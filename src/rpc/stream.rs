@@ -165,21 +165,48 @@ impl Stream {
         }
         let wait = Wait::at_most(timeout);
         if !side.drained {
-            if !side.started {
-                self.call.start_recv().map_err(|_| self.why())?;
-                side.started = true;
-            }
+            self.start_recv(&mut side)?;
             if self.spin_recv().is_none() && self.call.wait_for(Op::Recv, wait).is_none() {
                 return Ok(None);
             }
             side.started = false;
-            match self.call.take_message(self.settings.max_receive) {
-                Ok(Some(message)) => return Ok(Some(message)),
-                Ok(None) => side.drained = true,
-                Err(too_large) => return Err(self.fail(too_large)),
+            if let Some(message) = self.received(&mut side)? {
+                return Ok(Some(message));
             }
         }
         self.collect_end(wait).map_or(Ok(None), Err)
+    }
+
+    /// The next message if the core has it. Does not look at the connection, as [`recv`](Self::recv) does.
+    ///
+    /// # Errors
+    /// None that `recv` would not give as well, though this may say `None` instead.
+    pub fn try_recv(&self) -> Result<Option<Bytes>, End> {
+        let mut side = self.recv.lock();
+        if side.drained || self.call.is_cancelled() || self.end.get().is_some() {
+            return Ok(None);
+        }
+        self.start_recv(&mut side)?;
+        if self.call.take(Op::Recv).is_none() {
+            return Ok(None);
+        }
+        side.started = false;
+        self.received(&mut side)
+    }
+
+    fn start_recv(&self, side: &mut RecvSide) -> Result<(), End> {
+        if !side.started {
+            self.call.start_recv().map_err(|_| self.why())?;
+            side.started = true;
+        }
+        Ok(())
+    }
+
+    /// What the completed operation brought; `None` if that was the end.
+    fn received(&self, side: &mut RecvSide) -> Result<Option<Bytes>, End> {
+        let received = self.call.take_message(self.settings.max_receive).map_err(|status| self.fail(status))?;
+        side.drained = received.is_none();
+        Ok(received)
     }
 
     /// Polls for a moment, in a conversation: if something was sent since the message before. The next one is near then,

@@ -98,10 +98,18 @@ impl Condvar {
         self.0.notify_all();
     }
 
-    /// The limit is never reached: a wait in vain is a deadlock, which the model checker reports.
-    pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> TimedOut {
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let held = guard.0.take().expect("held");
         guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The limit is never reached: a wait in vain is a deadlock, which the model checker reports.
+    pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> TimedOut {
+        self.wait(guard);
         TimedOut
     }
 }

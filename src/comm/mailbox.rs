@@ -1,0 +1,322 @@
+//! What waits for one subscriber: a bounded queue, and the two sides that wait at it.
+//!
+//! To wake a thread costs more than to hand over a message, so neither side is woken for every message. A publisher with
+//! more at hand says later that something came ([`Mailbox::tell`]); who waits for room is told when half of it is free,
+//! one at a time, and passes that on when he has nothing more; and a receiver takes all there is in one go.
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::channel::{bounded, Receiver, Sender};
+use crate::sync::{now, thread, Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Something that takes room in a subscription.
+pub trait Weigh {
+    /// Its size in bytes.
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+/// How often a receiver looks before it goes to sleep: a few microseconds.
+const LOOKS: u32 = 11;
+
+/// A receiver that is slow tells of room this often, even if it is less than half.
+const PACE: Duration = Duration::from_millis(1);
+
+pub(super) struct Mailbox<T> {
+    capacity: usize,
+    max_bytes: usize,
+    state: Mutex<State<T>>,
+    /// Locked before `state`, never after.
+    front: Mutex<Front<T>>,
+    arrived: Condvar,
+    /// What was put in and has not been received: in `state`, in `front`, or just taken out of it. Grows under `state` only.
+    held: AtomicUsize,
+    held_bytes: AtomicUsize,
+    /// Receivers that sleep. Changes under `state` only.
+    asleep: AtomicUsize,
+    /// Publishers that wait for room.
+    waiting: AtomicUsize,
+    room: (Sender<()>, Receiver<()>),
+    missed: AtomicU64,
+    /// Nobody receives any more.
+    gone: AtomicBool,
+    /// For those who wait for other things as well.
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    signal: OnceLock<(Sender<()>, Receiver<()>)>,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    ended: bool,
+}
+
+/// What receivers took out in one go.
+struct Front<T> {
+    items: VecDeque<T>,
+    /// Received since room was last given back.
+    taken: usize,
+    taken_bytes: usize,
+    told: Option<Instant>,
+}
+
+/// Why an item was not put in.
+pub(super) enum NotPut<T> {
+    NoRoom(T),
+    Gone,
+}
+
+/// Why nothing was received.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Nothing {
+    InTime,
+    /// The publisher has ended, and all it left was received.
+    Ended,
+    /// The receiver does not want to wait any longer.
+    Wanted,
+}
+
+impl<T> Mailbox<T> {
+    /// Nothing more is put in.
+    pub fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        self.arrived.notify_all();
+        drop(state);
+        self.tell_others();
+    }
+
+    /// Nobody receives any more: what waits is dropped.
+    pub fn leave(&self) {
+        let left = {
+            let mut front = self.front.lock();
+            let mut state = self.state.lock();
+            self.gone.store(true, Ordering::SeqCst);
+            (std::mem::take(&mut front.items), std::mem::take(&mut state.items))
+        };
+        // Not under the locks: it may be anything, and come here again.
+        drop(left);
+        let _ = self.room.0.try_send(());
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    fn tell_others(&self) {
+        if let Some((signal, _)) = self.signal.get() {
+            let _ = signal.try_send(());
+        }
+        if let Some(wake) = self.waker.get() {
+            wake();
+        }
+    }
+}
+
+impl<T: Weigh> Mailbox<T> {
+    pub fn new(capacity: usize, max_bytes: usize) -> Self {
+        Mailbox {
+            capacity,
+            max_bytes,
+            state: Mutex::new(State { items: VecDeque::new(), ended: false }),
+            front: Mutex::new(Front { items: VecDeque::new(), taken: 0, taken_bytes: 0, told: None }),
+            arrived: Condvar::new(),
+            held: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            room: bounded(1),
+            missed: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+            waker: OnceLock::new(),
+            signal: OnceLock::new(),
+        }
+    }
+
+    /// Puts an item in. `true`: somebody has to be told of it.
+    ///
+    /// While others wait for room, only those whose `turn` it is get more than half of it: so nobody waits for ever.
+    pub fn put(&self, item: T, turn: bool) -> Result<bool, NotPut<T>> {
+        let mut state = self.state.lock();
+        if self.is_gone() {
+            // For the next one that waits.
+            let _ = self.room.0.try_send(());
+            return Err(NotPut::Gone);
+        }
+        let (weight, bytes) = (item.weight(), self.held_bytes.load(Ordering::SeqCst));
+        let fits = bytes == 0 || bytes.saturating_add(weight) <= self.max_bytes;
+        let overtakes = !turn && self.waiting.load(Ordering::SeqCst) > 0 && !self.is_half_free();
+        if !fits || overtakes || self.held.load(Ordering::SeqCst) >= self.capacity {
+            return Err(NotPut::NoRoom(item));
+        }
+        self.held.fetch_add(1, Ordering::SeqCst);
+        self.held_bytes.fetch_add(weight, Ordering::SeqCst);
+        state.items.push_back(item);
+        Ok(self.asleep.load(Ordering::SeqCst) > 0 || self.signal.get().is_some() || self.waker.get().is_some())
+    }
+
+    /// For publishers, before they wait for anything else: tells receivers what came in, and who waits for room that
+    /// there is still some.
+    pub fn tell(&self) {
+        if self.asleep.load(Ordering::SeqCst) > 0 {
+            let _state = self.state.lock();
+            self.arrived.notify_one();
+        }
+        self.tell_others();
+        if self.waiting.load(Ordering::SeqCst) > 0 && self.is_half_free() {
+            let _ = self.room.0.try_send(());
+        }
+    }
+
+    fn is_half_free(&self) -> bool {
+        self.held.load(Ordering::SeqCst) <= self.capacity / 2
+            && self.held_bytes.load(Ordering::SeqCst) <= self.max_bytes / 2
+    }
+
+    /// From here on [`room`](Self::room) tells. So try once more before waiting.
+    pub fn await_room(&self) -> impl Drop + '_ {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(&self.waiting)
+    }
+
+    /// Brings a value to one of those that wait: it is its turn.
+    pub fn room(&self) -> &Receiver<()> {
+        &self.room.1
+    }
+
+    pub fn miss(&self) {
+        self.missed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// How many items wait.
+    pub fn len(&self) -> usize {
+        let front = self.front.lock();
+        front.items.len() + self.state.lock().items.len()
+    }
+
+    /// Has receivers that wait ask again whether they still want to.
+    pub fn interrupt(&self) {
+        let _state = self.state.lock();
+        self.arrived.notify_all();
+    }
+
+    pub fn set_waker(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.waker.set(wake);
+        if let Some(wake) = self.waker.get() {
+            wake();
+        }
+    }
+
+    /// Brings a value when there is something to [`try_recv`](Self::try_recv), until nothing is left, or it has ended.
+    pub fn signal(&self) -> &Receiver<()> {
+        let (signal, signalled) = self.signal.get_or_init(|| bounded(1));
+        // Whoever waits comes from an empty mailbox, or leaves something in it for the next time.
+        if self.held.load(Ordering::SeqCst) > 0 || self.state.lock().ended {
+            let _ = signal.try_send(());
+        }
+        signalled
+    }
+
+    pub fn try_recv(&self) -> Result<T, Nothing> {
+        if let Some(item) = self.take() {
+            return Ok(item);
+        }
+        let state = self.state.lock();
+        match self.held.load(Ordering::SeqCst) {
+            0 if state.ended => Err(Nothing::Ended),
+            _ => Err(Nothing::InTime),
+        }
+    }
+
+    /// Waits until `deadline`, or for ever, for as long as it is `wanted`.
+    pub fn recv(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<T, Nothing> {
+        for look in 0.. {
+            if let Some(item) = self.take() {
+                return Ok(item);
+            }
+            match look {
+                0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
+                7..LOOKS => thread::yield_now(),
+                _ => self.sleep(deadline, &wanted)?,
+            }
+        }
+        Err(Nothing::InTime)
+    }
+
+    /// Until something is there.
+    fn sleep(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<(), Nothing> {
+        let mut state = self.state.lock();
+        loop {
+            if self.held.load(Ordering::SeqCst) > 0 {
+                return Ok(());
+            }
+            if state.ended {
+                return Err(Nothing::Ended);
+            }
+            if !wanted() {
+                return Err(Nothing::Wanted);
+            }
+            self.asleep.fetch_add(1, Ordering::SeqCst);
+            let in_time = match deadline {
+                Some(deadline) => !self.arrived.wait_until(&mut state, deadline).timed_out(),
+                None => {
+                    self.arrived.wait(&mut state);
+                    true
+                }
+            };
+            self.asleep.fetch_sub(1, Ordering::SeqCst);
+            if !in_time && self.held.load(Ordering::SeqCst) == 0 {
+                return Err(Nothing::InTime);
+            }
+        }
+    }
+
+    fn take(&self) -> Option<T> {
+        if self.held.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut front = self.front.lock();
+        if front.items.is_empty() {
+            std::mem::swap(&mut front.items, &mut self.state.lock().items);
+        }
+        let item = front.items.pop_front()?;
+        front.taken += 1;
+        front.taken_bytes += item.weight();
+        let (many, much) = (front.taken > self.capacity / 8, front.taken_bytes > self.max_bytes / 8);
+        if many || much || front.items.is_empty() {
+            self.give_back(&mut front);
+        }
+        if !front.items.is_empty() && self.asleep.load(Ordering::SeqCst) > 0 {
+            let _state = self.state.lock();
+            self.arrived.notify_one();
+        }
+        Some(item)
+    }
+
+    /// The room of what was received.
+    fn give_back(&self, front: &mut Front<T>) {
+        self.held.fetch_sub(std::mem::take(&mut front.taken), Ordering::SeqCst);
+        self.held_bytes.fetch_sub(std::mem::take(&mut front.taken_bytes), Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            let now = now();
+            if self.is_half_free() || front.told.is_none_or(|told| now.saturating_duration_since(told) >= PACE) {
+                front.told = Some(now);
+                let _ = self.room.0.try_send(());
+            }
+        }
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
