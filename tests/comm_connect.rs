@@ -17,12 +17,13 @@ over_both_forms!(
 fn connecting_says_who_is_there_and_what_is_sent_then_needs_no_second_dial(net: &impl Form) {
     let (node, server) = (net.node("node"), RawServer::new(net, "peer"));
     let peer = RemotePeer::new(&server.endpoint);
-    std::thread::scope(|s| {
+    let _accepted = std::thread::scope(|s| {
         let connecting = s.spawn(|| node.connect(&peer, PATIENCE));
         let accepted = server.welcome();
         assert_eq!(connecting.join().unwrap().unwrap().id, id("peer"));
         node.send(&data(1), &[RemotePeer::with_id("", id("peer"))]).unwrap();
         assert_eq!(accepted.recv().nonce(), 1);
+        accepted
     });
     assert!(server.is_idle(), "dialled once");
     assert_eq!(node.connection_count(), 1);

@@ -82,6 +82,7 @@ impl<T: Weigh> Subscription<T> {
     }
 
     /// Has those who wait in [`recv_while`](Self::recv_while) ask whether it is wanted still.
+    #[cfg(feature = "capi")]
     pub(crate) fn interrupt(&self) {
         self.mailbox().interrupt();
     }
@@ -422,6 +423,28 @@ mod tests {
         demux.close();
         assert_eq!(wakes.try_iter().count(), 1);
         assert_eq!(subscription.try_recv().unwrap_err().kind(), ErrorKind::Stopped);
+    }
+
+    #[test]
+    fn receivers_are_told_of_several_items_at_once() {
+        let demux = demux();
+        let subscription = demux.subscribe(SubscriptionOptions::default(), |_| true);
+        let (woken, wakes) = bounded(100);
+        subscription.on_ready(move || {
+            let _ = woken.send(());
+        });
+        let mut batch = demux.batch();
+        (0..5).for_each(|n| assert_eq!(batch.publish(&n), 0));
+        assert_eq!((wakes.try_iter().count(), subscription.len()), (1, 5), "the one for what was there before");
+        batch.flush();
+        assert_eq!(wakes.try_iter().count(), 1);
+        (0..2 * AT_ONCE).for_each(|_| assert_eq!(batch.publish(&0), 0));
+        assert_eq!(batch.publish(&0), 0);
+        assert_eq!(wakes.try_iter().count(), 2);
+        batch.publish(&(BYTES_AT_ONCE as u32));
+        assert_eq!(wakes.try_iter().count(), 1, "much is told at once");
+        drop(batch);
+        assert_eq!(wakes.try_iter().count(), 0, "nothing is told twice");
     }
 
     #[test]

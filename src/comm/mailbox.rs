@@ -201,6 +201,7 @@ impl<T: Weigh> Mailbox<T> {
     }
 
     /// Has receivers that wait ask again whether they still want to.
+    #[cfg(feature = "capi")]
     pub fn interrupt(&self) {
         let _state = self.state.lock();
         self.arrived.notify_all();
@@ -318,5 +319,75 @@ struct Waiting<'a>(&'a AtomicUsize);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Item;
+
+    impl Weigh for Item {
+        fn weight(&self) -> usize {
+            10
+        }
+    }
+
+    fn put(mailbox: &Mailbox<Item>, turn: bool) -> bool {
+        mailbox.put(Item, turn).is_ok()
+    }
+
+    #[test]
+    fn while_others_wait_more_than_half_is_theirs() {
+        let mailbox = Mailbox::new(4, 1000);
+        assert!((0..4).all(|_| put(&mailbox, false)) && !put(&mailbox, false) && !put(&mailbox, true));
+        let waiting = mailbox.await_room();
+        assert!(mailbox.try_recv().is_ok() && !put(&mailbox, false) && put(&mailbox, true));
+        assert!(mailbox.try_recv().is_ok() && mailbox.try_recv().is_ok());
+        assert!(put(&mailbox, false) && !put(&mailbox, false), "half of it is anybody's");
+        drop(waiting);
+        assert!(put(&mailbox, false));
+    }
+
+    #[test]
+    fn who_waits_is_told_when_half_is_free_and_passes_it_on() {
+        let mailbox = Mailbox::new(40, 1000);
+        assert!((0..40).all(|_| put(&mailbox, false)));
+        let _waiting = mailbox.await_room();
+        let told = || mailbox.room().try_recv().is_ok();
+        // The first time somebody received in this long, so to say.
+        (0..6).for_each(|_| assert!(mailbox.try_recv().is_ok()));
+        assert!(told());
+        mailbox.tell();
+        assert!(!told(), "not half of it is free");
+        (0..34).for_each(|_| assert!(mailbox.try_recv().is_ok()));
+        assert!(told() && !told());
+        mailbox.tell();
+        assert!(told(), "who has nothing more passes it on");
+    }
+
+    #[test]
+    fn room_is_that_of_what_was_not_received_in_numbers_and_in_bytes() {
+        let mailbox = Mailbox::new(100, 45);
+        assert!((0..4).all(|_| put(&mailbox, false)) && !put(&mailbox, false));
+        for left in (0..4).rev() {
+            assert!(mailbox.try_recv().is_ok());
+            assert_eq!((mailbox.len(), put(&mailbox, false)), (left, true), "a tenth of it is given back at once");
+            assert!(mailbox.len() == left + 1 && mailbox.try_recv().is_ok());
+        }
+        assert_eq!(mailbox.try_recv().err(), Some(Nothing::InTime));
+        mailbox.end();
+        assert_eq!(mailbox.try_recv().err(), Some(Nothing::Ended));
+    }
+
+    #[test]
+    fn nothing_stays_when_nobody_receives_any_more() {
+        let mailbox = Mailbox::new(1, 10);
+        assert!(put(&mailbox, false));
+        mailbox.leave();
+        assert!(mailbox.is_gone() && mailbox.len() == 0);
+        assert!(matches!(mailbox.put(Item, false), Err(NotPut::Gone)));
+        assert!(mailbox.room().try_recv().is_ok(), "who waits is told as well");
     }
 }

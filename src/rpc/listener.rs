@@ -7,6 +7,7 @@ use super::call::Call;
 use super::credentials::{ServerCredentials, Tls};
 use super::library::Library;
 use super::options::{Options, Quota};
+use super::poller::{Poller, Traffic};
 use super::queue::CallQueue;
 use super::slice;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +16,6 @@ use std::ffi::{c_void, CString};
 use std::net::TcpListener;
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 /// The C core's server, its credentials and its notification queue. Released when dropped, which may only happen after
 /// the shutdown was notified and all requests came back.
@@ -24,7 +24,7 @@ pub(super) struct Listener {
     /// Brings what was asked for; polls nothing.
     queue: *mut grpc_completion_queue,
     /// Brings nothing; polls.
-    _poll: Poll,
+    poller: Poller,
     pub(super) port: u16,
     /// The core asks these for certificates until the server is destroyed; declared here, they are dropped after that.
     _credentials: ServerCredentials,
@@ -37,58 +37,6 @@ pub(super) struct Listener {
 unsafe impl Send for Listener {}
 // SAFETY: as above; only the accepting thread waits on the queue.
 unsafe impl Sync for Listener {}
-
-/// A queue that is polled by a thread of its own, until it is dropped.
-struct Poll {
-    queue: *mut grpc_completion_queue,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// For the polling thread.
-struct Polled(*mut grpc_completion_queue);
-
-// SAFETY: queues of the core may be used from any thread.
-unsafe impl Send for Polled {}
-
-impl Polled {
-    /// Until the queue is shut down.
-    fn poll(&self) {
-        // SAFETY: the queue is destroyed after this thread was joined.
-        while unsafe { grpc_completion_queue_next(self.0, gpr_timespec::inf_future(), null_mut()) }.type_
-            != grpc_completion_type::GRPC_QUEUE_SHUTDOWN
-        {}
-    }
-}
-
-impl Poll {
-    /// The core must be initialized, and stay so until this is dropped.
-    fn start() -> Result<Poll> {
-        // SAFETY: the reserved argument is null.
-        let queue = unsafe { grpc_completion_queue_create_for_next(null_mut()) };
-        let polled = Polled(queue);
-        let thread = thread::Builder::new().name("gossip-poll".into()).spawn(move || polled.poll());
-        let mut poll = Poll { queue, thread: None };
-        let failed = |e| Error::new(ErrorKind::Internal, format!("cannot start a thread: {e}")).source(e);
-        poll.thread = Some(thread.map_err(failed)?);
-        Ok(poll)
-    }
-}
-
-impl Drop for Poll {
-    /// After the server was destroyed.
-    fn drop(&mut self) {
-        // SAFETY: nobody starts anything on the queue any more. The one thread that waits on it comes back and is joined;
-        // if there is none the shutdown is collected here.
-        unsafe {
-            grpc_completion_queue_shutdown(self.queue);
-            match self.thread.take() {
-                Some(thread) => drop(thread.join()),
-                None => Polled(self.queue).poll(),
-            }
-            grpc_completion_queue_destroy(self.queue);
-        }
-    }
-}
 
 /// A queue whose `next` waits and does no I/O.
 fn unpolled() -> *mut grpc_completion_queue {
@@ -134,18 +82,18 @@ impl Listener {
         let quota = options.quota();
         let mut args = options.server_args();
         args.quota(quota.clone());
-        let poll = Poll::start()?;
+        let poller = Poller::start()?;
         // SAFETY: the core copies arguments and address and references the credentials; the queues are registered before
         // the start, the polling one keeps the library, and the reserved arguments are null.
         let core = unsafe {
             let queue = unpolled();
             let raw = args.with(|args| grpc_server_create(args, null_mut()));
             grpc_server_register_completion_queue(raw, queue, null_mut());
-            grpc_server_register_completion_queue(raw, poll.queue, null_mut());
+            grpc_server_register_completion_queue(raw, poller.queue(), null_mut());
             let bound = grpc_server_add_http2_port(raw, c_address.as_ptr(), credentials.raw());
             let port = u16::try_from(bound).unwrap_or(0);
             grpc_server_start(raw);
-            Listener { raw, queue, _poll: poll, port, _credentials: credentials, _quota: quota, library }
+            Listener { raw, queue, poller, port, _credentials: credentials, _quota: quota, library }
         };
         if core.port == 0 {
             core.shut_down();
@@ -153,6 +101,11 @@ impl Listener {
             return Err(why_not_bound(&address));
         }
         Ok(core)
+    }
+
+    /// What the streams are to tell of.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        self.poller.traffic()
     }
 
     /// Posts a request for a call; `false` if the core takes none.

@@ -25,6 +25,7 @@ mod library;
 mod listener;
 mod options;
 mod peer;
+mod poller;
 mod queue;
 mod reaper;
 mod resets;

@@ -73,8 +73,9 @@ pub struct Options {
     /// HTTP/2 and then opens no stream otherwise stays for ever. \[`grpc.max_connection_idle_ms`\]
     pub max_connection_idle: Duration,
     /// How long `recv` may poll before it blocks, in a conversation: if something was sent on the stream since `recv` was
-    /// last called. 50 µs; zero turns it off. It takes a thread switch out of a round trip. A stream that carries messages
-    /// one way only, and an idle one, never does it, and never more threads of a process at once than it has processors.
+    /// last called. 50 µs; zero turns it off. It takes a thread switch out of a round trip. Before that, it may wait three
+    /// times as long for the reply to the message before. A stream that carries messages one way only, and an idle one,
+    /// never does either, and never more threads of a process at once than it has processors.
     pub spin: Duration,
     /// Servers: calls asked for ahead: 16, at least 1. More absorbs a burst of new streams, and lengthens a stop.
     pub requests_ahead: usize,

@@ -5,6 +5,7 @@ use super::credentials::Tls;
 use super::listener::{parse, Listener, Notice};
 use super::options::Options;
 use super::peer::Peer;
+use super::poller::Traffic;
 use super::reaper;
 use super::resets::Resets;
 use super::status::{code, End, Status};
@@ -52,6 +53,7 @@ struct Shared {
     methods: HashMap<String, Method>,
     tls: Option<Tls>,
     resets: Resets,
+    traffic: Arc<Traffic>,
     served: Mutex<Served>,
     /// A stream was served to its end.
     ended: Condvar,
@@ -86,7 +88,15 @@ impl Server {
         let methods = methods.into_iter().collect();
         let served = Mutex::new(Served::default());
         let resets = Resets::new(options.max_concurrent_streams);
-        let shared = Arc::new(Shared { options, methods, tls, resets, served, ended: Condvar::new() });
+        let shared = Arc::new(Shared {
+            options,
+            methods,
+            tls,
+            resets,
+            traffic: listener.traffic().clone(),
+            served,
+            ended: Condvar::new(),
+        });
         let (alive, done) = bounded(0);
         let accepting = (listener.clone(), shared.clone());
         let accept = thread::Builder::new().name("gossip-accept".into()).spawn(move || {
@@ -229,7 +239,7 @@ impl Shared {
             local_cert: self.tls.as_ref().and_then(Tls::server_cert),
             tls: self.tls.is_some(),
         };
-        let stream = Arc::new(Stream::accepted(call, peer, self.options.of_streams()));
+        let stream = Arc::new(Stream::accepted(call, peer, self.options.of_streams(), self.traffic.clone()));
         let weak = Arc::downgrade(&stream);
         let shared = self.clone();
         let thread = thread::Builder::new().name(format!("gossip-in-{}", id % 100_000));

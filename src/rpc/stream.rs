@@ -3,6 +3,7 @@
 use super::call::{too_large, Call, Op};
 use super::options::OfStreams;
 use super::peer::Peer;
+use super::poller::Traffic;
 use super::queue::Wait;
 use super::status::{code, End, Status};
 use bytes::Bytes;
@@ -18,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long a failed write on a dialled stream waits for the reason, which is not there while unread messages stand before it.
 const REASON: Duration = Duration::from_millis(20);
 
+/// For how many times [`Options::spin`](super::Options::spin) a reply is waited for. Who replies has to be woken first.
+const REPLY: u32 = 3;
+
 /// What the core says of a stream that was reset, rather than ended with a status.
 const RESET: &str = "Received RST_STREAM";
 
@@ -28,6 +32,8 @@ const RESET: &str = "Received RST_STREAM";
 pub struct Stream {
     call: Arc<Call>,
     accepted: bool,
+    /// That of the server it was accepted by.
+    traffic: Option<Arc<Traffic>>,
     /// It has a limit of time. Both cores watch it, and either may be the one to report it.
     limited: bool,
     peer: Peer,
@@ -52,6 +58,8 @@ struct RecvSide {
     started: bool,
     /// The core said that no message follows.
     drained: bool,
+    /// Something was sent between the last two messages.
+    conversing: bool,
 }
 
 impl Stream {
@@ -59,14 +67,15 @@ impl Stream {
         Stream { limited, ..Stream::new(call, false, peer, settings) }
     }
 
-    pub(super) fn accepted(call: Arc<Call>, peer: Peer, settings: OfStreams) -> Stream {
-        Stream::new(call, true, peer, settings)
+    pub(super) fn accepted(call: Arc<Call>, peer: Peer, settings: OfStreams, traffic: Arc<Traffic>) -> Stream {
+        Stream { traffic: Some(traffic), ..Stream::new(call, true, peer, settings) }
     }
 
     fn new(call: Arc<Call>, accepted: bool, peer: Peer, settings: OfStreams) -> Stream {
         Stream {
             call,
             accepted,
+            traffic: None,
             limited: false,
             peer,
             settings,
@@ -165,9 +174,15 @@ impl Stream {
         }
         let wait = Wait::at_most(timeout);
         if !side.drained {
+            if !side.started {
+                self.await_reply(&mut side);
+            }
             self.start_recv(&mut side)?;
-            if self.spin_recv().is_none() && self.call.wait_for(Op::Recv, wait).is_none() {
+            if self.spin_recv(&mut side).is_none() && self.call.wait_for(Op::Recv, wait).is_none() {
                 return Ok(None);
+            }
+            if let Some(traffic) = &self.traffic {
+                traffic.read();
             }
             side.started = false;
             if let Some(message) = self.received(&mut side)? {
@@ -177,13 +192,14 @@ impl Stream {
         self.collect_end(wait).map_or(Ok(None), Err)
     }
 
-    /// The next message if the core has it. Does not look at the connection, as [`recv`](Self::recv) does.
+    /// The next message if the core has it. Does not look at the connection, as [`recv`](Self::recv) does, nor ask for the
+    /// next one in a conversation, which is to be replied to first.
     ///
     /// # Errors
     /// None that `recv` would not give as well, though this may say `None` instead.
     pub fn try_recv(&self) -> Result<Option<Bytes>, End> {
         let mut side = self.recv.lock();
-        if side.drained || self.call.is_cancelled() || self.end.get().is_some() {
+        if side.drained || side.conversing || self.call.is_cancelled() || self.end.get().is_some() {
             return Ok(None);
         }
         self.start_recv(&mut side)?;
@@ -209,13 +225,28 @@ impl Stream {
         Ok(received)
     }
 
+    /// In a conversation, waits a moment for the reply to the message before, and only then asks for the next. The core
+    /// tells the other side of room in the window as soon as a message is asked for: by a packet of its own, which the
+    /// reply would have to wait for, and which wakes whoever reads at the other end.
+    fn await_reply(&self, side: &mut RecvSide) {
+        if !std::mem::take(&mut side.conversing) {
+            return;
+        }
+        let Some(_spinning) = Spinning::begin() else { return };
+        let until = Instant::now() + REPLY * self.settings.spin;
+        while !self.sent.load(Ordering::Relaxed) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+
     /// Polls for a moment, in a conversation: if something was sent since the message before. The next one is near then,
     /// and to block would cost a thread switch. Who only receives, or only sends, does not spin, nor who is idle; and never
     /// more threads at once than there are processors. `None` if it did not help.
-    fn spin_recv(&self) -> Option<bool> {
+    fn spin_recv(&self, side: &mut RecvSide) -> Option<bool> {
         if self.settings.spin.is_zero() || !self.sent.swap(false, Ordering::Relaxed) {
             return None;
         }
+        side.conversing = true;
         let _spinning = Spinning::begin()?;
         let until = Instant::now() + self.settings.spin;
         loop {

@@ -5,7 +5,7 @@ use crate::support::*;
 use bytes::Bytes;
 use fabric_gossip::rpc::Options;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,61 @@ fn an_idle_connection_uses_no_processor_time() {
     std::thread::sleep(Duration::from_secs(2));
     let used = ticks() - before;
     assert!(used <= 4, "{used} ticks of 10 ms in 2 s");
+}
+
+/// Two threads that poll one connection would wake each other for every message.
+#[test]
+fn the_polling_thread_rests_while_there_is_traffic_and_lets_nobody_wait_for_it() {
+    if !is_child_or_run_it("the_polling_thread_rests_while_there_is_traffic_and_lets_nobody_wait_for_it") {
+        return;
+    }
+    let ca = Authority::new("ca");
+    let tls = tls(&ca.leaf("a"), &ca);
+    let server = start(Some(&tls), &Options::default(), echo());
+    let stream = open(Some(&tls), server.local_addr());
+    let round_trips = |count| {
+        for _ in 0..count {
+            stream.send(Bytes::from_static(b"x"), false).unwrap();
+            next(&stream);
+        }
+    };
+    // It goes to rest with these.
+    round_trips(2_000);
+    let before = switches("gossip-poll");
+    round_trips(4_000);
+    let rested = switches("gossip-poll") - before;
+    assert!(rested < 2_000, "it was woken {rested} times in 4,000 round trips");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                round_trips(100);
+            }
+        });
+        for _ in 0..10 {
+            let other = open(Some(&tls), server.local_addr());
+            other.send(Bytes::from_static(b"y"), false).unwrap();
+            assert_eq!(next(&other), "y");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    // Time itself is what this is about.
+    eventually("it sleeps until something happens", || {
+        let before = switches("gossip-poll");
+        std::thread::sleep(Duration::from_millis(50));
+        switches("gossip-poll") == before
+    });
+    assert!(server.stop(Duration::ZERO));
+}
+
+/// How often the thread of this name has gone to sleep.
+fn switches(name: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|task| task.path());
+    let read = |file: std::path::PathBuf| std::fs::read_to_string(file).unwrap_or_default();
+    let task = tasks.into_iter().find(|task| read(task.join("comm")).trim() == name).expect(name);
+    let status = read(task.join("status"));
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
 }
 
 /// User and system time of this process, in ticks of 10 ms.

@@ -71,6 +71,53 @@ fn a_subscriber_gets_everything_once_and_in_order_though_others_come_and_go() {
 }
 
 #[test]
+fn publishers_take_turns_for_room_and_receivers_share_what_comes() {
+    check(|| {
+        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        let options = SubscriptionOptions::default().capacity(2).when_full(WhenFull::Wait(None));
+        let subscription = demux.subscribe(options, |_| true);
+        let publish = |from: u32| {
+            let mut batch = demux.batch();
+            (from..from + 3).for_each(|n| assert_eq!(batch.publish(&Item(n)), 0));
+            batch.flush();
+            Vec::new()
+        };
+        let receive = |count: usize| subscription.iter().take(count).map(|Item(n)| n).collect::<Vec<_>>();
+        let received = together([
+            task(|| publish(0)),
+            task(|| publish(10)),
+            task(|| publish(20)),
+            task(|| receive(4)),
+            task(|| receive(5)),
+        ]);
+        for one in &received {
+            let ordered = |from| one.iter().filter(|n| **n / 10 == from).is_sorted();
+            assert!((0..3).all(ordered), "{received:?}");
+        }
+        let mut all = received.concat();
+        all.sort();
+        assert_eq!(all, [0, 1, 2, 10, 11, 12, 20, 21, 22]);
+    });
+}
+
+#[test]
+fn publishers_go_on_when_the_last_receiver_leaves() {
+    check(|| {
+        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        let options = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(None));
+        let subscription = demux.subscribe(options, |_| true);
+        let clone = subscription.clone();
+        together([
+            task(|| (0..2).for_each(|n| assert_eq!(demux.publish(&Item(n)), 0))),
+            task(|| (2..4).for_each(|n| assert_eq!(demux.publish(&Item(n)), 0))),
+            task(|| (4..6).for_each(|n| assert_eq!(demux.publish(&Item(n)), 0))),
+            task(|| drop(subscription)),
+            task(|| drop((clone.recv(), clone))),
+        ]);
+    });
+}
+
+#[test]
 fn closing_releases_publishers_and_receivers_and_leaves_what_is_buffered() {
     check(|| {
         let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));

@@ -1,0 +1,199 @@
+//! The thread that polls the connections of a server: those on which no stream is read.
+//!
+//! A connection with a stream is polled by whoever reads the stream. If this thread polls it as well, each takes every
+//! second turn and wakes the other: a thread switch, and a look at all connections, for what arrives. So while there is
+//! traffic it only looks now and then.
+
+use crate::error::{Error, ErrorKind, Result};
+use grpcio_sys::*;
+use parking_lot::{Condvar, Mutex};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// While there is traffic, connections on which no stream is read wait this long.
+const REST: Duration = Duration::from_millis(5);
+
+/// There is traffic when so many reads had to wait...
+const MANY: usize = 32;
+
+/// ... within this time: a thousand a second.
+const BRIEF: Duration = Duration::from_millis(32);
+
+/// There is none any more when so few did during this many rests: a hundred a second.
+const FEW: usize = 5;
+const RESTS: usize = 10;
+
+/// A queue of a server that is polled by a thread of its own, until it is dropped.
+pub(super) struct Poller {
+    queue: *mut grpc_completion_queue,
+    thread: Option<JoinHandle<()>>,
+    traffic: Arc<Traffic>,
+}
+
+/// What the streams of a server read.
+pub(super) struct Traffic {
+    started: Instant,
+    reads: AtomicUsize,
+    /// When reads were last counted, in microseconds.
+    counted: AtomicU64,
+    /// The thread rests, or is about to.
+    resting: AtomicBool,
+    bell: Mutex<Option<Bell>>,
+    rung: Condvar,
+}
+
+/// What makes the polling thread come back: an operation that does nothing, of a call that goes nowhere.
+struct Bell {
+    channel: *mut grpc_channel,
+    call: *mut grpc_call,
+}
+
+// SAFETY: channels and calls of the core may be used from any thread.
+unsafe impl Send for Bell {}
+
+impl Bell {
+    /// The queue must be valid, and stay so until this is dropped.
+    unsafe fn new(queue: *mut grpc_completion_queue) -> Bell {
+        // SAFETY: text and method are static; host, parent and the reserved argument may be null.
+        unsafe {
+            let (code, text) = (grpc_status_code::GRPC_STATUS_UNAVAILABLE, c"a bell".as_ptr());
+            let channel = grpc_lame_client_channel_create(null(), code, text);
+            let (method, deadline) = (grpc_slice_from_static_string(c"/bell".as_ptr()), gpr_timespec::inf_future());
+            let call = grpc_channel_create_call(channel, null_mut(), 0, queue, method, null(), deadline, null_mut());
+            Bell { channel, call }
+        }
+    }
+
+    fn ring(&self) {
+        // SAFETY: an empty batch completes at once, and points to nothing; the queue is not shut down while there is a bell.
+        unsafe { grpc_call_start_batch(self.call, null(), 0, null_mut(), null_mut()) };
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        // SAFETY: ours, released once; no operation is under way.
+        unsafe {
+            grpc_call_unref(self.call);
+            grpc_channel_destroy(self.channel);
+        }
+    }
+}
+
+impl Traffic {
+    /// A read has waited for something to arrive, and it did.
+    pub(super) fn read(&self) {
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+        if reads % MANY != 0 || self.resting.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = self.started.elapsed().as_micros() as u64;
+        let last = self.counted.swap(now, Ordering::Relaxed);
+        if now.saturating_sub(last) < BRIEF.as_micros() as u64 && !self.resting.swap(true, Ordering::Relaxed) {
+            if let Some(bell) = &*self.bell.lock() {
+                bell.ring();
+            }
+        }
+    }
+
+    /// Waits for the time of a rest, or the end.
+    fn rest(&self) {
+        let mut bell = self.bell.lock();
+        if bell.is_some() {
+            self.rung.wait_for(&mut bell, REST);
+        }
+    }
+}
+
+/// For the polling thread.
+struct Polled(*mut grpc_completion_queue);
+
+// SAFETY: queues of the core may be used from any thread.
+unsafe impl Send for Polled {}
+
+impl Polled {
+    /// Until the queue is shut down.
+    fn poll(&self, traffic: &Traffic) {
+        loop {
+            match self.look(gpr_timespec::inf_future()) {
+                grpc_completion_type::GRPC_QUEUE_SHUTDOWN => return,
+                grpc_completion_type::GRPC_OP_COMPLETE => {}
+                _ => continue,
+            }
+            // The bell.
+            let mut reads = usize::MAX;
+            while reads >= FEW {
+                let before = traffic.reads.load(Ordering::Relaxed);
+                for _ in 0..RESTS {
+                    traffic.rest();
+                    // SAFETY: a pure function of the core.
+                    let at_once = unsafe { gpr_inf_past(gpr_clock_type::GPR_CLOCK_MONOTONIC) };
+                    if self.look(at_once) == grpc_completion_type::GRPC_QUEUE_SHUTDOWN {
+                        return;
+                    }
+                }
+                reads = traffic.reads.load(Ordering::Relaxed).wrapping_sub(before);
+            }
+            traffic.resting.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn look(&self, deadline: gpr_timespec) -> grpc_completion_type {
+        // SAFETY: the queue is destroyed after this thread was joined.
+        unsafe { grpc_completion_queue_next(self.0, deadline, null_mut()) }.type_
+    }
+}
+
+impl Poller {
+    /// The core must be initialized, and stay so until this is dropped.
+    pub(super) fn start() -> Result<Poller> {
+        // SAFETY: the reserved argument is null.
+        let queue = unsafe { grpc_completion_queue_create_for_next(null_mut()) };
+        let traffic = Arc::new(Traffic {
+            started: Instant::now(),
+            reads: AtomicUsize::new(1),
+            counted: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
+            // SAFETY: the queue is valid; it is shut down, and destroyed, after the bell was taken away.
+            bell: Mutex::new(Some(unsafe { Bell::new(queue) })),
+            rung: Condvar::new(),
+        });
+        let (polled, watched) = (Polled(queue), traffic.clone());
+        let thread = thread::Builder::new().name("gossip-poll".into()).spawn(move || polled.poll(&watched));
+        let mut poller = Poller { queue, thread: None, traffic };
+        let failed = |e| Error::new(ErrorKind::Internal, format!("cannot start a thread: {e}")).source(e);
+        poller.thread = Some(thread.map_err(failed)?);
+        Ok(poller)
+    }
+
+    pub(super) fn queue(&self) -> *mut grpc_completion_queue {
+        self.queue
+    }
+
+    /// For the streams of the server, which may outlive it.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+}
+
+impl Drop for Poller {
+    /// After the server was destroyed.
+    fn drop(&mut self) {
+        let bell = self.traffic.bell.lock().take();
+        drop(bell);
+        self.traffic.rung.notify_all();
+        // SAFETY: nobody starts anything on the queue any more. The one thread that waits on it comes back and is joined;
+        // if there is none the shutdown is collected here.
+        unsafe {
+            grpc_completion_queue_shutdown(self.queue);
+            match self.thread.take() {
+                Some(thread) => drop(thread.join()),
+                None => Polled(self.queue).poll(&self.traffic),
+            }
+            grpc_completion_queue_destroy(self.queue);
+        }
+    }
+}
