@@ -129,8 +129,8 @@ struct State {
     /// A lent message whose write was started, on this connection, and is not known to be done.
     unfinished: Option<Unfinished>,
     turn: Turn,
-    /// When a message was last accepted, or a lent one written.
-    active: Option<Instant>,
+    /// When the writer last had nothing more to do, or a lent message was written.
+    idle_since: Option<Instant>,
     closed: bool,
     accepted: u64,
     room: Vec<Sender<()>>,
@@ -160,7 +160,7 @@ impl Outbox {
                 queue: VecDeque::new(),
                 unfinished: None,
                 turn: Turn::Writer,
-                active: None,
+                idle_since: None,
                 closed: false,
                 accepted: 0,
                 room: Vec::new(),
@@ -186,9 +186,8 @@ impl Outbox {
             return Err((item, NotTaken::Full));
         }
         self.count(&mut state, 1, size);
-        let now = now();
-        let pause = state.active.replace(now).map_or(Duration::MAX, |active| now.saturating_duration_since(active));
         if state.turn == Turn::Idle {
+            let pause = state.idle_since.map_or(Duration::MAX, |since| now().saturating_duration_since(since));
             let answered = self.answered.swap(false, Ordering::Relaxed);
             if size <= LEND_UP_TO && (pause > SILENCE || answered && pause > PAUSE) {
                 state.turn = Turn::Lent;
@@ -257,7 +256,12 @@ impl Outbox {
         } else {
             hand.append(&mut state.queue);
         }
-        state.turn = if hand.is_empty() { Turn::Idle } else { Turn::Writer };
+        if !hand.is_empty() {
+            state.turn = Turn::Writer;
+        } else if state.turn != Turn::Idle {
+            state.turn = Turn::Idle;
+            state.idle_since = Some(now());
+        }
         None
     }
 
@@ -265,7 +269,7 @@ impl Outbox {
     pub fn written(&self, item: &Item) {
         self.settle(item);
         let mut state = self.state.lock();
-        state.active = Some(now());
+        state.idle_since = Some(now());
         self.end_loan(&mut state);
     }
 

@@ -101,7 +101,7 @@ impl Stream {
     /// Why the stream takes no more.
     pub fn start_send(&self, message: Bytes, more: bool) -> Result<(), End> {
         let mut side = self.send.lock();
-        self.await_sent(&mut side, Wait::Forever)?;
+        self.await_sent(&mut side, None)?;
         if self.finished.load(Ordering::Acquire) {
             return Err(End::Local);
         }
@@ -125,17 +125,19 @@ impl Stream {
     /// # Errors
     /// Why it failed. After [`cancel`](Self::cancel) within a quarter of a second, even if the peer is frozen.
     pub fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, End> {
-        self.await_sent(&mut self.send.lock(), Wait::at_most(timeout))
+        self.await_sent(&mut self.send.lock(), timeout)
     }
 
-    fn await_sent(&self, side: &mut SendSide, wait: Wait) -> Result<bool, End> {
+    fn await_sent(&self, side: &mut SendSide, timeout: Option<Duration>) -> Result<bool, End> {
         if self.call.is_cancelled() {
             return Err(End::Local);
         }
         if !side.started {
             return Ok(true);
         }
-        match self.wait_for(Op::Send, wait)? {
+        // Mostly it is done by now, and the time of no interest.
+        let done = self.call.take(Op::Send);
+        match done.map_or_else(|| self.wait_for(Op::Send, Wait::at_most(timeout)), |success| Ok(Some(success)))? {
             None => Ok(false),
             Some(success) => {
                 side.started = false;
@@ -271,7 +273,7 @@ impl Stream {
     /// Why the stream is over already.
     pub fn finish(&self, status: &Status) -> Result<(), End> {
         let mut side = self.send.lock();
-        self.await_sent(&mut side, Wait::Forever)?;
+        self.await_sent(&mut side, None)?;
         if self.finished.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
