@@ -4,7 +4,8 @@
 //! `cargo bench --bench side_by_side -- [--quick] [--rounds <n>] [--workloads <name>,…] [--recorded <file>]…`
 //!
 //! Writes `target/bench/results.json`, `table.md` and `plot.svg` (another folder: `--out <folder>`), and prints the table.
-//! `--recorded` adds results of other systems to those of `benches/recorded`. `--poll <strategy>` is the C core's.
+//! `--recorded` adds results of other systems to those of `benches/recorded`; `FABRIC_PEER` names a program that carries
+//! out the orders on Fabric's own layer, in the same run. `--poll <strategy>` is the C core's.
 //! Every variant is a process that takes orders; `--peer` makes this program the one of the library, the bare transport
 //! or plain TLS. Without `--bench`, which Cargo passes, it only tries whether everything works (`cargo test --release
 //! --bench side_by_side`).
@@ -173,6 +174,9 @@ fn variants(ours: &Path, theirs: Option<&Path>, members: &members::Folders, poll
     };
     let mut variants = vec![child("threads")];
     variants.extend([of_async("async", "multi"), of_async("async-current", "current")].into_iter().flatten());
+    // Not of this project: see `docs/benchmark.md`.
+    let fabric = std::env::var_os("FABRIC_PEER").map(PathBuf::from);
+    variants.extend(fabric.map(|program| Variant { name: "fabric-go", program, args: Vec::new() }));
     variants.extend([child("bare"), child("plain-tls")]);
     variants
 }

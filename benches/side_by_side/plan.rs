@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 const LAYERS: &[&str] = &["threads", "async", "async-current"];
-const ALL: &[&str] = &["threads", "async", "async-current", "bare", "plain-tls"];
+const ALL: &[&str] = &["threads", "async", "async-current", "fabric-go", "bare", "plain-tls"];
 
 /// What one variant after the other does.
 pub struct Step {

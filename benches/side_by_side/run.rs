@@ -209,7 +209,7 @@ impl Run {
 }
 
 fn name_is_layer(name: &str) -> bool {
-    !["bare", "plain-tls"].contains(&name)
+    !["fabric-go", "bare", "plain-tls"].contains(&name)
 }
 
 fn figure(metric: impl Into<String>, unit: &str, value: f64) -> (String, String, f64) {

@@ -3,7 +3,7 @@
 use crate::results::{Point, Recorded, Results};
 use crate::statistics::Spread;
 
-pub const VARIANTS: [&str; 5] = ["threads", "async", "async-current", "bare", "plain-tls"];
+pub const VARIANTS: [&str; 6] = ["threads", "async", "async-current", "fabric-go", "bare", "plain-tls"];
 
 /// Both runtimes of the async variant: the one that does better decides.
 const ASYNC: [&str; 2] = ["async", "async-current"];
@@ -121,13 +121,20 @@ fn against_async(results: &Results) -> Vec<Target> {
     targets
 }
 
-/// The median of this run over what was recorded.
+/// If it was not in this run: the median of this run over what was recorded.
 fn against_go(results: &Results, recorded: &[Recorded]) -> Vec<Target> {
-    let against = "Fabric's own Go layer (recorded, not this run)";
+    let against = "Fabric's own Go layer";
     let to_go = |point: Point| {
+        let measured = results.ratio(&point, "threads", "fabric-go");
+        if measured.is_some() {
+            return vec![("in this run".to_owned(), measured)];
+        }
         let theirs = recorded.iter().find_map(|r| r.results.spread(&point, "fabric-go"));
         let ours = results.spread(&point, "threads");
-        vec![("recorded".to_owned(), ours.zip(theirs).map(|(ours, theirs)| ours.scaled(1.0 / theirs.median)))]
+        vec![(
+            "recorded, not in this run".to_owned(),
+            ours.zip(theirs).map(|(ours, theirs)| ours.scaled(1.0 / theirs.median)),
+        )]
     };
     let mut targets = Vec::new();
     let sizes =

@@ -1,7 +1,8 @@
 //! The C core's server: bound, asked for calls, shut down, released.
 //!
 //! Two threads, since whoever waits on a queue that polls also does the I/O of all connections, and does not come back
-//! while one of them is busy: one polls and does nothing else, so that the other, which is told of calls, always can.
+//! while one of them is busy: one ([`Poller`]) polls and does nothing else, so that the other, which is told of calls,
+//! always can.
 
 use super::call::Call;
 use super::credentials::{ServerCredentials, Tls};
