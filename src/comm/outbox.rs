@@ -129,7 +129,7 @@ struct State {
     /// A lent message whose write was started, on this connection, and is not known to be done.
     unfinished: Option<Unfinished>,
     turn: Turn,
-    /// When the writer last had nothing more to do, or a lent message was written.
+    /// When the writer had nothing more to do, or a lent message was written. Never, if nothing was sent before.
     idle_since: Option<Instant>,
     closed: bool,
     accepted: u64,
@@ -189,7 +189,7 @@ impl Outbox {
         if state.turn == Turn::Idle {
             let pause = state.idle_since.map_or(Duration::MAX, |since| now().saturating_duration_since(since));
             let answered = self.answered.swap(false, Ordering::Relaxed);
-            if size <= LEND_UP_TO && (pause > SILENCE || answered && pause > PAUSE) {
+            if lends(size, pause, answered) {
                 state.turn = Turn::Lent;
                 return Ok(Taken::Lent(item));
             }
@@ -260,7 +260,7 @@ impl Outbox {
             state.turn = Turn::Writer;
         } else if state.turn != Turn::Idle {
             state.turn = Turn::Idle;
-            state.idle_since = Some(now());
+            state.idle_since = (state.accepted > 0).then(now);
         }
         None
     }
@@ -448,6 +448,11 @@ impl Outbox {
     }
 }
 
+/// Whether an idle stream is lent for a message.
+fn lends(size: usize, pause: Duration, answered: bool) -> bool {
+    size <= LEND_UP_TO && (pause > SILENCE || answered && pause > PAUSE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -495,6 +500,21 @@ mod tests {
         assert!(outbox.woken().try_recv().is_ok());
         assert!(outbox.take(&mut hand).is_none());
         assert_eq!(nonces(&hand), [1, 2]);
+    }
+
+    #[test]
+    fn a_stream_is_lent_in_a_conversation_and_after_a_silence() {
+        let micros = Duration::from_micros;
+        assert!(lends(100, micros(50), true) && lends(100, micros(30_000), false));
+        // A burst; a burst to many peers; something large.
+        assert!(
+            !lends(100, micros(5), true) && !lends(100, micros(5_000), false) && !lends(5_000, Duration::MAX, true)
+        );
+        let outbox = Outbox::new(10, 1 << 20);
+        outbox.answered();
+        outbox.take(&mut VecDeque::new());
+        assert!(matches!(outbox.push(item(1)), Ok(Taken::Lent(_))), "nothing was sent before");
+        assert!(!outbox.answered.load(Ordering::Relaxed), "to be said anew after what was sent");
     }
 
     #[test]
