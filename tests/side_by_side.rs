@@ -123,11 +123,19 @@ fn where_less_is_better_the_largest_decides() {
 }
 
 #[test]
+fn fabric_in_the_same_run_goes_before_what_was_recorded() {
+    let results = rates(100, &[("threads", &[100_000.0]), ("fabric-go", &[110_000.0])]);
+    let targets = targets::all(&results, &[go()], 2_000);
+    assert_eq!(target(&targets, "Go", "messages/s, 100 B"), Verdict::Missed);
+    assert!(table::targets(&targets).contains("in this run: 0.91"), "{}", table::targets(&targets));
+}
+
+#[test]
 fn what_was_recorded_elsewhere_is_compared_and_said_to_be_of_another_run() {
     let results = rates(100, &[("threads", &[300_000.0, 320_000.0, 340_000.0])]);
     let targets = targets::all(&results, &[go()], 2_000);
     assert_eq!(target(&targets, "Go", "messages/s, 100 B"), Verdict::Met);
-    assert!(table::targets(&targets).contains("(recorded, not this run)"));
+    assert!(table::targets(&targets).contains("recorded, not in this run: "));
     let table = table::recorded(&[go()], &results);
     assert!(table.contains("not in this run"), "{table}");
     assert!(table.contains("| 280,000 | 320,000 (300,000 – 340,000) | 1.14 (1.07 – 1.21) |"), "{table}");
