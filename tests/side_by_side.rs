@@ -123,11 +123,14 @@ fn where_less_is_better_the_largest_decides() {
 }
 
 #[test]
-fn fabric_in_the_same_run_goes_before_what_was_recorded() {
-    let results = rates(100, &[("threads", &[100_000.0]), ("fabric-go", &[110_000.0])]);
-    let targets = targets::all(&results, &[go()], 2_000);
-    assert_eq!(target(&targets, "Go", "messages/s, 100 B"), Verdict::Missed);
-    assert!(table::targets(&targets).contains("in this run: 0.91"), "{}", table::targets(&targets));
+fn of_fabric_in_the_same_run_and_what_was_recorded_the_better_decides() {
+    for (theirs, verdict) in [(300_000.0, Verdict::Missed), (100_000.0, Verdict::Met)] {
+        let results = rates(100, &[("threads", &[320_000.0]), ("fabric-go", &[theirs])]);
+        let targets = targets::all(&results, &[go()], 2_000);
+        assert_eq!(target(&targets, "Go", "messages/s, 100 B"), verdict);
+        let table = table::targets(&targets);
+        assert!(table.contains("recorded, not in this run: 1.14; in this run: "), "{table}");
+    }
 }
 
 #[test]

@@ -121,20 +121,17 @@ fn against_async(results: &Results) -> Vec<Target> {
     targets
 }
 
-/// If it was not in this run: the median of this run over what was recorded.
+/// In this run, where it took part; and in any case the median of this run over what was recorded.
 fn against_go(results: &Results, recorded: &[Recorded]) -> Vec<Target> {
     let against = "Fabric's own Go layer";
     let to_go = |point: Point| {
-        let measured = results.ratio(&point, "threads", "fabric-go");
-        if measured.is_some() {
-            return vec![("in this run".to_owned(), measured)];
-        }
         let theirs = recorded.iter().find_map(|r| r.results.spread(&point, "fabric-go"));
         let ours = results.spread(&point, "threads");
-        vec![(
-            "recorded, not in this run".to_owned(),
-            ours.zip(theirs).map(|(ours, theirs)| ours.scaled(1.0 / theirs.median)),
-        )]
+        let to_recorded = ours.zip(theirs).map(|(ours, theirs)| ours.scaled(1.0 / theirs.median));
+        let mut measured = vec![("recorded, not in this run".to_owned(), to_recorded)];
+        let in_this_run = results.ratio(&point, "threads", "fabric-go");
+        measured.extend(in_this_run.map(|ratio| ("in this run".to_owned(), Some(ratio))));
+        measured
     };
     let mut targets = Vec::new();
     let sizes =
