@@ -54,7 +54,7 @@ impl Target {
     }
 }
 
-const PER_MESSAGE: &str = "cost per message: each is an operation of the C core of its own, and wakes threads";
+const PER_MESSAGE: &str = "cost per message: each is an operation of the C core of its own";
 const PER_BYTE: &str = "the C core's cost per byte: see the bare transport";
 const WAKE_UP: &str = "threads that wake each other, at every hand-over";
 const LAYER: &str = "what the layer adds: protobuf, queue, demultiplexer, a subscriber's thread";
