@@ -246,8 +246,8 @@ impl Options {
     }
 }
 
-/// The core's limits of size are a filter that every message goes through, both ways. It looks at a message that has
-/// been received completely, which [`Stream`](super::Stream) can do as well, for a seventh of the processor time.
+/// The core's limits of size are a filter that every message goes through, at a seventh of the processor time of a small
+/// one. It looks at a message that has been received completely, which [`Stream`](super::Stream) can do as well.
 const NO_LIMITS: [(&CStr, i32); 2] = [(c"grpc.max_receive_message_length", -1), (c"grpc.max_send_message_length", -1)];
 
 /// The settings that are no arguments of the core.
