@@ -32,7 +32,7 @@ pub(super) struct Mailbox<T> {
     /// Locked before `state`, never after.
     front: Mutex<Front<T>>,
     arrived: Condvar,
-    /// What was put in and has not been received: in `state`, in `front`, or just taken out of it. Grows under `state` only.
+    /// What was put in and has not been received: in `state` or in `front`. Grows under `state` only, shrinks under `front`.
     held: AtomicUsize,
     held_bytes: AtomicUsize,
     /// Receivers that sleep. Changes under `state` only.
@@ -56,9 +56,7 @@ struct State<T> {
 /// What receivers took out in one go.
 struct Front<T> {
     items: VecDeque<T>,
-    /// Received since room was last given back.
-    taken: usize,
-    taken_bytes: usize,
+    /// When a publisher was last told of room.
     told: Option<Instant>,
 }
 
@@ -121,7 +119,7 @@ impl<T: Weigh> Mailbox<T> {
             capacity,
             max_bytes,
             state: Mutex::new(State { items: VecDeque::new(), ended: false }),
-            front: Mutex::new(Front { items: VecDeque::new(), taken: 0, taken_bytes: 0, told: None }),
+            front: Mutex::new(Front { items: VecDeque::new(), told: None }),
             arrived: Condvar::new(),
             held: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
@@ -244,14 +242,14 @@ impl<T: Weigh> Mailbox<T> {
             match look {
                 0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
                 7..LOOKS => thread::yield_now(),
-                _ => self.sleep(deadline, &wanted)?,
+                _ => self.await_item(deadline, &wanted)?,
             }
         }
         Err(Nothing::InTime)
     }
 
-    /// Until something is there.
-    fn sleep(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<(), Nothing> {
+    /// Waits until something is there.
+    fn await_item(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<(), Nothing> {
         let mut state = self.state.lock();
         loop {
             if self.held.load(Ordering::SeqCst) > 0 {
@@ -287,11 +285,10 @@ impl<T: Weigh> Mailbox<T> {
             std::mem::swap(&mut front.items, &mut self.state.lock().items);
         }
         let item = front.items.pop_front()?;
-        front.taken += 1;
-        front.taken_bytes += item.weight();
-        let (many, much) = (front.taken > self.capacity / 8, front.taken_bytes > self.max_bytes / 8);
-        if many || much || front.items.is_empty() {
-            self.give_back(&mut front);
+        self.held.fetch_sub(1, Ordering::SeqCst);
+        self.held_bytes.fetch_sub(item.weight(), Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.tell_of_room(&mut front);
         }
         if !front.items.is_empty() && self.asleep.load(Ordering::SeqCst) > 0 {
             let _state = self.state.lock();
@@ -300,16 +297,11 @@ impl<T: Weigh> Mailbox<T> {
         Some(item)
     }
 
-    /// The room of what was received.
-    fn give_back(&self, front: &mut Front<T>) {
-        self.held.fetch_sub(std::mem::take(&mut front.taken), Ordering::SeqCst);
-        self.held_bytes.fetch_sub(std::mem::take(&mut front.taken_bytes), Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            let now = now();
-            if self.is_half_free() || front.told.is_none_or(|told| now.saturating_duration_since(told) >= PACE) {
-                front.told = Some(now);
-                let _ = self.room.0.try_send(());
-            }
+    fn tell_of_room(&self, front: &mut Front<T>) {
+        let now = now();
+        if self.is_half_free() || front.told.is_none_or(|told| now.saturating_duration_since(told) >= PACE) {
+            front.told = Some(now);
+            let _ = self.room.0.try_send(());
         }
     }
 }
@@ -356,7 +348,7 @@ mod tests {
         assert!((0..40).all(|_| put(&mailbox, false)));
         let _waiting = mailbox.await_room();
         let told = || mailbox.room().try_recv().is_ok();
-        // The first time somebody received in this long, so to say.
+        // The first time in this long, so to say.
         (0..6).for_each(|_| assert!(mailbox.try_recv().is_ok()));
         assert!(told());
         mailbox.tell();
@@ -373,12 +365,22 @@ mod tests {
         assert!((0..4).all(|_| put(&mailbox, false)) && !put(&mailbox, false));
         for left in (0..4).rev() {
             assert!(mailbox.try_recv().is_ok());
-            assert_eq!((mailbox.len(), put(&mailbox, false)), (left, true), "a tenth of it is given back at once");
+            assert_eq!((mailbox.len(), put(&mailbox, false)), (left, true), "its room is given back at once");
             assert!(mailbox.len() == left + 1 && mailbox.try_recv().is_ok());
         }
         assert_eq!(mailbox.try_recv().err(), Some(Nothing::InTime));
         mailbox.end();
         assert_eq!(mailbox.try_recv().err(), Some(Nothing::Ended));
+    }
+
+    #[test]
+    fn what_a_receiver_has_not_come_to_yet_takes_room_and_what_it_received_does_not() {
+        let mailbox = Mailbox::new(100, 10_000);
+        assert!((0..100).all(|_| put(&mailbox, false)));
+        // Takes all of it out, and receives one.
+        assert!(mailbox.try_recv().is_ok());
+        assert!(put(&mailbox, false) && !put(&mailbox, false));
+        assert_eq!(mailbox.len(), 100);
     }
 
     #[test]

@@ -176,8 +176,8 @@ impl Writer {
         }
         let config = &self.comm.config;
         let Some(at) = self.peer.gives_in_at(&self.comm.handshaker.pki_id, config.conn_timeout) else {
-            // Closing wakes as well. A selection would make waking it, which is done for every message of a sender who is
-            // slower than the writer, twice as expensive.
+            // Closing wakes as well. A selection would fight for the locks of its channels with whoever wakes it, which
+            // happens for every message of a sender that is slower than the writer.
             let _ = self.peer.outbox.woken().recv();
             return;
         };

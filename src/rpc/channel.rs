@@ -3,7 +3,7 @@
 use super::call::{Call, Refused};
 use super::credentials::{ChannelCredentials, Tls};
 use super::library::Library;
-use super::options::{deadline, OfStreams, Options, Quota};
+use super::options::{deadline, Options, Quota, StreamOptions};
 use super::peer::Peer;
 use super::queue::CallQueue;
 use super::slice;
@@ -27,7 +27,7 @@ pub struct Channel(Arc<Inner>);
 pub(super) struct Inner {
     raw: *mut grpc_channel,
     endpoint: String,
-    of_streams: OfStreams,
+    stream_options: StreamOptions,
     local_cert: Option<Bytes>,
     tls: bool,
     /// The peer's address, from the first answer.
@@ -72,7 +72,7 @@ impl Channel {
         Ok(Channel(Arc::new(Inner {
             raw,
             endpoint: endpoint.to_owned(),
-            of_streams: options.of_streams(),
+            stream_options: options.stream_options(),
             local_cert,
             tls: tls.is_some(),
             remote_addr: Mutex::new(None),
@@ -107,7 +107,7 @@ impl Channel {
             local_cert: self.0.local_cert.clone(),
             tls: self.0.tls,
         };
-        Ok(Stream::dialled(call, limit.is_some(), peer, self.0.of_streams))
+        Ok(Stream::dialled(call, limit.is_some(), peer, self.0.stream_options))
     }
 
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
@@ -135,7 +135,7 @@ impl Inner {
     }
 
     pub(super) fn max_receive(&self) -> usize {
-        self.of_streams.max_receive
+        self.stream_options.max_receive
     }
 
     /// The peer's address. A call knows it from the server's first answer on, so an earlier call's is remembered.

@@ -168,8 +168,8 @@ impl Options {
     }
 
     /// What a stream of ours sees to itself.
-    pub(super) fn of_streams(&self) -> OfStreams {
-        OfStreams { spin: self.spin, max_receive: self.max_receive_message, max_send: self.max_send_message }
+    pub(super) fn stream_options(&self) -> StreamOptions {
+        StreamOptions { spin: self.spin, max_receive: self.max_receive_message, max_send: self.max_send_message }
     }
 
     fn common(&self) -> Vec<(&'static CStr, i32)> {
@@ -252,7 +252,7 @@ const NO_LIMITS: [(&CStr, i32); 2] = [(c"grpc.max_receive_message_length", -1), 
 
 /// The settings that are no arguments of the core.
 #[derive(Clone, Copy)]
-pub(super) struct OfStreams {
+pub(super) struct StreamOptions {
     pub spin: Duration,
     pub max_receive: usize,
     pub max_send: usize,

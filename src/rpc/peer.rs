@@ -63,7 +63,7 @@ pub(super) unsafe fn certificate(call: *mut grpc_call) -> Option<Bytes> {
     }
 }
 
-/// DER of one certificate in PEM, as the core writes it. It has been parsed before, and to do it again would take a tenth of a
+/// DER of one certificate in PEM, as the core writes it. It has been parsed before; to do that again here took some 8 % of a
 /// handshake.
 pub(crate) fn der(pem: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(pem).ok()?.trim();

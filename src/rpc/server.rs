@@ -239,7 +239,7 @@ impl Shared {
             local_cert: self.tls.as_ref().and_then(Tls::server_cert),
             tls: self.tls.is_some(),
         };
-        let stream = Arc::new(Stream::accepted(call, peer, self.options.of_streams(), self.traffic.clone()));
+        let stream = Arc::new(Stream::accepted(call, peer, self.options.stream_options(), self.traffic.clone()));
         let weak = Arc::downgrade(&stream);
         let shared = self.clone();
         let thread = thread::Builder::new().name(format!("gossip-in-{}", id % 100_000));

@@ -1,7 +1,7 @@
 //! A bidirectional stream of messages.
 
 use super::call::{too_large, Call, Op};
-use super::options::OfStreams;
+use super::options::StreamOptions;
 use super::peer::Peer;
 use super::poller::Traffic;
 use super::queue::Wait;
@@ -37,7 +37,7 @@ pub struct Stream {
     /// It has a limit of time. Both cores watch it, and either may be the one to report it.
     limited: bool,
     peer: Peer,
-    settings: OfStreams,
+    settings: StreamOptions,
     send: Mutex<SendSide>,
     recv: Mutex<RecvSide>,
     /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
@@ -63,15 +63,15 @@ struct RecvSide {
 }
 
 impl Stream {
-    pub(super) fn dialled(call: Arc<Call>, limited: bool, peer: Peer, settings: OfStreams) -> Stream {
+    pub(super) fn dialled(call: Arc<Call>, limited: bool, peer: Peer, settings: StreamOptions) -> Stream {
         Stream { limited, ..Stream::new(call, false, peer, settings) }
     }
 
-    pub(super) fn accepted(call: Arc<Call>, peer: Peer, settings: OfStreams, traffic: Arc<Traffic>) -> Stream {
+    pub(super) fn accepted(call: Arc<Call>, peer: Peer, settings: StreamOptions, traffic: Arc<Traffic>) -> Stream {
         Stream { traffic: Some(traffic), ..Stream::new(call, true, peer, settings) }
     }
 
-    fn new(call: Arc<Call>, accepted: bool, peer: Peer, settings: OfStreams) -> Stream {
+    fn new(call: Arc<Call>, accepted: bool, peer: Peer, settings: StreamOptions) -> Stream {
         Stream {
             call,
             accepted,

@@ -3,7 +3,8 @@
 use crate::certs::Authority;
 use crate::support::*;
 use bytes::Bytes;
-use fabric_gossip::rpc::Options;
+use fabric_gossip::comm::grpc::GrpcServer;
+use fabric_gossip::rpc::{Options, Tls};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -25,15 +26,21 @@ fn is_child_or_run_it(test: &str) -> bool {
     false
 }
 
+/// A server that echoes, and the certificates to reach it with.
+fn serving() -> (Tls, GrpcServer) {
+    let ca = Authority::new("ca");
+    let tls = tls(&ca.leaf("a"), &ca);
+    let server = start(Some(&tls), &Options::default(), echo());
+    (tls, server)
+}
+
 #[test]
 fn exit_with_live_connections() {
     // It went wrong one time in fifteen where OpenSSL cleaned up at exit.
     if !(0..20).any(|_| is_child_or_run_it("exit_with_live_connections")) {
         return;
     }
-    let ca = Authority::new("ca");
-    let tls = tls(&ca.leaf("a"), &ca);
-    let server = start(Some(&tls), &Options::default(), echo());
+    let (tls, server) = serving();
     let streams: Vec<_> = (0..10).map(|_| open(Some(&tls), server.local_addr())).collect();
     let answers = Arc::new(AtomicUsize::new(0));
     for stream in &streams {
@@ -53,9 +60,7 @@ fn an_idle_connection_uses_no_processor_time() {
     if !is_child_or_run_it("an_idle_connection_uses_no_processor_time") {
         return;
     }
-    let ca = Authority::new("ca");
-    let tls = tls(&ca.leaf("a"), &ca);
-    let server = start(Some(&tls), &Options::default(), echo());
+    let (tls, server) = serving();
     let streams: Vec<_> = (0..5).map(|_| open(Some(&tls), server.local_addr())).collect();
     for stream in &streams {
         stream.send(Bytes::from_static(b"x"), false).unwrap();
@@ -76,9 +81,7 @@ fn the_polling_thread_rests_while_there_is_traffic_and_lets_nobody_wait_for_it()
     if !is_child_or_run_it("the_polling_thread_rests_while_there_is_traffic_and_lets_nobody_wait_for_it") {
         return;
     }
-    let ca = Authority::new("ca");
-    let tls = tls(&ca.leaf("a"), &ca);
-    let server = start(Some(&tls), &Options::default(), echo());
+    let (tls, server) = serving();
     let stream = open(Some(&tls), server.local_addr());
     let round_trips = |count| {
         for _ in 0..count {

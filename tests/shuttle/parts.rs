@@ -54,10 +54,14 @@ impl Weigh for Item {
     }
 }
 
+fn demux() -> Demux<Item> {
+    Demux::new(clock())
+}
+
 #[test]
 fn a_subscriber_gets_everything_once_and_in_order_though_others_come_and_go() {
     check(|| {
-        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        let demux = demux();
         // Room for two items by number, and for one by weight.
         let options = || SubscriptionOptions::default().capacity(2).bytes(10).when_full(WhenFull::Wait(None));
         let subscription = demux.subscribe(options(), |_| true);
@@ -73,7 +77,7 @@ fn a_subscriber_gets_everything_once_and_in_order_though_others_come_and_go() {
 #[test]
 fn publishers_take_turns_for_room_and_receivers_share_what_comes() {
     check(|| {
-        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        let demux = demux();
         let options = SubscriptionOptions::default().capacity(2).when_full(WhenFull::Wait(None));
         let subscription = demux.subscribe(options, |_| true);
         let publish = |from: u32| {
@@ -103,7 +107,7 @@ fn publishers_take_turns_for_room_and_receivers_share_what_comes() {
 #[test]
 fn publishers_go_on_when_the_last_receiver_leaves() {
     check(|| {
-        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        let demux = demux();
         let options = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(None));
         let subscription = demux.subscribe(options, |_| true);
         let clone = subscription.clone();
@@ -120,7 +124,7 @@ fn publishers_go_on_when_the_last_receiver_leaves() {
 #[test]
 fn closing_releases_publishers_and_receivers_and_leaves_what_is_buffered() {
     check(|| {
-        let demux: Arc<Demux<Item>> = Arc::new(Demux::new(clock()));
+        let demux = demux();
         let options = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(None));
         let full = demux.subscribe(options, |_| true);
         let read = demux.subscribe(SubscriptionOptions::default(), |_| true);
