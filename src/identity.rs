@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, select, Receiver, Sender};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{entering_user_code, spawn, Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -122,16 +122,13 @@ impl IdentityMapper {
 
         let inner = Arc::new(inner);
         let (ending, ended) = bounded(0);
-        let join = thread::Builder::new()
-            .name("gossip-ids".into())
-            .spawn({
-                let inner = inner.clone();
-                move || {
-                    let _ending: Sender<()> = ending;
-                    inner.run(&woken);
-                }
-            })
-            .map_err(|e| Error::new(ErrorKind::Internal, "cannot start the thread gossip-ids").source(e))?;
+        let join = spawn("gossip-ids", {
+            let inner = inner.clone();
+            move || {
+                let _ending: Sender<()> = ending;
+                inner.run(&woken);
+            }
+        })?;
         let thread = join.thread().id();
         Ok(IdentityMapper(Arc::new(Handle { inner, thread, join: Mutex::new(Some(join)), ended })))
     }
@@ -480,6 +477,7 @@ impl PeerIdentitySet {
 
 /// Runs what the host gave us, crypto service or callback; its panic is an error here and not the end of our thread.
 fn contained<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    entering_user_code();
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {
         log::error!("a callback of the identity mapper panicked");
         Err(Error::new(ErrorKind::Internal, "a callback panicked"))

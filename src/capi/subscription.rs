@@ -10,7 +10,7 @@ use super::{duration, gossip_duration};
 use crate::comm::{Subscription, Weigh};
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use crate::sync::{spawn, Mutex};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -294,7 +294,7 @@ pub unsafe extern "C" fn gossip_subscription_set_callback(
         // Given up to the thread only when it runs: after a failure `user` is still the caller's.
         let (hand_over, handed) = std::sync::mpsc::sync_channel::<User>(1);
         let shared = subscription.shared.clone();
-        let thread = thread::Builder::new().name("gossip-callback".into()).spawn(move || {
+        let thread = spawn("gossip-callback", move || {
             let Ok(user) = handed.recv() else { return };
             quietly((), || {
                 while let Ok(event) = shared.recv(None) {
@@ -307,7 +307,7 @@ pub unsafe extern "C" fn gossip_subscription_set_callback(
                 }
             });
         });
-        let thread = thread.map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start a thread: {e}")))?;
+        let thread = thread?;
         // Its receiver waits for it.
         let _ = hand_over.send(User::new(user, free));
         *running = Some(thread);

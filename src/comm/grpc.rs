@@ -4,8 +4,8 @@ use super::stream::{Acceptor, Arrivals, Client, Status, Stream, StreamEnd, Strea
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::rpc::{self, Arrived, Channel, Method, Options, Tls, Unary};
+use crate::sync::Mutex;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! A bounded cache that forgets what was not used for a while.
 
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 use std::collections::HashMap;
 use std::hash::Hash;
 

@@ -9,7 +9,7 @@ use super::x509::{attribute, Certificate, Name};
 use super::{context, invalid};
 use crate::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

@@ -1,13 +1,13 @@
 //! Certificates and keys, checked before the C core sees them.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::RwLock;
 use bytes::Bytes;
 use grpcio_sys::*;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
-use parking_lot::RwLock;
 use std::ffi::{c_void, CString};
 use std::fmt;
 use std::path::Path;

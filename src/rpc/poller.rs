@@ -4,13 +4,13 @@
 //! second turn and wakes the other: a thread switch, and a look at all connections, for what arrives. So while there is
 //! traffic it only looks now and then.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::sync::{spawn, Condvar, Mutex};
 use grpcio_sys::*;
-use parking_lot::{Condvar, Mutex};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// While there is traffic, connections on which no stream is read wait this long.
@@ -162,10 +162,9 @@ impl Poller {
             rung: Condvar::new(),
         });
         let (polled, watched) = (Polled(queue), traffic.clone());
-        let thread = thread::Builder::new().name("gossip-poll".into()).spawn(move || polled.poll(&watched));
+        let thread = spawn("gossip-poll", move || polled.poll(&watched));
         let mut poller = Poller { queue, thread: None, traffic };
-        let failed = |e| Error::new(ErrorKind::Internal, format!("cannot start a thread: {e}")).source(e);
-        poller.thread = Some(thread.map_err(failed)?);
+        poller.thread = Some(thread?);
         Ok(poller)
     }
 

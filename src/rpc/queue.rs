@@ -1,7 +1,7 @@
 //! The completion queue of one call.
 
+use crate::sync::{Condvar, Mutex};
 use grpcio_sys::*;
-use parking_lot::{Condvar, Mutex};
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, AtomicU8, AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
 //! Collects what could not be collected at once: operations of the C core that end only with their connection.
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{spawn, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Tries to finish; `true` when done. Must not block.
@@ -22,7 +22,7 @@ pub(super) fn hand_over(job: Job) {
     state.jobs.push(job);
     CAME.notify_one();
     if !state.running {
-        state.running = std::thread::Builder::new().name("gossip-reaper".into()).spawn(run).is_ok();
+        state.running = spawn("gossip-reaper", run).is_ok();
     }
 }
 

@@ -4,7 +4,7 @@
 //! whatever the limit of streams is. So a client that does nothing else makes it keep ever more of them.
 
 use super::arrived::Arrived;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ impl Resets {
     /// Where each connection may have so many streams open.
     pub(super) fn new(max_concurrent_streams: u32) -> Resets {
         let counts = Counts { since: Instant::now(), by_address: HashMap::new() };
-        Resets { limit: max_concurrent_streams.saturating_add(FUTILE), counts: counts.into() }
+        Resets { limit: max_concurrent_streams.saturating_add(FUTILE), counts: Mutex::new(counts) }
     }
 
     /// A call has come from this address, `ip:port`. `false`: one too many, and not to be served. The first of these

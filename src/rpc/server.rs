@@ -10,10 +10,10 @@ use super::reaper;
 use super::resets::Resets;
 use super::status::{code, End, Status};
 use super::stream::Stream;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::sync::{spawn, Condvar, Mutex};
 use bytes::Bytes;
 use crossbeam_channel::{bounded, Receiver};
-use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
@@ -99,7 +99,7 @@ impl Server {
         });
         let (alive, done) = bounded(0);
         let accepting = (listener.clone(), shared.clone());
-        let accept = thread::Builder::new().name("gossip-accept".into()).spawn(move || {
+        let accept = spawn("gossip-accept", move || {
             let (listener, shared) = accepting;
             accept(&listener, &shared);
             // In this order: the server is released when whoever waits for it goes on.
@@ -111,7 +111,7 @@ impl Server {
             Err(e) => {
                 listener.shut_down();
                 listener.drain();
-                return Err(Error::new(ErrorKind::Internal, format!("cannot start a thread: {e}")).source(e));
+                return Err(e);
             }
         };
         Ok(Server { shared, local_addr, running: Mutex::new(Some(Running { listener, accept, done })) })
@@ -242,8 +242,7 @@ impl Shared {
         let stream = Arc::new(Stream::accepted(call, peer, self.options.stream_options(), self.traffic.clone()));
         let weak = Arc::downgrade(&stream);
         let shared = self.clone();
-        let thread = thread::Builder::new().name(format!("gossip-in-{}", id % 100_000));
-        let thread = thread.spawn(move || {
+        let thread = spawn(&format!("gossip-in-{}", id % 100_000), move || {
             shared.run(stream, &method);
             shared.ended(id);
         });
@@ -252,7 +251,10 @@ impl Shared {
                 served.running.insert(id, Task { stream: weak, thread: Some(thread) });
                 Ok(())
             }
-            Err(e) => Err(Status::new(code::RESOURCE_EXHAUSTED, format!("cannot start a thread for the stream: {e}"))),
+            Err(e) => {
+                log::error!("{address}: refused: {e}");
+                Err(Status::new(code::RESOURCE_EXHAUSTED, "cannot start a thread for the stream"))
+            }
         }
     }
 

@@ -38,7 +38,7 @@ pub struct Mutex<T: ?Sized>(shuttle::sync::Mutex<T>);
 pub struct MutexGuard<'a, T: ?Sized>(Option<shuttle::sync::MutexGuard<'a, T>>);
 
 impl<T> Mutex<T> {
-    pub fn new(value: T) -> Self {
+    pub const fn new(value: T) -> Self {
         Mutex(shuttle::sync::Mutex::new(value))
     }
 }
@@ -90,8 +90,8 @@ impl TimedOut {
 }
 
 impl Condvar {
-    pub fn new() -> Self {
-        Condvar::default()
+    pub const fn new() -> Self {
+        Condvar(shuttle::sync::Condvar::new())
     }
 
     pub fn notify_all(&self) {
@@ -117,7 +117,13 @@ impl Condvar {
 #[derive(Default)]
 pub struct RwLock<T>(shuttle::sync::RwLock<T>);
 
+pub use shuttle::sync::{RwLockReadGuard as ReadGuard, RwLockWriteGuard as WriteGuard};
+
 impl<T> RwLock<T> {
+    pub const fn new(value: T) -> Self {
+        RwLock(shuttle::sync::RwLock::new(value))
+    }
+
     pub fn read(&self) -> shuttle::sync::RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,8 +6,7 @@ use crate::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInf
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
-use crate::sync::thread;
-use crate::sync::Mutex;
+use crate::sync::{spawn, Mutex};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -150,10 +149,7 @@ impl Client for MemoryClient {
             let status = acceptor.gossip_stream(stream.clone());
             let _ = stream.finish(&status);
         };
-        thread::Builder::new()
-            .name("memory-in".into())
-            .spawn(serve)
-            .map_err(|e| Error::new(ErrorKind::Full, "cannot start a thread").source(e))?;
+        spawn("memory-in", serve)?;
         *dialled.deadline.lock() = deadline;
         Ok(dialled)
     }

@@ -53,12 +53,12 @@ use super::grpc::{GOSSIP_STREAM, PING};
 use super::stream::{Acceptor, Status, Stream, StreamInfo};
 use crate::error::Result;
 use crate::rpc::{self, code, Options, Pem, Tls};
+use crate::sync::{spawn, Condvar, Mutex, RwLock};
 use bytes::Bytes;
 use grpcio::{
     ChannelBuilder, DuplexSink, GrpcSlice, Marshaller, MessageReader, Method, MethodType, RequestStream, RpcContext,
     RpcStatus, Service, ServiceBuilder, UnarySink,
 };
-use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::io::Read;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -269,7 +269,7 @@ impl Shared {
         served.next_id += 1;
         let stream = Arc::new(HostStream::new(self.info(ctx), requests, sink));
         let (weak, shared, serving) = (Arc::downgrade(&stream), self.clone(), stream.clone());
-        let thread = thread::Builder::new().name(format!("gossip-in-{}", id % 100_000)).spawn(move || {
+        let thread = spawn(&format!("gossip-in-{}", id % 100_000), move || {
             shared.run(serving);
             shared.ended(id);
         });
@@ -278,7 +278,8 @@ impl Shared {
                 served.running.insert(id, Task { stream: weak, thread });
             }
             Err(e) => {
-                let text = format!("cannot start a thread for the stream: {e}");
+                log::error!("{}: refused: {e}", stream.info().remote_addr);
+                let text = "cannot start a thread for the stream".to_owned();
                 if let Some((requests, sink)) = stream.take() {
                     refuse(ctx, requests, sink, RpcStatus::with_message(code::RESOURCE_EXHAUSTED, text));
                 }

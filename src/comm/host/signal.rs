@@ -1,6 +1,6 @@
 //! What a thread sleeps on until a future can go on.
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::Instant;

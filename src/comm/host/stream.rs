@@ -6,10 +6,10 @@
 use super::signal::Signal;
 use crate::comm::stream::{Arrivals, Status, Stream, StreamEnd, StreamInfo};
 use crate::rpc::Arrived;
+use crate::sync::Mutex;
 use bytes::Bytes;
 use futures_util::{Sink, Stream as _};
 use grpcio::{DuplexSink, DuplexSinkFailure, RequestStream, RpcStatus, WriteFlags};
-use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
