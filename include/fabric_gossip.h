@@ -225,13 +225,19 @@ enum gossip_event_kind
     GOSSIP_EVENT_REFUSED = 12,
     // A peer could not be connected to: endpoint and PKI-ID as they were named to us, error.
     GOSSIP_EVENT_DIAL_FAILED = 13,
-    // Messages that had been accepted were not written, and will not be: endpoint, PKI-ID, error, messages.
+    // Messages that had been accepted will not be delivered, because they could not be written or because the peer refused
+    // us after that: endpoint, PKI-ID, error, messages.
     GOSSIP_EVENT_UNDELIVERED = 14,
     // A peer answered with another identity of the same organisation than was expected: the PKI-ID is the old one,
     // gossip_event_new_pki_id the one that it has.
     GOSSIP_EVENT_IDENTITY_SWITCH = 15,
     // A peer could not be reached for a send, or not reached again after its connection was lost: PKI-ID.
     GOSSIP_EVENT_PRESUMED_DEAD = 16,
+    // A connection was given up without knowing whether the peer has read everything that was written to it: PKI-ID,
+    // identity, socket address; as text the reason, with the number of messages that were written.
+    GOSSIP_EVENT_UNCONFIRMED = 17,
+    // A thread could not be started, and what was to be done on it has failed: error.
+    GOSSIP_EVENT_OUT_OF_THREADS = 18,
     // Nodes: a member is there, new or back again: member.
     GOSSIP_EVENT_MEMBER_ALIVE = 30,
     // Nodes: a member that is there has another endpoint or other metadata: member.
@@ -1270,12 +1276,14 @@ gossip_result gossip_comm_send_tracked(const struct gossip_comm *comm,
                                        struct gossip_ack_handle **ack,
                                        struct gossip_error **error);
 
-// Connects to a peer now, if it is not connected, without sending it anything.
+// Connects to a peer now, if it is not connected, without sending it anything. `confirmed`, which may be NULL, gets whether
+// the peer has shown that it accepts us; one that refuses us is an error.
 //
 // Blocks for at most `timeout`.
 gossip_result gossip_comm_connect(const struct gossip_comm *comm,
                                   const struct gossip_peer *peer,
                                   gossip_duration timeout,
+                                  bool *confirmed,
                                   struct gossip_error **error);
 
 // Waits until everything that was accepted is written or reported. GOSSIP_TIMEOUT: it is not yet.

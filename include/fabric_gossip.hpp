@@ -947,9 +947,12 @@ public:
         const auto span = detail::nanoseconds(timeout);
         return ack_handle(detail::make<gossip_ack_handle>(gossip_comm_send_tracked, get(), sent.get(), span, &lent));
     }
-    void connect(const peer &to, duration timeout) const {
+    // Returns whether the peer has shown that it accepts us.
+    bool connect(const peer &to, duration timeout) const {
         const auto lent = to.lend();
-        detail::call(gossip_comm_connect, get(), &lent, detail::nanoseconds(timeout));
+        bool confirmed = false;
+        detail::call(gossip_comm_connect, get(), &lent, detail::nanoseconds(timeout), &confirmed);
+        return confirmed;
     }
     void flush(duration timeout) const { detail::call(gossip_comm_flush, get(), detail::nanoseconds(timeout)); }
     void probe(const peer &at) const {

@@ -11,7 +11,7 @@ pub(crate) use histogram::LiveHistogram;
 
 use crate::crypto::PkiId;
 use crate::error::ErrorKind;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,15 +55,18 @@ pub enum Refusal {
     TooManyConnections,
     /// We are stopping.
     Stopping,
+    /// No thread could be started to write to it.
+    NoThread,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 5] = [
+    const ALL: [Refusal; 6] = [
         Refusal::TooManyUnauthenticated,
         Refusal::TooManyFromAddress,
         Refusal::TooManyOfIdentity,
         Refusal::TooManyConnections,
         Refusal::Stopping,
+        Refusal::NoThread,
     ];
 
     /// As a metrics label.
@@ -74,6 +77,7 @@ impl Refusal {
             Refusal::TooManyOfIdentity => "too_many_of_identity",
             Refusal::TooManyConnections => "too_many_connections",
             Refusal::Stopping => "stopping",
+            Refusal::NoThread => "no_thread",
         }
     }
 }

@@ -20,7 +20,8 @@ fn connecting_says_who_is_there_and_what_is_sent_then_needs_no_second_dial(net: 
     let _accepted = std::thread::scope(|s| {
         let connecting = s.spawn(|| node.connect(&peer, PATIENCE));
         let accepted = server.welcome();
-        assert_eq!(connecting.join().unwrap().unwrap().id, id("peer"));
+        let connected = connecting.join().unwrap().unwrap();
+        assert_eq!((connected.info.id, connected.confirmed), (id("peer"), true));
         node.send(&data(1), &[RemotePeer::with_id("", id("peer"))]).unwrap();
         assert_eq!(accepted.recv().nonce(), 1);
         accepted
@@ -34,8 +35,8 @@ fn connecting_to_who_is_connected_says_so_at_once(net: &impl Form) {
     let events = node.events();
     let client = Raw::connect(net, "client", &node.endpoint);
     await_connected(&events, "client");
-    let info = node.connect(&RemotePeer::with_id("", id("client")), PATIENCE).unwrap();
-    assert_eq!(info.id, id("client"));
+    let connected = node.connect(&RemotePeer::with_id("", id("client")), PATIENCE).unwrap();
+    assert_eq!((connected.info.id, connected.confirmed), (id("client"), true));
     drop(client);
 }
 

@@ -382,7 +382,9 @@ fn a_handshake_with_a_peer_that_keeps_the_stream_open_is_not_confirmed(net: &imp
     let server = RawServer::new(net, "server");
     std::thread::scope(|scope| {
         let handshake = scope.spawn(|| node.handshake(&RemotePeer::new(&server.endpoint)).unwrap());
-        let accepted = server.welcome();
+        let accepted = server.accept();
+        accepted.hello();
+        assert!(conn_of(&accepted.recv()).probe);
         let found = handshake.join().unwrap();
         assert_eq!((found.info.id, found.confirmed), (id("server"), false));
         drop(accepted);

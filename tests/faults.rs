@@ -350,7 +350,7 @@ impl Run {
     }
 
     /// Compares what was accepted, reported and received.
-    fn account(&self, undelivered: &[Vec<Option<u64>>]) -> Tally {
+    fn account(&self, undelivered: &[Vec<(Option<u64>, bool)>]) -> Tally {
         let mut tally = Tally::default();
         let corrupted: u64 = self.peers.iter().map(|peer| peer.faults.struck()[3]).sum();
         let mut received: HashMap<u64, usize> = HashMap::new();
@@ -365,7 +365,7 @@ impl Run {
             let perhaps: usize = log.perhaps.values().sum();
             let written = peer.comm.metrics().gossip_comm_messages_sent as usize;
             let least = accepted + log.acks_sent;
-            let found = written + reported.len();
+            let found = written + reported.iter().filter(|(_, written)| !written).count();
             assert!(
                 (least..=least + perhaps).contains(&found),
                 "{who}: accepted {accepted}, perhaps {perhaps}, acknowledgements {}; written {written}, reported {}",
@@ -374,12 +374,14 @@ impl Run {
             );
             if self.gentle {
                 let arrived: usize = log.accepted.keys().map(|n| received.get(n).copied().unwrap_or(0)).sum();
-                let of_these = |n: &&Option<u64>| n.is_some_and(|n| log.accepted.contains_key(&n));
+                let of_these = |(n, _): &&(Option<u64>, bool)| n.is_some_and(|n| log.accepted.contains_key(&n));
                 let undelivered = reported.iter().filter(of_these).count();
                 assert_eq!((arrived, undelivered), (accepted, 0), "{who}: arrived and undelivered of those accepted");
             }
+            // A stream that ends over a corrupted message was read up to that.
+            let surely = |(number, written): &(Option<u64>, bool)| number.filter(|_| !written || corrupted == 0);
             let mut reports: HashMap<u64, usize> = HashMap::new();
-            reported.iter().flatten().for_each(|number| *reports.entry(*number).or_default() += 1);
+            reported.iter().filter_map(surely).for_each(|number| *reports.entry(number).or_default() += 1);
             for (number, reports) in &reports {
                 let taken = log.accepted.get(number).or(log.perhaps.get(number)).copied().unwrap_or(0);
                 let arrived = received.get(number).copied().unwrap_or(0);
@@ -463,11 +465,12 @@ fn self_receive(peer: &Peer, inbox: &Subscription<ReceivedMessage>) {
 }
 
 /// The numbers of the messages that were reported undelivered; acknowledgements have none.
-fn reported(events: &Subscription<Event>) -> Vec<Option<u64>> {
+/// The messages that were reported as undelivered, and whether they had been written before.
+fn reported(events: &Subscription<Event>) -> Vec<(Option<u64>, bool)> {
     let mut numbers = Vec::new();
     for event in events.iter() {
-        if let Event::Undelivered { messages, .. } = event {
-            numbers.extend(messages.iter().map(intact));
+        if let Event::Undelivered { messages, written, .. } = event {
+            numbers.extend(messages.iter().map(|message| (intact(message), written)));
         }
     }
     assert_eq!(events.missed(), 0, "too many events to account for");

@@ -209,7 +209,8 @@ pub unsafe extern "C" fn gossip_comm_send_tracked(
     })
 }
 
-/// Connects to a peer now, if it is not connected, without sending it anything.
+/// Connects to a peer now, if it is not connected, without sending it anything. `confirmed`, which may be NULL, gets whether
+/// the peer has shown that it accepts us; one that refuses us is an error.
 ///
 /// Blocks for at most `timeout`.
 #[no_mangle]
@@ -217,11 +218,13 @@ pub unsafe extern "C" fn gossip_comm_connect(
     comm: *const gossip_comm,
     peer: *const gossip_peer,
     timeout: gossip_duration,
+    confirmed: *mut bool,
     error: *mut *mut gossip_error,
 ) -> gossip_result {
     guard(error, || {
-        handle::get(comm, "comm")?.comm.connect(&peer::one(peer)?, duration(timeout))?;
-        Ok(())
+        let confirmed = Out::optional(confirmed, "confirmed")?;
+        let handshake = handle::get(comm, "comm")?.comm.connect(&peer::one(peer)?, duration(timeout))?;
+        confirmed.map_or(Ok(()), |confirmed| confirmed.set(handshake.confirmed))
     })
 }
 

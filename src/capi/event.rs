@@ -37,13 +37,19 @@ pub enum gossip_event_kind {
     GOSSIP_EVENT_REFUSED = 12,
     /// A peer could not be connected to: endpoint and PKI-ID as they were named to us, error.
     GOSSIP_EVENT_DIAL_FAILED = 13,
-    /// Messages that had been accepted were not written, and will not be: endpoint, PKI-ID, error, messages.
+    /// Messages that had been accepted will not be delivered, because they could not be written or because the peer refused
+    /// us after that: endpoint, PKI-ID, error, messages.
     GOSSIP_EVENT_UNDELIVERED = 14,
     /// A peer answered with another identity of the same organisation than was expected: the PKI-ID is the old one,
     /// gossip_event_new_pki_id the one that it has.
     GOSSIP_EVENT_IDENTITY_SWITCH = 15,
     /// A peer could not be reached for a send, or not reached again after its connection was lost: PKI-ID.
     GOSSIP_EVENT_PRESUMED_DEAD = 16,
+    /// A connection was given up without knowing whether the peer has read everything that was written to it: PKI-ID,
+    /// identity, socket address; as text the reason, with the number of messages that were written.
+    GOSSIP_EVENT_UNCONFIRMED = 17,
+    /// A thread could not be started, and what was to be done on it has failed: error.
+    GOSSIP_EVENT_OUT_OF_THREADS = 18,
     /// Nodes: a member is there, new or back again: member.
     GOSSIP_EVENT_MEMBER_ALIVE = 30,
     /// Nodes: a member that is there has another endpoint or other metadata: member.
@@ -117,11 +123,14 @@ impl gossip_event {
             What::Message(received) => Some(&received.connection_info().id),
             What::Gossiped(from) => Some(from),
             What::PresumedDead(pki_id) => Some(pki_id),
-            What::Comm(Event::Connected { info, .. } | Event::Disconnected { info, .. }) => Some(&info.id),
+            What::Comm(
+                Event::Connected { info, .. } | Event::Disconnected { info, .. } | Event::Unconfirmed { info, .. },
+            ) => Some(&info.id),
             What::Comm(Event::Refused { pki_id, .. }) => pki_id.as_ref(),
             What::Comm(Event::DialFailed { peer, .. } | Event::Undelivered { peer, .. }) => peer.pki_id.as_ref(),
             What::Comm(Event::IdentitySwitch { expected, .. }) => Some(expected),
             What::Comm(Event::PresumedDead { pki_id }) => Some(pki_id),
+            What::Comm(Event::OutOfThreads { .. }) => None,
             What::Notice(Notice::IdentitySwitched { old, .. }) => Some(old),
             What::Notice(_) => self.changed().map(|member| &member.pki_id),
         }
@@ -139,7 +148,9 @@ impl gossip_event {
         use comm::Event;
         match &self.what {
             What::Message(received) => Some(received.connection_info()),
-            What::Comm(Event::Connected { info, .. } | Event::Disconnected { info, .. }) => Some(info),
+            What::Comm(
+                Event::Connected { info, .. } | Event::Disconnected { info, .. } | Event::Unconfirmed { info, .. },
+            ) => Some(info),
             _ => None,
         }
     }
@@ -158,7 +169,10 @@ impl gossip_event {
         use comm::Event;
         match &self.what {
             What::Comm(
-                Event::Refused { error, .. } | Event::DialFailed { error, .. } | Event::Undelivered { error, .. },
+                Event::Refused { error, .. }
+                | Event::DialFailed { error, .. }
+                | Event::Undelivered { error, .. }
+                | Event::OutOfThreads { error },
             ) => Some(error),
             _ => None,
         }
@@ -169,6 +183,9 @@ impl gossip_event {
         match &self.what {
             What::Comm(Event::Connected { dialled, .. }) => dialled.clone().unwrap_or_default(),
             What::Comm(Event::Disconnected { reason, .. }) => reason.clone(),
+            What::Comm(Event::Unconfirmed { reason, messages, .. }) => {
+                format!("{reason}; {messages} messages were written, and the last ones may be lost")
+            }
             What::Notice(Notice::SeedFailed { reason, .. }) => reason.clone(),
             _ => self.error().map(ToString::to_string).unwrap_or_default(),
         }
@@ -239,6 +256,8 @@ impl From<comm::Event> for gossip_event {
             }
             Event::IdentitySwitch { .. } => GOSSIP_EVENT_IDENTITY_SWITCH,
             Event::PresumedDead { .. } => GOSSIP_EVENT_PRESUMED_DEAD,
+            Event::Unconfirmed { .. } => GOSSIP_EVENT_UNCONFIRMED,
+            Event::OutOfThreads { .. } => GOSSIP_EVENT_OUT_OF_THREADS,
         };
         gossip_event::new(kind, What::Comm(event), undelivered)
     }

@@ -213,7 +213,7 @@ impl CommBuilder {
             tls_expires: self.tls_expiry(),
             generations: AtomicU64::new(0),
         });
-        Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stop: StopOnce::new() })
+        Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stop: StopOnce::new()? })
     }
 
     #[cfg(feature = "grpc")]

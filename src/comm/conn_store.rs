@@ -4,6 +4,14 @@
 //! otherwise, is renamed or merged when its peer authenticates, and loses a connection only to that connection's own end
 //! (compared by generation) or to the rules for a second stream.
 //!
+//! One peer, one stream, whatever it is called: a peer keeps only the last stream that we dialled, and drops what it has
+//! not read of the one before. So a dial learns who answers before its own connection message leaves, and asks
+//! [`ConnStore::claim`] then. If another entry is that peer's already, the dial is given up, and what it was made for is
+//! moved to that entry, in order, with the name.
+//!
+//! An entry is in the table only while its writer thread runs, and a connection is in [`Open`] for as long as its reader
+//! does.
+//!
 //! Lock order: the table, then one peer's link, then its outbox. None is held across I/O or a callback (telling an event
 //! is neither).
 
@@ -13,6 +21,7 @@ use super::stream::StreamEnd;
 use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
+use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
@@ -22,6 +31,52 @@ use std::time::{Duration, Instant};
 pub(super) struct ConnStore {
     table: RwLock<Table>,
     limits: Limits,
+    pub open: Open,
+}
+
+/// Every connection whose reader runs.
+#[derive(Default)]
+pub(super) struct Open(Mutex<OpenConnections>);
+
+#[derive(Default)]
+struct OpenConnections {
+    by_generation: HashMap<u64, Arc<Connection>>,
+    /// Set when stopping: a connection that is added from then on is cancelled.
+    cancelled: bool,
+}
+
+impl Open {
+    /// Adds a connection; its reader removes it.
+    pub fn add(&self, conn: &Arc<Connection>) {
+        let cancelled = {
+            let mut open = self.0.lock();
+            open.by_generation.insert(conn.generation, conn.clone());
+            open.cancelled
+        };
+        if cancelled {
+            conn.stream.cancel();
+        }
+    }
+
+    pub fn remove(&self, conn: &Connection) {
+        let removed = self.0.lock().by_generation.remove(&conn.generation);
+        drop(removed);
+    }
+
+    /// Cancels every connection, and each that is added later.
+    pub fn cancel_all(&self) {
+        let all: Vec<_> = {
+            let mut open = self.0.lock();
+            open.cancelled = true;
+            open.by_generation.values().cloned().collect()
+        };
+        all.iter().for_each(|conn| conn.stream.cancel());
+    }
+
+    #[cfg(feature = "testing")]
+    pub fn count(&self) -> usize {
+        self.0.lock().by_generation.len()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -73,7 +128,10 @@ struct Link {
 
 struct Dial {
     cancel: Cancel,
+    /// When our connection message left, or was about to.
     conn_sent: Option<Instant>,
+    /// It was cancelled because the peer is to be dialled elsewhere.
+    again: bool,
 }
 
 /// How the last connection of an entry ended.
@@ -105,14 +163,26 @@ pub(super) enum BeginDial {
     },
 }
 
+/// What became of a dial that knows who answers.
+pub(super) enum Claim {
+    /// It is this entry's peer: our connection message may leave.
+    Granted,
+    /// Another entry is that peer's, and has everything that this one was made for. The dial and the entry are over.
+    Joined,
+    /// A connection to that peer is being closed. The dial may be made again once this is set.
+    Later(Cancel),
+    /// The store or the entry is closing, or has a stream of the peer already. Or another peer than expected answers, and
+    /// the expected one has come by itself meanwhile.
+    Unwanted,
+}
+
 /// Where an authenticated stream was put.
 pub(super) enum Installed {
     /// It is the peer's connection now. `fresh`: it had none before.
-    Current { peer: Arc<Peer>, created: bool, fresh: bool, displaced: Option<Arc<Connection>> },
+    Current { peer: Arc<Peer>, fresh: bool, displaced: Option<Arc<Connection>> },
     /// It is read beside our own.
     Spare { peer: Arc<Peer>, displaced: Option<Arc<Connection>> },
-    /// Nowhere: the store or the entry is closing. Or another peer than expected answered our dial, and the expected one
-    /// has come by itself meanwhile.
+    /// Nowhere: see [`Claim::Unwanted`].
     Unwanted,
     /// There is no room for another peer.
     Full,
@@ -129,36 +199,47 @@ pub(super) enum Loss {
 
 impl ConnStore {
     pub fn new(limits: Limits) -> Self {
-        ConnStore { table: RwLock::default(), limits }
+        ConnStore { table: RwLock::default(), limits, open: Open::default() }
     }
 
-    /// The entry for a peer, made if there is none (`true`); its writer is then the caller's to start.
-    pub fn entry(&self, to: &RemotePeer) -> Result<(Arc<Peer>, bool), Refusal> {
-        if let Some(peer) = self.table.read().find(to) {
-            peer.learn_endpoint(to);
-            return Ok((peer.clone(), false));
-        }
-        let mut table = self.table.write();
-        if table.closing {
-            return Err(Refusal::Closing);
-        }
-        if let Some(peer) = table.find(to) {
-            return Ok((peer.clone(), false));
-        }
-        if table.count >= self.limits.max_peers {
-            return Err(Refusal::Full);
+    /// Returns the entry for a peer. If there is none, one is made, and `start` starts its writer before anybody can find it.
+    pub fn entry(&self, to: &RemotePeer, start: impl FnOnce(&Arc<Peer>) -> Result<()>) -> Result<Arc<Peer>, Refusal> {
+        {
+            let table = self.table.read();
+            if let Some(peer) = table.find(to) {
+                peer.learn_endpoint(to);
+                return Ok(peer.clone());
+            }
+            table.has_room(&self.limits)?;
         }
         let peer = self.new_peer(Link {
             pki_id: to.pki_id.clone(),
             endpoint: Some(to.endpoint.clone()).filter(|e| !e.is_empty()),
             ..Link::default()
         });
+        start(&peer).map_err(Refusal::NoThread)?;
+        let found = self.insert(to, &peer);
+        if !matches!(&found, Ok(found) if Arc::ptr_eq(found, &peer)) {
+            // Nobody knows it: its writer has nothing to do.
+            peer.close(false);
+        }
+        found
+    }
+
+    /// Inserts an entry, unless there is one by now: that is returned then.
+    fn insert(&self, to: &RemotePeer, peer: &Arc<Peer>) -> Result<Arc<Peer>, Refusal> {
+        let mut table = self.table.write();
+        if let Some(other) = table.find(to) {
+            other.learn_endpoint(to);
+            return Ok(other.clone());
+        }
+        table.has_room(&self.limits)?;
         match &to.pki_id {
             Some(id) => table.by_pki_id.insert(id.clone(), peer.clone()),
             None => table.by_endpoint.insert(to.endpoint.clone(), peer.clone()),
         };
         table.count += 1;
-        Ok((peer, true))
+        Ok(peer.clone())
     }
 
     fn new_peer(&self, link: Link) -> Arc<Peer> {
@@ -171,23 +252,42 @@ impl ConnStore {
         })
     }
 
-    /// An inbound stream has authenticated.
-    pub fn accepted(&self, conn: &Arc<Connection>) -> Installed {
+    /// Installs an inbound stream that has authenticated. A new entry's writer is started with `start`.
+    ///
+    /// # Errors
+    /// That of `start`.
+    pub fn accepted(&self, conn: &Arc<Connection>, start: impl FnOnce(&Arc<Peer>) -> Result<()>) -> Result<Installed> {
+        if let Some(installed) = self.accept(conn, None) {
+            return Ok(installed);
+        }
+        let peer = self.new_peer(Link { pki_id: Some(conn.info.id.clone()), ..Link::default() });
+        start(&peer)?;
+        let installed = self.accept(conn, Some(&peer)).unwrap_or(Installed::Unwanted);
+        match &installed {
+            Installed::Current { peer: used, .. } if Arc::ptr_eq(used, &peer) => peer.outbox.wake(),
+            // Nobody knows it: its writer has nothing to do.
+            _ => peer.close(false),
+        }
+        Ok(installed)
+    }
+
+    /// `None`: there is no entry for the peer, and no `new` one was given.
+    fn accept(&self, conn: &Arc<Connection>, new: Option<&Arc<Peer>>) -> Option<Installed> {
         let id = &conn.info.id;
         let mut table = self.table.write();
         if table.closing {
-            return Installed::Unwanted;
+            return Some(Installed::Unwanted);
         }
         let known = table.by_pki_id.get(id).filter(|p| p.link.lock().is(id)).cloned();
         let Some(peer) = known else {
             if table.count >= self.limits.max_peers {
-                return Installed::Full;
+                return Some(Installed::Full);
             }
-            let peer = self.new_peer(Link { pki_id: Some(id.clone()), ..Link::default() });
+            let peer = new?.clone();
             peer.set_current(&mut peer.link.lock(), Some(conn.clone()));
             table.by_pki_id.insert(id.clone(), peer.clone());
             table.count += 1;
-            return Installed::Current { peer, created: true, fresh: true, displaced: None };
+            return Some(Installed::Current { peer, fresh: true, displaced: None });
         };
         let mut link = peer.link.lock();
         let ours_since = match (&link.dial, &link.current) {
@@ -201,7 +301,7 @@ impl ConnStore {
             drop(link);
             // Its writer has a stream to give up later.
             peer.outbox.wake();
-            return Installed::Spare { peer, displaced };
+            return Some(Installed::Spare { peer, displaced });
         }
         if let Some(dial) = link.dial.take() {
             dial.cancel.cancel();
@@ -209,41 +309,62 @@ impl ConnStore {
         let displaced = peer.set_current(&mut link, Some(conn.clone()));
         drop(link);
         peer.outbox.wake();
-        Installed::Current { peer, created: false, fresh: displaced.is_none(), displaced }
+        Some(Installed::Current { peer, fresh: displaced.is_none(), displaced })
     }
 
-    /// The stream that `peer` dialled has authenticated its other end. It may turn out to be another entry's peer: then
-    /// the connection is that entry's, and so is what this one owes, its writer's `hand` included. That happens before
+    /// Decides about the dial of `peer`, at which `id` answers. `hand` is what its writer holds.
+    ///
+    /// Called before our connection message leaves, and this decides about inbound streams too: one that comes before it
+    /// ends the dial, one that comes after it is a simultaneous one. `at` is the moment for that.
+    pub fn claim(&self, peer: &Arc<Peer>, id: &PkiId, hand: &mut VecDeque<Item>, at: Instant) -> Claim {
+        let mut table = self.table.write();
+        if table.closing || table.is_leaving(peer) || peer.has_inbound_of_another(id) {
+            return Claim::Unwanted;
+        }
+        if let Some(leaving) = table.leaving.iter().filter_map(Weak::upgrade).find(|p| p.has_stream_of(id)) {
+            return Claim::Later(leaving.done.clone());
+        }
+        if let Some(other) = table.entry_of(id, peer) {
+            let endpoint = peer.link.lock().endpoint.clone();
+            table.join(peer, &other, hand);
+            if let Some(endpoint) = endpoint {
+                other.found_at(endpoint);
+            }
+            return Claim::Joined;
+        }
+        let mut link = peer.link.lock();
+        let Some(dial) = link.dial.as_mut().filter(|dial| !dial.cancel.is_cancelled()) else {
+            return Claim::Unwanted;
+        };
+        dial.conn_sent = Some(at);
+        link.pki_id = Some(id.clone());
+        let endpoint = link.endpoint.clone();
+        drop(link);
+        table.name(peer, id, endpoint);
+        Claim::Granted
+    }
+
+    /// Installs a stream that `peer` dialled and that has authenticated its other end.
+    ///
+    /// Where our connection message left before it was known who answers, that may be another entry's peer: then the
+    /// connection is that entry's, and so is what this one owes, its writer's `hand` included. That happens before
     /// anybody can find the other entry by this one's name, and so keeps the order.
     pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>, hand: &mut VecDeque<Item>) -> Installed {
         let id = &conn.info.id;
         let mut table = self.table.write();
-        if table.closing || table.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer)) {
+        if table.closing || table.is_leaving(peer) || peer.has_inbound_of_another(id) {
             return Installed::Unwanted;
         }
-        if peer.has_inbound_of_another(id) {
-            return Installed::Unwanted;
-        }
-        let other = table.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned();
-        let endpoint = peer.link.lock().endpoint.clone();
-        if let Some(other) = other {
-            table.forget(peer);
-            if let Some(endpoint) = endpoint {
-                // A third entry may be at this endpoint and not know yet who is there: it finds out by itself.
-                table.by_endpoint.entry(endpoint).or_insert_with(|| other.clone());
-            }
+        if let Some(other) = table.entry_of(id, peer) {
             let (fresh, displaced) = replace_by_dialled(&other, conn);
-            // What is in the table is open. All of it goes out on one stream, the one that is written to from now on.
-            peer.outbox.move_into(&other.outbox, hand);
-            return Installed::Current { peer: other, created: false, fresh, displaced };
+            // All of it goes out on one stream, the one that is written to from now on.
+            table.join(peer, &other, hand);
+            return Installed::Current { peer: other, fresh, displaced };
         }
-        // The name it was expected under stays a second way to it.
-        table.by_pki_id.insert(id.clone(), peer.clone());
-        if let Some(endpoint) = endpoint {
-            table.by_endpoint.entry(endpoint).or_insert_with(|| peer.clone());
-        }
+        let endpoint = peer.link.lock().endpoint.clone();
+        table.name(peer, id, endpoint);
         let (fresh, displaced) = replace_by_dialled(peer, conn);
-        Installed::Current { peer: peer.clone(), created: false, fresh, displaced }
+        Installed::Current { peer: peer.clone(), fresh, displaced }
     }
 
     /// The stream of a connection has ended. If its peer is disconnected by that, `tell` is called before anybody can act
@@ -350,10 +471,12 @@ fn replace_by_dialled(peer: &Peer, conn: &Arc<Connection>) -> (bool, Option<Arc<
 }
 
 /// Why there is no entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Refusal {
     Closing,
     Full,
+    /// Its writer could not be started.
+    NoThread(Error),
 }
 
 impl Table {
@@ -362,6 +485,43 @@ impl Table {
             Some(id) => self.by_pki_id.get(id),
             None => self.by_endpoint.get(&to.endpoint),
         }
+    }
+
+    fn has_room(&self, limits: &Limits) -> Result<(), Refusal> {
+        match self.closing {
+            true => Err(Refusal::Closing),
+            false if self.count >= limits.max_peers => Err(Refusal::Full),
+            false => Ok(()),
+        }
+    }
+
+    fn is_leaving(&self, peer: &Arc<Peer>) -> bool {
+        self.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer))
+    }
+
+    /// The entry of a peer, if that is another one than `peer`.
+    fn entry_of(&self, id: &PkiId, peer: &Arc<Peer>) -> Option<Arc<Peer>> {
+        self.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned()
+    }
+
+    /// Names an entry after its peer. The name that it was expected under stays a second way to it.
+    fn name(&mut self, peer: &Arc<Peer>, id: &PkiId, endpoint: Option<String>) {
+        self.by_pki_id.insert(id.clone(), peer.clone());
+        if let Some(endpoint) = endpoint {
+            // Another entry may be at this endpoint and not know yet who is there: it finds out by itself.
+            self.by_endpoint.entry(endpoint).or_insert_with(|| peer.clone());
+        }
+    }
+
+    /// Gives the names of an entry to `other`, and what it owes, its writer's `hand` included. Whoever finds `other` by one
+    /// of them comes after that.
+    fn join(&mut self, peer: &Arc<Peer>, other: &Arc<Peer>, hand: &mut VecDeque<Item>) {
+        let endpoint = peer.link.lock().endpoint.clone();
+        self.forget(peer);
+        if let Some(endpoint) = endpoint {
+            self.by_endpoint.entry(endpoint).or_insert_with(|| other.clone());
+        }
+        peer.outbox.move_into(&other.outbox, hand);
     }
 
     fn forget(&mut self, peer: &Arc<Peer>) {
@@ -443,6 +603,32 @@ impl Peer {
         link.current.iter().chain(&link.spare).any(|conn| conn.info.id != *id)
     }
 
+    /// Whether it has a stream of this peer.
+    fn has_stream_of(&self, id: &PkiId) -> bool {
+        let link = self.link.lock();
+        link.current.iter().chain(&link.spare).any(|conn| conn.info.id == *id)
+    }
+
+    /// The peer has answered at this endpoint: unless it is connected, or a dial of its own has come as far, that is where
+    /// to dial it.
+    fn found_at(&self, endpoint: String) {
+        let stale = {
+            let mut link = self.link.lock();
+            let settled = link.current.is_some() || link.dial.as_ref().is_some_and(|dial| dial.conn_sent.is_some());
+            if settled || link.endpoint.as_ref() == Some(&endpoint) {
+                return;
+            }
+            link.endpoint = Some(endpoint);
+            link.dial.as_mut().map(|dial| {
+                dial.again = true;
+                dial.cancel.clone()
+            })
+        };
+        if let Some(dial) = stale {
+            dial.cancel();
+        }
+    }
+
     /// Starts a dial, unless there is a connection already.
     pub fn begin_dial(&self) -> BeginDial {
         let mut link = self.link.lock();
@@ -451,7 +637,7 @@ impl Peer {
         }
         let Some(endpoint) = link.endpoint.clone() else { return BeginDial::NoEndpoint };
         let cancel = Cancel::new();
-        link.dial = Some(Dial { cancel: cancel.clone(), conn_sent: None });
+        link.dial = Some(Dial { cancel: cancel.clone(), conn_sent: None, again: false });
         BeginDial::Dial { endpoint, expected: link.pki_id.clone(), cancel }
     }
 
@@ -460,7 +646,8 @@ impl Peer {
         self.link.lock().endpoint.is_some()
     }
 
-    /// Our connection message left: from now on an inbound stream of this peer gives way to ours.
+    /// Our connection message leaves before it is known who answers: from now on an inbound stream of this peer gives way
+    /// to ours.
     pub fn conn_sent(&self, now: Instant) {
         if let Some(dial) = &mut self.link.lock().dial {
             dial.conn_sent = Some(now);
@@ -477,6 +664,11 @@ impl Peer {
             self.set_current(&mut link, spare);
         }
         link.current.clone().map(|conn| (conn, promoted))
+    }
+
+    /// Whether a dial that failed was only cancelled, to be made again elsewhere.
+    pub fn dials_again(&self) -> bool {
+        self.link.lock().dial.as_ref().is_some_and(|dial| dial.again)
     }
 
     /// When our side of a simultaneous dial is to be given up, if it is ours to give up: both streams live, and of two

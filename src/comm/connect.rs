@@ -1,44 +1,80 @@
 //! Connecting without a message to send: who is there, and is it connected now.
 
-use super::connection::ConnectionInfo;
+use super::connection::{Connection, ConnectionInfo};
 use super::outbox::{Greeting, Item};
 use super::send::stopping;
-use super::{Comm, RemotePeer};
+use super::{Comm, Handshake, RemotePeer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::channel::{bounded, select};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Comm {
-    /// Connects to a peer, if it is not connected, and says who it is. The connection stays, for what is sent later: one
-    /// dial where a [`handshake`](Self::handshake) and a first message take two. With a PKI-ID, a peer of another
-    /// organisation is an error. Blocks for at most `timeout`; a dial that is under way then goes on.
+    /// Connects to a peer, if it is not connected, and says who it is and whether it accepts us. The connection stays, for
+    /// what is sent later: one dial where a [`handshake`](Self::handshake) and a first message take two. With a PKI-ID, a
+    /// peer of another organisation is an error. Blocks for at most `timeout`; a dial that is under way then goes on.
+    ///
+    /// A new connection is made after the peer has said that it accepts us, as for a handshake. Of a connection that is
+    /// there already, a message that came from the peer says the same; without one, the peer has the connection timeout to
+    /// refuse. If it does neither, the result is not [`confirmed`](Handshake::confirmed).
     ///
     /// # Errors
-    /// Why the peer could not be reached or is not accepted, as soon as that is known;
+    /// Why the peer could not be reached or is not accepted, or why it refuses us, as soon as that is known;
     /// [`ErrorKind::Timeout`], [`ErrorKind::Full`], [`ErrorKind::Stopped`] or [`ErrorKind::Config`].
-    pub fn connect(&self, peer: &RemotePeer, timeout: Duration) -> Result<Arc<ConnectionInfo>> {
+    pub fn connect(&self, peer: &RemotePeer, timeout: Duration) -> Result<Handshake> {
         let inner = self.inner();
+        let deadline = inner.deadline(timeout);
         let (tell, told) = bounded(1);
-        self.connect_then(peer, move |result| drop(tell.try_send(result)))?;
+        self.greet(peer, true, move |result| drop(tell.try_send(result)))?;
         let failed = |e: Error| Err(e.peer(peer).step("connect"));
-        select! {
-            recv(told) -> result => result.unwrap_or_else(|_| failed(stopping())),
-            recv(inner.clock.after(timeout)) -> _ => failed(Error::new(ErrorKind::Timeout, "timed out")),
-            recv(inner.stopping.signal()) -> _ => failed(stopping()),
-        }
+        let conn: Arc<Connection> = select! {
+            recv(told) -> result => match result {
+                Ok(result) => result?,
+                Err(_) => return failed(stopping()),
+            },
+            recv(inner.clock.after(timeout)) -> _ => return failed(Error::new(ErrorKind::Timeout, "timed out")),
+            recv(inner.stopping.signal()) -> _ => return failed(stopping()),
+        };
+        self.await_verdict(&conn, deadline).or_else(failed)
     }
 
-    /// As [`connect`](Self::connect), without waiting: `told` is called once, unless this fails. It is called on the
-    /// peer's writer thread, or on this one before this returns, and must not block.
+    /// Waits until the peer has shown whether it accepts us, or has had the time for it.
+    fn await_verdict(&self, conn: &Connection, deadline: Instant) -> Result<Handshake> {
+        let inner = self.inner();
+        let until = deadline.min(conn.since + inner.config.conn_timeout);
+        if conn.probation.is_open() {
+            select! {
+                recv(conn.probation.is_proven().signal()) -> _ => {}
+                recv(conn.ended.signal()) -> _ => {}
+                recv(inner.clock.after(until.saturating_duration_since(inner.clock.now()))) -> _ => {}
+                recv(inner.stopping.signal()) -> _ => return Err(stopping()),
+            }
+        }
+        if let Some(refusal) = conn.probation.refusal() {
+            return Err(Error::new(refusal.kind(), refusal.message()));
+        }
+        Ok(Handshake { info: (*conn.info).clone(), confirmed: conn.probation.is_proven().is_cancelled() })
+    }
+
+    /// Connects without waiting, and without asking for the peer's verdict on us: `told` is called once, unless this fails.
+    /// It is called on the peer's writer thread, or on this one before this returns, and must not block.
     pub(crate) fn connect_then(
         &self,
         peer: &RemotePeer,
         told: impl FnOnce(Result<Arc<ConnectionInfo>>) + Send + 'static,
     ) -> Result<()> {
+        self.greet(peer, false, move |result| told(result.map(|conn| conn.info.clone())))
+    }
+
+    fn greet(
+        &self,
+        peer: &RemotePeer,
+        confirm: bool,
+        told: impl FnOnce(Result<Arc<Connection>>) + Send + 'static,
+    ) -> Result<()> {
         if self.inner().stopping.is_cancelled() {
             return Err(stopping().peer(peer).step("connect"));
         }
-        self.inner().queue(peer, Item::Greeting(Greeting::new(Box::new(told))), None)
+        self.inner().queue(peer, Item::Greeting(Greeting::new(confirm, Box::new(told))), None)
     }
 }

@@ -1,8 +1,10 @@
 //! One authenticated stream to one peer.
 
+use super::probation::Probation;
 use super::stream::{Status, Stream, StreamEnd};
 use crate::cancel::Cancel;
 use crate::crypto::{PeerIdentity, PkiId};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{now, thread, Mutex};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -53,14 +55,67 @@ pub(super) struct Connection {
     pub dialled: bool,
     pub since: Instant,
     /// Held while writing: the writer, a sender to whom the stream is lent, and who ends it take turns.
-    pub sending: Mutex<()>,
+    sending: Mutex<()>,
     /// Set when its reader has come to the end.
     pub ended: Cancel,
     /// Set when we have said that nothing more comes from us.
-    pub finished: Cancel,
+    finished: Cancel,
+    /// Messages written so far.
+    written: AtomicU64,
+    /// Holds what was written before the peer has shown that it accepts us.
+    pub probation: Probation,
 }
 
 impl Connection {
+    /// Wraps an authenticated stream that the peer dialled.
+    pub fn accepted(generation: u64, stream: Arc<dyn Stream>, info: ConnectionInfo, since: Instant) -> Self {
+        Self::new(generation, stream, info, false, since, Probation::proven())
+    }
+
+    /// Wraps an authenticated stream that we dialled. Unless it is `confirmed`, the peer may still refuse us.
+    pub fn dialled(
+        generation: u64,
+        stream: Arc<dyn Stream>,
+        info: ConnectionInfo,
+        since: Instant,
+        confirmed: bool,
+    ) -> Self {
+        let probation = if confirmed { Probation::proven() } else { Probation::open() };
+        Self::new(generation, stream, info, true, since, probation)
+    }
+
+    fn new(
+        generation: u64,
+        stream: Arc<dyn Stream>,
+        info: ConnectionInfo,
+        dialled: bool,
+        since: Instant,
+        probation: Probation,
+    ) -> Self {
+        Connection {
+            generation,
+            stream,
+            info: Arc::new(info),
+            dialled,
+            since,
+            sending: Mutex::new(()),
+            ended: Cancel::new(),
+            finished: Cancel::new(),
+            written: AtomicU64::new(0),
+            probation,
+        }
+    }
+
+    /// Returns how many messages were written.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Counts a message whose write is done.
+    pub fn count_written(&self) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Writes one message and waits until that is done, as [`finish_write`](Self::finish_write) does.
     pub fn write(&self, message: Bytes, more: bool, look: Look<'_>) -> Result<(), StreamEnd> {
         let _turn = self.sending.lock();

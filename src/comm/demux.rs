@@ -10,7 +10,7 @@ use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{never, select, Receiver};
-use crate::sync::{now, RwLock};
+use crate::sync::{entering_user_code, now, RwLock};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,23 @@ pub struct Demux<T> {
 }
 
 struct Subscriber<T> {
-    predicate: Predicate<T>,
+    /// `None`: it gets everything.
+    predicate: Option<Predicate<T>>,
     mailbox: PublishersEnd<T>,
     when_full: WhenFull,
     /// It made the publisher wait in vain and has had no room since.
     lagging: AtomicBool,
+}
+
+impl<T> Subscriber<T> {
+    fn wants(&self, item: &T) -> bool {
+        let Some(predicate) = &self.predicate else { return true };
+        entering_user_code();
+        catch_unwind(AssertUnwindSafe(|| predicate(item))).unwrap_or_else(|_| {
+            log::error!("a subscription's predicate panicked; the message counts as not wanted");
+            false
+        })
+    }
 }
 
 struct PublishersEnd<T>(Arc<Mailbox<T>>);
@@ -152,9 +164,18 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         options: SubscriptionOptions,
         predicate: impl Fn(&T) -> bool + Send + Sync + 'static,
     ) -> Subscription<T> {
+        self.add(options, Some(Box::new(predicate)))
+    }
+
+    /// Subscribes to all items.
+    pub(crate) fn subscribe_all(&self, options: SubscriptionOptions) -> Subscription<T> {
+        self.add(options, None)
+    }
+
+    fn add(&self, options: SubscriptionOptions, predicate: Option<Predicate<T>>) -> Subscription<T> {
         let mailbox = Arc::new(Mailbox::new(options.capacity, options.bytes));
         let subscriber = Arc::new(Subscriber {
-            predicate: Box::new(predicate),
+            predicate,
             mailbox: PublishersEnd(mailbox.clone()),
             when_full: options.when_full,
             lagging: AtomicBool::new(false),
@@ -182,7 +203,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
 
     /// For several items, one right after the other.
     pub fn batch(&self) -> Batch<'_, T> {
-        Batch { demux: self, owed: Vec::new(), turn: 0, items: 0, bytes: 0 }
+        Batch { demux: self, owed: Vec::new(), turn: 0, items: 0, bytes: 0, gone: false }
     }
 
     /// Ends every subscription: what is buffered can still be received, a publisher that waits goes on. Idempotent.
@@ -217,23 +238,37 @@ pub struct Batch<'a, T: Weigh> {
     turn: usize,
     items: usize,
     bytes: usize,
+    /// Some have left and are to be forgotten.
+    gone: bool,
 }
 
 impl<T: Weigh + Clone + Send> Batch<'_, T> {
     /// As [`Demux::publish`].
     pub fn publish(&mut self, item: &T) -> usize {
+        let dropped = self.put(item);
+        if std::mem::take(&mut self.gone) {
+            self.demux.forget_gone();
+        }
+        if !self.owed.is_empty() {
+            self.items += 1;
+            self.bytes += item.weight();
+            if self.items >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
+                self.flush();
+            }
+        }
+        dropped
+    }
+
+    /// As [`publish`](Self::publish), but nobody is woken before [`flush`](Self::flush). Where no subscription has a
+    /// predicate or waits for room, this neither blocks nor enters user code.
+    pub(super) fn put(&mut self, item: &T) -> usize {
         let subscribers = self.demux.subscribers.read().clone();
         let mut dropped = 0;
-        let mut gone = false;
         for subscriber in subscribers.iter() {
             if self.demux.closed.is_cancelled() {
                 break;
             }
-            let wanted = catch_unwind(AssertUnwindSafe(|| (subscriber.predicate)(item))).unwrap_or_else(|_| {
-                log::error!("a subscription's predicate panicked; the message counts as not wanted");
-                false
-            });
-            if !wanted {
+            if !subscriber.wants(item) {
                 continue;
             }
             match self.deliver(subscriber, item.clone()) {
@@ -242,17 +277,7 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
                     subscriber.mailbox.0.miss();
                     dropped += 1;
                 }
-                Delivery::Gone => gone = true,
-            }
-        }
-        if gone {
-            self.demux.forget_gone();
-        }
-        if !self.owed.is_empty() {
-            self.items += 1;
-            self.bytes += item.weight();
-            if self.items >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
-                self.flush();
+                Delivery::Gone => self.gone = true,
             }
         }
         dropped

@@ -2,70 +2,105 @@
 
 use super::connection::Connection;
 use super::event::Event;
+use super::handshake::{Authenticated, Ours};
 use super::inner::Inner;
 use super::stream::{Client, Stream, StreamEnd};
 use super::{Handshake, RemotePeer};
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, HookGuard};
 use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
-use crate::sync::Mutex;
-use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Makes an authenticated connection to whoever answers at `endpoint`. If that is not the `expected` peer, it must at
-/// least be of the same organisation. `sent` is called when our connection message is out.
-pub(super) fn connect(
+/// How long a dial waits for the other side's connection message before ours leaves. Every Fabric peer sends it as soon as
+/// it has accepted the stream.
+const FIRST_WORD: Duration = Duration::from_millis(500);
+
+/// A dial up to the point where our connection message leaves.
+pub(super) struct Dial<'a> {
+    pub stream: Arc<dyn Stream>,
+    /// The peer that answers; `None` if it has said nothing so far.
+    pub peer: Option<Authenticated>,
+    endpoint: &'a str,
+    expected: Option<&'a PkiId>,
+    ours: Ours,
+    /// It has said that it accepts us.
+    confirmed: bool,
+    _cancel: [HookGuard; 2],
+}
+
+/// Opens a stream to `endpoint` and learns who answers there. If that is not the `expected` peer, it must at least be of
+/// the same organisation. To `confirm`, it is asked for its verdict on us first, on a stream that registers nothing.
+pub(super) fn open<'a>(
     comm: &Inner,
-    endpoint: &str,
-    expected: Option<&PkiId>,
+    endpoint: &'a str,
+    expected: Option<&'a PkiId>,
     cancel: &Cancel,
-    sent: impl Fn(),
-) -> Result<Connection> {
+    confirm: bool,
+) -> Result<Dial<'a>> {
     comm.metrics.dials.fetch_add(1, Ordering::Relaxed);
-    let stream = open(comm, endpoint, None, cancel)?;
-    let _cancel = comm.stopping.on_cancel({
-        let stream = stream.clone();
-        move || stream.cancel()
-    });
+    let client = reach(comm, endpoint, cancel)?;
+    let confirmed = confirm && verdict(comm, &*client, endpoint, cancel)?.1;
+    let stream = open_stream(&*client, endpoint, None)?;
     // Until it is a connection of the entry, nobody else could end it.
-    let _cancel = cancel.on_cancel({
-        let stream = stream.clone();
-        move || stream.cancel()
-    });
-    let since = Cell::new(comm.clock.now());
-    let authenticated = comm.handshaker.authenticate(&*stream, false, || {
-        since.set(comm.clock.now());
-        sent();
-    })?;
-    let info = authenticated.info;
-    let refused = |text: &str| {
-        stream.cancel();
-        Err(Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake"))
-    };
-    if authenticated.probe {
-        return refused("probe");
+    let _cancel = [&comm.stopping, cancel].map(|cancel| cancel_with(&stream, cancel));
+    let ours = comm.handshaker.ours(&*stream, false)?;
+    let wait = FIRST_WORD.min(comm.config.conn_timeout / 4);
+    let peer = comm.handshaker.first_word(&*stream, wait)?;
+    let dial = Dial { stream, peer, endpoint, expected, ours, confirmed, _cancel };
+    if let Some(peer) = &dial.peer {
+        dial.judge(comm, peer)?;
     }
-    if let Some(expected) = expected.filter(|expected| **expected != info.id) {
-        log::warn!("{endpoint}: claims to be a different peer, expected {expected} but got {}", info.id);
-        if comm.advisor.org_by_peer_identity(&info.identity) != comm.handshaker.mapper.org(expected) {
-            return refused("authentication failure");
+    Ok(dial)
+}
+
+fn cancel_with(stream: &Arc<dyn Stream>, cancel: &Cancel) -> HookGuard {
+    let stream = stream.clone();
+    cancel.on_cancel(move || stream.cancel())
+}
+
+impl Dial<'_> {
+    /// Sends our connection message, and reads theirs if it has not come before.
+    pub fn finish(mut self, comm: &Inner) -> Result<Connection> {
+        let since = comm.clock.now();
+        comm.handshaker.introduce(&*self.stream, &self.ours)?;
+        let peer = match self.peer.take() {
+            Some(peer) => peer,
+            None => {
+                let peer = comm.handshaker.their_message(&*self.stream)?;
+                self.judge(comm, &peer)?;
+                peer
+            }
+        };
+        comm.metrics.handshakes.fetch_add(1, Ordering::Relaxed);
+        Ok(self.connection(comm, peer, since))
+    }
+
+    fn connection(self, comm: &Inner, peer: Authenticated, since: Instant) -> Connection {
+        Connection::dialled(comm.next_generation(), self.stream, peer.info, since, self.confirmed)
+    }
+
+    /// Whether we want to talk to the peer that answers.
+    fn judge(&self, comm: &Inner, peer: &Authenticated) -> Result<()> {
+        let (endpoint, info) = (self.endpoint, &peer.info);
+        let refused = |text: &str| {
+            self.stream.cancel();
+            Err(Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake"))
+        };
+        if peer.probe {
+            return refused("probe");
         }
-        comm.identity_switch.publish(expected);
-        comm.tell(Event::IdentitySwitch { expected: expected.clone(), actual: info.id.clone() });
+        if let Some(expected) = self.expected.filter(|expected| **expected != info.id) {
+            log::warn!("{endpoint}: claims to be a different peer, expected {expected} but got {}", info.id);
+            if comm.advisor.org_by_peer_identity(&info.identity) != comm.handshaker.mapper.org(expected) {
+                return refused("authentication failure");
+            }
+            comm.identity_switch.publish(expected);
+            comm.tell(Event::IdentitySwitch { expected: expected.clone(), actual: info.id.clone() });
+        }
+        Ok(())
     }
-    comm.metrics.handshakes.fetch_add(1, Ordering::Relaxed);
-    Ok(Connection {
-        generation: comm.next_generation(),
-        stream,
-        info: Arc::new(info),
-        dialled: true,
-        since: since.get(),
-        sending: Mutex::new(()),
-        ended: Cancel::new(),
-        finished: Cancel::new(),
-    })
 }
 
 /// A new connection that has answered a Ping.
@@ -76,8 +111,8 @@ pub(super) fn reach(comm: &Inner, endpoint: &str, cancel: &Cancel) -> Result<Box
     Ok(client)
 }
 
-fn open(comm: &Inner, endpoint: &str, limit: Option<Duration>, cancel: &Cancel) -> Result<Arc<dyn Stream>> {
-    reach(comm, endpoint, cancel)?.open(limit).map_err(|e| e.step("open the stream").peer(endpoint))
+fn open_stream(client: &dyn Client, endpoint: &str, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
+    client.open(limit).map_err(|e| e.step("open the stream").peer(endpoint))
 }
 
 /// Whether somebody answers a Ping at the peer's endpoint.
@@ -85,23 +120,15 @@ pub(super) fn probe(comm: &Inner, peer: &RemotePeer) -> Result<()> {
     reach(comm, &peer.endpoint, &comm.stopping).map(drop)
 }
 
-/// A handshake that registers nothing, on either side: who is there, and does it accept us?
-pub(super) fn handshake(comm: &Inner, peer: &RemotePeer) -> Result<Handshake> {
-    let endpoint = &peer.endpoint;
-    let stream = open(comm, endpoint, Some(comm.config.handshake_timeout), &comm.stopping)?;
-    let _cancel = comm.stopping.on_cancel({
-        let stream = stream.clone();
-        move || stream.cancel()
-    });
+/// Asks for the other side's verdict on us, with a handshake that registers nothing on either side. Returns who is there,
+/// and whether it has said that it accepts us.
+fn verdict(comm: &Inner, client: &dyn Client, endpoint: &str, cancel: &Cancel) -> Result<(Authenticated, bool)> {
+    let stream = open_stream(client, endpoint, Some(comm.config.handshake_timeout))?;
+    let _cancel = [&comm.stopping, cancel].map(|cancel| cancel_with(&stream, cancel));
     let refused = |text: String| Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake");
-    let authenticated = comm.handshaker.authenticate(&*stream, true, || {})?;
+    let authenticated = comm.handshaker.authenticate(&*stream, true)?;
     if authenticated.probe {
         return Err(refused("probe".into()));
-    }
-    let info = authenticated.info;
-    if peer.pki_id.as_ref().is_some_and(|expected| !expected.is_empty() && *expected != info.id) {
-        let text = "PKI-ID of remote peer doesn't match expected PKI-ID";
-        return Err(Error::new(ErrorKind::Identity, text).peer(endpoint).step("handshake"));
     }
     // Their verdict on us is the status of the stream. Peers that keep it open say nothing.
     let confirmed = loop {
@@ -114,5 +141,18 @@ pub(super) fn handshake(comm: &Inner, peer: &RemotePeer) -> Result<Handshake> {
         }
     };
     stream.cancel();
+    Ok((authenticated, confirmed))
+}
+
+/// A handshake that registers nothing, on either side: who is there, and does it accept us?
+pub(super) fn handshake(comm: &Inner, peer: &RemotePeer) -> Result<Handshake> {
+    let endpoint = &peer.endpoint;
+    let client = reach(comm, endpoint, &comm.stopping)?;
+    let (authenticated, confirmed) = verdict(comm, &*client, endpoint, &comm.stopping)?;
+    let info = authenticated.info;
+    if peer.pki_id.as_ref().is_some_and(|expected| !expected.is_empty() && *expected != info.id) {
+        let text = "PKI-ID of remote peer doesn't match expected PKI-ID";
+        return Err(Error::new(ErrorKind::Identity, text).peer(endpoint).step("handshake"));
+    }
     Ok(Handshake { info, confirmed })
 }

@@ -45,7 +45,7 @@ pub enum Event {
         /// At which step, and why.
         error: Arc<Error>,
     },
-    /// Messages that had been accepted were not written, and will not be.
+    /// Messages that had been accepted will not be delivered: they were not written, or the peer refused us after that.
     Undelivered {
         /// To whom.
         peer: RemotePeer,
@@ -53,6 +53,27 @@ pub enum Event {
         error: Arc<Error>,
         /// The messages, in order.
         messages: Vec<SignedMessage>,
+        /// Whether they had been written to a new stream, which the peer then ended with an error before it had shown that it
+        /// accepts us. A peer that refuses our handshake has read none of them; one that ends the stream for another reason
+        /// may have read the first ones.
+        written: bool,
+    },
+    /// A connection ended without our knowing whether the peer has read everything that was written to it: we gave it up
+    /// because the peer did not end it in time or has connected anew, or the peer refused us after more than
+    /// [`Undelivered`](Self::Undelivered) can hold.
+    Unconfirmed {
+        /// The peer.
+        info: Arc<ConnectionInfo>,
+        /// Why the connection ended.
+        reason: String,
+        /// The number of messages that were written to it; the last ones of them may be lost.
+        messages: u64,
+    },
+    /// A thread could not be started. What was to be done on it has failed with the same error; further failures within a
+    /// tenth of a second are not told.
+    OutOfThreads {
+        /// The cause, with the number of threads and the limit.
+        error: Arc<Error>,
     },
     /// A peer answered with another identity of the same organisation than was expected: the expected one is out of date.
     IdentitySwitch {

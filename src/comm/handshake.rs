@@ -36,33 +36,67 @@ pub(super) struct Authenticated {
     pub probe: bool,
 }
 
+/// Our signed connection message for one stream.
+pub(super) struct Ours(SignedMessage);
+
 impl Handshaker {
-    /// Authenticates the other end of `stream`, within the connection timeout. `sent` is called when our message is out.
-    pub fn authenticate(&self, stream: &dyn Stream, probe: bool, sent: impl FnOnce()) -> Result<Authenticated> {
-        let addr = stream.info().remote_addr.clone();
-        self.exchange(stream, probe, sent).map_err(|e| e.step("handshake").peer(addr))
+    /// Authenticates the other end of `stream`, within the connection timeout: sends our connection message, then reads
+    /// theirs.
+    pub fn authenticate(&self, stream: &dyn Stream, probe: bool) -> Result<Authenticated> {
+        let ours = self.ours(stream, probe)?;
+        self.introduce(stream, &ours)?;
+        self.their_message(stream)
     }
 
-    fn exchange(&self, stream: &dyn Stream, probe: bool, sent: impl FnOnce()) -> Result<Authenticated> {
+    /// Signs our connection message for this stream.
+    pub fn ours(&self, stream: &dyn Stream, probe: bool) -> Result<Ours> {
+        self.sign(stream, probe).map_err(|e| on(stream, e))
+    }
+
+    fn sign(&self, stream: &dyn Stream, probe: bool) -> Result<Ours> {
         let StreamInfo { tls, remote_cert, local_cert, .. } = stream.info();
-        let remote_hash = remote_cert.as_deref().map(cert_hash);
-        if *tls && remote_hash.is_none() {
+        if *tls && remote_cert.is_none() {
             return Err(Error::new(ErrorKind::Refused, "no TLS certificate"));
         }
         let local_hash = local_cert.as_deref().map(cert_hash).unwrap_or_default();
         let ours = message::conn(&self.pki_id, &self.identity, local_hash, probe);
         let ours = SignedMessage::sign(ours, |bytes| self.mapper.sign(bytes))
             .map_err(|e| Error::new(e.kind(), format!("cannot sign our connection message: {e}")).source(e))?;
-        stream.start_send(ours.wire(), false).map_err(ended_early)?;
-        // Whoever does not even take our message must not hold us longer than who does not answer it.
-        if !stream.wait_sent(Some(self.conn_timeout)).map_err(ended_early)? {
-            stream.cancel();
-            let text = format!("timed out sending our connection message to {}", stream.info().remote_addr);
-            return Err(Error::new(ErrorKind::Timeout, text));
-        }
-        sent();
+        Ok(Ours(ours))
+    }
 
-        let wire = self.first_message(stream)?;
+    /// Sends our connection message, within the connection timeout.
+    pub fn introduce(&self, stream: &dyn Stream, ours: &Ours) -> Result<()> {
+        let send = || {
+            stream.start_send(ours.0.wire(), false).map_err(ended_early)?;
+            // A peer that does not even take our message must not hold us longer than one that does not answer it.
+            if !stream.wait_sent(Some(self.conn_timeout)).map_err(ended_early)? {
+                stream.cancel();
+                let text = format!("timed out sending our connection message to {}", stream.info().remote_addr);
+                return Err(Error::new(ErrorKind::Timeout, text));
+            }
+            Ok(())
+        };
+        send().map_err(|e| on(stream, e))
+    }
+
+    /// Reads the other side's connection message if it comes within `wait`, and checks it. `None`: it did not.
+    pub fn first_word(&self, stream: &dyn Stream, wait: Duration) -> Result<Option<Authenticated>> {
+        let theirs = self.first_message(stream, wait).map_err(|e| on(stream, e))?;
+        theirs.map(|wire| self.check(stream, wire)).transpose().map_err(|e| on(stream, e))
+    }
+
+    /// Reads the other side's connection message, within the connection timeout, and checks it.
+    pub fn their_message(&self, stream: &dyn Stream) -> Result<Authenticated> {
+        self.first_word(stream, self.conn_timeout)?.ok_or_else(|| {
+            let text = format!("timed out waiting for connection message from {}", stream.info().remote_addr);
+            on(stream, Error::new(ErrorKind::Timeout, text))
+        })
+    }
+
+    fn check(&self, stream: &dyn Stream, wire: Bytes) -> Result<Authenticated> {
+        let StreamInfo { tls, remote_cert, .. } = stream.info();
+        let remote_hash = remote_cert.as_deref().map(cert_hash);
         if wire.len() > MAX_CONN_MESSAGE {
             return Err(too_large(&format!("of {} bytes", wire.len())));
         }
@@ -99,14 +133,14 @@ impl Handshaker {
 
     /// What the other side says first. gRPC gathers a message to its end before it shows anything of it, so a huge one is
     /// told by what arrives meanwhile.
-    fn first_message(&self, stream: &dyn Stream) -> Result<Bytes> {
+    fn first_message(&self, stream: &dyn Stream, wait: Duration) -> Result<Option<Bytes>> {
         let arrivals = stream.arrivals();
-        let mut left = self.conn_timeout;
+        let mut left = wait;
         let mut before = None;
         while !left.is_zero() {
             let look = if arrivals.is_some() { left.min(LOOK) } else { left };
             match stream.recv(Some(look)) {
-                Ok(Some(wire)) => return Ok(wire),
+                Ok(Some(wire)) => return Ok(Some(wire)),
                 Ok(None) => left -= look,
                 Err(end) => return Err(ended_early(end)),
             }
@@ -116,9 +150,12 @@ impl Handshaker {
                 return Err(too_large("that has not ended yet"));
             }
         }
-        let text = format!("timed out waiting for connection message from {}", stream.info().remote_addr);
-        Err(Error::new(ErrorKind::Timeout, text))
+        Ok(None)
     }
+}
+
+fn on(stream: &dyn Stream, error: Error) -> Error {
+    error.step("handshake").peer(&stream.info().remote_addr)
 }
 
 fn too_large(how_large: &str) -> Error {

@@ -8,14 +8,15 @@ use super::demux::Demux;
 use super::event::Event;
 use super::handshake::Handshaker;
 use super::outbox::{Item, NotTaken, Taken};
+use super::probation::Kept;
 use super::received::ReceivedMessage;
 use super::stream::{StreamEnd, Transport};
-use super::threads::Threads;
+use super::threads::{NoThread, Threads};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::CommConfig;
 use crate::crypto::{PkiId, SecurityAdvisor};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{CommGauges, CommMetrics, CommSnapshot, DropReason};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::select;
@@ -70,8 +71,8 @@ impl Inner {
             };
             match conn.start_write(wire) {
                 Ok(true) => {
-                    self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
-                    return peer.outbox.written(&item);
+                    peer.outbox.written(&item);
+                    return self.written(peer, &conn, item);
                 }
                 Ok(false) => return peer.outbox.unfinished(item, conn),
                 // The writer finds out why.
@@ -79,6 +80,20 @@ impl Inner {
             }
         }
         peer.outbox.unwritten(item);
+    }
+
+    /// Counts a message whose write is done. It comes back if the peer refuses us.
+    pub fn written(&self, peer: &Peer, conn: &Connection, item: Item) {
+        self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
+        conn.count_written();
+        if conn.probation.is_open() {
+            if self.clock.now().saturating_duration_since(conn.since) > self.config.conn_timeout {
+                conn.probation.lapse();
+            } else if let Err((item, refusal)) = conn.probation.keep(item) {
+                let error = Error::new(refusal.kind(), refusal.message()).step("handshake");
+                self.undelivered_after(true, peer, error, vec![item]);
+            }
+        }
     }
 
     /// The stream of a connection is at its end: found out by its reader, or by whoever writes to it. `why` says more
@@ -91,15 +106,37 @@ impl Inner {
                 let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
                 (endpoint, error)
             });
-        let tell = || {
+        // What was written to a peer that then refused us comes back before what is still queued for it.
+        let returned = match &refused {
+            Some((_, error)) => conn.probation.refuse(error),
+            None => {
+                conn.probation.lapse();
+                Kept::default()
+            }
+        };
+        let beyond = returned.beyond;
+        let mut returned = refused.as_ref().and_then(|(_, error)| {
+            let error = Error::new(error.kind(), error.message()).step("handshake");
+            self.settle(true, peer, error, returned.items)
+        });
+        // Put where its receivers find it while the entry is locked, so that it stands before all that follows from it;
+        // they are woken after that.
+        let mut events = self.events.batch();
+        let loss = self.store.ended(peer, conn, end, self.clock.now(), || {
             self.metrics.disconnects.fetch_add(1, Ordering::Relaxed);
             if let Some((endpoint, error)) = refused.clone() {
                 self.metrics.refused_by_peer.fetch_add(1, Ordering::Relaxed);
-                self.tell(Event::Refused { endpoint, pki_id: Some(conn.info.id.clone()), inbound: false, error });
+                events.put(&Event::Refused { endpoint, pki_id: Some(conn.info.id.clone()), inbound: false, error });
             }
-            self.tell(Event::Disconnected { info: conn.info.clone(), reason: reason.clone() });
-        };
-        if self.store.ended(peer, conn, end, self.clock.now(), tell) == Loss::None {
+            events.put(&Event::Disconnected { info: conn.info.clone(), reason: reason.clone() });
+            returned.take().iter().for_each(|returned| _ = events.put(returned));
+        });
+        returned.iter().for_each(|returned| _ = events.put(returned));
+        if beyond > 0 {
+            events.put(&Event::Unconfirmed { info: conn.info.clone(), reason: reason.clone(), messages: beyond });
+        }
+        drop(events);
+        if loss == Loss::None {
             return;
         }
         log::debug!("{} ({}): disconnected: {reason}", conn.info.endpoint, conn.info.id);
@@ -108,8 +145,30 @@ impl Inner {
         }
     }
 
+    /// Reports that we gave up a connection without knowing whether the peer has read what was written to it.
+    pub fn unconfirmed(&self, conn: &Connection, reason: &str) {
+        let messages = conn.written();
+        if messages > 0 && !conn.ended.is_cancelled() {
+            self.tell(Event::Unconfirmed { info: conn.info.clone(), reason: reason.into(), messages });
+        }
+    }
+
     /// Reports messages that were accepted and will not be written.
     pub fn undelivered(&self, peer: &Peer, error: Error, items: Vec<Item>) {
+        self.undelivered_after(false, peer, error, items);
+    }
+
+    fn undelivered_after(&self, written: bool, peer: &Peer, error: Error, items: Vec<Item>) {
+        if let Some(event) = self.settle(written, peer, error, items) {
+            self.tell(event);
+        }
+    }
+
+    /// Gives those who wait for undelivered items the reason, and returns what is to be told of the rest.
+    fn settle(&self, written: bool, peer: &Peer, error: Error, items: Vec<Item>) -> Option<Event> {
+        if items.is_empty() {
+            return None;
+        }
         let remote = peer.remote();
         let reason =
             |step| Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or(step));
@@ -128,11 +187,11 @@ impl Inner {
             }
         }
         if messages.is_empty() {
-            return;
+            return None;
         }
         self.metrics.dropped(remote.pki_id.as_ref(), DropReason::Undelivered, messages.len() as u64);
         log::warn!("{} messages undelivered: {error}", messages.len());
-        self.tell(Event::Undelivered { peer: remote, error: Arc::new(error), messages });
+        Some(Event::Undelivered { peer: remote, error: Arc::new(error), messages, written })
     }
 
     pub fn presume_dead(&self, pki_id: Option<PkiId>) {
@@ -141,6 +200,18 @@ impl Inner {
             self.presumed_dead.publish(&pki_id);
             self.tell(Event::PresumedDead { pki_id });
         }
+    }
+
+    /// Starts a thread of this Comm. The first failure in a while is logged and told.
+    pub fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.threads.spawn(name, run).map_err(|NoThread { error, tried }| {
+            if tried {
+                log::error!("{error}");
+                let error = Arc::new(Error::new(error.kind(), error.message()));
+                self.tell(Event::OutOfThreads { error });
+            }
+            error
+        })
     }
 
     pub fn tell(&self, event: Event) {
@@ -195,14 +266,9 @@ impl Inner {
         }
         // What has not ended by now is ended.
         self.cut.cancel();
-        peers.iter().flat_map(|peer| peer.streams()).for_each(|conn| conn.stream.cancel());
+        self.store.open.cancel_all();
         if let Some(stop_server) = server {
             stop_server();
-        }
-        // Whoever made an entry may only now come to start its writer, which still has something to report then: it is not
-        // among the threads before that.
-        for peer in &peers {
-            let _ = peer.done.signal().recv();
         }
         self.threads.join();
         if self.owns_mapper {

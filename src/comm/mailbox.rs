@@ -6,7 +6,7 @@
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{bounded, Receiver, Sender};
-use crate::sync::{now, thread, Condvar, Mutex};
+use crate::sync::{entering_user_code, now, thread, Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -107,7 +107,12 @@ impl<T> Mailbox<T> {
         if let Some((signal, _)) = self.signal.get() {
             let _ = signal.try_send(());
         }
+        self.call_waker();
+    }
+
+    fn call_waker(&self) {
         if let Some(wake) = self.waker.get() {
+            entering_user_code();
             wake();
         }
     }
@@ -207,9 +212,7 @@ impl<T: Weigh> Mailbox<T> {
 
     pub fn set_waker(&self, wake: Box<dyn Fn() + Send + Sync>) {
         let _ = self.waker.set(wake);
-        if let Some(wake) = self.waker.get() {
-            wake();
-        }
+        self.call_waker();
     }
 
     /// Brings a value when there is something to [`try_recv`](Self::try_recv), until nothing is left, or it has ended.

@@ -22,6 +22,7 @@ pub mod host;
 mod inner;
 mod mailbox;
 mod outbox;
+mod probation;
 mod reader;
 mod received;
 mod send;
@@ -180,19 +181,19 @@ impl Comm {
     /// counted ([`Subscription::missed`]): nothing waits for the reader of events.
     pub fn events(&self) -> Subscription<Event> {
         let options = SubscriptionOptions::default().capacity(self.inner().config.event_buff_size);
-        self.inner().events.subscribe(options.when_full(WhenFull::Drop), |_| true)
+        self.inner().events.subscribe_all(options.when_full(WhenFull::Drop))
     }
 
     /// The PKI-IDs of peers that could not be reached for a send, or not again after their connection was lost, from now
     /// on. A hundred wait; more are dropped and counted.
     pub fn presumed_dead(&self) -> Subscription<PkiId> {
-        self.inner().presumed_dead.subscribe(hundred(), |_| true)
+        self.inner().presumed_dead.subscribe_all(hundred())
     }
 
     /// The PKI-IDs that turned out to be out of date, from now on: another peer of the same organisation answered where
     /// they were expected. A hundred wait; more are dropped and counted.
     pub fn identity_switch(&self) -> Subscription<PkiId> {
-        self.inner().identity_switch.subscribe(hundred(), |_| true)
+        self.inner().identity_switch.subscribe_all(hundred())
     }
 
     /// Closes the connection to a peer and forgets it; what is queued for it is still written, within the connection
@@ -245,6 +246,13 @@ impl Comm {
         let flushed = self.flush(drain);
         self.stop();
         flushed
+    }
+
+    /// Returns how many connections have not been released, in tests.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn open_connections(&self) -> usize {
+        self.inner().store.open.count()
     }
 
     fn inner(&self) -> &Arc<Inner> {

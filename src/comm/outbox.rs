@@ -9,7 +9,7 @@
 //! pause, if the peer has said something since the last one, or the pause was long.
 
 use super::ack::Tracker;
-use super::connection::{Connection, ConnectionInfo};
+use super::connection::Connection;
 use crate::clock::Clock;
 use crate::message::SignedMessage;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -47,15 +47,20 @@ pub(super) enum Item {
 }
 
 impl Item {
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self {
             Item::Message { message, .. } => message.wire_len(),
             Item::Greeting(_) => 0,
         }
     }
 
+    /// Whether somebody waits for what becomes of it.
+    pub fn is_awaited(&self) -> bool {
+        !matches!(self, Item::Message { tracker: None, .. })
+    }
+
     /// What there is to write to this connection, now that it is its turn.
-    pub fn sending_on(&self, conn: &Connection, clock: &dyn Clock) -> Option<Bytes> {
+    pub fn sending_on(&self, conn: &Arc<Connection>, clock: &dyn Clock) -> Option<Bytes> {
         match self {
             Item::Message { message, tracker } => {
                 // Only from there can its acknowledgement come.
@@ -65,7 +70,7 @@ impl Item {
                 Some(message.wire())
             }
             Item::Greeting(greeting) => {
-                greeting.tell(Ok(conn.info.clone()));
+                greeting.tell(Ok(conn.clone()));
                 None
             }
         }
@@ -73,17 +78,21 @@ impl Item {
 }
 
 /// Tells, once, who answered or why nobody did.
-pub(super) struct Greeting(Mutex<Option<OnConnected>>);
+pub(super) struct Greeting {
+    told: Mutex<Option<OnConnected>>,
+    /// Whether a dial that is made for it asks the peer for its verdict on us first.
+    pub confirm: bool,
+}
 
-pub(super) type OnConnected = Box<dyn FnOnce(crate::Result<Arc<ConnectionInfo>>) + Send>;
+pub(super) type OnConnected = Box<dyn FnOnce(crate::Result<Arc<Connection>>) + Send>;
 
 impl Greeting {
-    pub fn new(told: OnConnected) -> Self {
-        Greeting(Mutex::new(Some(told)))
+    pub fn new(confirm: bool, told: OnConnected) -> Self {
+        Greeting { told: Mutex::new(Some(told)), confirm }
     }
 
-    pub fn tell(&self, result: crate::Result<Arc<ConnectionInfo>>) {
-        let told = self.0.lock().take();
+    pub fn tell(&self, result: crate::Result<Arc<Connection>>) {
+        let told = self.told.lock().take();
         if let Some(told) = told {
             told(result);
         }
@@ -435,6 +444,12 @@ impl Outbox {
         self.owed.fetch_sub(owed.len(), Ordering::SeqCst);
         self.notify(state);
         owed
+    }
+
+    /// Whether somebody who waits here wants the peer's verdict on us.
+    pub fn wants_confirmation(&self) -> bool {
+        let wants = |item: &Item| matches!(item, Item::Greeting(Greeting { confirm: true, .. }));
+        self.state.lock().queue.iter().any(wants)
     }
 
     /// Makes the writer look.

@@ -10,12 +10,10 @@ use super::received::ReceivedMessage;
 use super::stream::{Acceptor, Status, Stream, StreamEnd};
 use super::threads::LibraryThread;
 use super::writer;
-use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::message::{Content, SignedMessage};
 use crate::metrics::{DropReason, Refusal};
 use crate::sync::atomic::Ordering;
-use crate::sync::Mutex;
 use std::sync::Arc;
 
 /// gRPC's RESOURCE_EXHAUSTED.
@@ -40,27 +38,41 @@ impl Acceptor for Server {
             Ok(None) => return Status::ok(),
             Err(status) => return status,
         };
-        let (peer, displaced) = match comm.store.accepted(&conn) {
+        let installed = match comm.store.accepted(&conn, |peer| writer::start(comm, peer)) {
+            Ok(installed) => installed,
+            Err(e) => return no_thread(comm, &conn, e),
+        };
+        let (peer, displaced) = match installed {
             Installed::Unwanted => return turn_away(comm, &stream, Refusal::Stopping),
             Installed::Full => return turn_away(comm, &stream, Refusal::TooManyConnections),
             Installed::Spare { peer, displaced } => (peer, displaced),
-            Installed::Current { peer, created, fresh, displaced } => {
-                if created {
-                    writer::start(comm, &peer);
-                }
+            Installed::Current { peer, fresh, displaced } => {
                 if fresh {
                     comm.tell(Event::Connected { info: conn.info.clone(), dialled: None });
                 }
                 (peer, displaced)
             }
         };
+        comm.store.open.add(&conn);
         if let Some(old) = displaced {
             log::debug!("{} ({}): replaced by a new connection", old.info.endpoint, old.info.id);
+            comm.unconfirmed(&old, "the peer has connected anew");
             old.finish(&Status::ok());
             old.stream.cancel();
         }
         read(comm, &peer, &conn)
     }
+}
+
+/// Turns a peer away because nothing could be sent to it: its writer thread could not be started.
+fn no_thread(comm: &Inner, conn: &Connection, error: Error) -> Status {
+    comm.metrics.refused(Refusal::NoThread);
+    let status = Status { code: RESOURCE_EXHAUSTED, message: "cannot start a thread for the connection".into() };
+    let (endpoint, pki_id) = (conn.info.endpoint.clone(), Some(conn.info.id.clone()));
+    let error = Arc::new(error.peer(&endpoint).step("accept"));
+    log::warn!("refused: {error}");
+    comm.tell(Event::Refused { endpoint, pki_id, inbound: true, error });
+    status
 }
 
 /// Counts a refusal; the status is what the other side is told.
@@ -72,6 +84,7 @@ fn turn_away(comm: &Inner, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status
         Refusal::TooManyFromAddress => "too many connections from this address",
         Refusal::TooManyOfIdentity => "too many connections of this peer",
         Refusal::TooManyConnections => "too many connections",
+        Refusal::NoThread => "cannot start a thread for the connection",
     };
     log::warn!("{}: refused: {text}", stream.info().remote_addr);
     Status { code: RESOURCE_EXHAUSTED, message: text.into() }
@@ -83,22 +96,14 @@ fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, place: &mut Place) 
         let stream = stream.clone();
         move || stream.cancel()
     });
-    let authenticated = comm.handshaker.authenticate(&**stream, false, || {}).map_err(|e| refuse(comm, stream, e))?;
+    let authenticated = comm.handshaker.authenticate(&**stream, false).map_err(|e| refuse(comm, stream, e))?;
     comm.metrics.handshakes.fetch_add(1, Ordering::Relaxed);
     place.authenticated(&authenticated.info.id).map_err(|refusal| turn_away(comm, stream, refusal))?;
     if authenticated.probe {
         return Ok(None);
     }
-    Ok(Some(Connection {
-        generation: comm.next_generation(),
-        stream: stream.clone(),
-        info: Arc::new(authenticated.info),
-        dialled: false,
-        since: comm.clock.now(),
-        sending: Mutex::new(()),
-        ended: Cancel::new(),
-        finished: Cancel::new(),
-    }))
+    let (generation, since) = (comm.next_generation(), comm.clock.now());
+    Ok(Some(Connection::accepted(generation, stream.clone(), authenticated.info, since)))
 }
 
 fn refuse(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, error: Error) -> Status {
@@ -126,6 +131,7 @@ pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) 
             Ok(Some(wire)) => {
                 comm.metrics.messages_received.fetch_add(1, Ordering::Relaxed);
                 peer.outbox.answered();
+                conn.probation.prove();
                 match SignedMessage::decode(wire) {
                     Ok(message) => dispatch(comm, peer, conn, message, &mut batch),
                     Err(e) => break (StreamEnd::Local, Some(e)),
@@ -147,6 +153,7 @@ pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) 
     if conn.dialled {
         conn.stream.cancel();
     }
+    comm.store.open.remove(conn);
     status
 }
 

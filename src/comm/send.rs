@@ -175,21 +175,16 @@ fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {
 }
 
 impl Inner {
-    /// The entry for a peer, its writer started.
+    /// Returns the entry for a peer, whose writer runs.
     fn entry(self: &Arc<Self>, to: &RemotePeer) -> Result<Arc<Peer>> {
         if to.pki_id.is_none() && to.endpoint.is_empty() {
             return Err(Error::new(ErrorKind::Config, "neither an endpoint nor a PKI-ID is given"));
         }
-        match self.store.entry(to) {
-            Ok((peer, created)) => {
-                if created {
-                    writer::start(self, &peer);
-                }
-                Ok(peer)
-            }
-            Err(Refusal::Closing) => Err(stopping()),
-            Err(Refusal::Full) => Err(Error::new(ErrorKind::Full, "too many peers (max_connections)")),
-        }
+        self.store.entry(to, |peer| writer::start(self, peer)).map_err(|refusal| match refusal {
+            Refusal::Closing => stopping(),
+            Refusal::Full => Error::new(ErrorKind::Full, "too many peers (max_connections)"),
+            Refusal::NoThread(error) => error,
+        })
     }
 
     fn check_size(&self, message: &SignedMessage) -> Result<()> {

@@ -3,10 +3,15 @@
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{has_ended, Mutex};
+use crate::sync::channel::{bounded, Sender};
+use crate::sync::thread::JoinHandle;
+use crate::sync::{has_ended, now, spawn, Mutex};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long no thread is asked for after one could not be started.
+const PAUSE: Duration = Duration::from_millis(100);
 
 crate::sync::thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
@@ -40,6 +45,8 @@ impl Drop for LibraryThread {
 pub(crate) struct Threads {
     started: Mutex<Vec<JoinHandle<()>>>,
     running: Arc<AtomicUsize>,
+    /// When a thread could last not be started, and why.
+    failed: Mutex<Option<(Instant, String)>>,
 }
 
 /// Counts one thread, until it is dropped.
@@ -51,20 +58,38 @@ impl Drop for Running {
     }
 }
 
+/// A thread that could not be started.
+pub(crate) struct NoThread {
+    /// The cause, with the number of threads and the limit.
+    pub error: Error,
+    /// Whether one was asked for. Otherwise the last attempt failed less than [`PAUSE`] ago.
+    pub tried: bool,
+}
+
 impl Threads {
-    /// Starts a thread. Those that have ended since are cleared away.
-    pub fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    /// Starts a thread. Those that have ended since are cleared away. After a failure the next attempts fail without
+    /// asking the system, for [`PAUSE`].
+    pub fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), NoThread> {
+        if let Some((at, text)) = &*self.failed.lock() {
+            if now().saturating_duration_since(*at) < PAUSE {
+                return Err(NoThread { error: Error::new(ErrorKind::Full, text.as_str()), tried: false });
+            }
+        }
         self.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(self.running.clone());
-        let run = move || {
+        let started = spawn(name, move || {
             let _running = running;
             let _marked = LibraryThread::mark();
             run();
+        });
+        let thread = match started {
+            Ok(thread) => thread,
+            Err(error) => {
+                *self.failed.lock() = Some((now(), error.message().to_owned()));
+                return Err(NoThread { error, tried: true });
+            }
         };
-        let thread = thread::Builder::new().name(name.into()).spawn(run).map_err(|e| {
-            let text = format!("cannot start thread {name} ({e}): raise the limit of threads");
-            Error::new(ErrorKind::Full, text).source(e)
-        })?;
+        self.failed.lock().take();
         let mut threads = self.started.lock();
         threads.retain(|t| !has_ended(t));
         threads.push(thread);
@@ -92,15 +117,32 @@ impl Threads {
     }
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
 /// A stop that is done once, and that every further call waits for.
+///
+/// Its thread exists from the start: a stop that is asked for on one of the threads that it has to join is done there, also
+/// when no further thread can be started.
 pub(crate) struct StopOnce {
     begun: AtomicBool,
     done: Cancel,
+    thread: Mutex<Option<(Sender<Work>, JoinHandle<()>)>>,
 }
 
 impl StopOnce {
-    pub fn new() -> Self {
-        StopOnce { begun: AtomicBool::new(false), done: Cancel::new() }
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] if it cannot be started.
+    pub fn new() -> Result<Self> {
+        let (hand_over, handed) = bounded::<Work>(1);
+        let thread = spawn("gossip-stop", move || {
+            let Ok(work) = handed.recv() else { return };
+            let _marked = LibraryThread::mark();
+            work();
+        });
+        let thread = Mutex::new(Some((hand_over, thread?)));
+        Ok(StopOnce { begun: AtomicBool::new(false), done: Cancel::new(), thread })
     }
 
     /// Does `work`, or waits until an earlier call has done it. On one of our own threads, which `work` joins, neither:
@@ -112,17 +154,23 @@ impl StopOnce {
             }
             return;
         }
-        let done = self.done.clone();
-        let work = move || {
+        let Some((hand_over, thread)) = self.thread.lock().take() else { return };
+        if LibraryThread::is_current() {
+            let done = self.done.clone();
+            // There is room: this is the only work.
+            let _ = hand_over.try_send(Box::new(move || {
+                work();
+                done.cancel();
+            }));
+            return;
+        }
+        {
+            // What it calls may stop again, and must not wait for itself.
+            let _marked = LibraryThread::mark();
             work();
-            done.cancel();
-        };
-        if !LibraryThread::is_current() {
-            return work();
         }
-        // Not one of the counted threads, which this one joins; whoever stops again elsewhere can wait for it.
-        if let Err(e) = thread::Builder::new().name("gossip-stop".into()).spawn(work) {
-            log::error!("cannot start a thread to stop in, everything is left as it is: {e}");
-        }
+        drop(hand_over);
+        let _ = thread.join();
+        self.done.cancel();
     }
 }

@@ -1,7 +1,7 @@
 //! The writer thread of one peer: it connects, writes what is queued, connects again after a loss, and reports what it
 //! could not write.
 
-use super::conn_store::{BeginDial, Ended, Installed, Peer, Step};
+use super::conn_store::{BeginDial, Claim, Ended, Installed, Peer, Step};
 use super::connection::{Connection, Look};
 use super::dial;
 use super::event::Event;
@@ -9,27 +9,28 @@ use super::inner::Inner;
 use super::outbox::Item;
 use super::reader;
 use super::stream::{Status, StreamEnd};
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
-use crate::sync::channel::select;
+use crate::sync::channel::{bounded, select, Sender};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Starts the writer of a new entry. If no thread can be had the entry is given up, and what it owes reported.
-pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) {
-    let writer = || Writer {
+/// Starts the writer of a new entry.
+///
+/// # Errors
+/// [`ErrorKind::Full`]: no thread can be started.
+pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) -> Result<()> {
+    let writer = Writer {
         comm: comm.clone(),
         peer: peer.clone(),
         hand: VecDeque::new(),
         redialled_at: None,
         leave_by: Cell::new(None),
     };
-    let thread = writer();
-    if let Err(e) = comm.threads.spawn("gossip-write", move || thread.run()) {
-        writer().give_up(e);
-    }
+    comm.spawn("gossip-write", move || writer.run())
 }
 
 struct Writer {
@@ -120,8 +121,10 @@ impl Writer {
     fn written(&mut self, conn: &Connection, result: Result<(), StreamEnd>) {
         match result {
             Ok(()) => {
-                self.comm.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
-                self.settled();
+                if let Some(item) = self.hand.pop_front() {
+                    self.peer.outbox.settle(&item);
+                    self.comm.written(&self.peer, conn, item);
+                }
             }
             Err(end) => {
                 // The reader has the better reason: what the peer said stands behind what it sent before.
@@ -191,10 +194,13 @@ impl Writer {
     }
 
     /// Ends a connection so that nothing written to it is lost: no more from us, then read to its end, within the
-    /// connection timeout.
+    /// connection timeout. What the peer has not read by then is reported as unconfirmed.
     fn leave(&self, conn: &Connection) {
         conn.finish(&Status::ok());
         self.await_end(conn);
+        if !conn.ended.is_cancelled() {
+            self.comm.unconfirmed(conn, "it was closed by us, and the peer did not end it in time");
+        }
         conn.stream.cancel();
         self.comm.connection_ended(&self.peer, conn, StreamEnd::Local, None);
     }
@@ -212,12 +218,57 @@ impl Writer {
             let cancel = cancel.clone();
             move || cancel.cancel()
         });
-        let sent = || self.peer.conn_sent(self.comm.clock.now());
-        match dial::connect(&self.comm, &endpoint, expected.as_ref(), &cancel, sent) {
-            Ok(conn) => self.install(Arc::new(conn), endpoint),
-            Err(_) if self.has_inbound() || self.peer.closing.is_cancelled() => Next::Continue,
-            Err(e) => self.unreachable(e.peer(&endpoint)),
+        let confirm = self.peer.outbox.wants_confirmation();
+        let dial = match dial::open(&self.comm, &endpoint, expected.as_ref(), &cancel, confirm) {
+            Ok(dial) => dial,
+            Err(e) => return self.dial_failed(e, &endpoint),
+        };
+        match &dial.peer {
+            None => self.peer.conn_sent(self.comm.clock.now()),
+            Some(answered) => {
+                let at = self.comm.clock.now();
+                match self.comm.store.claim(&self.peer, &answered.info.id, &mut self.hand, at) {
+                    Claim::Granted => {}
+                    Claim::Joined => {
+                        dial.stream.cancel();
+                        return self.joined();
+                    }
+                    Claim::Later(over) => {
+                        dial.stream.cancel();
+                        self.has_inbound();
+                        return self.await_leaving(&over);
+                    }
+                    Claim::Unwanted => {
+                        dial.stream.cancel();
+                        self.has_inbound();
+                        return Next::Continue;
+                    }
+                }
+            }
         }
+        // Before our connection message leaves: a connection without a reader could only be given up again.
+        let (connected, connection) = bounded::<(Arc<Peer>, Arc<Connection>)>(1);
+        let reader = {
+            let comm = self.comm.clone();
+            move || {
+                if let Ok((peer, conn)) = connection.recv() {
+                    reader::read(&comm, &peer, &conn);
+                }
+            }
+        };
+        let finished = self.comm.spawn("gossip-read", reader).and_then(|()| dial.finish(&self.comm));
+        match finished {
+            Ok(conn) => self.install(Arc::new(conn), endpoint, &connected),
+            Err(e) => self.dial_failed(e, &endpoint),
+        }
+    }
+
+    fn dial_failed(&mut self, error: Error, endpoint: &str) -> Next {
+        let again = self.peer.dials_again();
+        if self.has_inbound() || again || self.peer.closing.is_cancelled() {
+            return Next::Continue;
+        }
+        self.unreachable(error.peer(endpoint))
     }
 
     /// The dial came to nothing. Whether a stream of the peer came in meanwhile, which is written to then.
@@ -229,9 +280,29 @@ impl Writer {
         inbound.is_some()
     }
 
-    fn install(&mut self, conn: Arc<Connection>, endpoint: String) -> Next {
+    /// Another entry has everything now but what was lent just then.
+    fn joined(&mut self) -> Next {
+        self.report_owed(Error::new(ErrorKind::Disconnected, "the connection was closed"));
+        Next::End
+    }
+
+    /// Waits until a connection to the same peer that is being closed has come to its end.
+    fn await_leaving(&self, over: &Cancel) -> Next {
+        select! {
+            recv(over.signal()) -> _ => {}
+            recv(self.peer.closing.signal()) -> _ => {}
+        }
+        Next::Continue
+    }
+
+    fn install(
+        &mut self,
+        conn: Arc<Connection>,
+        endpoint: String,
+        reader: &Sender<(Arc<Peer>, Arc<Connection>)>,
+    ) -> Next {
         let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, &mut self.hand) {
-            Installed::Current { peer, fresh, displaced, .. } => (peer, fresh, displaced),
+            Installed::Current { peer, fresh, displaced } => (peer, fresh, displaced),
             _ => {
                 conn.stream.cancel();
                 self.has_inbound();
@@ -239,26 +310,19 @@ impl Writer {
             }
         };
         if let Some(old) = displaced {
+            self.comm.unconfirmed(&old, "the peer was connected to under another name");
             old.stream.cancel();
         }
         if fresh {
             self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: Some(endpoint) });
         }
-        let reader = {
-            let (comm, peer, conn) = (self.comm.clone(), target.clone(), conn.clone());
-            move || drop(reader::read(&comm, &peer, &conn))
-        };
-        if let Err(e) = self.comm.threads.spawn("gossip-read", reader) {
-            conn.stream.cancel();
-            conn.ended.cancel();
-            self.comm.connection_ended(&target, &conn, StreamEnd::Local, Some(e.to_string()));
-        }
+        self.comm.store.open.add(&conn);
+        // There is room, and the reader waits for it.
+        let _ = reader.try_send((target.clone(), conn));
         if Arc::ptr_eq(&target, &self.peer) {
             return Next::Continue;
         }
-        // It is a peer that we had an entry for already, which has everything now but what was lent just then.
-        self.report_owed(Error::new(ErrorKind::Disconnected, "the connection was closed"));
-        Next::End
+        self.joined()
     }
 
     /// The connection has ended. Dials again, once, if something is owed or if it was lost; otherwise the entry goes.

@@ -8,7 +8,7 @@ use super::workers::{BlockVerifier, Judge, Workers};
 use super::{Node, Notice};
 use crate::cancel::Cancel;
 use crate::clock::SystemClock;
-use crate::comm::threads::Threads;
+use crate::comm::threads::{StopOnce, Threads};
 use crate::comm::{Comm, CommBuilder, Demux, Subscription};
 use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
 use crate::discovery::SelfInfo;
@@ -149,7 +149,8 @@ impl NodeBuilder {
         let mapper = self.comm.make_mapper(move |id, _| {
             let _ = purged.send(super::Event::IdentityPurged(id.clone()));
         })?;
-        let (comm, service) = start(self.comm)?;
+        let stop_once = StopOnce::new().inspect_err(|_| mapper.stop())?;
+        let (comm, service) = start(self.comm).inspect_err(|_| mapper.stop())?;
         let stop = || {
             comm.stop();
             mapper.stop();
@@ -191,9 +192,9 @@ impl NodeBuilder {
             comm,
         });
         // From here on it stops by being dropped.
-        let node = Node::new(shared.clone(), mapper);
+        let node = Node::new(shared.clone(), mapper, stop_once);
         let driven = shared.clone();
-        shared.threads.spawn("gossip-node", move || driver::run(&driven, &inputs))?;
+        shared.threads.spawn("gossip-node", move || driver::run(&driven, &inputs)).map_err(|e| e.error)?;
         shared.call(|core, cx| core.start(cx));
         Ok((node, service))
     }

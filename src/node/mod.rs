@@ -84,8 +84,8 @@ impl Node {
         NodeBuilder::new(identity, crypto, advisor)
     }
 
-    fn new(shared: Arc<Shared>, mapper: IdentityMapper) -> Node {
-        Node(Arc::new(Handle { shared, mapper, stop: StopOnce::new() }))
+    fn new(shared: Arc<Shared>, mapper: IdentityMapper, stop: StopOnce) -> Node {
+        Node(Arc::new(Handle { shared, mapper, stop }))
     }
 
     /// The communication layer under it: connections, their events, acknowledged sends, every message that comes in.

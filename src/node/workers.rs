@@ -61,7 +61,7 @@ impl Workers {
                 answers: answers.clone(),
                 stopping: stopping.clone(),
             };
-            threads.spawn("gossip-verify", move || worker.run())?;
+            threads.spawn("gossip-verify", move || worker.run()).map_err(|e| e.error)?;
         }
         Ok(Workers { signing, verifying, to_verify })
     }

@@ -38,7 +38,7 @@ static void has_stopped(const struct world *world)
     gossip_error *error = NULL;
     gossip_peer nobody = {.endpoint = "127.0.0.1:1"};
     stop(world->comm); // Waits for the one that is under way.
-    EXPECT(GOSSIP_STOPPED, gossip_comm_connect(world->comm, &nobody, PATIENCE, &error));
+    EXPECT(GOSSIP_STOPPED, gossip_comm_connect(world->comm, &nobody, PATIENCE, NULL, &error));
 }
 
 static bool predicate_that_calls(void *user, const gossip_event *event)
@@ -294,16 +294,16 @@ static void a_log_callback_calls_and_stops(const char *dir)
     world.comm = to;
     check(gossip_set_log_callback(log_that_calls, GOSSIP_LOG_TRACE, &world, freed, &error), &error);
     gossip_peer peer = peer_at(to);
-    gossip_comm_connect(from, &peer, PATIENCE, NULL);
+    gossip_comm_connect(from, &peer, PATIENCE, NULL, NULL);
     gossip_peer back = peer_at(from);
-    gossip_comm_connect(to, &back, PATIENCE, NULL);
+    gossip_comm_connect(to, &back, PATIENCE, NULL, NULL);
     // A refused impostor is logged in any case.
     gossip_crypto *crypto = load_crypto(dir, 2, 0);
     trust(crypto, dir, 1);
     gossip_config *config = load_config(dir, 2, 0, 1);
     gossip_comm *impostor = NULL;
     check(gossip_comm_start(crypto, config, &impostor, &error), &error);
-    gossip_comm_connect(impostor, &back, PATIENCE, NULL);
+    gossip_comm_connect(impostor, &back, PATIENCE, NULL, NULL);
     AWAIT(&world.done, 1);
     has_stopped(&world);
     // Another one takes its place, which frees the first; then none does.

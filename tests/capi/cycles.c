@@ -230,7 +230,7 @@ static void comm(void)
 {
     gossip_comm *made = start_peer(dir, 2);
     gossip_peer peer = peer_at(to);
-    check(gossip_comm_connect(made, &peer, PATIENCE, &error), &error);
+    check(gossip_comm_connect(made, &peer, PATIENCE, NULL, &error), &error);
     gossip_comm_free(made);
 }
 

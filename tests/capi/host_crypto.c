@@ -101,7 +101,7 @@ static void an_hsm_signs(const char *dir)
     gossip_error_free(error);
     gossip_comm *other = start_peer(dir, 2);
     gossip_peer to_other = peer_at(other);
-    gossip_result result = gossip_comm_connect(from, &to_other, PATIENCE, &error);
+    gossip_result result = gossip_comm_connect(from, &to_other, PATIENCE, NULL, &error);
     CHECK(result != GOSSIP_OK && strstr(gossip_error_message(error).data, "the device is locked") != NULL);
     gossip_error_free(error);
     hsm.fails = false;
@@ -121,7 +121,7 @@ static void *connect_to(void *argument)
 {
     gossip_comm **comms = argument;
     gossip_peer peer = peer_at(comms[1]);
-    gossip_comm_connect(comms[0], &peer, 2 * PATIENCE, NULL);
+    gossip_comm_connect(comms[0], &peer, 2 * PATIENCE, NULL, NULL);
     return NULL;
 }
 
@@ -160,17 +160,17 @@ static void a_crypto_callback_stops_its_comm(const char *dir)
     gossip_comm *to = start_peer(dir, 1);
     gossip_peer peer = peer_at(to), self = peer_at(hsm.comm);
     // Whether it still connects is open: another thread stops it meanwhile.
-    gossip_comm_connect(hsm.comm, &peer, PATIENCE, NULL);
+    gossip_comm_connect(hsm.comm, &peer, PATIENCE, NULL, NULL);
     AWAIT(&hsm.stopped, 1);
     stop(hsm.comm);
-    EXPECT(GOSSIP_STOPPED, gossip_comm_connect(hsm.comm, &peer, PATIENCE, &error));
+    EXPECT(GOSSIP_STOPPED, gossip_comm_connect(hsm.comm, &peer, PATIENCE, NULL, &error));
     gossip_comm_free(hsm.comm);
 
     // And as the one that is dialled: on a thread that accepts.
     hsm.comm = start_comm(crypto, dir, 0);
     self = peer_at(hsm.comm);
     unsigned stopped = counted(&hsm.stopped);
-    gossip_comm_connect(to, &self, PATIENCE, NULL);
+    gossip_comm_connect(to, &self, PATIENCE, NULL, NULL);
     AWAIT(&hsm.stopped, stopped + 1);
     gossip_comm_free(hsm.comm);
     gossip_comm_free(to);

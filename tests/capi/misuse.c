@@ -228,7 +228,7 @@ static void use_after_the_stop(const char *dir)
     stop(comm);
     EXPECT(GOSSIP_STOPPED, gossip_subscription_recv(inbox, GOSSIP_FOREVER, &event, &error));
     EXPECT(GOSSIP_STOPPED, gossip_comm_send(comm, message, &peer, 1, &error));
-    EXPECT(GOSSIP_STOPPED, gossip_comm_connect(comm, &peer, PATIENCE, &error));
+    EXPECT(GOSSIP_STOPPED, gossip_comm_connect(comm, &peer, PATIENCE, NULL, &error));
     EXPECT(GOSSIP_STOPPED, gossip_comm_send_tracked(comm, message, PATIENCE, &peer, &ack, &error));
     check(gossip_comm_accept(comm, NULL, NULL, NULL, NULL, &late, &error), &error);
     EXPECT(GOSSIP_STOPPED, gossip_subscription_recv(late, GOSSIP_FOREVER, &event, &error));

@@ -228,7 +228,7 @@ static void sigpipe_does_not_come(void) {
         const gossip_peer to = {.endpoint = gossip_comm_local_addr(far).data};
         const gossip_bytes id = gossip_comm_pki_id(near);
         const gossip_peer from = {.pki_id = id.data, .pki_id_len = id.len};
-        MUST(gossip_comm_connect(near, &to, 20 * GOSSIP_SECOND, &error));
+        MUST(gossip_comm_connect(near, &to, 20 * GOSSIP_SECOND, NULL, &error));
         gossip_comm_send(near, message, &to, 1, NULL);
         MUST(gossip_comm_close(far, &from, &error));
     }

@@ -148,10 +148,10 @@ pub fn await_refused(events: &Subscription<Event>) -> (Arc<Error>, bool) {
     })
 }
 
-/// Waits for a report of undelivered messages: the error, and their nonces.
+/// Waits for a report of messages that were not written: the error, and their nonces.
 pub fn await_undelivered(events: &Subscription<Event>) -> (Arc<Error>, Vec<u64>) {
     await_event(events, |e| match e {
-        Event::Undelivered { error, messages, .. } => {
+        Event::Undelivered { error, messages, written: false, .. } => {
             Some((error.clone(), messages.iter().map(SignedMessage::nonce).collect()))
         }
         _ => None,
@@ -187,7 +187,7 @@ pub fn stop_and_account(node: &Node, events: &Subscription<Event>, accepted: u64
     let undelivered: usize = events
         .iter()
         .map(|event| match event {
-            Event::Undelivered { messages, .. } => messages.len(),
+            Event::Undelivered { messages, written: false, .. } => messages.len(),
             _ => 0,
         })
         .sum();

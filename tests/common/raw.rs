@@ -140,12 +140,16 @@ impl RawServer {
         Accepted { raw: Raw { name: self.name.clone(), stream }, status }
     }
 
-    /// The next stream, authenticated.
+    /// The next stream, authenticated. A probing handshake before it is confirmed.
     pub fn welcome(&self) -> Accepted {
-        let accepted = self.accept();
-        accepted.raw.hello();
-        conn_of(&accepted.raw.recv());
-        accepted
+        loop {
+            let accepted = self.accept();
+            accepted.raw.hello();
+            if !conn_of(&accepted.raw.recv()).probe {
+                return accepted;
+            }
+            accepted.end_with(Status::ok());
+        }
     }
 
     /// Whether nobody has dialled since.

@@ -157,7 +157,7 @@ impl Net {
         let undelivered: u64 = events
             .iter()
             .map(|event| match event {
-                Event::Undelivered { messages, .. } => messages.len() as u64,
+                Event::Undelivered { messages, written: false, .. } => messages.len() as u64,
                 _ => 0,
             })
             .sum();

@@ -208,9 +208,12 @@ class Comm(Owner):
         arguments = (self._h, message._h, nanoseconds(timeout), byref(as_peer(peer)))
         return wrap(Ack, make("gossip_comm_send_tracked", *arguments))
 
-    def connect(self, peer: AnyPeer, timeout: Span) -> None:
-        """Connects to a peer now, if it is not connected. Blocks for at most `timeout`."""
-        call("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout))
+    def connect(self, peer: AnyPeer, timeout: Span) -> bool:
+        """Connects to a peer now, if it is not connected, and returns whether the peer has shown that it accepts us.
+        Blocks for at most `timeout`."""
+        confirmed = c.BOOL()
+        call("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout), byref(confirmed))
+        return confirmed.value
 
     def flush(self, timeout: Span) -> None:
         """Waits until everything that was accepted is written or reported."""

@@ -70,7 +70,7 @@ struct Question<'a> {
 
 impl Question<'_> {
     fn ask(&self, peer: &RemotePeer) -> Result<Found> {
-        let info = self.comm.connect(peer, self.left())?;
+        let info = self.comm.connect(peer, self.left())?.info;
         let theirs = self.me.crypto.org_by_peer_identity(&info.identity);
         if theirs.as_ref().is_none_or(|org| org.as_str() != self.me.mspid) {
             let org = theirs.map_or_else(|| "an unknown organisation".to_owned(), |org| org.to_string());
