@@ -114,7 +114,18 @@ impl SigningIdentity {
     /// From a local MSP's folder: the certificate in `signcerts/` and the key in `keystore/` that fits it. Errors name
     /// the file.
     pub fn load(msp: &Msp, dir: impl AsRef<Path>, now: SystemTime) -> Result<SigningIdentity> {
-        let (signcerts, keystore) = (dir.as_ref().join("signcerts"), dir.as_ref().join("keystore"));
+        let keystore = dir.as_ref().join("keystore");
+        Self::load_with_keystore(msp, dir, keystore, now)
+    }
+
+    /// As [`load`](Self::load), with the key in another folder: `peer.BCCSP.SW.FileKeyStore.KeyStore`.
+    pub fn load_with_keystore(
+        msp: &Msp,
+        dir: impl AsRef<Path>,
+        keystore: impl AsRef<Path>,
+        now: SystemTime,
+    ) -> Result<SigningIdentity> {
+        let (signcerts, keystore) = (dir.as_ref().join("signcerts"), keystore.as_ref());
         let certs = read_folder(&signcerts)?;
         let cert = certs.first().ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
         let configured = |e: crate::error::Error| config_error(format!("{}: {}", cert.name, e.message())).source(e);
@@ -122,7 +133,7 @@ impl SigningIdentity {
         check_not_expired(&identity, now).map_err(configured)?;
 
         let mut unusable = None;
-        for file in read_folder(&keystore)? {
+        for file in read_folder(keystore)? {
             match PrivateKey::from_pem(&file.pem) {
                 Ok(key) if key.fits(&identity.certificate.public_key) => return Ok(SigningIdentity { identity, key }),
                 Ok(_) => {}

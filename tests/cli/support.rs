@@ -19,7 +19,9 @@ pub fn tool() -> Command {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG");
+    for name in ["RUST_LOG", "FABRIC_CFG_PATH", "FABRIC_LOGGING_SPEC"] {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -56,8 +58,14 @@ fn end(child: Child) -> Ended {
 
 pub fn parse(line: &str) -> Value {
     let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
-    assert!(value["event"].is_string(), "{line}");
+    assert!(value["event"].is_string() && is_time(value["time"].as_str().unwrap_or_default()), "{line}");
     value
+}
+
+/// RFC 3339 in UTC, with microseconds: `2026-11-30T05:48:37.123456Z`.
+pub fn is_time(text: &str) -> bool {
+    let form = "dddd-dd-ddTdd:dd:dd.ddddddZ";
+    text.len() == form.len() && text.chars().zip(form.chars()).all(|(c, f)| if f == 'd' { c.is_ascii_digit() } else { c == f })
 }
 
 /// The shell's own `kill`: the program of that name is not everywhere.

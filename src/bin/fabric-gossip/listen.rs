@@ -2,9 +2,10 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::Me;
-use crate::options::{IdentityArgs, Need, TlsArgs};
+use crate::options::IdentityArgs;
 use crate::output::printable;
 use crate::report::{self, Tally};
+use crate::tls_options::{Role, TlsArgs};
 use crate::values::Endpoint;
 use crate::Context;
 use clap::Args;
@@ -43,7 +44,7 @@ pub struct ListenArgs {
 
 pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     let me = args.identity.load(&context.settings)?;
-    let tls = args.tls.load(&args.identity, Need::Pair, &context.settings)?;
+    let tls = args.tls.load(Role::Serve, &args.identity, &me.msps, &context.settings)?;
     let mut config = CommConfig::default();
     // Acknowledgements are small and must not get lost because a sender is slow to read them.
     config.send_buff_size = 1 << 20;

@@ -2,8 +2,9 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
-use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
+use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
+use crate::tls_options::{Role, TlsArgs};
 use crate::values::{brief, hex, short, timeout};
 use crate::Context;
 use clap::Args;
@@ -42,7 +43,7 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let endpoint = args.target.endpoint(&context.settings)?.to_string();
     let me = args.identity.load(&context.settings)?;
     let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
-    if let Some(files) = args.tls.load(&args.identity, Need::Pair, &context.settings)? {
+    if let Some(files) = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)? {
         builder = builder.tls(files.tls);
     }
     let comm = builder.start()?;

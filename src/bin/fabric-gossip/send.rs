@@ -3,12 +3,14 @@
 use crate::delivery::{Delivery, Mode};
 use crate::failure::{Failure, Result};
 use crate::identity::Me;
-use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
+use crate::keys;
+use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
 use crate::report::Tally;
 use crate::settings::Settings;
 use crate::stop::spawn;
-use crate::values::{duration, grouped, micros, short, timeout, Hex};
+use crate::tls_options::{Role, TlsArgs};
+use crate::values::{duration, grouped, micros, short, target, timeout, Hex};
 use crate::Context;
 use bytes::Bytes;
 use clap::Args;
@@ -65,11 +67,11 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
     let payload = args.payload()?;
     let me = args.identity.load(&context.settings)?;
     let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
-    if let Some(files) = args.tls.load(&args.identity, Need::Pair, &context.settings)? {
+    if let Some(files) = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)? {
         builder = builder.tls(files.tls);
     }
     let comm = builder.start()?;
-    warn_if_running(&comm, &me, &context.settings);
+    warn_if_running(&comm, &me, &context.settings)?;
     let replies = args.listen_replies.map(|_| print_replies(context, &comm)).transpose()?;
 
     let mode = if args.ack { Mode::Acknowledged } else { Mode::Written };
@@ -89,17 +91,20 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
 }
 
 /// Warns if the peer whose identity this is runs where its own settings say: our connection takes the place of its own.
-fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) {
-    let keys = ["peer.gossip.endpoint", "peer.gossip.externalEndpoint"];
-    for endpoint in keys.iter().filter_map(|key| settings.text(key)) {
+fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) -> Result<()> {
+    for key in [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT] {
+        let Some(endpoint) = settings.parsed(key, target)? else { continue };
+        let endpoint = endpoint.to_string();
         let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
         if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
-            return log::warn!(
+            log::warn!(
                 "the identity that is used is that of the peer that runs at {endpoint}: this connection takes the place \
                  of that peer's own, which it will have to make again"
             );
+            break;
         }
     }
+    Ok(())
 }
 
 fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize) -> Result<()> {

@@ -2,7 +2,7 @@
 //! if it fails, on whose account.
 
 use crate::certificate;
-use crate::options::TlsFiles;
+use crate::tls_options::TlsFiles;
 use openssl::pkey::PKey;
 use openssl::ssl::{HandshakeError, Ssl, SslContext, SslMethod, SslStream, SslVerifyMode, SslVersion};
 use openssl::x509::store::X509StoreBuilder;
