@@ -3,9 +3,10 @@
 use crate::failure::{Failure, Result};
 use crate::output::shown;
 use crate::rfc3339;
+use fabric_gossip::rpc::check_server_name;
 use openssl::asn1::{Asn1StringRef, Asn1Time, Asn1TimeRef};
 use openssl::nid::Nid;
-use openssl::x509::{X509ExtendedKeyUsage, X509NameRef, X509Ref, X509};
+use openssl::x509::{X509NameRef, X509Ref, X509};
 use serde_json::{json, Value};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -47,10 +48,9 @@ impl Certificate {
 
     /// Why Fabric's peers do not take it for that of a server, if they do not.
     pub fn unfit_for_servers(&self) -> Option<String> {
-        if alternative_names(&self.x509).is_empty() {
-            return Some(NO_NAMES.to_owned());
-        }
-        is_for_clients_only(&self.x509).then(|| CLIENTS_ONLY.to_owned())
+        let names = alternative_names(&self.x509);
+        let name = names.first().map_or("localhost", String::as_str).replace('*', "any");
+        check_server_name(&self.x509.to_der().ok()?, &name).err()
     }
 
     /// Whether it is valid now.
@@ -69,17 +69,6 @@ pub fn check_dates(x509: &X509Ref) -> Result<(), String> {
         return Err(format!("the certificate is not valid before {}", date(x509.not_before())));
     }
     Ok(())
-}
-
-/// Go looks at subject alternative names only.
-pub const NO_NAMES: &str = "has no subject alternative names, and Fabric's peers do not look at the common name";
-
-pub const CLIENTS_ONLY: &str = "is for clients only: its extended key usage lacks serverAuth";
-
-/// Whether the certificate has an extended key usage without what a server needs.
-pub fn is_for_clients_only(x509: &X509Ref) -> bool {
-    let server = X509ExtendedKeyUsage::SSL_SERVER | X509ExtendedKeyUsage::ANYEKU;
-    x509.extended_key_usage().is_some_and(|usage| !usage.intersects(server))
 }
 
 /// The files in a folder, sorted; none if there is no such folder.
