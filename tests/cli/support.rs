@@ -31,6 +31,11 @@ pub fn run(args: &[&str]) -> Ended {
     end(tool().args(args).spawn().unwrap())
 }
 
+/// Runs it to its end with variables set.
+pub fn run_with(args: &[&str], variables: &[(&str, &str)]) -> Ended {
+    end(tool().args(args).envs(variables.iter().copied()).spawn().unwrap())
+}
+
 pub struct Ended {
     pub code: Option<i32>,
     pub stdout: String,
@@ -65,7 +70,8 @@ pub fn parse(line: &str) -> Value {
 /// RFC 3339 in UTC, with microseconds: `2026-11-30T05:48:37.123456Z`.
 pub fn is_time(text: &str) -> bool {
     let form = "dddd-dd-ddTdd:dd:dd.ddddddZ";
-    text.len() == form.len() && text.chars().zip(form.chars()).all(|(c, f)| if f == 'd' { c.is_ascii_digit() } else { c == f })
+    text.len() == form.len()
+        && text.chars().zip(form.chars()).all(|(c, f)| if f == 'd' { c.is_ascii_digit() } else { c == f })
 }
 
 /// The shell's own `kill`: the program of that name is not everywhere.
@@ -82,7 +88,11 @@ pub struct Running {
 }
 
 pub fn start(args: &[&str]) -> Running {
-    let mut child = tool().args(args).arg("--json").spawn().unwrap();
+    start_with(args, &[])
+}
+
+pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Running {
+    let mut child = tool().args(args).arg("--json").envs(variables.iter().copied()).spawn().unwrap();
     let (send, lines) = unbounded();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));

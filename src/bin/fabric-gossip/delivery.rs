@@ -114,11 +114,14 @@ impl<'a> Delivery<'a> {
         }
         self.elapsed = self.begin.elapsed();
         self.progress.show(String::new);
+        let interrupted = self.lost.is_none();
         let why = self.lost.clone().unwrap_or_else(|| "stopped before it was acknowledged".into());
         for (handle, _) in std::mem::take(&mut self.pending) {
             match handle.wait(Duration::ZERO) {
                 Some(result) => self.answered(&result),
-                None => self.failed(&why, None),
+                // That we did not wait is no failure of the peer.
+                None if interrupted => self.print(Some(&why), None),
+                None => self.fail(&why, None),
             }
         }
         self.context.out.flush();
@@ -147,7 +150,7 @@ impl<'a> Delivery<'a> {
             let overdue = since.elapsed() >= self.timeout;
             match handle.wait(if overdue { Duration::ZERO } else { wait }) {
                 Some(result) => self.answered(&result),
-                None if overdue => self.failed("timed out", None),
+                None if overdue => self.fail("timed out", None),
                 None => break,
             }
             self.pending.pop_front();
@@ -165,11 +168,11 @@ impl<'a> Delivery<'a> {
                 self.acked += 1;
                 self.print(None, result.round_trip);
             }
-            Some(e) => self.failed(e.message(), result.round_trip),
+            Some(e) => self.fail(e.message(), result.round_trip),
         }
     }
 
-    fn failed(&mut self, why: &str, after: Option<Duration>) {
+    fn fail(&mut self, why: &str, after: Option<Duration>) {
         *self.reasons.entry(why.to_owned()).or_default() += 1;
         self.print(Some(why), after);
     }
@@ -241,7 +244,11 @@ impl<'a> Delivery<'a> {
                 self.lost.get_or_insert_with(|| error.to_string());
             }
             Event::DialFailed { error, .. } => self.lost = Some(error.to_string()),
-            Event::Refused { error, .. } => self.lost = Some(format!("the peer refused us: {}", error.message())),
+            Event::Refused { error, .. } => {
+                // A peer that refuses us has taken nothing of what was written.
+                self.undelivered = self.accepted;
+                self.lost = Some(format!("the peer refused us: {}", error.message()));
+            }
             Event::PresumedDead { .. } => {
                 self.lost.get_or_insert_with(|| "the peer is gone".into());
             }
@@ -283,6 +290,14 @@ impl<'a> Delivery<'a> {
     /// How many were written to the peer.
     pub fn sent(&self) -> u64 {
         self.accepted.saturating_sub(self.undelivered)
+    }
+
+    /// How many of all messages did not get through; what was not even tried counts too.
+    pub fn failed(&self, wanted: u64) -> u64 {
+        wanted.saturating_sub(match self.mode {
+            Mode::Acknowledged => self.acked,
+            Mode::Written => self.sent(),
+        })
     }
 
     pub fn acked(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::Me;
+use crate::logging::Repeated;
 use crate::options::IdentityArgs;
 use crate::output::printable;
 use crate::report::{self, Tally};
@@ -58,11 +59,11 @@ pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     // A connection waits until there is room: nothing is dropped here.
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
     let (messages, events) = (comm.accept_with(options, |_| true), comm.events());
-    let listener = Listener { context, args, comm: &comm };
+    let listener = Listener { context, args, comm: &comm, refused: Repeated::default() };
     listener.announce(&me);
     listener.serve(&messages, &events);
     comm.stop();
-    context.out.flush();
+    context.out.line(|| json!({"event": "stopped", "ok": true, "error": null}), || "stopped".to_owned());
     Ok(())
 }
 
@@ -70,6 +71,8 @@ struct Listener<'a> {
     context: &'a Context,
     args: &'a ListenArgs,
     comm: &'a Comm,
+    /// Whom we refused why, and how often.
+    refused: Repeated,
 }
 
 impl Listener<'_> {
@@ -78,7 +81,10 @@ impl Listener<'_> {
         let pki_id = me.pki_id.to_string();
         self.context.out.line(
             || json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid}),
-            || format!("listening on {endpoint} as {} of {} (PKI-ID {pki_id})", me.describe().common_name(), me.mspid),
+            || {
+                let (name, org) = (printable(&me.describe().common_name()), printable(&me.mspid));
+                format!("listening on {endpoint} as {name} of {org} (PKI-ID {pki_id})")
+            },
         );
     }
 
@@ -107,8 +113,10 @@ impl Listener<'_> {
             Event::Disconnected { info, reason } => report::disconnected(&self.context.out, info, reason),
             Event::Refused { endpoint, error, .. } => {
                 let reason = error.message();
+                let address = endpoint.rsplit_once(':').map_or(endpoint.as_str(), |(host, _)| host);
+                let Some(times) = self.refused.count(format!("{address} {reason}")) else { return };
                 self.context.out.line(
-                    || json!({"event": "refused", "endpoint": endpoint, "reason": reason}),
+                    || json!({"event": "refused", "endpoint": endpoint, "reason": reason, "times": times}),
                     || format!("refused: {endpoint}: {}", printable(reason)),
                 );
             }

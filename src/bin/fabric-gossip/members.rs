@@ -52,13 +52,25 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let question = Question { me: &me, comm: &comm, answers: &answers, deadline };
     let asked = question.ask(&RemotePeer::new(&endpoint));
     comm.stop();
-    let found = match asked {
-        Err(_) if context.stop.is_cancelled() => return Err(Failure::Stopped),
-        asked => asked?,
-    };
-    found.print(context);
-    found.warn(&me);
-    Ok(())
+    match asked {
+        Ok(found) => {
+            found.print(context);
+            found.warn(&me);
+            Ok(())
+        }
+        Err(_) if context.stop.is_cancelled() => Err(fail(context, Failure::Stopped)),
+        Err(failure) => Err(fail(context, failure)),
+    }
+}
+
+/// The summary of a question that was not answered.
+fn fail(context: &Context, failure: Failure) -> Failure {
+    if context.out.is_json() {
+        let error = failure.text().map_or_else(|| context.interrupted.reason().to_owned(), printable);
+        let line = json!({"event": "membership", "ok": false, "alive": [], "dead": [], "error": error});
+        context.out.line(|| line, String::new);
+    }
+    failure
 }
 
 /// One peer, asked over one connection, before a deadline.
@@ -303,7 +315,7 @@ impl Found {
         context.out.line(
             || {
                 let rows = |rows: &[Row]| rows.iter().map(Row::json).collect::<Vec<_>>();
-                json!({"event": "membership", "alive": rows(&self.alive), "dead": rows(&self.dead)})
+                json!({"event": "membership", "ok": true, "alive": rows(&self.alive), "dead": rows(&self.dead), "error": null})
             },
             || {
                 let mut lines = Vec::new();

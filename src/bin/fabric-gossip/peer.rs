@@ -5,6 +5,7 @@ use crate::certificate;
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
 use crate::keys::{self, Key};
+use crate::logging::Repeated;
 use crate::metrics_page::MetricsPage;
 use crate::options::IdentityArgs;
 use crate::output::printable;
@@ -89,7 +90,7 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     reporter.run();
     drop(metrics);
     node.stop();
-    context.out.line(|| json!({"event": "stopped"}), || "stopped".to_owned());
+    context.out.line(|| json!({"event": "stopped", "ok": true, "error": null}), || "stopped".to_owned());
     Ok(())
 }
 
@@ -176,9 +177,9 @@ fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPag
                    "address": listening, "metrics": metrics})
         },
         || {
-            let name = me.describe().common_name();
+            let (name, org) = (printable(&me.describe().common_name()), printable(&me.mspid));
             let page = metrics.map(|at| format!(", metrics at http://{at}/metrics")).unwrap_or_default();
-            format!("{name} of {} at {endpoint} (PKI-ID {pki_id}), listening on {listening}{page}", me.mspid)
+            format!("{name} of {org} at {endpoint} (PKI-ID {pki_id}), listening on {listening}{page}")
         },
     );
 }
@@ -199,11 +200,14 @@ struct Reporter<'a> {
     notices: Subscription<Notice>,
     blocks: Subscription<Gossiped>,
     connections: Subscription<comm::Event>,
+    /// Why bootstrap and anchor peers could not be reached, and how often.
+    failures: Repeated,
 }
 
 impl<'a> Reporter<'a> {
     fn new(context: &'a Context, node: &'a Node, notices: Subscription<Notice>) -> Self {
-        Reporter { context, node, notices, blocks: node.accept(|_| true), connections: node.comm().events() }
+        let (blocks, connections) = (node.accept(|_| true), node.comm().events());
+        Reporter { context, node, notices, blocks, connections, failures: Repeated::default() }
     }
 
     fn run(&self) {
@@ -231,10 +235,17 @@ impl<'a> Reporter<'a> {
 
     fn notice(&self, notice: &Notice) {
         match notice {
-            Notice::SeedFailed { endpoint, reason } => self.context.out.line(
-                || json!({"event": "seed_failed", "endpoint": endpoint, "error": reason}),
-                || format!("{endpoint} could not be had, it will be tried again: {}", printable(reason)),
-            ),
+            Notice::SeedFailed { endpoint, reason } => {
+                let Some(times) = self.failures.count(format!("{endpoint} {reason}")) else { return };
+                self.context.out.line(
+                    || json!({"event": "seed_failed", "endpoint": endpoint, "error": reason, "times": times}),
+                    || {
+                        let times = if times > 1 { format!(" ({times} times so far)") } else { String::new() };
+                        let reason = printable(reason);
+                        format!("{endpoint} could not be reached, it will be tried again{times}: {reason}")
+                    },
+                );
+            }
             Notice::IdentitySwitched { old, new } => self.context.out.line(
                 || json!({"event": "identity_switch", "old": old.to_string(), "new": new.as_ref().map(|n| n.to_string())}),
                 || {

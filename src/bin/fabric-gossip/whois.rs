@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
             json!({
                 "event": "identity", "path": path, "mspid": mspid, "pki_id": pki_id, "subject": subject,
                 "issuer": issuer, "ous": ous, "not_before": from, "expires": expires, "valid": valid,
-                "rule": rule, "error": error, "hint": problem.as_ref().map(|p| p.hint),
+                "rule": rule, "ok": problem.is_none(), "error": error, "hint": problem.as_ref().map(|p| p.hint),
             })
         },
         || {
