@@ -8,7 +8,11 @@ mod peers;
 mod probing;
 #[path = "cli/sending.rs"]
 mod sending;
+#[path = "cli/settings.rs"]
+mod settings;
 #[path = "cli/support.rs"]
 mod support;
+#[path = "cli/trust.rs"]
+mod trust;
 #[path = "cli/usage.rs"]
 mod usage;

@@ -189,6 +189,18 @@ impl Drop for TempDir {
     }
 }
 
+/// Copies a folder and everything in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
 /// Two organisations with three peers each, made once by `crypto`; removed when the last test that uses them has ended.
 pub struct Crypto {
     dir: TempDir,
