@@ -2,6 +2,8 @@
 
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/outcome.rs"]
+mod outcome;
 #[path = "cli/peers.rs"]
 mod peers;
 #[path = "cli/probing.rs"]

@@ -2,6 +2,7 @@
 
 use crossbeam_channel::{unbounded, Receiver};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -64,7 +65,31 @@ fn end(child: Child) -> Ended {
 pub fn parse(line: &str) -> Value {
     let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
     assert!(value["event"].is_string() && is_time(value["time"].as_str().unwrap_or_default()), "{line}");
+    static DOCUMENTED: OnceLock<BTreeMap<&str, Vec<&str>>> = OnceLock::new();
+    let documented = DOCUMENTED.get_or_init(documented_events);
+    let event = value["event"].as_str().unwrap();
+    let fields = documented.get(event).unwrap_or_else(|| panic!("docs/json.md does not know {event}"));
+    for field in value.as_object().unwrap().keys() {
+        assert!(
+            ["event", "time"].contains(&&**field) || fields.contains(&&**field),
+            "docs/json.md: {event} has no {field}"
+        );
+    }
     value
+}
+
+/// The events of `docs/json.md` and their fields: a heading each, and a table.
+pub fn documented_events() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut events: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut event = "";
+    for line in include_str!("../../docs/json.md").lines() {
+        if let Some(name) = line.strip_prefix("## `") {
+            event = name.trim_end_matches('`');
+        } else if let Some(field) = line.strip_prefix("| `") {
+            events.entry(event).or_default().push(field.split('`').next().unwrap());
+        }
+    }
+    events
 }
 
 /// RFC 3339 in UTC, with microseconds: `2026-11-30T05:48:37.123456Z`.

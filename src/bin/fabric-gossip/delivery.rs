@@ -55,6 +55,8 @@ pub struct Delivery<'a> {
     disconnected: Option<Instant>,
     /// Why nothing more gets through.
     lost: Option<String>,
+    /// We stopped before the end: what that does to the connection is no cause.
+    interrupted: bool,
     /// Why messages failed, and how many.
     reasons: BTreeMap<String, u64>,
 }
@@ -80,6 +82,7 @@ impl<'a> Delivery<'a> {
             pending: VecDeque::new(),
             disconnected: None,
             lost: None,
+            interrupted: false,
             reasons: BTreeMap::new(),
         }
     }
@@ -114,13 +117,13 @@ impl<'a> Delivery<'a> {
         }
         self.elapsed = self.begin.elapsed();
         self.progress.show(String::new);
-        let interrupted = self.lost.is_none();
+        self.interrupted = self.lost.is_none() && self.context.stop.is_cancelled();
         let why = self.lost.clone().unwrap_or_else(|| "stopped before it was acknowledged".into());
         for (handle, _) in std::mem::take(&mut self.pending) {
             match handle.wait(Duration::ZERO) {
                 Some(result) => self.answered(&result),
                 // That we did not wait is no failure of the peer.
-                None if interrupted => self.print(Some(&why), None),
+                None if self.interrupted => self.print(Some(&why), None),
                 None => self.fail(&why, None),
             }
         }
@@ -241,9 +244,11 @@ impl<'a> Delivery<'a> {
             }
             Event::Undelivered { error, messages, .. } => {
                 self.undelivered += messages.len() as u64;
-                self.lost.get_or_insert_with(|| error.to_string());
+                if !self.interrupted {
+                    self.lost.get_or_insert_with(|| error.to_string());
+                }
             }
-            Event::DialFailed { error, .. } => self.lost = Some(error.to_string()),
+            Event::DialFailed { error, .. } if !self.interrupted => self.lost = Some(error.to_string()),
             Event::Refused { error, .. } => {
                 // A peer that refuses us has taken nothing of what was written.
                 self.undelivered = self.accepted;
