@@ -10,13 +10,12 @@ use std::io::Write;
 /// Causes that are remembered. Beyond, the counts start anew.
 const REMEMBERED: usize = 1024;
 
-/// Starts the log. `default` is what counts unless `RUST_LOG` or `FABRIC_LOGGING_SPEC` say otherwise.
-pub fn start(default: LevelFilter) {
+/// Starts the log at the level of `RUST_LOG`, else the one that a flag named, else that of `FABRIC_LOGGING_SPEC`, else
+/// `default`.
+pub fn start(named: Option<LevelFilter>, default: LevelFilter) {
     let mut builder = Builder::new();
-    match std::env::var("FABRIC_LOGGING_SPEC").ok().as_deref().and_then(fabric_level) {
-        Some(level) => builder.filter_level(level),
-        None => builder.filter_level(default),
-    };
+    let fabric = || fabric_level(&std::env::var("FABRIC_LOGGING_SPEC").ok()?);
+    builder.filter_level(named.or_else(fabric).unwrap_or(default));
     builder.parse_env(Env::default());
     let repeated = Repeated::default();
     builder.format(move |buffer, record| {

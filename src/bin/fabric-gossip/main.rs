@@ -107,7 +107,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    logging::start(cli.log_level());
+    logging::start(cli.named_level(), cli.default_level());
     std::panic::set_hook(Box::new(|info| complain(&format!("a defect of this program, please report it: {info}"))));
     match std::panic::catch_unwind(|| run(cli)) {
         Ok((Ok(()), _)) => ExitCode::SUCCESS,
@@ -163,14 +163,21 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
 }
 
 impl Cli {
-    /// The demonstration provokes what is otherwise worth a warning.
-    fn log_level(&self) -> LevelFilter {
+    /// The log level that a flag names.
+    fn named_level(&self) -> Option<LevelFilter> {
         match (self.quiet, self.verbose) {
-            (true, _) => LevelFilter::Error,
-            (false, 0) if matches!(self.command, Command::Demo(_)) => LevelFilter::Error,
-            (false, 0) => LevelFilter::Warn,
-            (false, 1) => LevelFilter::Info,
-            (false, _) => LevelFilter::Debug,
+            (true, _) => Some(LevelFilter::Error),
+            (false, 0) => None,
+            (false, 1) => Some(LevelFilter::Info),
+            (false, _) => Some(LevelFilter::Debug),
+        }
+    }
+
+    /// The demonstration provokes what is otherwise worth a warning.
+    fn default_level(&self) -> LevelFilter {
+        match self.command {
+            Command::Demo(_) => LevelFilter::Error,
+            _ => LevelFilter::Warn,
         }
     }
 }
