@@ -175,7 +175,7 @@ fn security_settings_that_are_not_honoured_are_named_in_a_warning() {
     let (_dir, config) =
         core_yaml("peer:\n  tls: {enabled: false, clientAuthRequird: true}\n  BCCSP: {SW: {Hash: SHA3}}\n");
     let ended = run_with(&["probe", "127.0.0.1:1", "--config", &config], &[("CORE_PEER_TLS_HANDSHAKETIMESHIFT", "1h")]);
-    for part in ["peer.tls.clientauthrequird", &config, "CORE_PEER_TLS_HANDSHAKETIMESHIFT"] {
+    for part in ["peer.tls.clientAuthRequird", &config, "CORE_PEER_TLS_HANDSHAKETIMESHIFT"] {
         assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
     }
     let ended = run(&strs(&peer_args(1, 1, &["--config", &config, "--listen", "nowhere.invalid:1"])));
@@ -272,4 +272,32 @@ fn verbosity_is_set_by_flags_and_by_fabrics_variable() {
     assert!(!stderr(&[], &[("FABRIC_LOGGING_SPEC", "ERROR")]).contains("peer.tls.unknown"));
     // The C core's own text is for debugging.
     assert!(!stderr(&[], &[]).contains("grpc") && !stderr(&["-v"], &[]).contains(" grpc]"));
+}
+
+#[test]
+fn core_yaml_is_read_as_gos_yaml_library_reads_it() {
+    let yaml = "base: &base\n  endpoint: peer0:1\n  pullInterval: 1m0s\npeer:\n  gossip:\n    <<: *base\n    bootstrap: NULL\n";
+    let endpoint = |text: Vec<u8>| {
+        let dir = TempDir::new();
+        let config = dir.write("core.yaml", text);
+        listening(&["--config", &config], &[])["endpoint"].clone()
+    };
+    assert_eq!(endpoint(yaml.into()), "peer0:1");
+    assert_eq!(endpoint(["\u{feff}", yaml].concat().into()), "peer0:1");
+    let utf16: Vec<u8> = ["\u{feff}", yaml].concat().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(endpoint(utf16), "peer0:1");
+    assert_eq!(endpoint(yaml.replace("gossip:", "GOSSIP:").into()), "peer0:1");
+}
+
+#[test]
+fn a_core_yaml_with_many_aliases_is_judged_soon() {
+    let mut bomb = String::from("a0: &a0 {x: y}\n");
+    for n in 1..20 {
+        let entries: Vec<_> = (0..10).map(|key| format!("k{key}: *a{}", n - 1)).collect();
+        bomb += &format!("a{n}: &a{n} {{{}}}\n", entries.join(", "));
+    }
+    let (_dir, config) = core_yaml(&format!("{bomb}peer: {{tls: *a19, gossip: *a19}}\n"));
+    let begin = std::time::Instant::now();
+    run(&["probe", "h:1", "--no-tls", "--config", &config]).assert_code(2);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
 }

@@ -1,10 +1,11 @@
 //! Settings of Fabric's own `peer` that serve as defaults for flags: from the environment, then from `core.yaml`.
 
-use crate::core_yaml::{CoreYaml, Node};
+use crate::core_yaml::CoreYaml;
 use crate::failure::{Failure, Result};
 use crate::go_values::Scalar;
 use crate::keys::{self, Key};
 use crate::output::shown;
+use fabric_gossip::yaml::{Node, ScalarKind};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,14 +78,14 @@ impl std::fmt::Display for NamedPath {
 
 enum Found<'a> {
     Variable(OsString),
-    File(&'a Node),
+    File(Node<'a>),
 }
 
 impl Settings {
     /// From the environment, and from `core.yaml` if there is one.
     pub fn load(config: Option<&Path>) -> Result<Settings> {
         let settings = Settings { file: CoreYaml::load(config)? };
-        settings.warn_of_unread_security_settings();
+        settings.warn_of_unread_security_settings()?;
         Ok(settings)
     }
 
@@ -121,14 +122,19 @@ impl Settings {
 
     /// Reads a list: in the file also as one text, in the environment always, with white space in between.
     pub fn list(&self, key: Key) -> Result<Vec<String>> {
-        let entry = |node: &Node| match node {
-            Node::Scalar { text, .. } => Ok(text.clone()),
-            Node::Null => Ok(String::new()),
-            _ => Err(Failure::usage(format!("{}: expected a list of texts", self.source(key)))),
+        let entry = |node: &Node| match node.text() {
+            Ok(text) => Ok(text.unwrap_or_default().to_owned()),
+            Err(e) => Err(Failure::usage(format!("{}: {}", self.source(key), e.message()))),
         };
-        let entries = match self.find(key) {
-            Some(Found::File(Node::List(entries))) => entries.iter().map(entry).collect::<Result<Vec<_>>>()?,
-            _ => self.text(key)?.map(|text| text.split_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
+        let list = match self.find(key)? {
+            Some(Found::File(node)) => node.list().ok().flatten(),
+            _ => None,
+        };
+        let entries = match list {
+            Some(entries) => entries.iter().map(entry).collect::<Result<Vec<_>>>()?,
+            None => {
+                self.text(key)?.map(|text| text.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+            }
         };
         Ok(entries.into_iter().filter(|entry| !entry.is_empty()).collect())
     }
@@ -136,7 +142,7 @@ impl Settings {
     /// Reads a path. A relative one is relative to `core.yaml`, wherever it is named; without that file to the working
     /// folder.
     pub fn path(&self, key: Key) -> Result<Option<NamedPath>> {
-        let path = match self.find(key) {
+        let path = match self.find(key)? {
             Some(Found::Variable(value)) => match value.to_str() {
                 Some(text) => {
                     self.check_controls(key, text)?;
@@ -156,17 +162,17 @@ impl Settings {
 
     fn relative(&self, key: Key, path: &Path) -> NamedPath {
         let folder = self.file.as_ref().map_or(Path::new(""), CoreYaml::folder);
-        let origin = match self.find(key) {
-            Some(Found::Variable(_)) => Origin::Environment,
-            _ => Origin::File,
+        let origin = match std::env::var_os(key.variable()) {
+            Some(_) => Origin::Environment,
+            None => Origin::File,
         };
         NamedPath { path: folder.join(path), origin, source: self.source(key) }
     }
 
     /// Names where a value comes from, for error messages.
     pub fn source(&self, key: Key) -> String {
-        match (self.find(key), &self.file) {
-            (Some(Found::File(_)), Some(file)) => format!("{} in {}", key.name(), shown(file.path())),
+        match (std::env::var_os(key.variable()), &self.file) {
+            (None, Some(file)) => format!("{} in {}", key.name(), shown(file.path())),
             _ => key.variable(),
         }
     }
@@ -176,23 +182,26 @@ impl Settings {
         Failure::usage(format!("{} is {value:?}: {why}", self.source(key)))
     }
 
-    fn find(&self, key: Key) -> Option<Found<'_>> {
-        let variable = std::env::var_os(key.variable()).map(Found::Variable);
-        variable.or_else(|| self.file.as_ref()?.find(key.name()).map(Found::File))
+    fn find(&self, key: Key) -> Result<Option<Found<'_>>> {
+        match (std::env::var_os(key.variable()), &self.file) {
+            (Some(value), _) => Ok(Some(Found::Variable(value))),
+            (None, Some(file)) => Ok(file.find(key.name())?.map(Found::File)),
+            (None, None) => Ok(None),
+        }
     }
 
     /// The text of a value, and whether it is a plain scalar of YAML.
     fn scalar(&self, key: Key) -> Result<Option<(String, bool)>> {
-        let (text, plain) = match self.find(key) {
+        let (text, plain) = match self.find(key)? {
             None => return Ok(None),
             Some(Found::Variable(value)) => match value.into_string() {
                 Ok(text) => (text, false),
                 Err(value) => return Err(Failure::usage(format!("{} is {value:?}: not UTF-8", key.variable()))),
             },
-            Some(Found::File(Node::Scalar { text, plain })) => (text.clone(), *plain),
-            Some(Found::File(_)) => {
-                return Err(Failure::usage(format!("{}: expected one value, not several", self.source(key))))
-            }
+            Some(Found::File(node)) => match node.scalar() {
+                Ok(Some(scalar)) => (scalar.text.to_owned(), scalar.kind != ScalarKind::Text),
+                _ => return Err(Failure::usage(format!("{}: expected one value, not several", self.source(key)))),
+            },
         };
         self.check_controls(key, &text)?;
         Ok(Some((text, plain)))
@@ -219,12 +228,12 @@ impl Settings {
     }
 
     /// Security is not a matter to be silent about: a typing error, or a setting of another version of Fabric.
-    fn warn_of_unread_security_settings(&self) {
+    fn warn_of_unread_security_settings(&self) -> Result<()> {
         let read = |name: &str| keys::ALL.iter().any(|key| key.name().eq_ignore_ascii_case(name));
         let not_in_use = |name: &str| name.to_lowercase().starts_with(&keys::BCCSP_PKCS11.to_lowercase());
         if let Some(file) = &self.file {
             for section in keys::SECURITY_SECTIONS {
-                for name in file.keys_below(section).iter().filter(|name| !read(name) && !not_in_use(name)) {
+                for name in file.keys_below(section)?.iter().filter(|name| !read(name) && !not_in_use(name)) {
                     log::warn!("{name} in {} is not honoured", shown(file.path()));
                 }
             }
@@ -239,5 +248,6 @@ impl Settings {
                 log::warn!("{name} is not honoured");
             }
         }
+        Ok(())
     }
 }
