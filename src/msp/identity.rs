@@ -118,6 +118,11 @@ impl SigningIdentity {
         Self::load_with_keystore(msp, dir, keystore, now)
     }
 
+    /// The certificate of the member whose local MSP folder this is: the first one in `signcerts/`, if there is one.
+    pub fn certificate(dir: impl AsRef<Path>) -> Result<Option<super::PemFile>> {
+        Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
+    }
+
     /// As [`load`](Self::load), with the key in another folder: `peer.BCCSP.SW.FileKeyStore.KeyStore`.
     pub fn load_with_keystore(
         msp: &Msp,
@@ -126,8 +131,8 @@ impl SigningIdentity {
         now: SystemTime,
     ) -> Result<SigningIdentity> {
         let (signcerts, keystore) = (dir.as_ref().join("signcerts"), keystore.as_ref());
-        let certs = read_folder(&signcerts)?;
-        let cert = certs.first().ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
+        let cert = Self::certificate(dir)?;
+        let cert = cert.ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
         let configured = |e: crate::error::Error| config_error(format!("{}: {}", cert.name, e.message())).source(e);
         let identity = msp.identity_from_pem(&cert.pem).map_err(configured)?;
         check_not_expired(&identity, now).map_err(configured)?;

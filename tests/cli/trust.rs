@@ -450,3 +450,25 @@ fn endpoints_that_are_no_endpoints_are_told_as_what_they_are() {
         }
     }
 }
+
+#[test]
+fn row_18_files_beside_the_right_ones_are_passed_over_in_every_command() {
+    let crypto = Crypto::get();
+    let (_listener, endpoint, _) = crypto.listen(&[]);
+    let dir = TempDir::new();
+    let (home, msp) = (crypto.peer(2, 1), dir.join("msp"));
+    copy_folder(format!("{home}/msp").as_ref(), &msp);
+    for folder in ["signcerts", "keystore", "cacerts"] {
+        std::fs::write(msp.join(folder).join(".gitkeep"), "").unwrap();
+        std::fs::write(msp.join(folder).join("README"), "what this folder is for").unwrap();
+    }
+    let identity = words(&format!("--msp {} --mspid Org2MSP", msp.display()));
+    let ended = run(&strs(&[&words("identity --json"), &identity]));
+    let line = ended.assert_code(0).json().remove(0);
+    assert_eq!((&line["valid"], &line["mspid"]), (&true.into(), &"Org2MSP".into()));
+    let more = words(&format!(
+        "--trust-msp Org1MSP={}/msp --tls-cert {home}/tls/server.crt --tls-key {home}/tls/server.key",
+        crypto.org(1)
+    ));
+    run(&strs(&[&words(&format!("handshake {endpoint}")), &identity, &more])).assert_code(0);
+}

@@ -9,7 +9,7 @@ use openssl::nid::Nid;
 use openssl::x509::{X509NameRef, X509Ref, X509};
 use serde_json::{json, Value};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// A certificate and where it came from.
@@ -24,6 +24,10 @@ impl Certificate {
     /// The first certificate in a PEM text; `source` names it in errors.
     pub fn new(source: &str, pem: &[u8]) -> Result<Certificate, String> {
         let x509 = X509::from_pem(pem).map_err(|_| format!("{source}: is not a certificate in PEM form"))?;
+        Self::from_x509(source, x509)
+    }
+
+    pub fn from_x509(source: &str, x509: X509) -> Result<Certificate, String> {
         let pem = x509.to_pem().map_err(|e| format!("{source}: {e}"))?;
         Ok(Certificate { source: source.to_owned(), pem, x509 })
     }
@@ -69,17 +73,6 @@ pub fn check_dates(x509: &X509Ref) -> Result<(), String> {
         return Err(format!("the certificate is not valid before {}", date(x509.not_before())));
     }
     Ok(())
-}
-
-/// The files in a folder, sorted; none if there is no such folder.
-pub fn files_in(dir: &Path) -> Result<Vec<PathBuf>> {
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = std::fs::read_dir(dir).map_err(|e| Failure::file(dir, format!("cannot be read: {e}")))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_file()).collect();
-    files.sort();
-    Ok(files)
 }
 
 /// `CN=peer0.org1.example.com,OU=peer,L=San Francisco`: the most specific part first, as Go and OpenSSL's RFC 2253 form
