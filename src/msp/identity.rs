@@ -1,6 +1,7 @@
 //! Identities: a member as its MSP sees it, and our own with its key.
 
-use super::config::{config_error, read_folder};
+use super::config::config_error;
+use super::folder::read_folder;
 use super::key::{HashFamily, PrivateKey};
 use super::provider::Msp;
 use super::serialized::SerializedIdentity;
