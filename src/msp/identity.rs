@@ -119,12 +119,12 @@ impl SigningIdentity {
         Self::load_with_keystore(msp, dir, keystore, now)
     }
 
-    /// The certificate of the member whose local MSP folder this is: the first one in `signcerts/`, if there is one.
+    /// Reads the certificate of the member whose local MSP folder this is: the first one in `signcerts/`, if there is one.
     pub fn certificate(dir: impl AsRef<Path>) -> Result<Option<super::PemFile>> {
         Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
     }
 
-    /// As [`load`](Self::load), with the key in another folder: `peer.BCCSP.SW.FileKeyStore.KeyStore`.
+    /// Loads like [`load`](Self::load), with the key from another folder: `peer.BCCSP.SW.FileKeyStore.KeyStore`.
     pub fn load_with_keystore(
         msp: &Msp,
         dir: impl AsRef<Path>,

@@ -139,7 +139,7 @@ impl MspCryptoService {
         });
     }
 
-    /// As [`trust`](Self::trust), beside what has the same MSP id: a member of either is accepted, while the
+    /// Trusts like [`trust`](Self::trust), and keeps MSPs with the same id: a member of either is accepted, while the
     /// organisation's authority is being renewed.
     pub fn trust_also(&self, msp: Arc<Msp>) {
         self.update(|state| {

@@ -30,7 +30,7 @@ pub(super) struct Inner {
     stream_options: StreamOptions,
     local_cert: Option<Bytes>,
     tls: bool,
-    /// What is wrong with the server's certificate.
+    /// The reason why the server's certificate was rejected.
     flaw: Flaw,
     /// The peer's address, from the first answer.
     remote_addr: Mutex<Option<String>>,
@@ -138,7 +138,7 @@ impl Inner {
         &self.endpoint
     }
 
-    /// Why no connection could be made: what is wrong with the server's certificate, else what the core says.
+    /// Returns why no connection could be made: the rejected certificate, else the core's text.
     pub(super) fn why_unreachable(&self, core: String) -> String {
         self.flaw.reason().unwrap_or(core)
     }

@@ -264,13 +264,13 @@ impl Pair {
     }
 }
 
-/// Whether a private key in PEM needs a passphrase.
+/// Returns whether a private key in PEM needs a passphrase.
 fn is_encrypted(pem: &[u8]) -> bool {
     let has = |part: &[u8]| pem.windows(part.len()).any(|window| window == part);
     has(b"BEGIN ENCRYPTED PRIVATE KEY") || (has(b"Proc-Type:") && has(b"ENCRYPTED"))
 }
 
-/// Whether TLS takes certificate and key. The core keeps the reason to itself, and a key that is too short would look like an
+/// Checks that TLS accepts certificate and key. The core keeps the reason to itself, and a key that is too short would look like an
 /// address that cannot be bound.
 fn check_usable(cert: &Pem, key: &PKeyRef<Private>) -> std::result::Result<(), String> {
     let weak = |e: ErrorStack| {
@@ -344,12 +344,12 @@ impl Drop for ChannelCredentials {
     }
 }
 
-/// What is wrong with a server's certificate beyond what the core checks. Clones share it.
+/// Holds why a server's certificate was rejected by checks beyond the core's. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Flaw(Arc<Mutex<Option<String>>>);
 
 impl Flaw {
-    /// The reason of the last refusal.
+    /// Returns the reason of the last rejection.
     pub(super) fn reason(&self) -> Option<String> {
         self.0.lock().clone()
     }

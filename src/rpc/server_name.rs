@@ -1,4 +1,4 @@
-//! Whether a server's certificate is good for the name that was dialled, by Go's rules: Fabric's peers dial by them, and
+//! Checks whether a server's certificate fits the name that was dialled, by Go's rules: Fabric's peers dial by them, and
 //! they are stricter than those of OpenSSL and of the C core, which fall back to the common name.
 
 use openssl::x509::{X509ExtendedKeyUsage, X509Ref, X509};
@@ -11,7 +11,7 @@ pub fn check_server_name(der: &[u8], host: &str) -> Result<(), String> {
     check(&certificate, host)
 }
 
-/// As [`check_server_name`], of PEM.
+/// Checks like [`check_server_name`], from PEM.
 pub(super) fn check_pem(pem: &[u8], host: &str) -> Result<(), String> {
     let certificate = X509::from_pem(pem).map_err(|_| "cannot be read".to_owned())?;
     check(&certificate, host)
@@ -72,7 +72,7 @@ impl Names {
     }
 }
 
-/// Whether a DNS name of a certificate, perhaps with `*` as its first label, is that of the host.
+/// Returns whether a DNS name of a certificate, perhaps with `*` as its first label, fits the host.
 fn fits(pattern: &str, host: &str) -> bool {
     let (pattern, host) = (pattern.to_ascii_lowercase(), host.to_ascii_lowercase());
     if !is_name(&pattern, true) || !is_name(&host, false) {

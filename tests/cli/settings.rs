@@ -19,7 +19,7 @@ fn strs(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
-/// What a peer says of itself when it has started.
+/// Starts a peer and returns its first line.
 fn listening(more: &[&str], variables: &[(&str, &str)]) -> Value {
     let mut running = start_with(&strs(&peer_args(1, 1, more)), variables);
     running.await_event("listening")

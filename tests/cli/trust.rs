@@ -1,4 +1,4 @@
-//! Whom the tool trusts, and what it says of those whom it does not: the same in every command.
+//! Trust: which certificates and identities are accepted, with the same verdict in every command.
 
 use crate::support::*;
 use fabric_gossip::testing::cryptogen::{Member, Org};
@@ -19,7 +19,7 @@ struct Issued {
     key: PKey<Private>,
 }
 
-/// A certificate that is to be.
+/// A certificate to be issued.
 struct Wanted {
     name: String,
     sans: Vec<String>,

@@ -7,7 +7,7 @@ use crate::values::{listen_address, Endpoint};
 use nix::ifaddrs::getifaddrs;
 use std::net::Ipv4Addr;
 
-/// The endpoint to publish where none is named: `peer.address`, or where we listen. As for Fabric's peer, an address
+/// Returns the endpoint to publish where none is named: `peer.address`, or where we listen. As for Fabric's peer, an address
 /// that stands for all interfaces is replaced by the one detected, and so is any if `peer.addressAutoDetect` is set.
 /// Port 0 stands for the port that the listener gets.
 pub fn published(listen: &Endpoint, settings: &Settings) -> Result<Endpoint> {
@@ -21,7 +21,7 @@ pub fn published(listen: &Endpoint, settings: &Settings) -> Result<Endpoint> {
     }
 }
 
-/// The first IPv4 address of this machine that is not a loopback address.
+/// Returns the first IPv4 address of this machine that is not a loopback address.
 fn local_address() -> Result<Ipv4Addr> {
     let remedy = "name where others reach us with --endpoint (or CORE_PEER_GOSSIP_ENDPOINT)";
     let interfaces = getifaddrs().map_err(|e| Failure::usage(format!("cannot detect our address: {e}; {remedy}")))?;

@@ -21,7 +21,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// The first certificate in a PEM text; `source` names it in errors.
+    /// Reads the first certificate of a PEM text; `source` names it in errors.
     pub fn new(source: &str, pem: &[u8]) -> Result<Certificate, String> {
         let x509 = X509::from_pem(pem).map_err(|_| format!("{source}: is not a certificate in PEM form"))?;
         Self::from_x509(source, x509)
@@ -50,7 +50,7 @@ impl Certificate {
             .collect()
     }
 
-    /// Why Fabric's peers do not take it for that of a server, if they do not.
+    /// Returns why Fabric's peers do not accept it as a server's certificate, if they do not.
     pub fn unfit_for_servers(&self) -> Option<String> {
         let names = alternative_names(&self.x509);
         let name = names.first().map_or("localhost", String::as_str).replace('*', "any");

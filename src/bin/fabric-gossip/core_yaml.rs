@@ -59,19 +59,19 @@ impl CoreYaml {
         &self.path
     }
 
-    /// The folder that relative paths are relative to.
+    /// Returns the folder that relative paths start from.
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// What stands under a key, unless that is null. As for viper, case does not matter, and a name may be several parts of
+    /// Returns the value of a key, unless it is null. As for viper, case does not matter, and a name may be several parts of
     /// the key with dots.
     pub fn find(&self, key: &str) -> Result<Option<Node<'_>>> {
         let Some(root) = self.document.root() else { return Ok(None) };
         find(root, &key.split('.').collect::<Vec<_>>()).map_err(|e| Failure::file(&self.path, e.message()))
     }
 
-    /// The keys below a section that have a value, with the section's name in front as it is given.
+    /// Lists the keys below a section that have a value, with the section's name in front as it is given.
     pub fn keys_below(&self, section: &str) -> Result<Vec<String>> {
         let mut keys = Vec::new();
         let mut pending: Vec<(String, Node<'_>)> = Vec::new();

@@ -297,7 +297,7 @@ impl<'a> Delivery<'a> {
         self.accepted.saturating_sub(self.undelivered)
     }
 
-    /// How many of all messages did not get through; what was not even tried counts too.
+    /// Returns the number of messages that did not get through, including those that were never tried.
     pub fn failed(&self, wanted: u64) -> u64 {
         wanted.saturating_sub(match self.mode {
             Mode::Acknowledged => self.acked,

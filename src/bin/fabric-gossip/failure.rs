@@ -29,7 +29,7 @@ impl Failure {
         Failure::Usage(format!("{}: {why}", shown(path)))
     }
 
-    /// The exit code; `signal` is the one that stopped the command, if one did.
+    /// Returns the exit code; `signal` is the one that stopped the command, if one did.
     pub fn exit_code(&self, signal: Option<i32>) -> u8 {
         match self {
             Failure::Usage(_) => 2,

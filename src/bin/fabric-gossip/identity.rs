@@ -89,7 +89,7 @@ impl Me {
     }
 }
 
-/// What judges identities by these MSPs, of which the first is our own; `None` without any.
+/// Makes the service that judges identities by these MSPs. The first one is our own; `None` without any.
 pub fn crypto_service(msps: &[Arc<Msp>], signer: Option<SigningIdentity>) -> Option<Arc<MspCryptoService>> {
     let (local, others) = msps.split_first()?;
     let crypto = MspCryptoService::new(local.clone(), signer);

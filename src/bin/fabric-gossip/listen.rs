@@ -71,7 +71,7 @@ struct Listener<'a> {
     context: &'a Context,
     args: &'a ListenArgs,
     comm: &'a Comm,
-    /// Whom we refused why, and how often.
+    /// Counts refusals by peer and cause.
     refused: Repeated,
 }
 

@@ -35,7 +35,7 @@ pub fn start(named: Option<LevelFilter>, default: LevelFilter) {
     builder.init();
 }
 
-/// The level that Fabric's variable names for everything: `info`, or the part without a logger in
+/// Returns the level that Fabric's variable names for all loggers: `info`, or the part without a logger in
 /// `gossip=warn:debug`.
 fn fabric_level(spec: &str) -> Option<LevelFilter> {
     let level = spec.split(':').rfind(|part| !part.contains('='))?;
@@ -48,7 +48,7 @@ fn fabric_level(spec: &str) -> Option<LevelFilter> {
     })
 }
 
-/// How often each text was there.
+/// Counts texts.
 #[derive(Default)]
 pub struct Repeated(Mutex<HashMap<String, u64>>);
 

@@ -93,7 +93,7 @@ pub struct Context {
     pub settings: Settings,
     /// Set by Ctrl-C and SIGTERM; for a command that could go on for long, also when nobody reads stdout any more.
     pub stop: Cancel,
-    /// Which signal it was.
+    /// The signal that stopped the command, if one did.
     pub interrupted: Interrupted,
 }
 
@@ -163,7 +163,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
 }
 
 impl Cli {
-    /// The log level that a flag names.
+    /// Returns the log level that a flag names.
     fn named_level(&self) -> Option<LevelFilter> {
         match (self.quiet, self.verbose) {
             (true, _) => Some(LevelFilter::Error),
@@ -183,7 +183,7 @@ impl Cli {
 }
 
 impl Command {
-    /// Whether Fabric's settings mean anything to it.
+    /// Returns whether the command uses Fabric's settings.
     fn has_settings(&self) -> bool {
         !matches!(self, Command::Demo(_) | Command::Crypto(_) | Command::Completions { .. })
     }
@@ -192,7 +192,7 @@ impl Command {
         matches!(self, Command::Peer(_) | Command::Listen(_))
     }
 
-    /// Whether it comes to its end within seconds.
+    /// Returns whether the command ends by itself within seconds.
     fn ends_by_itself(&self) -> bool {
         !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_))
     }

@@ -63,7 +63,7 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     }
 }
 
-/// The summary of a question that was not answered.
+/// Prints the summary of a request that failed.
 fn fail(context: &Context, failure: Failure) -> Failure {
     if context.out.is_json() {
         let error = failure.text().map_or_else(|| context.interrupted.reason().to_owned(), printable);

@@ -60,7 +60,7 @@ impl IdentityArgs {
         Ok(msps)
     }
 
-    /// The MSPs whose TLS authorities count, for a command that needs no identity. Our own need not have an id, nor be
+    /// Loads the MSPs whose TLS authorities count, for a command that needs no identity. Our own need not have an id, nor be
     /// there if only `core.yaml` names it.
     pub fn msps_for_tls(&self, settings: &Settings) -> Result<Vec<Arc<Msp>>> {
         let own = self.msp_dir(settings)?.filter(|dir| dir.origin != Origin::File || dir.path.is_dir());

@@ -157,7 +157,7 @@ fn escaped_json(text: &str) -> String {
     }
 }
 
-/// A path as an error shows it: in quotes and escaped if it has something in it or around it that nobody would see.
+/// Formats a path for an error: in quotes and escaped if it has something in it or around it that nobody would see.
 pub fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let odd = |c: char| is_unsafe(c) || c.is_whitespace() || "\"'".contains(c);

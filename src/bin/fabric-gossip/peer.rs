@@ -120,7 +120,7 @@ fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
     Ok(builder)
 }
 
-/// An endpoint at which others reach us, from a flag or a setting.
+/// Reads an endpoint at which others reach us, from a flag or a setting.
 fn configured(flag: &Option<Endpoint>, key: Key, settings: &Settings) -> Result<Option<Endpoint>> {
     match flag {
         Some(endpoint) => Ok(Some(endpoint.clone())),
@@ -200,7 +200,7 @@ struct Reporter<'a> {
     notices: Subscription<Notice>,
     blocks: Subscription<Gossiped>,
     connections: Subscription<comm::Event>,
-    /// Why bootstrap and anchor peers could not be reached, and how often.
+    /// Counts failures to reach bootstrap and anchor peers, by peer and cause.
     failures: Repeated,
 }
 

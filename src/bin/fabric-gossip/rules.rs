@@ -60,7 +60,7 @@ fn broken(text: &str) -> Broken {
     Broken { rule, text: text.to_owned(), hint }
 }
 
-/// What came out about an identity.
+/// The verdict about an identity.
 pub enum Verdict {
     Valid,
     Broken(Broken),

@@ -17,7 +17,7 @@ pub struct Settings {
     file: Option<CoreYaml>,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Flag,
@@ -25,7 +25,7 @@ pub enum Origin {
     File,
 }
 
-/// A path, and who named it.
+/// A path and the flag, variable or key that named it.
 #[derive(Clone, Debug)]
 pub struct NamedPath {
     pub path: PathBuf,
@@ -48,7 +48,7 @@ impl NamedPath {
         }
     }
 
-    /// An error about what is there.
+    /// Makes an error about the file or folder.
     pub fn error(&self, why: impl std::fmt::Display) -> Failure {
         let path = shown(&self.path);
         let text = self.path.to_string_lossy();
@@ -177,7 +177,7 @@ impl Settings {
         }
     }
 
-    /// An error about a value.
+    /// Makes an error about a value.
     pub fn wrong(&self, key: Key, value: &str, why: &str) -> Failure {
         Failure::usage(format!("{} is {value:?}: {why}", self.source(key)))
     }
@@ -190,7 +190,7 @@ impl Settings {
         }
     }
 
-    /// The text of a value, and whether it is a plain scalar of YAML.
+    /// Reads the text of a value, and whether it is a plain scalar of YAML.
     fn scalar(&self, key: Key) -> Result<Option<(String, bool)>> {
         let (text, plain) = match self.find(key)? {
             None => return Ok(None),

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Which signal stopped the process.
+/// The signal that stopped the process.
 #[derive(Clone, Default)]
 pub struct Interrupted(Arc<AtomicI32>);
 
 impl Interrupted {
-    /// The signal's number; `None` if there was no signal.
+    /// Returns the signal's number; `None` if there was no signal.
     pub fn signal(&self) -> Option<i32> {
         Some(self.0.load(Ordering::Acquire)).filter(|signal| *signal != 0)
     }
 
-    /// What a summary says of a command that did not get to its end.
+    /// Returns the cause that a summary states for a command that did not finish.
     pub fn reason(&self) -> &'static str {
         match self.signal() {
             Some(_) => "interrupted",

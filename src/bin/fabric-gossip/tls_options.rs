@@ -130,7 +130,7 @@ impl TlsArgs {
         Ok(self.no_tls || (!named && settings.boolean(keys::TLS_ENABLED)? == Some(false)))
     }
 
-    /// The authorities that count in both directions: those of the flags, and root and intermediate ones of all MSPs.
+    /// Loads the authorities that count in both directions: those of the flags, and root and intermediate ones of all MSPs.
     fn shared_roots(&self, msps: &[Arc<Msp>]) -> Result<Vec<Certificate>> {
         let mut roots = Vec::new();
         for file in &self.tls_ca {
@@ -145,7 +145,7 @@ impl TlsArgs {
         Ok(roots)
     }
 
-    /// The authorities that vouch for the servers that we dial.
+    /// Loads the authorities that servers are verified with.
     fn roots(&self, role: Role, shared: &[Certificate], settings: &Settings) -> Result<Vec<Certificate>> {
         let mut roots = shared.to_vec();
         if let Some(file) = settings.path(keys::TLS_ROOTCERT)?.filter(|file| !is_passed_over(role, file)) {
@@ -165,7 +165,7 @@ impl TlsArgs {
         Ok(roots)
     }
 
-    /// The authorities that vouch for our clients; `None` if clients are not verified.
+    /// Loads the authorities that clients are verified with; `None` if clients are not verified.
     fn client_roots(&self, shared: Vec<Certificate>, settings: &Settings) -> Result<Option<Vec<Certificate>>> {
         let required = || settings.boolean(keys::TLS_CLIENT_AUTH_REQUIRED).map(|required| required.unwrap_or(false));
         match self.tls_client_auth {
@@ -231,7 +231,7 @@ impl TlsArgs {
     }
 }
 
-/// Whether a file is one that only `core.yaml` names, and that is not there, while we only dial. Fabric's sample names
+/// Returns whether a missing file is ignored: only `core.yaml` names it, and the command only dials. Fabric's sample names
 /// files of a server, which a folder with settings for client commands rarely has.
 fn is_passed_over(role: Role, file: &NamedPath) -> bool {
     let passed_over = role != Role::Serve && file.origin == Origin::File && !file.path.exists();

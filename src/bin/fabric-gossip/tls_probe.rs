@@ -157,7 +157,7 @@ impl TlsProbe {
         TlsReport { detail, text, problem }
     }
 
-    /// Whether the certificate is one for the name that was dialled, by the rules of a running node and of Fabric's peers.
+    /// Checks the certificate for the name that was dialled, by the rules of a running node and of Fabric's peers.
     fn name_problem(&self, server: &X509) -> Option<(String, String)> {
         let why = check_server_name(&server.to_der().ok()?, &self.server_name).err()?;
         let names = certificate::alternative_names(server);
@@ -175,7 +175,7 @@ impl TlsProbe {
         format!("the server certificate of {} {why}", certificate::common_name(server.subject_name()))
     }
 
-    /// Why the server's certificate is not vouched for.
+    /// Explains why the server's certificate is not trusted.
     fn judge(&self, server: &X509, flaw: &Flaw) -> (String, String) {
         let why = |text: &str| self.about(server, text);
         let culprit = flaw.certificate.as_ref().filter(|certificate| *certificate != server);
@@ -207,7 +207,7 @@ impl TlsProbe {
     }
 }
 
-/// What OpenSSL found wrong in the chain, and with which certificate.
+/// The first error that OpenSSL found in the chain, and the certificate that it concerns.
 struct Flaw {
     result: X509VerifyResult,
     certificate: Option<X509>,

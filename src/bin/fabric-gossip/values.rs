@@ -70,7 +70,7 @@ pub fn target(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// An endpoint at which others reach us.
+/// Parses an endpoint at which others reach us.
 pub fn reachable(text: &str) -> Result<Endpoint, String> {
     let endpoint = target(text)?;
     match endpoint.is_unspecified() {
@@ -79,7 +79,7 @@ pub fn reachable(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// An address to listen on. As in Go, one without a host means all interfaces.
+/// Parses an address to listen on. As in Go, one without a host means all interfaces.
 pub fn listen_address(text: &str) -> Result<Endpoint, String> {
     match text.starts_with(':') {
         true => format!("0.0.0.0{text}").parse(),
@@ -88,7 +88,7 @@ pub fn listen_address(text: &str) -> Result<Endpoint, String> {
 }
 
 impl Endpoint {
-    /// Whether the host stands for all interfaces of the machine.
+    /// Returns whether the host stands for all interfaces of the machine.
     pub fn is_unspecified(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
     }
