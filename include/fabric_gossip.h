@@ -983,7 +983,8 @@ gossip_result gossip_config_add_bootstrap(struct gossip_config *config,
                                           const char *endpoint,
                                           struct gossip_error **error);
 
-// Nodes: where peers of our organisation reach us, `peer.gossip.endpoint`. Default: the address that is listened on.
+// Nodes: where peers of our organisation reach us, `peer.gossip.endpoint`. Default: the address that is listened on;
+// needed where that stands for all interfaces. Port 0 stands for the port that the listener got.
 gossip_result gossip_config_set_endpoint(struct gossip_config *config,
                                          const char *endpoint,
                                          struct gossip_error **error);

@@ -130,6 +130,8 @@ pub mod rpc;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[doc(hidden)]
+pub mod yaml;
 
 pub use comm::{AggregatedSendResult, Comm, CommBuilder, Event, ReceivedMessage, RemotePeer, SendResult, Subscription};
 pub use config::CommConfig;

@@ -262,7 +262,8 @@ pub unsafe extern "C" fn gossip_config_add_bootstrap(
     })
 }
 
-/// Nodes: where peers of our organisation reach us, `peer.gossip.endpoint`. Default: the address that is listened on.
+/// Nodes: where peers of our organisation reach us, `peer.gossip.endpoint`. Default: the address that is listened on;
+/// needed where that stands for all interfaces. Port 0 stands for the port that the listener got.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_endpoint(
     config: *mut gossip_config,

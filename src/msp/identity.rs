@@ -1,6 +1,7 @@
 //! Identities: a member as its MSP sees it, and our own with its key.
 
-use super::config::{config_error, read_folder};
+use super::config::config_error;
+use super::folder::read_folder;
 use super::key::{HashFamily, PrivateKey};
 use super::provider::Msp;
 use super::serialized::SerializedIdentity;
@@ -114,15 +115,31 @@ impl SigningIdentity {
     /// From a local MSP's folder: the certificate in `signcerts/` and the key in `keystore/` that fits it. Errors name
     /// the file.
     pub fn load(msp: &Msp, dir: impl AsRef<Path>, now: SystemTime) -> Result<SigningIdentity> {
-        let (signcerts, keystore) = (dir.as_ref().join("signcerts"), dir.as_ref().join("keystore"));
-        let certs = read_folder(&signcerts)?;
-        let cert = certs.first().ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
+        let keystore = dir.as_ref().join("keystore");
+        Self::load_with_keystore(msp, dir, keystore, now)
+    }
+
+    /// Reads the certificate of the member whose local MSP folder this is: the first one in `signcerts/`, if there is one.
+    pub fn certificate(dir: impl AsRef<Path>) -> Result<Option<super::PemFile>> {
+        Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
+    }
+
+    /// Loads like [`load`](Self::load), with the key from another folder: `peer.BCCSP.SW.FileKeyStore.KeyStore`.
+    pub fn load_with_keystore(
+        msp: &Msp,
+        dir: impl AsRef<Path>,
+        keystore: impl AsRef<Path>,
+        now: SystemTime,
+    ) -> Result<SigningIdentity> {
+        let (signcerts, keystore) = (dir.as_ref().join("signcerts"), keystore.as_ref());
+        let cert = Self::certificate(dir)?;
+        let cert = cert.ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
         let configured = |e: crate::error::Error| config_error(format!("{}: {}", cert.name, e.message())).source(e);
         let identity = msp.identity_from_pem(&cert.pem).map_err(configured)?;
         check_not_expired(&identity, now).map_err(configured)?;
 
         let mut unusable = None;
-        for file in read_folder(&keystore)? {
+        for file in read_folder(keystore)? {
             match PrivateKey::from_pem(&file.pem) {
                 Ok(key) if key.fits(&identity.certificate.public_key) => return Ok(SigningIdentity { identity, key }),
                 Ok(_) => {}

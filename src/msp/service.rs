@@ -87,8 +87,8 @@ struct State {
     local: Arc<Msp>,
     signer: Option<Arc<SigningIdentity>>,
     channels: BTreeMap<String, Arc<Channel>>,
-    /// By MSP id.
-    trusted: BTreeMap<String, Arc<Channel>>,
+    /// By MSP id; several for an organisation with several MSPs.
+    trusted: BTreeMap<String, Vec<Arc<Channel>>>,
     valid: Cache<PeerIdentity, Arc<Valid>>,
     /// Valid members of named channels.
     channel_members: Cache<(String, PeerIdentity), Arc<Identity>>,
@@ -135,7 +135,15 @@ impl MspCryptoService {
     /// Accepts the members of another organisation without a channel. Replaces what had the same MSP id.
     pub fn trust(&self, msp: Arc<Msp>) {
         self.update(|state| {
-            state.trusted.insert(msp.id().to_owned(), Arc::new(Channel::of(msp)));
+            state.trusted.insert(msp.id().to_owned(), vec![Arc::new(Channel::of(msp))]);
+        });
+    }
+
+    /// Trusts like [`trust`](Self::trust), and keeps MSPs with the same id: a member of either is accepted, while the
+    /// organisation's authority is being renewed.
+    pub fn trust_also(&self, msp: Arc<Msp>) {
+        self.update(|state| {
+            state.trusted.entry(msp.id().to_owned()).or_default().push(Arc::new(Channel::of(msp)));
         });
     }
 
@@ -186,7 +194,8 @@ impl MspCryptoService {
 impl State {
     /// All channels with their names, those of single organisations last.
     fn all_channels(&self) -> impl Iterator<Item = (&String, &Arc<Channel>)> {
-        self.channels.iter().chain(&self.trusted)
+        let trusted = self.trusted.iter().flat_map(|(mspid, all)| all.iter().map(move |channel| (mspid, channel)));
+        self.channels.iter().chain(trusted)
     }
 
     /// The identity, if it is valid for somebody we believe.

@@ -111,7 +111,14 @@ impl Msp {
         let files = roots.iter().chain(intermediates);
         for (file, authority) in files.zip(root_certs.iter().chain(&intermediate_certs)) {
             self.check_authority(&trusted, authority).map_err(context(&file.name))?;
-            self.tls_certs.push(pem::encode("CERTIFICATE", &authority.raw));
+        }
+        // The first block of a file is checked, and all of them are trusted, as Fabric's pools of TLS roots do.
+        for file in roots.iter().chain(intermediates) {
+            self.tls_certs.extend(
+                pem::blocks(&file.pem)
+                    .filter(|b| b.label == b"CERTIFICATE" && !b.has_headers())
+                    .filter_map(|b| Certificate::parse(&b.bytes).ok().map(|c| pem::encode("CERTIFICATE", &c.raw))),
+            );
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::message::SignedMessage;
 use crate::sync::channel::unbounded;
 use crate::sync::Mutex;
 use bytes::Bytes;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -77,8 +78,9 @@ impl NodeBuilder {
         self
     }
 
-    /// Where peers of our organisation reach us, as `host:port`: `peer.gossip.endpoint`. Default: the address that our
-    /// own server listens on; without one it has to be given.
+    /// Where peers of our organisation reach us, as `host:port`: `peer.gossip.endpoint`. Port 0 stands for the port that
+    /// our own server got. Default: the address that our own server listens on; without one, and if that address stands
+    /// for all interfaces, it has to be given.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
@@ -155,12 +157,13 @@ impl NodeBuilder {
             comm.stop();
             mapper.stop();
         };
+        let internal_endpoint = published(self.endpoint, comm.local_addr()).inspect_err(|_| stop())?;
 
         let own = SelfInfo {
             pki_id: comm.pki_id().clone(),
             identity: self.identity,
             endpoint: self.external_endpoint,
-            internal_endpoint: self.endpoint.or_else(|| comm.local_addr().map(str::to_owned)).unwrap_or_default(),
+            internal_endpoint,
             metadata: self.metadata,
         };
         let wall = clock.wall();
@@ -200,11 +203,45 @@ impl NodeBuilder {
     }
 }
 
+/// Returns the endpoint to publish: the one that is given, else where we listen. An address of all interfaces is none
+/// that others could dial.
+fn published(given: Option<String>, listening: Option<&str>) -> Result<String> {
+    let Some(listening) = listening else { return Ok(given.unwrap_or_default()) };
+    match given {
+        Some(endpoint) => match (endpoint.strip_suffix(":0"), listening.rsplit_once(':')) {
+            (Some(host), Some((_, port))) => Ok(format!("{host}:{port}")),
+            _ => Ok(endpoint),
+        },
+        None if listening.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified()) => {
+            let text = format!("{listening} is no address that others can dial: give the endpoint to publish");
+            Err(Error::new(ErrorKind::Config, text))
+        }
+        None => Ok(listening.to_owned()),
+    }
+}
+
 /// A point of wall-clock time as one of monotonic time; what is long past counts as now.
 fn instant(at: SystemTime, wall: SystemTime, now: Instant) -> Instant {
     match at.duration_since(wall) {
         // What no clock can count to is far enough away.
         Ok(ahead) => now.checked_add(ahead).unwrap_or_else(|| now + std::time::Duration::from_secs(1 << 32)),
         Err(_) => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::published;
+
+    #[test]
+    fn an_address_of_all_interfaces_is_not_published() {
+        let of = |given: Option<&str>, listening| published(given.map(str::to_owned), listening);
+        assert_eq!(of(None, Some("127.0.0.1:7051")).unwrap(), "127.0.0.1:7051");
+        assert_eq!(of(Some("peer0:0"), Some("0.0.0.0:7051")).unwrap(), "peer0:7051");
+        assert_eq!(of(Some("peer0:1"), Some("0.0.0.0:7051")).unwrap(), "peer0:1");
+        for all in ["0.0.0.0:7051", "[::]:7051"] {
+            assert!(of(None, Some(all)).unwrap_err().message().contains(all));
+        }
+        assert_eq!(of(Some("peer0:1"), None).unwrap(), "peer0:1");
     }
 }

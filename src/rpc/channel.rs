@@ -1,7 +1,7 @@
 //! The dialling side: a connection to one endpoint.
 
 use super::call::{Call, Refused};
-use super::credentials::{ChannelCredentials, Tls};
+use super::credentials::{ChannelCredentials, Flaw, Tls};
 use super::library::Library;
 use super::options::{deadline, Options, Quota, StreamOptions};
 use super::peer::Peer;
@@ -30,6 +30,8 @@ pub(super) struct Inner {
     stream_options: StreamOptions,
     local_cert: Option<Bytes>,
     tls: bool,
+    /// The reason why the server's certificate was rejected.
+    flaw: Flaw,
     /// The peer's address, from the first answer.
     remote_addr: Mutex<Option<String>>,
     /// Kept for the channels that come. Declared before the library, which it needs.
@@ -57,9 +59,10 @@ impl Channel {
         args.quota(quota.clone());
         // The name that TLS checks and that the server is told, whatever form the target has.
         args.text(c"grpc.default_authority", text(endpoint)?);
+        let flaw = Flaw::default();
         let (credentials, local_cert) = match tls {
             Some(tls) => {
-                let (credentials, local_cert, server_name) = tls.dial();
+                let (credentials, local_cert, server_name) = tls.dial(&flaw);
                 if let Some(name) = server_name {
                     args.text(c"grpc.ssl_target_name_override", name);
                 }
@@ -75,6 +78,7 @@ impl Channel {
             stream_options: options.stream_options(),
             local_cert,
             tls: tls.is_some(),
+            flaw,
             remote_addr: Mutex::new(None),
             _quota: quota,
             _library: library,
@@ -100,7 +104,7 @@ impl Channel {
     pub fn stream(&self, method: &str, limit: Option<Duration>, timeout: Duration, cancel: &Cancel) -> Result<Stream> {
         let call = Arc::new(self.call(method, limit)?);
         call.start_dialled().map_err(|e| self.0.refused(e))?;
-        super::unary::wait_connected(&call, &self.0.endpoint, timeout, cancel)?;
+        super::unary::wait_connected(&call, &self.0, timeout, cancel)?;
         let peer = Peer {
             remote_addr: self.0.address(&call),
             remote_cert: call.certificate(),
@@ -132,6 +136,11 @@ impl Channel {
 impl Inner {
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Returns why no connection could be made: the rejected certificate, else the core's text.
+    pub(super) fn why_unreachable(&self, core: String) -> String {
+        self.flaw.reason().unwrap_or(core)
     }
 
     pub(super) fn max_receive(&self) -> usize {

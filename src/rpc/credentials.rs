@@ -1,14 +1,16 @@
 //! Certificates and keys, checked before the C core sees them.
 
+use super::server_name::check_pem;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 use bytes::Bytes;
 use grpcio_sys::*;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::ssl::{SslContext, SslMethod};
 use openssl::x509::X509;
-use std::ffi::{c_void, CString};
+use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::fmt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
@@ -182,14 +184,21 @@ impl Tls {
         checked.server.iter().chain(&checked.client).map(|pair| pair.expires).min()
     }
 
-    /// What one dial needs: the credentials, the certificate that they show, and the name to check.
-    pub(super) fn dial(&self) -> (ChannelCredentials, Option<Bytes>, Option<CString>) {
+    /// What one dial needs: the credentials, the certificate that they show, and the name to check. `flaw` gets what is
+    /// wrong with the name in the server's certificate.
+    pub(super) fn dial(&self, flaw: &Flaw) -> (ChannelCredentials, Option<Bytes>, Option<CString>) {
         let (_, checked) = self.current();
         let client = checked.client.as_ref();
         let mut pair = client.map(Pair::raw);
         let pair = pair.as_mut().map_or(null_mut(), |pair| pair as *mut _);
-        // SAFETY: the strings live in `checked` during the call; the core copies them. All but the roots may be null.
-        let raw = unsafe { grpc_ssl_credentials_create(checked.roots.as_ptr(), pair, null(), null_mut()) };
+        let verify = verify_peer_options {
+            verify_peer_callback: Some(check_server),
+            verify_peer_callback_userdata: Arc::into_raw(flaw.0.clone()).cast_mut().cast::<c_void>(),
+            verify_peer_destruct: Some(release_flaw),
+        };
+        // SAFETY: the strings live in `checked` during the call; the core copies them and the options. The pair may be
+        // null. The reference in the options is released by `release_flaw`, with the credentials.
+        let raw = unsafe { grpc_ssl_credentials_create(checked.roots.as_ptr(), pair, &verify, null_mut()) };
         (ChannelCredentials(raw), client.map(|pair| pair.der.clone()), checked.server_name.clone())
     }
 }
@@ -231,6 +240,11 @@ impl Pair {
         let leaf = cert.certificates(&cert_what)?.swap_remove(0);
         let unreadable =
             |e| config(format!("{key_what} ({}): not readable as PEM private key: {e}", key.source)).source(e);
+        if is_encrypted(&key.text) {
+            let source = &key.source;
+            let text = format!("{key_what} ({source}): is encrypted; it has to be in plain PEM, as for Fabric's peer");
+            return Err(config(text));
+        }
         // An encrypted key must fail here, not ask for its passphrase on the terminal.
         let private = PKey::private_key_from_pem_callback(&key.text, |_| Ok(0)).map_err(unreadable)?;
         let internal = |e: ErrorStack| config(format!("{cert_what} ({}): {e}", cert.source)).source(e);
@@ -238,6 +252,7 @@ impl Pair {
             let (key, cert) = (&key.source, &cert.source);
             return Err(config(format!("{key_what} ({key}) does not belong to the certificate in {cert}")));
         }
+        check_usable(cert, &private).map_err(|why| config(format!("{cert_what} ({}): {why}", cert.source)))?;
         let der = leaf.to_der().map_err(internal)?.into();
         let expires = end_of_validity(&leaf).map_err(internal)?;
         Ok(Pair { expires, chain: cert.c_string(&cert_what)?, key: key.c_string(&key_what)?, der })
@@ -247,6 +262,33 @@ impl Pair {
     fn raw(&self) -> grpc_ssl_pem_key_cert_pair {
         grpc_ssl_pem_key_cert_pair { private_key: self.key.as_ptr(), cert_chain: self.chain.as_ptr() }
     }
+}
+
+/// Returns whether a private key in PEM needs a passphrase.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let has = |part: &[u8]| pem.windows(part.len()).any(|window| window == part);
+    has(b"BEGIN ENCRYPTED PRIVATE KEY") || (has(b"Proc-Type:") && has(b"ENCRYPTED"))
+}
+
+/// Checks that TLS accepts certificate and key. The core keeps the reason to itself, and a key that is too short would look like an
+/// address that cannot be bound.
+fn check_usable(cert: &Pem, key: &PKeyRef<Private>) -> std::result::Result<(), String> {
+    let weak = |e: ErrorStack| {
+        let reasons: Vec<&str> = e.errors().iter().filter_map(|e| e.reason()).collect();
+        match key.rsa().is_ok() && reasons.contains(&"ee key too small") {
+            true => format!("its RSA key has {} bits, which OpenSSL refuses; it needs 2,048 or more", key.bits()),
+            false => format!("TLS cannot use it: {}", reasons.join("; ")),
+        }
+    };
+    let mut context = SslContext::builder(SslMethod::tls()).map_err(weak)?;
+    let mut chain = X509::stack_from_pem(&cert.text).map_err(weak)?.into_iter();
+    if let Some(leaf) = chain.next() {
+        context.set_certificate(&leaf).map_err(weak)?;
+    }
+    for issuer in chain {
+        context.add_extra_chain_cert(issuer).map_err(weak)?;
+    }
+    context.set_private_key(key).map_err(weak)
 }
 
 impl Checked {
@@ -300,6 +342,42 @@ impl Drop for ChannelCredentials {
         // SAFETY: ours, released once; channels hold their own reference.
         unsafe { grpc_channel_credentials_release(self.0) }
     }
+}
+
+/// Holds why a server's certificate was rejected by checks beyond the core's. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Flaw(Arc<Mutex<Option<String>>>);
+
+impl Flaw {
+    /// Returns the reason of the last rejection.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
+}
+
+/// Called by the core with a certificate that passed its own checks, on a thread that polls: it neither blocks nor
+/// panics.
+unsafe extern "C" fn check_server(name: *const c_char, pem: *const c_char, flaw: *mut c_void) -> c_int {
+    let checked = std::panic::catch_unwind(|| {
+        // SAFETY: the core passes two NUL-terminated strings that live during the call, and the reference of `dial`,
+        // which lives as long as the credentials.
+        let (name, pem, flaw) =
+            unsafe { (CStr::from_ptr(name), CStr::from_ptr(pem), &*flaw.cast::<Mutex<Option<String>>>()) };
+        match check_pem(pem.to_bytes(), &name.to_string_lossy()) {
+            Ok(()) => 0,
+            Err(why) => {
+                *flaw.lock() = Some(format!("the server's TLS certificate {why}"));
+                1
+            }
+        }
+    });
+    checked.unwrap_or(1)
+}
+
+/// Called by the core when the credentials go.
+unsafe extern "C" fn release_flaw(flaw: *mut c_void) {
+    // SAFETY: the reference that `dial` gave to the core, released once.
+    drop(unsafe { Arc::from_raw(flaw.cast::<Mutex<Option<String>>>()) });
 }
 
 /// Credentials of a server, released when dropped. With TLS the core asks `fetch` for each connection, so the state

@@ -52,7 +52,7 @@ pub fn core_version() -> &'static str {
 }
 
 /// Receives the core's log lines, on any of its threads. It calls nothing of the core. What the core calls an error is
-/// mostly a peer that failed to connect, hence one level down.
+/// mostly a peer that failed to connect, and is reported by what used the connection: it is for debugging.
 unsafe extern "C" fn route(args: *mut gpr_log_func_args) {
     // A host's logger that panics must not unwind into the core.
     let _ = std::panic::catch_unwind(|| {
@@ -62,8 +62,7 @@ unsafe extern "C" fn route(args: *mut gpr_log_func_args) {
             (args, CStr::from_ptr(args.file), CStr::from_ptr(args.message))
         };
         let level = match args.severity {
-            gpr_log_severity::GPR_LOG_SEVERITY_ERROR => Level::Warn,
-            gpr_log_severity::GPR_LOG_SEVERITY_INFO => Level::Debug,
+            gpr_log_severity::GPR_LOG_SEVERITY_ERROR | gpr_log_severity::GPR_LOG_SEVERITY_INFO => Level::Debug,
             gpr_log_severity::GPR_LOG_SEVERITY_DEBUG => Level::Trace,
         };
         let file = file.to_string_lossy();

@@ -239,7 +239,10 @@ pub(super) fn parse(listen: &str) -> Result<(String, u16)> {
 
 /// The core keeps the reason to itself, so ask the system once more.
 fn why_not_bound(address: &str) -> Error {
-    let error = Error::new(ErrorKind::Unreachable, "the address cannot be bound; the log line of `grpc` says why");
+    let error = Error::new(
+        ErrorKind::Unreachable,
+        "the C core cannot listen there; its log at debug level (target `grpc`) says why",
+    );
     match TcpListener::bind(address) {
         Ok(_) => error,
         Err(e) => Error::new(ErrorKind::Unreachable, format!("cannot listen: {e}")).source(e),

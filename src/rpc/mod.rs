@@ -30,6 +30,7 @@ mod queue;
 mod reaper;
 mod resets;
 mod server;
+mod server_name;
 mod slice;
 mod status;
 mod stream;
@@ -46,6 +47,7 @@ pub use peer::Peer;
 #[cfg(feature = "host-server")]
 pub(crate) use peer::{der, plain};
 pub use server::{Handler, Method, Server};
+pub use server_name::check_server_name;
 pub use status::{code, End, Status};
 pub use stream::Stream;
 pub use unary::Unary;

@@ -27,7 +27,7 @@ impl Unary {
     /// [`ErrorKind::Unreachable`] at once if the connection fails, with the C core's reason, or at the limit;
     /// [`ErrorKind::Stopped`] if cancelled.
     pub fn wait_connected(&mut self, timeout: Duration, cancel: &Cancel) -> Result<()> {
-        wait_connected(&self.call, self.channel.endpoint(), timeout, cancel)
+        wait_connected(&self.call, &self.channel, timeout, cancel)
     }
 
     /// Blocks until the answer is there, for at most `timeout`. An answer that got lost behind its status is empty.
@@ -50,7 +50,7 @@ impl Unary {
         let status = self.call.status();
         match status.code {
             code::OK => {}
-            code::UNAVAILABLE => return error(ErrorKind::Unreachable, status.message),
+            code::UNAVAILABLE => return error(ErrorKind::Unreachable, self.channel.why_unreachable(status.message)),
             _ => return error(ErrorKind::Refused, status.message),
         }
         self.channel.address(&self.call);
@@ -64,7 +64,12 @@ impl Unary {
 }
 
 /// Waits for the connection under a call. After an error the call is cancelled.
-pub(super) fn wait_connected(call: &Arc<Call>, peer: &str, limit: Duration, cancel: &Cancel) -> Result<()> {
+pub(super) fn wait_connected(
+    call: &Arc<Call>,
+    channel: &channel::Inner,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<()> {
     let _hook = hook(call, cancel);
     let connected = call.wait_for(Op::Headers, Wait::at_most(Some(limit)));
     let (kind, text) = match connected {
@@ -72,13 +77,13 @@ pub(super) fn wait_connected(call: &Arc<Call>, peer: &str, limit: Duration, canc
         Some(true) => return Ok(()),
         // The status of a failed call is there, or about to be.
         Some(false) => match call.wait_for(Op::End, Wait::at_most(Some(Duration::from_secs(1)))) {
-            Some(_) => (ErrorKind::Unreachable, call.status().message),
+            Some(_) => (ErrorKind::Unreachable, channel.why_unreachable(call.status().message)),
             None => (ErrorKind::Unreachable, "the connection failed, and the C core does not say why".to_owned()),
         },
         None => (ErrorKind::Unreachable, format!("no connection within {limit:?}: the peer does not answer")),
     };
     call.cancel();
-    Err(Error::new(kind, text).peer(peer))
+    Err(Error::new(kind, text).peer(channel.endpoint()))
 }
 
 fn hook(call: &Arc<Call>, cancel: &Cancel) -> crate::cancel::HookGuard {

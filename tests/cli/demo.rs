@@ -61,6 +61,6 @@ fn a_signal_ends_it_and_leaves_nothing() {
         assert!(std::io::BufRead::read_line(&mut stdout, &mut line).unwrap() > 0);
     }
     send_signal("-INT", child.id());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(left_in(dir.path()), 0);
 }

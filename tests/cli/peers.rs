@@ -181,14 +181,29 @@ fn fabrics_settings_serve_and_wrong_ones_are_named() {
 }
 
 #[test]
-fn a_wrong_bootstrap_endpoint_is_named_and_the_others_serve() {
+fn a_bootstrap_peer_of_another_organisation_is_named_and_the_others_serve() {
     let first = peer(1, 0, &[]);
     let stranger = peer(2, 0, &[]);
-    let bootstrap = ["--bootstrap", "nowhere", "--bootstrap", &stranger.endpoint, "--bootstrap", &first.endpoint];
-    let mut second = peer(1, 1, &bootstrap);
-    for (endpoint, text) in [("nowhere", "nowhere"), (&stranger.endpoint, "cannot be a bootstrap peer")] {
-        let failed = second.running.await_that("seed_failed", |line| line["endpoint"] == endpoint);
-        assert!(failed["error"].as_str().unwrap().contains(text), "{failed}");
-    }
+    let mut second = peer(1, 1, &["--bootstrap", &stranger.endpoint, "--bootstrap", &first.endpoint]);
+    let failed = second.running.await_that("seed_failed", |line| line["endpoint"] == *stranger.endpoint);
+    assert!(failed["error"].as_str().unwrap().contains("cannot be a bootstrap peer"), "{failed}");
     second.await_membership(&[&first.pki_id], &[]);
+}
+
+#[test]
+fn a_malformed_bootstrap_endpoint_is_an_error_at_start() {
+    let flags = Crypto::get().identity(1, 1);
+    for (endpoint, part) in [
+        ("nowhere", "no port"),
+        ("\"peer0:7051\"", "quotes"),
+        ("grpcs://peer0:7051", "scheme"),
+        ("a:1,b:2", "more than one"),
+    ] {
+        let ended = run(&Crypto::get().args(&["peer", "--bootstrap", endpoint], &flags));
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("--bootstrap") && ended.stderr.contains(part), "{}", ended.stderr);
+        let ended = run_with(&Crypto::get().args(&["peer"], &flags), &[("CORE_PEER_GOSSIP_BOOTSTRAP", endpoint)]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("CORE_PEER_GOSSIP_BOOTSTRAP") && ended.stderr.contains(part), "{}", ended.stderr);
+    }
 }

@@ -211,9 +211,10 @@ fn a_signal_ends_both_sides_well() {
     let mut sender = start_send(&endpoint, &["--count", "1000000000", "--size", "100", "--ack"]);
     sender.await_event("ack");
     sender.signal("-INT");
-    sender.await_event("sent");
+    let sent = sender.await_event("sent");
+    assert_eq!((&sent["ok"], &sent["error"]), (&false.into(), &"interrupted".into()), "{sent}");
     let (status, stderr) = sender.end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert_eq!(status.code(), Some(130), "{stderr}");
     listener.await_event("disconnected");
     assert_eq!(listener.await_event("received")["in_order"], true);
     listener.signal("-TERM");

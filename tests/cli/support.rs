@@ -2,6 +2,7 @@
 
 use crossbeam_channel::{unbounded, Receiver};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,7 +20,9 @@ pub fn tool() -> Command {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG");
+    for name in ["RUST_LOG", "FABRIC_CFG_PATH", "FABRIC_LOGGING_SPEC"] {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -27,6 +30,11 @@ pub fn tool() -> Command {
 /// Runs it to its end.
 pub fn run(args: &[&str]) -> Ended {
     end(tool().args(args).spawn().unwrap())
+}
+
+/// Runs it to its end with variables set.
+pub fn run_with(args: &[&str], variables: &[(&str, &str)]) -> Ended {
+    end(tool().args(args).envs(variables.iter().copied()).spawn().unwrap())
 }
 
 pub struct Ended {
@@ -56,8 +64,39 @@ fn end(child: Child) -> Ended {
 
 pub fn parse(line: &str) -> Value {
     let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
-    assert!(value["event"].is_string(), "{line}");
+    assert!(value["event"].is_string() && is_time(value["time"].as_str().unwrap_or_default()), "{line}");
+    static DOCUMENTED: OnceLock<BTreeMap<&str, Vec<&str>>> = OnceLock::new();
+    let documented = DOCUMENTED.get_or_init(documented_events);
+    let event = value["event"].as_str().unwrap();
+    let fields = documented.get(event).unwrap_or_else(|| panic!("docs/json.md does not know {event}"));
+    for field in value.as_object().unwrap().keys() {
+        assert!(
+            ["event", "time"].contains(&&**field) || fields.contains(&&**field),
+            "docs/json.md: {event} has no {field}"
+        );
+    }
     value
+}
+
+/// The events of `docs/json.md` and their fields: a heading each, and a table.
+pub fn documented_events() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut events: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut event = "";
+    for line in include_str!("../../docs/json.md").lines() {
+        if let Some(name) = line.strip_prefix("## `") {
+            event = name.trim_end_matches('`');
+        } else if let Some(field) = line.strip_prefix("| `") {
+            events.entry(event).or_default().push(field.split('`').next().unwrap());
+        }
+    }
+    events
+}
+
+/// RFC 3339 in UTC, with microseconds: `2026-11-30T05:48:37.123456Z`.
+pub fn is_time(text: &str) -> bool {
+    let form = "dddd-dd-ddTdd:dd:dd.ddddddZ";
+    text.len() == form.len()
+        && text.chars().zip(form.chars()).all(|(c, f)| if f == 'd' { c.is_ascii_digit() } else { c == f })
 }
 
 /// The shell's own `kill`: the program of that name is not everywhere.
@@ -74,7 +113,11 @@ pub struct Running {
 }
 
 pub fn start(args: &[&str]) -> Running {
-    let mut child = tool().args(args).arg("--json").spawn().unwrap();
+    start_with(args, &[])
+}
+
+pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Running {
+    let mut child = tool().args(args).arg("--json").envs(variables.iter().copied()).spawn().unwrap();
     let (send, lines) = unbounded();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
@@ -168,6 +211,18 @@ impl TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Copies a folder and everything in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
     }
 }
 

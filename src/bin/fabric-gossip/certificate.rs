@@ -1,12 +1,15 @@
 //! X.509 certificates as a person sees them: whose, issued by whom, for which names, until when.
 
 use crate::failure::{Failure, Result};
+use crate::output::shown;
+use crate::rfc3339;
+use fabric_gossip::rpc::check_server_name;
 use openssl::asn1::{Asn1StringRef, Asn1Time, Asn1TimeRef};
 use openssl::nid::Nid;
 use openssl::x509::{X509NameRef, X509Ref, X509};
 use serde_json::{json, Value};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// A certificate and where it came from.
@@ -18,6 +21,17 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// Reads the first certificate of a PEM text; `source` names it in errors.
+    pub fn new(source: &str, pem: &[u8]) -> Result<Certificate, String> {
+        let x509 = X509::from_pem(pem).map_err(|_| format!("{source}: is not a certificate in PEM form"))?;
+        Self::from_x509(source, x509)
+    }
+
+    pub fn from_x509(source: &str, x509: X509) -> Result<Certificate, String> {
+        let pem = x509.to_pem().map_err(|e| format!("{source}: {e}"))?;
+        Ok(Certificate { source: source.to_owned(), pem, x509 })
+    }
+
     /// All certificates in a file, at least one.
     pub fn read_all(path: &Path) -> Result<Vec<Certificate>> {
         let text = std::fs::read(path).map_err(|e| Failure::file(path, format!("cannot be read: {e}")))?;
@@ -26,7 +40,7 @@ impl Certificate {
         if certificates.is_empty() {
             return Err(Failure::file(path, "holds no certificate in PEM form"));
         }
-        let source = path.display().to_string();
+        let source = shown(path);
         certificates
             .into_iter()
             .map(|x509| {
@@ -34,6 +48,13 @@ impl Certificate {
                 Ok(Certificate { source: source.clone(), pem, x509 })
             })
             .collect()
+    }
+
+    /// Returns why Fabric's peers do not accept it as a server's certificate, if they do not.
+    pub fn unfit_for_servers(&self) -> Option<String> {
+        let names = alternative_names(&self.x509);
+        let name = names.first().map_or("localhost", String::as_str).replace('*', "any");
+        check_server_name(&self.x509.to_der().ok()?, &name).err()
     }
 
     /// Whether it is valid now.
@@ -52,17 +73,6 @@ pub fn check_dates(x509: &X509Ref) -> Result<(), String> {
         return Err(format!("the certificate is not valid before {}", date(x509.not_before())));
     }
     Ok(())
-}
-
-/// The files in a folder, sorted; none if there is no such folder.
-pub fn files_in(dir: &Path) -> Result<Vec<PathBuf>> {
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = std::fs::read_dir(dir).map_err(|e| Failure::file(dir, format!("cannot be read: {e}")))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_file()).collect();
-    files.sort();
-    Ok(files)
 }
 
 /// `CN=peer0.org1.example.com,OU=peer,L=San Francisco`: the most specific part first, as Go and OpenSSL's RFC 2253 form
@@ -115,30 +125,12 @@ pub fn alternative_names(x509: &X509Ref) -> Vec<String> {
 
 /// The moment in RFC 3339: `2036-11-19T07:30:00Z`.
 pub fn date(time: &Asn1TimeRef) -> String {
-    let Some(seconds) = unix(time) else { return time.to_string() };
-    let days = seconds.div_euclid(86_400);
-    let (year, month, day) = civil(days);
-    let second = seconds.rem_euclid(86_400);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    unix(time).map_or_else(|| time.to_string(), rfc3339::seconds)
 }
 
 fn unix(time: &Asn1TimeRef) -> Option<i64> {
     let diff = Asn1Time::from_unix(0).ok()?.diff(time).ok()?;
     Some(i64::from(diff.days) * 86_400 + i64::from(diff.secs))
-}
-
-/// Year, month and day of a day since 1970, in the Gregorian calendar: 400 years have 146,097 days, counted from
-/// 1 March so that the leap day comes last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year_of_era + carry, month, day)
 }
 
 /// How long until a certificate ends, for a person.
@@ -161,21 +153,4 @@ pub fn describe(x509: &X509Ref) -> Value {
         "not_before": date(x509.not_before()),
         "expires": date(x509.not_after()),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        let ok = [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (4_102_444_799, "2099-12-31T23:59:59Z"),
-        ];
-        for (unix, text) in ok {
-            assert_eq!(date(&Asn1Time::from_unix(unix).unwrap()), text);
-        }
-    }
 }

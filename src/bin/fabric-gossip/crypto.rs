@@ -35,6 +35,29 @@ pub fn run(context: &Context, args: &CryptoArgs) -> Result<()> {
             return Err(Failure::usage(format!("--san {san:?}: neither a host name nor an IP address")));
         }
     }
+    let made = make(context, args, &domains);
+    let error = match &made {
+        Ok(()) => None,
+        Err(failure) => Some(failure.text().unwrap_or(context.interrupted.reason()).to_owned()),
+    };
+    if context.out.is_json() {
+        let what = format!("{} organisations", domains.len());
+        let line = json!({"event": "created", "path": args.dir, "what": what, "ok": made.is_ok(), "error": error});
+        context.out.line(|| line, String::new);
+    }
+    made?;
+    context.out.note(|| {
+        let peer = org_dir(&args.dir, &domains[0]).join("peers/peer0.org1.example.com/msp");
+        let trust = domains.iter().enumerate().skip(1);
+        let trust: String = trust
+            .map(|(n, d)| format!(" --trust-msp Org{}MSP={}", n + 1, org_dir(&args.dir, d).join("msp").display()))
+            .collect();
+        format!("\nTo use them: --mspid Org1MSP --msp {}{trust}", peer.display())
+    });
+    Ok(())
+}
+
+fn make(context: &Context, args: &CryptoArgs, domains: &[String]) -> Result<()> {
     for (n, domain) in domains.iter().enumerate() {
         let org = Org::new(format!("Org{}MSP", n + 1), domain)?;
         let mut peers = Vec::new();
@@ -47,14 +70,6 @@ pub fn run(context: &Context, args: &CryptoArgs) -> Result<()> {
         org.write_to(&args.dir, &peers)?;
         report(context, &org_dir(&args.dir, domain), &org, &peers);
     }
-    context.out.note(|| {
-        let peer = org_dir(&args.dir, &domains[0]).join("peers/peer0.org1.example.com/msp");
-        let trust = domains.iter().enumerate().skip(1);
-        let trust: String = trust
-            .map(|(n, d)| format!(" --trust-msp Org{}MSP={}", n + 1, org_dir(&args.dir, d).join("msp").display()))
-            .collect();
-        format!("\nTo use them: --mspid Org1MSP --msp {}{trust}", peer.display())
-    });
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub struct Delivery<'a> {
     disconnected: Option<Instant>,
     /// Why nothing more gets through.
     lost: Option<String>,
+    /// We stopped before the end: what that does to the connection is no cause.
+    interrupted: bool,
     /// Why messages failed, and how many.
     reasons: BTreeMap<String, u64>,
 }
@@ -80,6 +82,7 @@ impl<'a> Delivery<'a> {
             pending: VecDeque::new(),
             disconnected: None,
             lost: None,
+            interrupted: false,
             reasons: BTreeMap::new(),
         }
     }
@@ -114,11 +117,14 @@ impl<'a> Delivery<'a> {
         }
         self.elapsed = self.begin.elapsed();
         self.progress.show(String::new);
+        self.interrupted = self.lost.is_none() && self.context.stop.is_cancelled();
         let why = self.lost.clone().unwrap_or_else(|| "stopped before it was acknowledged".into());
         for (handle, _) in std::mem::take(&mut self.pending) {
             match handle.wait(Duration::ZERO) {
                 Some(result) => self.answered(&result),
-                None => self.failed(&why, None),
+                // That we did not wait is no failure of the peer.
+                None if self.interrupted => self.print(Some(&why), None),
+                None => self.fail(&why, None),
             }
         }
         self.context.out.flush();
@@ -147,7 +153,7 @@ impl<'a> Delivery<'a> {
             let overdue = since.elapsed() >= self.timeout;
             match handle.wait(if overdue { Duration::ZERO } else { wait }) {
                 Some(result) => self.answered(&result),
-                None if overdue => self.failed("timed out", None),
+                None if overdue => self.fail("timed out", None),
                 None => break,
             }
             self.pending.pop_front();
@@ -165,11 +171,11 @@ impl<'a> Delivery<'a> {
                 self.acked += 1;
                 self.print(None, result.round_trip);
             }
-            Some(e) => self.failed(e.message(), result.round_trip),
+            Some(e) => self.fail(e.message(), result.round_trip),
         }
     }
 
-    fn failed(&mut self, why: &str, after: Option<Duration>) {
+    fn fail(&mut self, why: &str, after: Option<Duration>) {
         *self.reasons.entry(why.to_owned()).or_default() += 1;
         self.print(Some(why), after);
     }
@@ -238,10 +244,16 @@ impl<'a> Delivery<'a> {
             }
             Event::Undelivered { error, messages, .. } => {
                 self.undelivered += messages.len() as u64;
-                self.lost.get_or_insert_with(|| error.to_string());
+                if !self.interrupted {
+                    self.lost.get_or_insert_with(|| error.to_string());
+                }
             }
-            Event::DialFailed { error, .. } => self.lost = Some(error.to_string()),
-            Event::Refused { error, .. } => self.lost = Some(format!("the peer refused us: {}", error.message())),
+            Event::DialFailed { error, .. } if !self.interrupted => self.lost = Some(error.to_string()),
+            Event::Refused { error, .. } => {
+                // A peer that refuses us has taken nothing of what was written.
+                self.undelivered = self.accepted;
+                self.lost = Some(format!("the peer refused us: {}", error.message()));
+            }
             Event::PresumedDead { .. } => {
                 self.lost.get_or_insert_with(|| "the peer is gone".into());
             }
@@ -283,6 +295,14 @@ impl<'a> Delivery<'a> {
     /// How many were written to the peer.
     pub fn sent(&self) -> u64 {
         self.accepted.saturating_sub(self.undelivered)
+    }
+
+    /// Returns the number of messages that did not get through, including those that were never tried.
+    pub fn failed(&self, wanted: u64) -> u64 {
+        wanted.saturating_sub(match self.mode {
+            Mode::Acknowledged => self.acked,
+            Mode::Written => self.sent(),
+        })
     }
 
     pub fn acked(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! How a command ends when it does not simply succeed.
 
+use crate::output::shown;
 use fabric_gossip::{Error, ErrorKind};
 use std::fmt;
 use std::path::Path;
@@ -14,7 +15,7 @@ pub enum Failure {
     Peer(String),
     /// As `Peer`, and the command has already said so.
     Reported,
-    /// Stopped by a signal, or because nobody reads stdout any more: exit code 0.
+    /// Stopped before the work was done: by a signal, exit code 130 or 143, or because nobody reads stdout any more.
     Stopped,
 }
 
@@ -25,14 +26,15 @@ impl Failure {
 
     /// A file that cannot be used.
     pub fn file(path: &Path, why: impl fmt::Display) -> Self {
-        Failure::Usage(format!("{}: {why}", path.display()))
+        Failure::Usage(format!("{}: {why}", shown(path)))
     }
 
-    pub fn exit_code(&self) -> u8 {
+    /// Returns the exit code; `signal` is the one that stopped the command, if one did.
+    pub fn exit_code(&self, signal: Option<i32>) -> u8 {
         match self {
             Failure::Usage(_) => 2,
             Failure::Peer(_) | Failure::Reported => 1,
-            Failure::Stopped => 0,
+            Failure::Stopped => signal.and_then(|signal| u8::try_from(128 + signal).ok()).unwrap_or(0),
         }
     }
 

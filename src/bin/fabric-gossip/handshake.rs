@@ -2,14 +2,15 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
-use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs, TlsFiles};
+use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
-use crate::rules::{self, Broken};
+use crate::rules::{self, Broken, Verdict};
 use crate::steps::{Pass, Problem, Step, Steps};
 use crate::stop::within;
+use crate::tls_options::{Role, TlsArgs, TlsFiles};
 use crate::tls_probe::TlsProbe;
 use crate::values::{brief, hex, micros, short, timeout, Endpoint, Hex};
-use crate::{certificate, Context};
+use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::grpc::GrpcTransport;
 use fabric_gossip::comm::stream::{Client, Stream, StreamEnd, Transport};
@@ -21,7 +22,7 @@ use openssl::sha::sha256;
 use serde_json::{json, Value};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Go through everything that connecting to a peer takes, step by step: the first step that fails says why
 #[derive(Args)]
@@ -43,7 +44,7 @@ pub struct HandshakeArgs {
 pub fn run(context: &Context, args: &HandshakeArgs) -> Result<()> {
     let endpoint = args.target.endpoint(&context.settings)?;
     let me = args.identity.load(&context.settings)?;
-    let tls = args.tls.load(&args.identity, Need::Pair, &context.settings)?;
+    let tls = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
     let mut handshake = Handshake {
         context,
         steps: Steps::new(&context.out),
@@ -54,9 +55,13 @@ pub fn run(context: &Context, args: &HandshakeArgs) -> Result<()> {
         found: json!({"pki_id": null, "mspid": null, "subject": null, "expires": null, "tls_hash": null}),
     };
     let result = handshake.walk(tls);
-    if let Err(Failure::Reported) | Ok(()) = &result {
-        handshake.conclude(result.is_ok());
-    }
+    let error = match &result {
+        Ok(()) => None,
+        Err(Failure::Stopped) => Some(context.interrupted.reason().to_owned()),
+        Err(Failure::Reported) => handshake.steps.error().map(str::to_owned),
+        Err(failure) => failure.text().map(printable),
+    };
+    handshake.conclude(result.is_ok(), error);
     result
 }
 
@@ -93,12 +98,12 @@ impl Handshake<'_> {
         self.steps.take("accepted", self.accepted(&*stream))
     }
 
-    fn conclude(&self, ok: bool) {
+    fn conclude(&self, ok: bool, error: Option<String>) {
         let mut line = json!({"event": "handshake", "ok": ok, "endpoint": self.endpoint.to_string()});
         for (key, value) in self.found.as_object().into_iter().flatten() {
             line[key] = value.clone();
         }
-        line["error"] = json!(self.steps.error());
+        line["error"] = json!(error);
         let text = match ok {
             true => format!("\n{} is who it says, and accepts us.", self.endpoint),
             false => format!("\n{}: no handshake.", self.endpoint),
@@ -262,28 +267,20 @@ impl Handshake<'_> {
             let why = format!("it claims the PKI-ID {}, which its identity does not have", theirs.pki_id);
             return Err(Problem::new(why).hint("do not trust it"));
         }
-        match rules::judge(&self.me.msps, &theirs.identity) {
-            Some(Ok(())) => {}
-            Some(Err(Broken { rule, text, hint })) => {
-                let why = format!("its identity is not valid for us: {text} ({rule})");
-                return Err(Problem::new(why).hint(hint));
+        match rules::judge(&**crypto, &self.me.msps, &theirs.identity) {
+            Verdict::Valid => Ok(()),
+            Verdict::Broken(Broken { rule, text, hint }) => {
+                Err(Problem::new(format!("its identity is not valid for us: {text} ({rule})")).hint(hint))
             }
-            None => {
+            Verdict::UnknownOrganisation => {
                 let mspid = described.mspid.clone().unwrap_or_default();
                 let why = format!(
                     "its identity is not valid for us: the organisation {mspid} is unknown (unknown_organisation)"
                 );
                 let hint = format!("if {mspid} is to be trusted, add --trust-msp {mspid}=DIR with its MSP folder");
-                return Err(Problem::new(why).hint(hint));
+                Err(Problem::new(why).hint(hint))
             }
         }
-        crypto.validate_identity(&theirs.identity).map_err(|e| Problem::new(e.message()))?;
-        let expires = crypto.expiration(&theirs.identity).map_err(|e| Problem::new(e.message()))?;
-        if expires.is_some_and(|at| at < SystemTime::now()) {
-            let until = described.certificate.as_ref().map(|c| certificate::date(c.not_after())).unwrap_or_default();
-            return Err(Problem::new(format!("its identity expired on {until}")).hint("it needs to be enrolled anew"));
-        }
-        Ok(())
     }
 
     fn expected(&self, theirs: &Theirs) -> Result<(), Problem> {

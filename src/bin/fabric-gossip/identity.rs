@@ -2,13 +2,16 @@
 
 use crate::certificate;
 use crate::failure::{Failure, Result};
+use crate::keys;
+use crate::output::shown;
+use crate::settings::{NamedPath, Settings};
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
 use fabric_gossip::proto::{self, msp::SerializedIdentity};
 use openssl::sha::sha256;
 use openssl::x509::X509;
 use serde_json::{json, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,19 +26,61 @@ pub struct Me {
     pub msps: Vec<Arc<Msp>>,
 }
 
+/// Where our private key is.
+#[derive(Clone, Debug, Default)]
+pub struct KeySource {
+    /// Another folder than the MSP's own `keystore`.
+    keystore: Option<NamedPath>,
+    /// The setting that puts the key where it cannot be had.
+    elsewhere: Option<String>,
+}
+
+impl KeySource {
+    /// Reads the settings of Fabric's crypto provider.
+    pub fn from(settings: &Settings) -> Result<KeySource> {
+        let provider = |name: &str| match name {
+            "SW" => Ok(None),
+            "PKCS11" => Ok(Some(format!("{} is PKCS11", settings.source(keys::BCCSP_DEFAULT)))),
+            _ => Err("expected SW or PKCS11".to_owned()),
+        };
+        let elsewhere = settings.parsed(keys::BCCSP_DEFAULT, provider)?.flatten();
+        if let Some(setting) = &elsewhere {
+            log::warn!("{setting}, which is not honoured: keys in a hardware module are out of reach for this tool");
+        }
+        for (key, only) in [(keys::BCCSP_HASH, "SHA2"), (keys::BCCSP_SECURITY, "256")] {
+            if let Some(value) = settings.text(key)?.filter(|value| value != only) {
+                log::warn!("{} is {value:?}, which is not honoured: it is always {only}", settings.source(key));
+            }
+        }
+        Ok(KeySource { keystore: settings.path(keys::BCCSP_KEYSTORE)?, elsewhere })
+    }
+
+    fn load(&self, msp: &Msp, dir: &Path) -> Result<SigningIdentity> {
+        let now = SystemTime::now();
+        let (loaded, keystore) = match &self.keystore {
+            Some(keystore) => (SigningIdentity::load_with_keystore(msp, dir, &keystore.path, now), Some(keystore)),
+            None => (SigningIdentity::load(msp, dir, now), None),
+        };
+        loaded.map_err(|e| match (&self.elsewhere, keystore) {
+            (Some(setting), _) => Failure::usage(format!("{} ({setting}, which is not honoured)", e.message())),
+            (None, Some(keystore)) => Failure::usage(format!("{} (keystore: {keystore})", e.message())),
+            (None, None) => Failure::usage(e.message()),
+        })
+    }
+}
+
 impl Me {
-    /// From our local MSP folder, and the folders of other organisations by their MSP ids.
-    pub fn load(mspid: &str, dir: &Path, trust: &[(String, PathBuf)]) -> Result<Me> {
+    /// From our local MSP folder, and the folders of other organisations by their MSP ids. One id can have several
+    /// folders: a member of any of them is valid.
+    pub fn load(mspid: &str, dir: &NamedPath, key: &KeySource, trust: &[(String, NamedPath)]) -> Result<Me> {
         let msp = Arc::new(load_msp(mspid, dir)?);
-        let signer = SigningIdentity::load(&msp, dir, SystemTime::now()).map_err(|e| Failure::usage(e.message()))?;
+        let signer = key.load(&msp, &dir.path)?;
         let (identity, pki_id) = (signer.serialize(), signer.pki_id());
-        let crypto = Arc::new(MspCryptoService::new(msp.clone(), Some(signer)));
         let mut msps = vec![msp];
         for (mspid, dir) in trust {
-            let msp = Arc::new(load_msp(mspid, dir)?);
-            crypto.trust(msp.clone());
-            msps.push(msp);
+            msps.push(Arc::new(load_msp(mspid, dir)?));
         }
+        let crypto = crypto_service(&msps, Some(signer)).ok_or_else(|| Failure::usage("no MSP"))?;
         Ok(Me { mspid: mspid.to_owned(), identity, pki_id, crypto, msps })
     }
 
@@ -44,15 +89,23 @@ impl Me {
     }
 }
 
-pub fn load_msp(mspid: &str, dir: &Path) -> Result<Msp> {
-    if !dir.is_dir() {
-        return Err(Failure::file(dir, "there is no such MSP folder"));
+/// Makes the service that judges identities by these MSPs. The first one is our own; `None` without any.
+pub fn crypto_service(msps: &[Arc<Msp>], signer: Option<SigningIdentity>) -> Option<Arc<MspCryptoService>> {
+    let (local, others) = msps.split_first()?;
+    let crypto = MspCryptoService::new(local.clone(), signer);
+    others.iter().for_each(|msp| crypto.trust_also(msp.clone()));
+    Some(Arc::new(crypto))
+}
+
+pub fn load_msp(mspid: &str, dir: &NamedPath) -> Result<Msp> {
+    if !dir.path.is_dir() {
+        return Err(dir.error("there is no such MSP folder"));
     }
-    Msp::load(dir, mspid).map_err(|e| {
-        let (text, dir) = (e.message(), dir.display().to_string());
+    Msp::load(&dir.path, mspid).map_err(|e| {
+        let (text, dir) = (e.message(), dir.path.display().to_string());
         match text.contains(&dir) {
             true => Failure::usage(text),
-            false => Failure::usage(format!("MSP {mspid} in {dir}: {text}")),
+            false => Failure::usage(format!("MSP {mspid} in {}: {text}", shown(Path::new(&dir)))),
         }
     })
 }

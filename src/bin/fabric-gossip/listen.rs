@@ -2,9 +2,11 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::Me;
-use crate::options::{IdentityArgs, Need, TlsArgs};
+use crate::logging::Repeated;
+use crate::options::IdentityArgs;
 use crate::output::printable;
 use crate::report::{self, Tally};
+use crate::tls_options::{Role, TlsArgs};
 use crate::values::Endpoint;
 use crate::Context;
 use clap::Args;
@@ -43,7 +45,7 @@ pub struct ListenArgs {
 
 pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     let me = args.identity.load(&context.settings)?;
-    let tls = args.tls.load(&args.identity, Need::Pair, &context.settings)?;
+    let tls = args.tls.load(Role::Serve, &args.identity, &me.msps, &context.settings)?;
     let mut config = CommConfig::default();
     // Acknowledgements are small and must not get lost because a sender is slow to read them.
     config.send_buff_size = 1 << 20;
@@ -57,11 +59,11 @@ pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     // A connection waits until there is room: nothing is dropped here.
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
     let (messages, events) = (comm.accept_with(options, |_| true), comm.events());
-    let listener = Listener { context, args, comm: &comm };
+    let listener = Listener { context, args, comm: &comm, refused: Repeated::default() };
     listener.announce(&me);
     listener.serve(&messages, &events);
     comm.stop();
-    context.out.flush();
+    context.out.line(|| json!({"event": "stopped", "ok": true, "error": null}), || "stopped".to_owned());
     Ok(())
 }
 
@@ -69,6 +71,8 @@ struct Listener<'a> {
     context: &'a Context,
     args: &'a ListenArgs,
     comm: &'a Comm,
+    /// Counts refusals by peer and cause.
+    refused: Repeated,
 }
 
 impl Listener<'_> {
@@ -77,7 +81,10 @@ impl Listener<'_> {
         let pki_id = me.pki_id.to_string();
         self.context.out.line(
             || json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid}),
-            || format!("listening on {endpoint} as {} of {} (PKI-ID {pki_id})", me.describe().common_name(), me.mspid),
+            || {
+                let (name, org) = (printable(&me.describe().common_name()), printable(&me.mspid));
+                format!("listening on {endpoint} as {name} of {org} (PKI-ID {pki_id})")
+            },
         );
     }
 
@@ -106,8 +113,10 @@ impl Listener<'_> {
             Event::Disconnected { info, reason } => report::disconnected(&self.context.out, info, reason),
             Event::Refused { endpoint, error, .. } => {
                 let reason = error.message();
+                let address = endpoint.rsplit_once(':').map_or(endpoint.as_str(), |(host, _)| host);
+                let Some(times) = self.refused.count(format!("{address} {reason}")) else { return };
                 self.context.out.line(
-                    || json!({"event": "refused", "endpoint": endpoint, "reason": reason}),
+                    || json!({"event": "refused", "endpoint": endpoint, "reason": reason, "times": times}),
                     || format!("refused: {endpoint}: {}", printable(reason)),
                 );
             }

@@ -1,13 +1,18 @@
 //! `fabric-gossip`: asks the peers of a Hyperledger Fabric network who they are and whether messages get through.
 
+mod address;
 mod certificate;
+mod core_yaml;
 mod crypto;
 mod delivery;
 mod demo;
 mod failure;
+mod go_values;
 mod handshake;
 mod identity;
+mod keys;
 mod listen;
+mod logging;
 mod members;
 mod metrics_page;
 mod options;
@@ -17,12 +22,14 @@ mod peer;
 mod peer_config;
 mod probe;
 mod report;
+mod rfc3339;
 mod rules;
 mod send;
 mod settings;
 mod steps;
 mod stop;
 mod summary;
+mod tls_options;
 mod tls_probe;
 mod values;
 mod whois;
@@ -31,13 +38,15 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use fabric_gossip::cancel::Cancel;
 use failure::Result;
-use output::{printable, Output};
+use log::LevelFilter;
+use output::{printable, Form, Output};
 use serde_json::Value;
 use settings::Settings;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
+use stop::Interrupted;
 
 /// Speaks the gossip protocol of Hyperledger Fabric: is a peer up, who is it, does it accept me and if not why, does a
 /// message get through. `fabric-gossip demo` shows all of it with nothing set up.
@@ -47,9 +56,16 @@ struct Cli {
     /// One JSON object per line on stdout, and nothing else there
     #[arg(long, global = true)]
     json: bool,
-    /// Take defaults from this core.yaml; the environment (CORE_PEER_…) and flags go first
+    /// Take defaults from this core.yaml, else from the one in FABRIC_CFG_PATH; the environment (CORE_PEER_…) and flags go
+    /// first
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Say more on stderr; twice for everything (RUST_LOG says it for each module)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say only errors on stderr
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -75,8 +91,10 @@ enum Command {
 pub struct Context {
     pub out: Output,
     pub settings: Settings,
-    /// Set by Ctrl-C and SIGTERM, and when nobody reads stdout any more.
+    /// Set by Ctrl-C and SIGTERM; for a command that could go on for long, also when nobody reads stdout any more.
     pub stop: Cancel,
+    /// The signal that stopped the command, if one did.
+    pub interrupted: Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -89,23 +107,43 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    start_logging(&cli.command);
+    logging::start(cli.named_level(), cli.default_level());
+    std::panic::set_hook(Box::new(|info| complain(&format!("a defect of this program, please report it: {info}"))));
     match std::panic::catch_unwind(|| run(cli)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(failure)) => {
+        Ok((Ok(()), _)) => ExitCode::SUCCESS,
+        Ok((Err(failure), signal)) => {
             if let Some(text) = failure.text() {
                 complain(text);
             }
-            ExitCode::from(failure.exit_code())
+            ExitCode::from(failure.exit_code(signal))
         }
         Err(_) => ExitCode::from(1),
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
-    let settings = Settings::load(cli.config.as_deref())?;
-    let stop = stop::on_signals()?;
-    let context = Context { out: Output::new(cli.json, stop.clone()), settings, stop };
+/// Runs the command: what became of it, and the signal that stopped it.
+fn run(cli: Cli) -> (Result<()>, Option<i32>) {
+    let (stop, interrupted) = match stop::on_signals() {
+        Ok(watched) => watched,
+        Err(failure) => return (Err(failure), None),
+    };
+    let result = run_command(cli, stop, interrupted.clone());
+    (result, interrupted.signal())
+}
+
+fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
+    let settings = match cli.command.has_settings() {
+        true => Settings::load(cli.config.as_deref())?,
+        false => Settings::default(),
+    };
+    let form = match (cli.json, cli.command.runs_until_stopped()) {
+        (true, _) => Form::Json,
+        (false, true) => Form::TimedText,
+        (false, false) => Form::Text,
+    };
+    // What ends by itself goes on without readers: its exit code says how it ended.
+    let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
+    let context = Context { out: Output::new(form, closed), settings, stop, interrupted };
     let result = match cli.command {
         Command::Demo(args) => demo::run(&context, &args),
         Command::Peer(args) => peer::run(&context, &args),
@@ -116,28 +154,60 @@ fn run(cli: Cli) -> Result<()> {
         Command::Members(args) => members::run(&context, &args),
         Command::Identity(args) => whois::run(&context, &args),
         Command::Crypto(args) => crypto::run(&context, &args),
-        Command::Completions { shell } => completions(&context, shell),
+        Command::Completions { shell } => completions(shell),
     };
-    context.out.finish().and(result)
+    match (result, context.out.finish()) {
+        (Err(failure), _) => Err(failure),
+        (Ok(()), finished) => finished,
+    }
+}
+
+impl Cli {
+    /// Returns the log level that a flag names.
+    fn named_level(&self) -> Option<LevelFilter> {
+        match (self.quiet, self.verbose) {
+            (true, _) => Some(LevelFilter::Error),
+            (false, 0) => None,
+            (false, 1) => Some(LevelFilter::Info),
+            (false, _) => Some(LevelFilter::Debug),
+        }
+    }
+
+    /// The demonstration provokes what is otherwise worth a warning.
+    fn default_level(&self) -> LevelFilter {
+        match self.command {
+            Command::Demo(_) => LevelFilter::Error,
+            _ => LevelFilter::Warn,
+        }
+    }
+}
+
+impl Command {
+    /// Returns whether the command uses Fabric's settings.
+    fn has_settings(&self) -> bool {
+        !matches!(self, Command::Demo(_) | Command::Crypto(_) | Command::Completions { .. })
+    }
+
+    fn runs_until_stopped(&self) -> bool {
+        matches!(self, Command::Peer(_) | Command::Listen(_))
+    }
+
+    /// Returns whether the command ends by itself within seconds.
+    fn ends_by_itself(&self) -> bool {
+        !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_))
+    }
 }
 
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::rpc::core_version()));
 
-fn completions(context: &Context, shell: Shell) -> Result<()> {
+fn completions(shell: Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "fabric-gossip", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    let out = Output::new(false, context.stop.clone());
+    let out = Output::new(Form::Text, Cancel::new());
     out.line(|| Value::Null, || script);
     out.finish()
-}
-
-/// Logs go to stderr. The demonstration provokes what is otherwise worth a warning.
-fn start_logging(command: &Command) {
-    let default = if matches!(command, Command::Demo(_)) { "error" } else { "warn" };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).init();
-    std::panic::set_hook(Box::new(|info| complain(&format!("a defect of this program, please report it: {info}"))));
 }
 
 fn complain(text: &str) {

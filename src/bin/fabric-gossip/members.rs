@@ -2,8 +2,9 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
-use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
+use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
+use crate::tls_options::{Role, TlsArgs};
 use crate::values::{brief, hex, short, timeout};
 use crate::Context;
 use clap::Args;
@@ -42,7 +43,7 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let endpoint = args.target.endpoint(&context.settings)?.to_string();
     let me = args.identity.load(&context.settings)?;
     let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
-    if let Some(files) = args.tls.load(&args.identity, Need::Pair, &context.settings)? {
+    if let Some(files) = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)? {
         builder = builder.tls(files.tls);
     }
     let comm = builder.start()?;
@@ -51,13 +52,25 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let question = Question { me: &me, comm: &comm, answers: &answers, deadline };
     let asked = question.ask(&RemotePeer::new(&endpoint));
     comm.stop();
-    let found = match asked {
-        Err(_) if context.stop.is_cancelled() => return Err(Failure::Stopped),
-        asked => asked?,
-    };
-    found.print(context);
-    found.warn(&me);
-    Ok(())
+    match asked {
+        Ok(found) => {
+            found.print(context);
+            found.warn(&me);
+            Ok(())
+        }
+        Err(_) if context.stop.is_cancelled() => Err(fail(context, Failure::Stopped)),
+        Err(failure) => Err(fail(context, failure)),
+    }
+}
+
+/// Prints the summary of a request that failed.
+fn fail(context: &Context, failure: Failure) -> Failure {
+    if context.out.is_json() {
+        let error = failure.text().map_or_else(|| context.interrupted.reason().to_owned(), printable);
+        let line = json!({"event": "membership", "ok": false, "alive": [], "dead": [], "error": error});
+        context.out.line(|| line, String::new);
+    }
+    failure
 }
 
 /// One peer, asked over one connection, before a deadline.
@@ -302,7 +315,7 @@ impl Found {
         context.out.line(
             || {
                 let rows = |rows: &[Row]| rows.iter().map(Row::json).collect::<Vec<_>>();
-                json!({"event": "membership", "alive": rows(&self.alive), "dead": rows(&self.dead)})
+                json!({"event": "membership", "ok": true, "alive": rows(&self.alive), "dead": rows(&self.dead), "error": null})
             },
             || {
                 let mut lines = Vec::new();

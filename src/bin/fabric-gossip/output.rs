@@ -1,30 +1,42 @@
 //! What goes to stdout: lines for a person, or with `--json` one object per line and nothing else.
 
 use crate::failure::{Failure, Result};
+use crate::rfc3339;
 use fabric_gossip::cancel::Cancel;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{json, Value};
 use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Where results go. Clones write to the same place.
 #[derive(Clone)]
 pub struct Output(Arc<Inner>);
 
 struct Inner {
-    json: bool,
+    form: Form,
     stdout: Mutex<BufWriter<Stdout>>,
-    /// Nobody reads any more once stdout is closed: then there is nothing left to do.
-    stop: Cancel,
+    /// Set when stdout turns out to be closed.
+    closed: Cancel,
     /// Why else nothing could be written.
     broken: Mutex<Option<io::Error>>,
 }
 
+/// The form of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Text,
+    /// Text with the time in front: of commands that run until they are stopped.
+    TimedText,
+    Json,
+}
+
 impl Output {
-    /// With `json`, machine-readable. `stop` is set when stdout turns out to be closed.
-    pub fn new(json: bool, stop: Cancel) -> Self {
+    /// Writes lines of a form. `closed` is set when stdout turns out to be closed.
+    pub fn new(form: Form, closed: Cancel) -> Self {
         let stdout = Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()));
-        Output(Arc::new(Inner { json, stdout, stop, broken: Mutex::new(None) }))
+        Output(Arc::new(Inner { form, stdout, closed, broken: Mutex::new(None) }))
     }
 
     /// Writes a line, seen at once.
@@ -35,9 +47,18 @@ impl Output {
 
     /// Writes a line that may wait for [`flush`](Self::flush).
     pub fn bulk(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
-        let mut line = match self.0.json {
-            true => json().to_string(),
-            false => text(),
+        let time = || rfc3339::micros(SystemTime::now());
+        let mut line = match self.0.form {
+            Form::Json => {
+                let mut object = json();
+                object["time"] = json!(time());
+                escaped_json(&object.to_string())
+            }
+            Form::Text => printable_lines(&text()),
+            Form::TimedText => {
+                let (time, text) = (time(), printable_lines(&text()));
+                text.lines().map(|line| format!("{time} {line}")).collect::<Vec<_>>().join("\n")
+            }
         };
         line.push('\n');
         let written = self.0.stdout.lock().write_all(line.as_bytes());
@@ -46,7 +67,7 @@ impl Output {
 
     /// Writes a line that only a person wants to see.
     pub fn note(&self, text: impl FnOnce() -> String) {
-        if !self.0.json {
+        if !self.is_json() {
             self.line(|| Value::Null, text);
         }
     }
@@ -67,13 +88,13 @@ impl Output {
     }
 
     pub fn is_json(&self) -> bool {
-        self.0.json
+        self.0.form == Form::Json
     }
 
     /// A line that shows how far a long task has come, where there is a person who watches.
     pub fn progress(&self) -> Progress {
         let stderr = io::stderr();
-        Progress((!self.0.json && stderr.is_terminal()).then_some(stderr))
+        Progress((!self.is_json() && stderr.is_terminal()).then_some(stderr))
     }
 
     fn check(&self, result: io::Result<()>) {
@@ -81,7 +102,7 @@ impl Output {
             if e.kind() != io::ErrorKind::BrokenPipe {
                 self.0.broken.lock().get_or_insert(e);
             }
-            self.0.stop.cancel();
+            self.0.closed.cancel();
         }
     }
 }
@@ -103,7 +124,60 @@ impl Drop for Progress {
     }
 }
 
-/// A text from the network or a file, safe to show on a terminal.
+/// Escapes the control characters of a text from the network, a file or the environment: safe to show on a terminal.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_unsafe(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// As [`printable`], for a text of several lines.
+fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// Control characters, and those that change the direction of what follows.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Escapes what JSON allows in a text and a terminal acts upon.
+fn escaped_json(text: &str) -> String {
+    match text.contains(is_unsafe) {
+        false => text.to_owned(),
+        true => text
+            .chars()
+            .map(|c| if is_unsafe(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
+            .collect(),
+    }
+}
+
+/// Formats a path for an error: in quotes and escaped if it has something in it or around it that nobody would see.
+pub fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let odd = |c: char| is_unsafe(c) || c.is_whitespace() || "\"'".contains(c);
+    match text.contains(is_unsafe) || text.starts_with(odd) || text.ends_with(odd) || text.is_empty() {
+        true => format!("{text:?}"),
+        false => text.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_upon_is_escaped() {
+        assert_eq!(printable("a\x1b[31m\r\u{9b}é\u{202e}"), "a\\u{1b}[31m\\r\\u{9b}é\\u{202e}");
+        assert_eq!(printable_lines("a\nb\x07"), "a\nb\\u{7}");
+        assert_eq!(escaped_json("\"\u{9b}\""), "\"\\u009b\"");
+        assert_eq!(shown(Path::new("/a b")), "/a b");
+        assert_eq!(shown(Path::new("/a\r")), "\"/a\\r\"");
+        assert_eq!(shown(Path::new("\"/a\"")), "\"\\\"/a\\\"\"");
+    }
 }

@@ -1,14 +1,19 @@
 //! `peer`: a whole node, until it is stopped.
 
+use crate::address;
 use crate::certificate;
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
+use crate::keys::{self, Key};
+use crate::logging::Repeated;
 use crate::metrics_page::MetricsPage;
-use crate::options::{IdentityArgs, Need, TlsArgs};
+use crate::options::IdentityArgs;
 use crate::output::printable;
 use crate::peer_config::IntervalArgs;
 use crate::report;
-use crate::values::{brief, hex, target, Endpoint, Hex};
+use crate::settings::Settings;
+use crate::tls_options::{Role, TlsArgs};
+use crate::values::{brief, hex, listen_address, reachable, target, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{self, Subscription};
@@ -26,19 +31,20 @@ const TICK: Duration = Duration::from_millis(50);
 /// Run a node: join the network, keep its membership, print what happens, until stopped
 #[derive(Args)]
 pub struct PeerArgs {
-    /// Where to listen, host:port; port 0 takes a free one
-    #[arg(long, value_name = "H:P", default_value = "127.0.0.1:0")]
-    listen: Endpoint,
-    /// Where peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else where we listen]
-    #[arg(long, value_name = "H:P", value_parser = target)]
+    /// Where to listen, host:port; port 0 takes a free one [CORE_PEER_LISTENADDRESS, else 127.0.0.1:0]
+    #[arg(long, value_name = "H:P", value_parser = listen_address)]
+    listen: Option<Endpoint>,
+    /// Where peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else CORE_PEER_ADDRESS, else where we listen; an
+    /// address of all interfaces is replaced by the one detected]
+    #[arg(long, value_name = "H:P", value_parser = reachable)]
     endpoint: Option<Endpoint>,
     /// Where peers of other organisations reach us; without one they neither see us nor tell us of themselves
     /// [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
-    #[arg(long, value_name = "H:P", value_parser = target)]
+    #[arg(long, value_name = "H:P", value_parser = reachable)]
     external_endpoint: Option<Endpoint>,
     /// A peer of our organisation to contact first; repeatable [CORE_PEER_GOSSIP_BOOTSTRAP]
-    #[arg(long, value_name = "H:P")]
-    bootstrap: Vec<String>,
+    #[arg(long, value_name = "H:P", value_parser = target)]
+    bootstrap: Vec<Endpoint>,
     /// Join this channel, with all organisations that we know; repeatable
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,
@@ -84,42 +90,81 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     reporter.run();
     drop(metrics);
     node.stop();
-    context.out.line(|| json!({"event": "stopped"}), || "stopped".to_owned());
+    context.out.line(|| json!({"event": "stopped", "ok": true, "error": null}), || "stopped".to_owned());
     Ok(())
 }
 
 fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
     let settings = &context.settings;
     let mut config = args.intervals.node(settings)?;
-    config.bootstrap = match args.bootstrap.is_empty() {
-        true => settings.list("peer.gossip.bootstrap"),
-        false => args.bootstrap.clone(),
-    };
+    config.bootstrap = args.bootstrap(settings)?;
     let comm = args.intervals.comm(settings)?;
-    let tls = args.tls.load(&args.identity, Need::Pair, settings)?;
-    let listen = args.listen.to_string();
+    let tls = args.tls.load(Role::Serve, &args.identity, &me.msps, settings)?;
+    let listen = args.listen(settings)?;
+    let endpoint = args.endpoint(&listen, settings)?.to_string();
     let mut builder =
         Node::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).config(config).comm(|builder| {
-            let builder = builder.config(comm).listen(listen);
+            let builder = builder.config(comm).listen(listen.to_string());
             match tls {
                 Some(files) => builder.tls(files.tls),
                 None => builder,
             }
         });
-    let endpoint = |flag: &Option<Endpoint>, key: &str| match flag {
-        Some(endpoint) => Ok(Some(endpoint.to_string())),
-        None => settings.parsed(key, |text| target(text).map(|endpoint| endpoint.to_string())),
-    };
-    if let Some(endpoint) = endpoint(&args.endpoint, "peer.gossip.endpoint")? {
-        builder = builder.endpoint(endpoint);
-    }
-    if let Some(endpoint) = endpoint(&args.external_endpoint, "peer.gossip.externalEndpoint")? {
-        builder = builder.external_endpoint(endpoint);
+    builder = builder.endpoint(endpoint);
+    if let Some(endpoint) = configured(&args.external_endpoint, keys::GOSSIP_EXTERNAL_ENDPOINT, settings)? {
+        builder = builder.external_endpoint(endpoint.to_string());
     }
     if let Some(metadata) = &args.metadata {
         builder = builder.metadata(metadata.0.clone());
     }
     Ok(builder)
+}
+
+/// Reads an endpoint at which others reach us, from a flag or a setting.
+fn configured(flag: &Option<Endpoint>, key: Key, settings: &Settings) -> Result<Option<Endpoint>> {
+    match flag {
+        Some(endpoint) => Ok(Some(endpoint.clone())),
+        None => settings.parsed(key, reachable),
+    }
+}
+
+impl PeerArgs {
+    fn bootstrap(&self, settings: &Settings) -> Result<Vec<String>> {
+        if !self.bootstrap.is_empty() {
+            return Ok(self.bootstrap.iter().map(Endpoint::to_string).collect());
+        }
+        let endpoints = settings.list(keys::GOSSIP_BOOTSTRAP)?.into_iter().map(|text| match target(&text) {
+            Ok(endpoint) => Ok(endpoint.to_string()),
+            Err(why) if text.contains(',') => {
+                Err(settings.wrong(keys::GOSSIP_BOOTSTRAP, &text, &format!("{why}; spaces go between several")))
+            }
+            Err(why) => Err(settings.wrong(keys::GOSSIP_BOOTSTRAP, &text, &why)),
+        });
+        endpoints.collect()
+    }
+
+    fn listen(&self, settings: &Settings) -> Result<Endpoint> {
+        let configured = match &self.listen {
+            Some(listen) => Some(listen.clone()),
+            None => settings.parsed(keys::LISTEN_ADDRESS, listen_address)?,
+        };
+        Ok(configured.unwrap_or_else(|| Endpoint { host: "127.0.0.1".into(), port: 0 }))
+    }
+
+    /// Where peers of our organisation reach us.
+    fn endpoint(&self, listen: &Endpoint, settings: &Settings) -> Result<Endpoint> {
+        if let Some(endpoint) = configured(&self.endpoint, keys::GOSSIP_ENDPOINT, settings)? {
+            return Ok(endpoint);
+        }
+        let published = address::published(listen, settings)?;
+        if self.listen.is_some() && published.port != listen.port {
+            log::warn!(
+                "{published} is published, from {}, although we listen on {listen}: --endpoint says otherwise",
+                settings.source(keys::ADDRESS)
+            );
+        }
+        Ok(published)
+    }
 }
 
 fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPage>) {
@@ -132,9 +177,9 @@ fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPag
                    "address": listening, "metrics": metrics})
         },
         || {
-            let name = me.describe().common_name();
+            let (name, org) = (printable(&me.describe().common_name()), printable(&me.mspid));
             let page = metrics.map(|at| format!(", metrics at http://{at}/metrics")).unwrap_or_default();
-            format!("{name} of {} at {endpoint} (PKI-ID {pki_id}), listening on {listening}{page}", me.mspid)
+            format!("{name} of {org} at {endpoint} (PKI-ID {pki_id}), listening on {listening}{page}")
         },
     );
 }
@@ -155,11 +200,14 @@ struct Reporter<'a> {
     notices: Subscription<Notice>,
     blocks: Subscription<Gossiped>,
     connections: Subscription<comm::Event>,
+    /// Counts failures to reach bootstrap and anchor peers, by peer and cause.
+    failures: Repeated,
 }
 
 impl<'a> Reporter<'a> {
     fn new(context: &'a Context, node: &'a Node, notices: Subscription<Notice>) -> Self {
-        Reporter { context, node, notices, blocks: node.accept(|_| true), connections: node.comm().events() }
+        let (blocks, connections) = (node.accept(|_| true), node.comm().events());
+        Reporter { context, node, notices, blocks, connections, failures: Repeated::default() }
     }
 
     fn run(&self) {
@@ -187,10 +235,17 @@ impl<'a> Reporter<'a> {
 
     fn notice(&self, notice: &Notice) {
         match notice {
-            Notice::SeedFailed { endpoint, reason } => self.context.out.line(
-                || json!({"event": "seed_failed", "endpoint": endpoint, "error": reason}),
-                || format!("{endpoint} could not be had, it will be tried again: {}", printable(reason)),
-            ),
+            Notice::SeedFailed { endpoint, reason } => {
+                let Some(times) = self.failures.count(format!("{endpoint} {reason}")) else { return };
+                self.context.out.line(
+                    || json!({"event": "seed_failed", "endpoint": endpoint, "error": reason, "times": times}),
+                    || {
+                        let times = if times > 1 { format!(" ({times} times so far)") } else { String::new() };
+                        let reason = printable(reason);
+                        format!("{endpoint} could not be reached, it will be tried again{times}: {reason}")
+                    },
+                );
+            }
             Notice::IdentitySwitched { old, new } => self.context.out.line(
                 || json!({"event": "identity_switch", "old": old.to_string(), "new": new.as_ref().map(|n| n.to_string())}),
                 || {

@@ -1,8 +1,9 @@
 //! The settings of a node: from the flags, else from Fabric's keys in the environment or `core.yaml`, else Fabric's own.
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
+use crate::keys::{self, Key};
 use crate::settings::Settings;
-use crate::values::{duration, timeout};
+use crate::values::timeout;
 use clap::Args;
 use fabric_gossip::config::CommConfig;
 use fabric_gossip::node::NodeConfig;
@@ -32,23 +33,23 @@ pub struct IntervalArgs {
     conn_timeout: Option<Duration>,
 }
 
-/// Looks keys up under `peer.gossip`. A zero there means the default, as in Fabric.
-struct Keys<'a>(&'a Settings);
+/// Sets what flags and settings say, and leaves the default elsewhere.
+struct Reader<'a>(&'a Settings);
 
-impl Keys<'_> {
-    fn time(&self, key: &str, flag: Option<Duration>, to: &mut Duration) -> Result<bool> {
-        let configured = self.0.parsed(&format!("peer.gossip.{key}"), duration)?.filter(|d| !d.is_zero());
-        let value = flag.or(configured);
+impl Reader<'_> {
+    fn time(&self, key: Key, flag: Option<Duration>, to: &mut Duration) -> Result<bool> {
+        let value = match flag {
+            Some(flag) => Some(flag),
+            None => self.0.duration(key)?,
+        };
         *to = value.unwrap_or(*to);
         Ok(value.is_some())
     }
 
-    fn number<T: TryFrom<u64>>(&self, key: &str, to: &mut T) -> Result<()> {
-        let key = format!("peer.gossip.{key}");
-        let parse = |text: &str| text.parse::<u64>().map_err(|_| "expected a number".to_owned());
-        if let Some(number) = self.0.parsed(&key, parse)?.filter(|n| *n > 0) {
-            let too_large = || Failure::usage(format!("{} is too large", self.0.source(&key)));
-            *to = T::try_from(number).map_err(|_| too_large())?;
+    fn number<T: TryFrom<u64>>(&self, key: Key, to: &mut T) -> Result<()> {
+        if let Some(number) = self.0.number(key)? {
+            let too_large = |_| self.0.wrong(key, &number.to_string(), "the number is too large");
+            *to = T::try_from(number).map_err(too_large)?;
         }
         Ok(())
     }
@@ -56,43 +57,44 @@ impl Keys<'_> {
 
 impl IntervalArgs {
     pub fn node(&self, settings: &Settings) -> Result<NodeConfig> {
-        let keys = Keys(settings);
+        let reader = Reader(settings);
         let mut config = NodeConfig::default();
         let discovery = &mut config.discovery;
-        let other_beat = keys.time("aliveTimeInterval", self.alive_interval, &mut discovery.alive_time_interval)?;
+        let other_beat =
+            reader.time(keys::ALIVE_TIME_INTERVAL, self.alive_interval, &mut discovery.alive_time_interval)?;
         let expiration = &mut discovery.alive_expiration_timeout;
-        if !keys.time("aliveExpirationTimeout", self.alive_expiration, expiration)? && other_beat {
+        if !reader.time(keys::ALIVE_EXPIRATION_TIMEOUT, self.alive_expiration, expiration)? && other_beat {
             *expiration = 5 * discovery.alive_time_interval;
         }
         discovery.alive_expiration_check_interval = discovery.alive_expiration_timeout / 10;
         discovery.reconnect_interval = discovery.alive_expiration_timeout;
-        keys.time("reconnectInterval", self.reconnect_interval, &mut discovery.reconnect_interval)?;
-        keys.time("publishCertPeriod", None, &mut discovery.publish_cert_period)?;
-        keys.number("msgExpirationFactor", &mut discovery.msg_expiration_factor)?;
-        keys.time("pullInterval", self.pull_interval, &mut config.pull_interval)?;
+        reader.time(keys::RECONNECT_INTERVAL, self.reconnect_interval, &mut discovery.reconnect_interval)?;
+        reader.time(keys::PUBLISH_CERT_PERIOD, None, &mut discovery.publish_cert_period)?;
+        reader.number(keys::MSG_EXPIRATION_FACTOR, &mut discovery.msg_expiration_factor)?;
+        reader.time(keys::PULL_INTERVAL, self.pull_interval, &mut config.pull_interval)?;
         config.discovery.sync_interval = Some(config.pull_interval);
-        keys.number("pullPeerNum", &mut config.pull_peer_num)?;
+        reader.number(keys::PULL_PEER_NUM, &mut config.pull_peer_num)?;
         config.discovery.sync_peers = config.pull_peer_num;
-        keys.number("propagatePeerNum", &mut config.propagate_peer_num)?;
-        keys.number("propagateIterations", &mut config.emitter.iterations)?;
-        keys.number("maxPropagationBurstSize", &mut config.emitter.burst_size)?;
-        keys.time("maxPropagationBurstLatency", None, &mut config.emitter.latency)?;
-        keys.time("digestWaitTime", None, &mut config.pull.digest_wait)?;
-        keys.time("requestWaitTime", None, &mut config.pull.request_wait)?;
-        keys.time("responseWaitTime", None, &mut config.pull.response_wait)?;
+        reader.number(keys::PROPAGATE_PEER_NUM, &mut config.propagate_peer_num)?;
+        reader.number(keys::PROPAGATE_ITERATIONS, &mut config.emitter.iterations)?;
+        reader.number(keys::MAX_PROPAGATION_BURST_SIZE, &mut config.emitter.burst_size)?;
+        reader.time(keys::MAX_PROPAGATION_BURST_LATENCY, None, &mut config.emitter.latency)?;
+        reader.time(keys::DIGEST_WAIT_TIME, None, &mut config.pull.digest_wait)?;
+        reader.time(keys::REQUEST_WAIT_TIME, None, &mut config.pull.request_wait)?;
+        reader.time(keys::RESPONSE_WAIT_TIME, None, &mut config.pull.response_wait)?;
         let channel = &mut config.channel;
-        keys.time("publishStateInfoInterval", None, &mut channel.publish_state_info_interval)?;
-        keys.time("requestStateInfoInterval", None, &mut channel.request_state_info_interval)?;
-        keys.number("maxBlockCountToStore", &mut channel.max_block_count_to_store)?;
+        reader.time(keys::PUBLISH_STATE_INFO_INTERVAL, None, &mut channel.publish_state_info_interval)?;
+        reader.time(keys::REQUEST_STATE_INFO_INTERVAL, None, &mut channel.request_state_info_interval)?;
+        reader.number(keys::MAX_BLOCK_COUNT_TO_STORE, &mut channel.max_block_count_to_store)?;
         Ok(config)
     }
 
     pub fn comm(&self, settings: &Settings) -> Result<CommConfig> {
-        let keys = Keys(settings);
+        let reader = Reader(settings);
         let mut config = CommConfig::default();
-        keys.time("dialTimeout", self.dial_timeout, &mut config.dial_timeout)?;
-        keys.time("connTimeout", self.conn_timeout, &mut config.conn_timeout)?;
-        keys.number("sendBuffSize", &mut config.send_buff_size)?;
+        reader.time(keys::DIAL_TIMEOUT, self.dial_timeout, &mut config.dial_timeout)?;
+        reader.time(keys::CONN_TIMEOUT, self.conn_timeout, &mut config.conn_timeout)?;
+        reader.number(keys::SEND_BUFF_SIZE, &mut config.send_buff_size)?;
         Ok(config)
     }
 }

@@ -1,8 +1,9 @@
 //! `probe`: is somebody there who answers?
 
 use crate::failure::{Failure, Result};
-use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
+use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
+use crate::tls_options::{Role, TlsArgs};
 use crate::values::{micros, short, timeout};
 use crate::Context;
 use clap::Args;
@@ -29,7 +30,8 @@ pub struct ProbeArgs {
 
 pub fn run(context: &Context, args: &ProbeArgs) -> Result<()> {
     let endpoint = args.target.endpoint(&context.settings)?.to_string();
-    let files = args.tls.load(&args.identity, Need::Nothing, &context.settings)?;
+    let msps = args.identity.msps_for_tls(&context.settings)?;
+    let files = args.tls.load(Role::Anonymous, &args.identity, &msps, &context.settings)?;
     let secured = if files.is_some() { "TLS" } else { "no TLS" };
     let transport = GrpcTransport::new(files.map(|f| f.tls), Options::default())?;
 
@@ -42,6 +44,12 @@ pub fn run(context: &Context, args: &ProbeArgs) -> Result<()> {
         let sent = Instant::now();
         client.ping(args.timeout).map(|()| sent.elapsed())
     });
+    let failed = |why: &str| {
+        context.out.line(
+            || json!({"event": "probe", "endpoint": endpoint, "ok": false, "rtt_us": null, "error": why}),
+            || format!("✘ {why}\n  `fabric-gossip handshake {endpoint}` looks at each step"),
+        );
+    };
     match round_trip {
         Ok(rtt) => {
             let (rtt_us, connect_us) = (micros(rtt), micros(connected));
@@ -51,14 +59,13 @@ pub fn run(context: &Context, args: &ProbeArgs) -> Result<()> {
             );
             Ok(())
         }
-        Err(_) if context.stop.is_cancelled() => Err(Failure::Stopped),
+        Err(_) if context.stop.is_cancelled() => {
+            failed(context.interrupted.reason());
+            Err(Failure::Stopped)
+        }
         Err(e) if e.kind() == ErrorKind::Config => Err(e.into()),
         Err(e) => {
-            let why = printable(&e.to_string());
-            context.out.line(
-                || json!({"event": "probe", "endpoint": endpoint, "ok": false, "rtt_us": null, "error": why}),
-                || format!("✘ {why}\n  `fabric-gossip handshake {endpoint}` looks at each step"),
-            );
+            failed(&printable(&e.to_string()));
             Err(Failure::Reported)
         }
     }

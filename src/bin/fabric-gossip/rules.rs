@@ -1,9 +1,10 @@
 //! The rules that decide whether an identity is valid: which one a refusal names, and what to do about it.
 
 use crate::identity::Described;
-use fabric_gossip::crypto::PeerIdentity;
+use fabric_gossip::crypto::{CryptoService, PeerIdentity};
 use fabric_gossip::msp::Msp;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A rule that an identity breaks.
 pub struct Broken {
@@ -59,13 +60,45 @@ fn broken(text: &str) -> Broken {
     Broken { rule, text: text.to_owned(), hint }
 }
 
-/// Judges an identity by the MSP that it says it is of. `None` if none of these is that.
-pub fn judge(msps: &[Arc<Msp>], identity: &PeerIdentity) -> Option<Result<(), Broken>> {
-    let mspid = Described::new(identity).mspid;
-    let msp = msps.iter().find(|msp| Some(msp.id()) == mspid.as_deref())?;
-    let verdict = msp.deserialize(identity).and_then(|member| {
-        msp.check_well_formed(identity)?;
-        msp.validate(&member)
-    });
-    Some(verdict.map_err(|e| broken(e.message())))
+/// The verdict about an identity.
+pub enum Verdict {
+    Valid,
+    Broken(Broken),
+    /// None of the MSPs is that of its organisation.
+    UnknownOrganisation,
+}
+
+/// Judges an identity: the one verdict of `identity`, `handshake` and a running node, which all ask the same crypto service.
+/// The MSPs are those that it was made from; they say which rule is broken.
+pub fn judge(crypto: &dyn CryptoService, msps: &[Arc<Msp>], identity: &PeerIdentity) -> Verdict {
+    let described = Described::new(identity);
+    if let Err(e) = crypto.validate_identity(identity) {
+        let own: Vec<_> = msps.iter().filter(|msp| Some(msp.id()) == described.mspid.as_deref()).collect();
+        if own.is_empty() {
+            return Verdict::UnknownOrganisation;
+        }
+        // With several folders of one organisation, the one that knows the authority says more than the others.
+        let (mut unreadable, mut invalid) = (None, None);
+        for msp in own {
+            match msp.deserialize(identity).map(|member| (msp.check_well_formed(identity), member)) {
+                Err(e) => drop(unreadable.get_or_insert(e)),
+                Ok((Err(e), _)) => drop(invalid.get_or_insert(e)),
+                Ok((Ok(()), member)) => match msp.validate(&member) {
+                    Err(e) if !e.message().contains("unknown authority") => drop(invalid.get_or_insert(e)),
+                    Err(e) => drop(unreadable.get_or_insert(e)),
+                    Ok(()) => {}
+                },
+            }
+        }
+        return Verdict::Broken(broken(invalid.or(unreadable).unwrap_or(e).message()));
+    }
+    let expires = crypto.expiration(identity).ok().flatten();
+    match expires.is_some_and(|at| at < SystemTime::now()) {
+        false => Verdict::Valid,
+        true => {
+            let until = described.expires().unwrap_or_default();
+            let text = format!("the identity expired on {until}");
+            Verdict::Broken(Broken { rule: "expired", text, hint: "it has to be enrolled anew" })
+        }
+    }
 }

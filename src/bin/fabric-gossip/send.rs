@@ -3,12 +3,14 @@
 use crate::delivery::{Delivery, Mode};
 use crate::failure::{Failure, Result};
 use crate::identity::Me;
-use crate::options::{IdentityArgs, Need, TargetArg, TlsArgs};
+use crate::keys;
+use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
 use crate::report::Tally;
 use crate::settings::Settings;
 use crate::stop::spawn;
-use crate::values::{duration, grouped, micros, short, timeout, Hex};
+use crate::tls_options::{Role, TlsArgs};
+use crate::values::{duration, grouped, micros, short, target, timeout, Hex};
 use crate::Context;
 use bytes::Bytes;
 use clap::Args;
@@ -65,59 +67,68 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
     let payload = args.payload()?;
     let me = args.identity.load(&context.settings)?;
     let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
-    if let Some(files) = args.tls.load(&args.identity, Need::Pair, &context.settings)? {
+    if let Some(files) = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)? {
         builder = builder.tls(files.tls);
     }
     let comm = builder.start()?;
-    warn_if_running(&comm, &me, &context.settings);
+    warn_if_running(&comm, &me, &context.settings)?;
     let replies = args.listen_replies.map(|_| print_replies(context, &comm)).transpose()?;
 
     let mode = if args.ack { Mode::Acknowledged } else { Mode::Written };
     let mut delivery = Delivery::new(context, &comm, peer, mode, args.timeout);
     delivery.run(args.count, &args.channel, &payload);
-    let Some((listen, replies)) = args.listen_replies.zip(replies) else {
+    if let Some((listen, replies)) = args.listen_replies.zip(replies) {
+        summarize(context, args, &delivery, payload.len());
+        delivery.linger(listen);
+        comm.stop();
+        let _ = replies.join();
+    } else {
         // Lingers until the peer has read everything, or has said why it does not want to.
         comm.stop();
-        delivery.look_back();
-        return conclude(context, args, &delivery, payload.len());
-    };
-    let sent = conclude(context, args, &delivery, payload.len());
-    delivery.linger(listen);
-    comm.stop();
-    let _ = replies.join();
-    sent
-}
-
-/// Warns if the peer whose identity this is runs where its own settings say: our connection takes the place of its own.
-fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) {
-    let keys = ["peer.gossip.endpoint", "peer.gossip.externalEndpoint"];
-    for endpoint in keys.iter().filter_map(|key| settings.text(key)) {
-        let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
-        if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
-            return log::warn!(
-                "the identity that is used is that of the peer that runs at {endpoint}: this connection takes the place \
-                 of that peer's own, which it will have to make again"
-            );
-        }
+    }
+    delivery.look_back();
+    summarize(context, args, &delivery, payload.len());
+    match delivery.failed(args.count) {
+        0 if delivery.lost().is_none() => Ok(()),
+        _ if delivery.lost().is_none() && delivery.reasons().is_empty() => Err(Failure::Stopped),
+        _ => Err(Failure::Reported),
     }
 }
 
-fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize) -> Result<()> {
-    let (sent, acked) = (delivery.sent(), delivery.acked());
-    // What was not even tried because the peer was gone has failed too.
-    let wanted = if delivery.lost().is_some() { args.count } else { delivery.tried() };
-    let failed = wanted - if args.ack { acked } else { sent };
+/// Warns if the peer whose identity this is runs where its own settings say: our connection takes the place of its own.
+fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) -> Result<()> {
+    for key in [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT] {
+        let Some(endpoint) = settings.parsed(key, target)? else { continue };
+        let endpoint = endpoint.to_string();
+        let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
+        if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
+            log::warn!(
+                "the identity that is used is that of the peer that runs at {endpoint}: this connection takes the place \
+                 of that peer's own, which it will have to make again"
+            );
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn summarize(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize) {
+    let (sent, acked, failed) = (delivery.sent(), delivery.acked(), delivery.failed(args.count));
     let bytes = sent * size as u64;
     let elapsed = delivery.elapsed();
-    let error = delivery.lost().map(printable);
+    let first_reason = || delivery.reasons().keys().next().map(|why| printable(why));
+    let error = delivery.lost().map(printable).or_else(first_reason);
+    let error = error.or_else(|| (failed > 0).then(|| context.interrupted.reason().to_owned()));
     context.out.line(
         || {
-            json!({"event": "sent", "count": sent, "bytes": bytes, "acked": acked, "failed": failed,
-                   "elapsed_us": micros(elapsed), "error": error})
+            json!({"event": "sent", "ok": failed == 0 && error.is_none(), "count": sent, "bytes": bytes, "acked": acked,
+                   "failed": failed, "elapsed_us": micros(elapsed), "error": error})
         },
         || {
             let rate = sent as f64 / elapsed.as_secs_f64().max(1e-6);
-            let mut text = format!("sent {} messages, {} bytes in {}", grouped(sent), grouped(bytes), short(elapsed));
+            let of = if failed > 0 { format!(" of {}", grouped(args.count)) } else { String::new() };
+            let mut text =
+                format!("sent {}{of} messages, {} bytes in {}", grouped(sent), grouped(bytes), short(elapsed));
             if sent > 1 {
                 text += &format!(" ({} a second)", grouped(rate as u64));
             }
@@ -127,7 +138,7 @@ fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize
             for (why, count) in delivery.reasons() {
                 text += &format!("\n✘ {} failed: {}", grouped(*count), printable(why));
             }
-            if let Some(error) = &error {
+            if let Some(error) = error.as_ref().filter(|_| delivery.reasons().is_empty() || delivery.lost().is_some()) {
                 text += &format!("\n✘ {error}");
                 if delivery.tried() > 0 && acked == 0 {
                     text += &format!("\n  `fabric-gossip handshake {}` looks at each step", delivery.endpoint());
@@ -136,11 +147,6 @@ fn conclude(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize
             text
         },
     );
-    match failed == 0 && error.is_none() {
-        true => Ok(()),
-        false if context.stop.is_cancelled() => Err(Failure::Stopped),
-        false => Err(Failure::Reported),
-    }
 }
 
 impl SendArgs {

@@ -1,102 +1,253 @@
 //! Settings of Fabric's own `peer` that serve as defaults for flags: from the environment, then from `core.yaml`.
 
+use crate::core_yaml::CoreYaml;
 use crate::failure::{Failure, Result};
+use crate::go_values::Scalar;
+use crate::keys::{self, Key};
+use crate::output::shown;
+use fabric_gossip::yaml::{Node, ScalarKind};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use yaml_rust2::{Yaml, YamlLoader};
+use std::time::Duration;
 
-/// Looks settings up by the key that they have in `core.yaml`, such as `peer.tls.cert.file`. As for the `peer` command,
-/// the environment goes first, case does not matter in keys, and an empty value is none.
+/// Looks settings up by their key. As for the `peer` command, the environment goes first, and a variable that is empty
+/// takes away what the file says.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    file: Option<(PathBuf, Yaml)>,
+    file: Option<CoreYaml>,
+}
+
+/// The origin of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Flag,
+    Environment,
+    File,
+}
+
+/// A path and the flag, variable or key that named it.
+#[derive(Clone, Debug)]
+pub struct NamedPath {
+    pub path: PathBuf,
+    pub origin: Origin,
+    /// The flag, the variable, or the key and its file.
+    source: String,
+}
+
+impl NamedPath {
+    pub fn flag(flag: &str, path: &Path) -> NamedPath {
+        NamedPath { path: path.to_owned(), origin: Origin::Flag, source: flag.to_owned() }
+    }
+
+    /// Names the source in an error of another.
+    pub fn relay(&self, failure: Failure) -> Failure {
+        match (self.origin, failure) {
+            (Origin::Flag, failure) => failure,
+            (_, Failure::Usage(text)) => Failure::usage(format!("{}: {text}", self.source)),
+            (_, failure) => failure,
+        }
+    }
+
+    /// Makes an error about the file or folder.
+    pub fn error(&self, why: impl std::fmt::Display) -> Failure {
+        let path = shown(&self.path);
+        let text = self.path.to_string_lossy();
+        let hint = match text.chars().next().zip(text.chars().last()) {
+            Some((first, last)) if "\"'".contains(first) || "\"'".contains(last) => "; the quotes are part of the name",
+            Some((first, last)) if first.is_whitespace() || last.is_whitespace() => {
+                "; the white space is part of the name"
+            }
+            _ => "",
+        };
+        match self.origin {
+            Origin::Flag => Failure::usage(format!("{path}: {why}{hint}")),
+            _ => Failure::usage(format!("{}: {path}: {why}{hint}", self.source)),
+        }
+    }
+}
+
+/// The path, and what named it unless that was a flag.
+impl std::fmt::Display for NamedPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.origin {
+            Origin::Flag => write!(f, "{}", shown(&self.path)),
+            _ => write!(f, "{} ({})", shown(&self.path), self.source),
+        }
+    }
+}
+
+enum Found<'a> {
+    Variable(OsString),
+    File(Node<'a>),
 }
 
 impl Settings {
-    /// From the environment, and from a file if there is one.
+    /// From the environment, and from `core.yaml` if there is one.
     pub fn load(config: Option<&Path>) -> Result<Settings> {
-        let Some(path) = config else { return Ok(Settings::default()) };
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, format!("cannot be read: {e}")))?;
-        let documents =
-            YamlLoader::load_from_str(&text).map_err(|e| Failure::file(path, format!("is not YAML: {e}")))?;
-        match documents.into_iter().next() {
-            Some(root @ Yaml::Hash(_)) => Ok(Settings { file: Some((path.to_owned(), root)) }),
-            _ => Err(Failure::file(path, "is not core.yaml: it has no keys")),
+        let settings = Settings { file: CoreYaml::load(config)? };
+        settings.warn_of_unread_security_settings()?;
+        Ok(settings)
+    }
+
+    /// Reads text; none if it is empty.
+    pub fn text(&self, key: Key) -> Result<Option<String>> {
+        let Some(value) = self.scalar(key)? else { return Ok(None) };
+        Ok(Some(value.0).filter(|text| !text.is_empty()))
+    }
+
+    /// Reads text and interprets it with `parse`. An error names the key.
+    pub fn parsed<T>(&self, key: Key, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>> {
+        self.text(key)?.map(|text| parse(&text).map_err(|why| self.wrong(key, &text, &why))).transpose()
+    }
+
+    pub fn boolean(&self, key: Key) -> Result<Option<bool>> {
+        self.value(key, |value| value.boolean())
+    }
+
+    /// Reads a duration; zero and an empty text mean the default.
+    pub fn duration(&self, key: Key) -> Result<Option<Duration>> {
+        match self.text(key)? {
+            None => Ok(None),
+            Some(_) => Ok(self.value(key, |value| value.duration())?.filter(|duration| !duration.is_zero())),
         }
     }
 
-    pub fn text(&self, key: &str) -> Option<String> {
-        let from_file = || match self.in_file(key)? {
-            Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
-            Yaml::Integer(n) => Some(n.to_string()),
-            Yaml::Boolean(b) => Some(b.to_string()),
+    /// Reads a number; zero and an empty text mean the default.
+    pub fn number(&self, key: Key) -> Result<Option<u64>> {
+        match self.text(key)? {
+            None => Ok(None),
+            Some(_) => Ok(self.value(key, |value| value.number())?.filter(|number| *number > 0)),
+        }
+    }
+
+    /// Reads a list: in the file also as one text, in the environment always, with white space in between.
+    pub fn list(&self, key: Key) -> Result<Vec<String>> {
+        let entry = |node: &Node| match node.text() {
+            Ok(text) => Ok(text.unwrap_or_default().to_owned()),
+            Err(e) => Err(Failure::usage(format!("{}: {}", self.source(key), e.message()))),
+        };
+        let list = match self.find(key)? {
+            Some(Found::File(node)) => node.list().ok().flatten(),
             _ => None,
         };
-        std::env::var(variable(key)).ok().filter(|v| !v.is_empty()).or_else(|| from_file().filter(|v| !v.is_empty()))
-    }
-
-    /// A list: in the file also as one text, and in the environment always, with spaces or commas between.
-    pub fn list(&self, key: &str) -> Vec<String> {
-        let split = |text: String| text.split([' ', ',']).filter(|e| !e.is_empty()).map(str::to_owned).collect();
-        match (self.text(key), self.in_file(key)) {
-            (Some(text), _) => split(text),
-            (None, Some(Yaml::Array(entries))) => {
-                entries.iter().filter_map(Yaml::as_str).filter(|e| !e.is_empty()).map(str::to_owned).collect()
+        let entries = match list {
+            Some(entries) => entries.iter().map(entry).collect::<Result<Vec<_>>>()?,
+            None => {
+                self.text(key)?.map(|text| text.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
             }
-            _ => Vec::new(),
+        };
+        Ok(entries.into_iter().filter(|entry| !entry.is_empty()).collect())
+    }
+
+    /// Reads a path. A relative one is relative to `core.yaml`, wherever it is named; without that file to the working
+    /// folder.
+    pub fn path(&self, key: Key) -> Result<Option<NamedPath>> {
+        let path = match self.find(key)? {
+            Some(Found::Variable(value)) => match value.to_str() {
+                Some(text) => {
+                    self.check_controls(key, text)?;
+                    PathBuf::from(text)
+                }
+                None => PathBuf::from(value),
+            },
+            _ => self.text(key)?.map(PathBuf::from).unwrap_or_default(),
+        };
+        Ok((!path.as_os_str().is_empty()).then(|| self.relative(key, &path)))
+    }
+
+    /// Reads a list of paths, as [`path`](Self::path) reads one.
+    pub fn paths(&self, key: Key) -> Result<Vec<NamedPath>> {
+        Ok(self.list(key)?.iter().map(|path| self.relative(key, Path::new(path))).collect())
+    }
+
+    fn relative(&self, key: Key, path: &Path) -> NamedPath {
+        let folder = self.file.as_ref().map_or(Path::new(""), CoreYaml::folder);
+        let origin = match std::env::var_os(key.variable()) {
+            Some(_) => Origin::Environment,
+            None => Origin::File,
+        };
+        NamedPath { path: folder.join(path), origin, source: self.source(key) }
+    }
+
+    /// Names where a value comes from, for error messages.
+    pub fn source(&self, key: Key) -> String {
+        match (std::env::var_os(key.variable()), &self.file) {
+            (None, Some(file)) => format!("{} in {}", key.name(), shown(file.path())),
+            _ => key.variable(),
         }
     }
 
-    /// What stands under a key, read with `parse`. An error names the key.
-    pub fn parsed<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>> {
-        let Some(text) = self.text(key) else { return Ok(None) };
-        let wrong = |why| Failure::usage(format!("{} is {text:?}: {why}", self.source(key)));
-        parse(&text).map(Some).map_err(wrong)
+    /// Makes an error about a value.
+    pub fn wrong(&self, key: Key, value: &str, why: &str) -> Failure {
+        Failure::usage(format!("{} is {value:?}: {why}", self.source(key)))
     }
 
-    /// The path under a key; one in the file is relative to the file.
-    pub fn path(&self, key: &str) -> Option<PathBuf> {
-        let from_environment = std::env::var_os(variable(key)).filter(|value| !value.is_empty());
-        from_environment.map(PathBuf::from).or_else(|| {
-            let (file, _) = self.file.as_ref()?;
-            Some(file.parent().unwrap_or(Path::new("")).join(self.text(key)?))
-        })
-    }
-
-    /// Where a value comes from, for error messages.
-    pub fn source(&self, key: &str) -> String {
-        match (&self.file, std::env::var_os(variable(key)).filter(|v| !v.is_empty())) {
-            (Some((file, _)), None) => format!("{key} in {}", file.display()),
-            _ => variable(key),
+    fn find(&self, key: Key) -> Result<Option<Found<'_>>> {
+        match (std::env::var_os(key.variable()), &self.file) {
+            (Some(value), _) => Ok(Some(Found::Variable(value))),
+            (None, Some(file)) => Ok(file.find(key.name())?.map(Found::File)),
+            (None, None) => Ok(None),
         }
     }
 
-    fn in_file(&self, key: &str) -> Option<&Yaml> {
-        let (_, root) = self.file.as_ref()?;
-        key.split('.').try_fold(root, |node, part| {
-            let entries = node.as_hash()?.iter();
-            entries.into_iter().find(|(k, _)| k.as_str().is_some_and(|k| k.eq_ignore_ascii_case(part))).map(|(_, v)| v)
-        })
+    /// Reads the text of a value, and whether it is a plain scalar of YAML.
+    fn scalar(&self, key: Key) -> Result<Option<(String, bool)>> {
+        let (text, plain) = match self.find(key)? {
+            None => return Ok(None),
+            Some(Found::Variable(value)) => match value.into_string() {
+                Ok(text) => (text, false),
+                Err(value) => return Err(Failure::usage(format!("{} is {value:?}: not UTF-8", key.variable()))),
+            },
+            Some(Found::File(node)) => match node.scalar() {
+                Ok(Some(scalar)) => (scalar.text.to_owned(), scalar.kind != ScalarKind::Text),
+                _ => return Err(Failure::usage(format!("{}: expected one value, not several", self.source(key)))),
+            },
+        };
+        self.check_controls(key, &text)?;
+        Ok(Some((text, plain)))
     }
-}
 
-/// `peer.tls.cert.file` is `CORE_PEER_TLS_CERT_FILE` in the environment.
-fn variable(key: &str) -> String {
-    format!("CORE_{}", key.replace('.', "_").to_uppercase())
-}
+    fn value<T>(&self, key: Key, read: impl FnOnce(Scalar<'_>) -> Result<T, String>) -> Result<Option<T>> {
+        let Some((text, plain)) = self.scalar(key)? else { return Ok(None) };
+        let value = read(Scalar { text: &text, plain });
+        value.map(Some).map_err(|why| self.wrong(key, &text, &why))
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Control characters are in no sound value, and nobody sees them.
+    fn check_controls(&self, key: Key, text: &str) -> Result<()> {
+        let blanks = |c: char| c.is_control() && !matches!(c, '\t' | '\n');
+        match text {
+            text if text.ends_with('\r') => Err(self.wrong(
+                key,
+                text,
+                "it ends with a carriage return: was it set by a file with Windows line ends?",
+            )),
+            text if text.contains(blanks) => Err(self.wrong(key, text, "it has control characters in it")),
+            _ => Ok(()),
+        }
+    }
 
-    #[test]
-    fn keys_of_the_file_are_found_whatever_their_case_and_paths_are_relative_to_it() {
-        let yaml = "peer:\n  localMSPID: Org1MSP\n  mspConfigPath: msp\n  address: ''\n  tls: {enabled: true}\n";
-        let root = YamlLoader::load_from_str(yaml).unwrap().remove(0);
-        let settings = Settings { file: Some((PathBuf::from("/etc/x/core.yaml"), root)) };
-        assert_eq!(settings.text("peer.localMspId").as_deref(), Some("Org1MSP"));
-        assert_eq!(settings.path("peer.mspConfigPath"), Some(PathBuf::from("/etc/x/msp")));
-        assert_eq!(settings.text("peer.tls.enabled").as_deref(), Some("true"));
-        assert_eq!(settings.text("peer.address"), None);
-        assert_eq!(settings.text("peer.nothing.here"), None);
+    /// Security is not a matter to be silent about: a typing error, or a setting of another version of Fabric.
+    fn warn_of_unread_security_settings(&self) -> Result<()> {
+        let read = |name: &str| keys::ALL.iter().any(|key| key.name().eq_ignore_ascii_case(name));
+        let not_in_use = |name: &str| name.to_lowercase().starts_with(&keys::BCCSP_PKCS11.to_lowercase());
+        if let Some(file) = &self.file {
+            for section in keys::SECURITY_SECTIONS {
+                for name in file.keys_below(section)?.iter().filter(|name| !read(name) && !not_in_use(name)) {
+                    log::warn!("{name} in {} is not honoured", shown(file.path()));
+                }
+            }
+        }
+        let known: Vec<String> = keys::ALL.iter().map(Key::variable).collect();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().filter(|_| !value.is_empty()) else { continue };
+            let section =
+                |section: &&str| name.starts_with(&format!("CORE_{}_", section.replace('.', "_").to_uppercase()));
+            let secures = keys::SECURITY_SECTIONS.iter().any(section) && !section(&keys::BCCSP_PKCS11);
+            if secures && !known.iter().any(|known| known == name) {
+                log::warn!("{name} is not honoured");
+            }
+        }
+        Ok(())
     }
 }

@@ -5,27 +5,49 @@ use crossbeam_channel::{after, bounded, select};
 use fabric_gossip::cancel::Cancel;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+/// The signal that stopped the process.
+#[derive(Clone, Default)]
+pub struct Interrupted(Arc<AtomicI32>);
+
+impl Interrupted {
+    /// Returns the signal's number; `None` if there was no signal.
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Acquire)).filter(|signal| *signal != 0)
+    }
+
+    /// Returns the cause that a summary states for a command that did not finish.
+    pub fn reason(&self) -> &'static str {
+        match self.signal() {
+            Some(_) => "interrupted",
+            None => "nobody reads the output",
+        }
+    }
+}
+
 /// The first signal sets the switch. A second one ends the process at once.
-pub fn on_signals() -> Result<Cancel> {
-    let stop = Cancel::new();
+pub fn on_signals() -> Result<(Cancel, Interrupted)> {
+    let (stop, interrupted) = (Cancel::new(), Interrupted::default());
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|e| Failure::Peer(format!("cannot watch for signals: {e}")))?;
     let watch = {
-        let stop = stop.clone();
+        let (stop, interrupted) = (stop.clone(), interrupted.clone());
         move || {
             for signal in signals.forever() {
-                if stop.is_cancelled() {
+                if interrupted.signal().is_some() {
                     std::process::exit(128 + signal);
                 }
+                interrupted.0.store(signal, Ordering::Release);
                 stop.cancel();
             }
         }
     };
     spawn("signals", watch)?;
-    Ok(stop)
+    Ok((stop, interrupted))
 }
 
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {

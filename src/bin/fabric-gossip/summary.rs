@@ -33,6 +33,7 @@ pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
             }
             line["revocation_lists"] = json!(lists);
             line["roles"] = json!(roles);
+            line["ok"] = json!(true);
             line
         },
         || {

@@ -2,7 +2,8 @@
 //! if it fails, on whose account.
 
 use crate::certificate;
-use crate::options::TlsFiles;
+use crate::tls_options::TlsFiles;
+use fabric_gossip::rpc::check_server_name;
 use openssl::pkey::PKey;
 use openssl::ssl::{HandshakeError, Ssl, SslContext, SslMethod, SslStream, SslVerifyMode, SslVersion};
 use openssl::x509::store::X509StoreBuilder;
@@ -11,7 +12,7 @@ use openssl::x509::{X509VerifyResult, X509};
 use parking_lot::Mutex;
 use serde_json::{json, Value};
 use std::io;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl TlsProbe {
 
     /// Makes the connection, within `limit` for each answer.
     pub fn connect(&self, tcp: TcpStream, limit: Duration) -> TlsReport {
-        let flaw = Arc::new(Mutex::new(None));
+        let flaw = Arc::new(Mutex::new(None::<Flaw>));
         match self.handshake(tcp, limit, &flaw) {
             Ok(stream) => self.report(stream, flaw.lock().take()),
             Err((why, hint)) => TlsReport {
@@ -66,7 +67,7 @@ impl TlsProbe {
         &self,
         tcp: TcpStream,
         limit: Duration,
-        flaw: &Arc<Mutex<Option<X509VerifyResult>>>,
+        flaw: &Arc<Mutex<Option<Flaw>>>,
     ) -> Result<SslStream<TcpStream>, (String, String)> {
         let internal = |e: openssl::error::ErrorStack| (format!("cannot set up TLS: {e}"), String::new());
         let timeouts = tcp.set_read_timeout(Some(limit)).and_then(|()| tcp.set_write_timeout(Some(limit)));
@@ -78,7 +79,7 @@ impl TlsProbe {
         })
     }
 
-    fn ssl(&self, flaw: Arc<Mutex<Option<X509VerifyResult>>>) -> Result<Ssl, openssl::error::ErrorStack> {
+    fn ssl(&self, flaw: Arc<Mutex<Option<Flaw>>>) -> Result<Ssl, openssl::error::ErrorStack> {
         let mut context = SslContext::builder(SslMethod::tls_client())?;
         context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
         context.set_alpn_protos(b"\x02h2")?;
@@ -100,22 +101,19 @@ impl TlsProbe {
         context.set_private_key(&key)?;
         context.set_verify_callback(SslVerifyMode::PEER, move |ok, store| {
             if !ok {
-                flaw.lock().get_or_insert(store.error());
+                let certificate = store.current_cert().map(|certificate| certificate.to_owned());
+                flaw.lock().get_or_insert(Flaw { result: store.error(), certificate });
             }
             true
         });
         let mut ssl = Ssl::new(&context.build())?;
-        match self.server_name.parse() {
-            Ok(address) => ssl.param_mut().set_ip(address)?,
-            Err(_) => {
-                ssl.set_hostname(&self.server_name)?;
-                ssl.param_mut().set_host(&self.server_name)?;
-            }
+        if self.server_name.parse::<IpAddr>().is_err() {
+            ssl.set_hostname(&self.server_name)?;
         }
         Ok(ssl)
     }
 
-    fn report(&self, mut stream: SslStream<TcpStream>, flaw: Option<X509VerifyResult>) -> TlsReport {
+    fn report(&self, mut stream: SslStream<TcpStream>, flaw: Option<Flaw>) -> TlsReport {
         let refused = refusal(&mut stream);
         let ssl = stream.ssl();
         let server = ssl.peer_certificate();
@@ -129,6 +127,7 @@ impl TlsProbe {
             .map(|c| certificate::common_name(c.subject_name()))
             .collect();
         let vouched = flaw.is_none();
+        let unfit = server.as_ref().and_then(|server| self.name_problem(server));
         let mut detail = json!({"version": version, "cipher": cipher, "alpn": alpn, "server_name": self.server_name});
         let mut text = version.to_owned();
         if let Some(server) = &server {
@@ -145,7 +144,10 @@ impl TlsProbe {
             );
         }
         let problem = match (&server, flaw, refused) {
-            (Some(server), Some(flaw), _) => Some(self.judge(server, flaw)),
+            // What cannot be a server's has the wrong names or the wrong purpose, whoever issued it.
+            (Some(_), Some(flaw), _) if unfit.is_some() && flaw.is_of_purpose() => unfit,
+            (Some(server), Some(flaw), _) => Some(self.judge(server, &flaw)),
+            _ if unfit.is_some() => unfit,
             (_, _, Some(refused)) => Some(refused),
             _ if alpn.as_deref() != Some("h2") => {
                 Some(("the server speaks TLS but not HTTP/2".into(), "is this the peer's gRPC port?".into()))
@@ -155,33 +157,65 @@ impl TlsProbe {
         TlsReport { detail, text, problem }
     }
 
-    /// What is wrong with the server's certificate.
-    fn judge(&self, server: &X509, flaw: X509VerifyResult) -> (String, String) {
-        let subject = certificate::common_name(server.subject_name());
-        let why = |text: &str| format!("the server certificate of {subject} {text}");
-        match flaw.error_string() {
-            "hostname mismatch" | "IP address mismatch" | "Hostname mismatch" => {
-                let names = certificate::alternative_names(server);
-                let try_name = match names.iter().find(|n| n.parse::<std::net::IpAddr>().is_err()) {
-                    Some(name) => format!("dial it by one of these names, or add --tls-server-name {name}"),
-                    None => "the peer needs a certificate with the name that it is dialled by".into(),
-                };
-                (why(&format!("is not for {} but for {}", self.server_name, names.join(", "))), try_name)
+    /// Checks the certificate for the name that was dialled, by the rules of a running node and of Fabric's peers.
+    fn name_problem(&self, server: &X509) -> Option<(String, String)> {
+        let why = check_server_name(&server.to_der().ok()?, &self.server_name).err()?;
+        let names = certificate::alternative_names(server);
+        let hint = match names.iter().find(|name| name.parse::<IpAddr>().is_err() && !name.contains('*')) {
+            _ if why.contains("clients only") => "the peer needs a certificate with the usage serverAuth".into(),
+            Some(name) => format!("dial it by one of these names, or add --tls-server-name {name}"),
+            None => {
+                "the peer needs a certificate with the name that it is dialled by as subject alternative name".into()
             }
-            "certificate has expired" if certificate::check_dates(server).is_err() => (
+        };
+        Some((self.about(server, &why), hint))
+    }
+
+    fn about(&self, server: &X509, why: &str) -> String {
+        format!("the server certificate of {} {why}", certificate::common_name(server.subject_name()))
+    }
+
+    /// Explains why the server's certificate is not trusted.
+    fn judge(&self, server: &X509, flaw: &Flaw) -> (String, String) {
+        let why = |text: &str| self.about(server, text);
+        let culprit = flaw.certificate.as_ref().filter(|certificate| *certificate != server);
+        match (flaw.result.error_string(), culprit) {
+            ("certificate has expired" | "certificate is not yet valid", Some(authority)) => {
+                let name = certificate::name(authority.subject_name());
+                let state = certificate::check_dates(authority).err().unwrap_or_default();
+                let held = self.roots.iter().any(|root| root == authority);
+                let hint = match held {
+                    true => "the authority has to be renewed; give its new certificate with --tls-ca",
+                    false => "the peer has to send, or you have to give with --tls-ca, the authority's new certificate",
+                };
+                (why(&format!("was issued by an authority that is not valid now: {name}: {state}")), hint.into())
+            }
+            ("certificate has expired", None) => (
                 why(&format!("expired on {}", certificate::date(server.not_after()))),
                 "the peer needs a new one".into(),
             ),
-            "certificate is not yet valid" if certificate::check_dates(server).is_err() => {
+            ("certificate is not yet valid", None) => {
                 let from = certificate::date(server.not_before());
                 (why(&format!("is not valid before {from}")), "check the clock of this machine".into())
             }
-            text => {
+            (text, _) => {
                 let issuer = certificate::name(server.issuer_name());
                 let why = why(&format!("is not vouched for by {}: {text}; its issuer is {issuer}", self.root_files));
                 (why, "give the certificate of that issuer with --tls-ca".into())
             }
         }
+    }
+}
+
+/// The first error that OpenSSL found in the chain, and the certificate that it concerns.
+struct Flaw {
+    result: X509VerifyResult,
+    certificate: Option<X509>,
+}
+
+impl Flaw {
+    fn is_of_purpose(&self) -> bool {
+        self.result.error_string().contains("purpose")
     }
 }
 

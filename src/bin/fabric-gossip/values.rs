@@ -1,7 +1,8 @@
 //! How durations, endpoints and binary values are written on the command line.
 
+use crate::go_values;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +19,16 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| Err(format!("{why}; expected host:port, such as peer0.org1.example.com:7051"));
+        if let Some((scheme, rest)) = text.split_once(":/") {
+            let rest = rest.trim_start_matches('/');
+            return wrong(&format!("an endpoint has no scheme such as {scheme}: write {rest:?}"));
+        }
+        if text.contains(['"', '\'']) {
+            return wrong("the quotes are part of it: leave them out");
+        }
+        if text.contains(|c: char| c.is_whitespace() || c == ',' || c == ';') {
+            return wrong("this is more than one endpoint, or has white space in it");
+        }
         let Some((host, port)) = text.rsplit_once(':') else { return wrong("no port") };
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let Some(port) = port.parse().ok().filter(|_| digits) else {
@@ -28,7 +39,10 @@ impl FromStr for Endpoint {
                 Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
                 _ => return wrong("what stands in brackets is not an IPv6 address"),
             },
-            None if host.contains(':') => return wrong("an IPv6 address needs brackets, as in [::1]:7051"),
+            None if host.parse::<Ipv6Addr>().is_ok() => {
+                return wrong("an IPv6 address needs brackets, as in [::1]:7051");
+            }
+            None if host.contains(':') => return wrong("it has more than one colon"),
             None if host.is_empty() => return wrong("no host"),
             None if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) => {
                 return wrong("the host is neither a name nor an address");
@@ -56,18 +70,33 @@ pub fn target(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// `300ms`, `5s`, `1.5s`, `2m`, `1h`.
+/// Parses an endpoint at which others reach us.
+pub fn reachable(text: &str) -> Result<Endpoint, String> {
+    let endpoint = target(text)?;
+    match endpoint.is_unspecified() {
+        true => Err(format!("nobody can dial {}: name the address of this machine", endpoint.host)),
+        false => Ok(endpoint),
+    }
+}
+
+/// Parses an address to listen on. As in Go, one without a host means all interfaces.
+pub fn listen_address(text: &str) -> Result<Endpoint, String> {
+    match text.starts_with(':') {
+        true => format!("0.0.0.0{text}").parse(),
+        false => text.parse(),
+    }
+}
+
+impl Endpoint {
+    /// Returns whether the host stands for all interfaces of the machine.
+    pub fn is_unspecified(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    }
+}
+
+/// `300ms`, `5s`, `1.5s`, `2m`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let scale = units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| scale);
-    let seconds = number.parse::<f64>().ok().zip(scale).map(|(n, scale)| n * scale);
-    let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-    // Longer than any clock can be asked to wait makes no sense either.
-    duration
-        .filter(|d| *d <= Duration::from_secs(10 * 365 * 24 * 3600))
-        .ok_or_else(|| "expected a duration such as 300ms, 5s or 2m".into())
+    go_values::duration(text).map_err(|_| "expected a duration such as 300ms, 5s or 2m".into())
 }
 
 /// As [`duration`], and not zero.
@@ -148,6 +177,21 @@ mod tests {
         {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
+        let told = [
+            ("grpcs://h:1", "write \"h:1\""),
+            ("dns:///h:1", "write \"h:1\""),
+            ("a:1,b:2", "more than one endpoint"),
+            ("a:1 b:2", "more than one endpoint"),
+            ("\"h:1\"", "quotes"),
+            ("::1:7051", "brackets"),
+            ("dns:h:1", "more than one colon"),
+        ];
+        for (text, part) in told {
+            let error = text.parse::<Endpoint>().unwrap_err();
+            assert!(error.contains(part) && (part == "brackets" || !error.contains("IPv6")), "{text}: {error}");
+        }
+        assert!(reachable("0.0.0.0:1").is_err() && reachable("[::]:1").is_err() && reachable("10.0.0.1:1").is_ok());
+        assert_eq!(listen_address(":7051").map(|e| e.to_string()).as_deref(), Ok("0.0.0.0:7051"));
         assert!(target("h:0").is_err());
     }
 

@@ -2,14 +2,15 @@
 
 use crate::certificate::{self, Certificate};
 use crate::failure::{Failure, Result};
-use crate::identity::pki_id;
+use crate::identity::{crypto_service, pki_id, Described};
 use crate::options::IdentityArgs;
-use crate::output::printable;
-use crate::rules::{self, Broken};
+use crate::output::{printable, shown};
+use crate::rules::{self, Verdict};
 use crate::summary;
 use crate::Context;
 use clap::Args;
-use fabric_gossip::msp::serialized_identity;
+use fabric_gossip::crypto::PeerIdentity;
+use fabric_gossip::msp::{serialized_identity, PemFile, SigningIdentity};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -26,40 +27,45 @@ pub struct IdentityCommandArgs {
 
 pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     let msps = args.identity.msps(&context.settings)?;
-    let file = match (&args.file, args.identity.msp_dir(&context.settings)) {
-        (Some(file), _) => file.clone(),
-        (None, Some(dir)) => match certificate::files_in(&dir.join("signcerts"))?.into_iter().next() {
+    let file = match (&args.file, args.identity.msp_dir(&context.settings)?) {
+        (Some(file), _) => {
+            let text = std::fs::read(file).map_err(|e| Failure::file(file, format!("cannot be read: {e}")))?;
+            PemFile::new(shown(file), text)
+        }
+        (None, Some(dir)) => match SigningIdentity::certificate(&dir.path).map_err(|e| dir.error(e.message()))? {
             Some(file) => file,
-            None => return summary::show(context, &dir, msps.first().map(|msp| msp.id()).unwrap_or_default()),
+            None => return summary::show(context, &dir.path, msps.first().map(|msp| msp.id()).unwrap_or_default()),
         },
         (None, None) => return Err(Failure::usage("whose identity? Give a certificate, or --msp DIR and --mspid ID")),
     };
-    let first = Certificate::read_all(&file)?.swap_remove(0);
-
-    // Whose it is: of the MSP that accepts it, else of the first one that is named.
-    let named = args.identity.mspid(&context.settings);
     // As its owner would send it, whatever else is in the file.
     let of = |mspid: &str| {
-        let identity = serialized_identity(mspid, &first.pem);
+        let identity = serialized_identity(mspid, &file.pem);
         let member = msps.iter().filter(|msp| msp.id() == mspid).find_map(|msp| msp.deserialize(&identity).ok());
-        member.map_or(identity, |member| member.serialize())
+        member.map(|member| member.serialize())
     };
-    let accepting = msps.iter().find(|msp| matches!(rules::judge(&msps, &of(msp.id())), Some(Ok(()))));
+    let first = match msps.iter().find_map(|msp| Described::new(&of(msp.id())?).certificate) {
+        Some(x509) => Certificate::from_x509(&file.name, x509).map_err(Failure::usage)?,
+        None => Certificate::new(&file.name, &file.pem).map_err(Failure::usage)?,
+    };
+    // One that no MSP can read is shown as it is, for the verdict.
+    let of = |mspid: &str| of(mspid).unwrap_or_else(|| serialized_identity(mspid, &first.pem));
+    let crypto = crypto_service(&msps, None);
+
+    // Whose it is: of the MSP that accepts it, else of the first one that is named.
+    let named = args.identity.mspid(&context.settings)?;
+    let judge = |identity: &PeerIdentity| crypto.as_ref().map(|crypto| rules::judge(&**crypto, &msps, identity));
+    let accepting = msps.iter().find(|msp| matches!(judge(&of(msp.id())), Some(Verdict::Valid)));
     let mspid = accepting.map(|msp| msp.id().to_owned()).or(named).or_else(|| Some(msps.first()?.id().to_owned()));
     let identity = mspid.as_deref().map(of);
     let pki_id = identity.as_ref().and_then(pki_id).map(|id| id.to_string());
-    let verdict = identity.as_ref().and_then(|identity| rules::judge(&msps, identity)).map(|verdict| {
-        verdict.and_then(|()| match first.check_dates() {
-            Err(text) if text.contains("expired") => {
-                Err(Broken { rule: "expired", text, hint: "it has to be enrolled anew" })
-            }
-            _ => Ok(()),
-        })
-    });
-    let valid = verdict.as_ref().map(|v| v.is_ok());
-    let problem = verdict.and_then(|v| v.err());
+    let (valid, problem) = match identity.as_ref().and_then(judge) {
+        Some(Verdict::Valid) => (Some(true), None),
+        Some(Verdict::Broken(broken)) => (Some(false), Some(broken)),
+        Some(Verdict::UnknownOrganisation) | None => (None, None),
+    };
 
-    let (x509, path) = (&first.x509, file.display().to_string());
+    let (x509, path) = (&first.x509, &file.name);
     let (subject, issuer) = (certificate::name(x509.subject_name()), certificate::name(x509.issuer_name()));
     let ous = certificate::units(x509.subject_name());
     let (from, expires) = (certificate::date(x509.not_before()), certificate::date(x509.not_after()));
@@ -69,7 +75,7 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
             json!({
                 "event": "identity", "path": path, "mspid": mspid, "pki_id": pki_id, "subject": subject,
                 "issuer": issuer, "ous": ous, "not_before": from, "expires": expires, "valid": valid,
-                "rule": rule, "error": error, "hint": problem.as_ref().map(|p| p.hint),
+                "rule": rule, "ok": problem.is_none(), "error": error, "hint": problem.as_ref().map(|p| p.hint),
             })
         },
         || {

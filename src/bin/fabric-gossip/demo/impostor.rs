@@ -2,7 +2,8 @@
 
 use super::network::{Network, Peer};
 use super::{Found, PATIENCE};
-use crate::identity::Me;
+use crate::identity::{KeySource, Me};
+use crate::settings::NamedPath;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::grpc::GrpcTransport;
 use fabric_gossip::comm::stream::{StreamEnd, Transport};
@@ -28,7 +29,8 @@ impl Outsider {
         let member = org.member("peer0").tls_issued_by(&network.orgs[0]).issue().map_err(text)?;
         let msp = network.dir.path().join("outsider");
         member.write_msp(&msp).map_err(text)?;
-        let me = Me::load(org.mspid(), &msp, &[]).map_err(|e| e.text().unwrap_or_default().to_owned())?;
+        let me = Me::load(org.mspid(), &NamedPath::flag("--msp", &msp), &KeySource::default(), &[])
+            .map_err(|e| e.text().unwrap_or_default().to_owned())?;
         let (cert, key) = (Pem::new("certificate", &*member.tls_cert), Pem::new("key", &*member.tls_key));
         let tls = Tls::new(TlsConfig::new(cert, key, network.tls_roots()?)).map_err(text)?;
         Ok(Outsider { me, tls, tls_hash: hash_of(member.tls_cert.as_bytes())? })

@@ -36,17 +36,23 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<()> {
     let begin = Instant::now();
     let mut demo = Demo { context, failed: 0 };
     demo.say(&format!("{} peers of two organisations, on this machine, over mutual TLS:\n", args.peers));
-    demo.walk(args)?;
+    let walked = demo.walk(args);
     let (took, failed) = (begin.elapsed(), demo.failed);
+    let error = match (&walked, failed) {
+        (Err(_), _) => Some(context.interrupted.reason().to_owned()),
+        (Ok(()), 0) => None,
+        (Ok(()), _) => Some("a step failed".to_owned()),
+    };
     context.out.line(
-        || json!({"event": "demo", "ok": failed == 0, "failed": failed, "elapsed_us": micros(took)}),
+        || json!({"event": "demo", "ok": error.is_none(), "failed": failed, "elapsed_us": micros(took), "error": error}),
         || match failed {
+            _ if walked.is_err() => "\nStopped before the end.".to_owned(),
             0 => format!("\nEverything is as it should be, after {}.", short(took)),
             n => format!("\n{n} of these steps did not end as they should."),
         },
     );
     match failed {
-        0 => Ok(()),
+        0 => walked,
         _ => Err(Failure::Reported),
     }
 }

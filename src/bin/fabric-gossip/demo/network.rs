@@ -1,8 +1,9 @@
 //! Peers of two organisations in this process, each with files, a port and connections of its own.
 
 use super::PATIENCE;
-use crate::identity::Me;
+use crate::identity::{KeySource, Me};
 use crate::order::Order;
+use crate::settings::NamedPath;
 use fabric_gossip::comm::{Comm, ReceivedMessage, RemotePeer};
 use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
 use fabric_gossip::message::Content;
@@ -87,8 +88,9 @@ impl Peer {
         let name = format!("peer{number}.{}", network.orgs[org].domain());
         let home = network.org_dir(org).join("peers").join(&name);
         let other = 1 - org;
-        let trust = [(network.orgs[other].mspid().to_owned(), network.org_dir(other).join("msp"))];
-        let me = Me::load(network.orgs[org].mspid(), &home.join("msp"), &trust)
+        let dir = |dir: PathBuf| NamedPath::flag("--msp", &dir);
+        let trust = [(network.orgs[other].mspid().to_owned(), dir(network.org_dir(other).join("msp")))];
+        let me = Me::load(network.orgs[org].mspid(), &dir(home.join("msp")), &KeySource::default(), &trust)
             .map_err(|e| e.text().unwrap_or_default().to_owned())?;
         let pem = |file: &str| Pem::file(home.join("tls").join(file)).map_err(text);
         let tls = TlsConfig::new(pem("server.crt")?, pem("server.key")?, network.tls_roots()?);
