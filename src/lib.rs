@@ -117,6 +117,7 @@ pub mod crypto;
 pub mod discovery;
 pub mod error;
 pub mod identity;
+mod journal;
 pub mod message;
 pub mod metrics;
 pub mod msgstore;

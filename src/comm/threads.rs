@@ -4,7 +4,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::{bounded, Sender};
-use crate::sync::thread::JoinHandle;
+use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{has_ended, now, spawn, Mutex};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -126,6 +126,8 @@ type Work = Box<dyn FnOnce() + Send>;
 pub(crate) struct StopOnce {
     begun: AtomicBool,
     done: Cancel,
+    /// The thread that does the work, on which a further call returns.
+    worker: Arc<Mutex<Option<ThreadId>>>,
     thread: Mutex<Option<(Sender<Work>, JoinHandle<()>)>>,
 }
 
@@ -137,40 +139,40 @@ impl StopOnce {
     pub fn new() -> Result<Self> {
         let (hand_over, handed) = bounded::<Work>(1);
         let thread = spawn("gossip-stop", move || {
-            let Ok(work) = handed.recv() else { return };
-            let _marked = LibraryThread::mark();
-            work();
+            if let Ok(work) = handed.recv() {
+                work();
+            }
         });
         let thread = Mutex::new(Some((hand_over, thread?)));
-        Ok(StopOnce { begun: AtomicBool::new(false), done: Cancel::new(), thread })
+        Ok(StopOnce { begun: AtomicBool::new(false), done: Cancel::new(), worker: Arc::default(), thread })
     }
 
     /// Does `work`, or waits until an earlier call has done it. On one of our own threads, which `work` joins, neither:
     /// another thread does it.
     pub fn run(&self, work: impl FnOnce() + Send + 'static) {
         if self.begun.swap(true, Ordering::SeqCst) {
-            if !LibraryThread::is_current() {
+            // What the work calls, a callback of the user's among it, may stop again: that does not wait for itself.
+            let within = *self.worker.lock() == Some(thread::current().id());
+            if !within && !LibraryThread::is_current() {
                 let _ = self.done.signal().recv();
             }
             return;
         }
         let Some((hand_over, thread)) = self.thread.lock().take() else { return };
+        let (worker, done) = (self.worker.clone(), self.done.clone());
+        let work = move || {
+            *worker.lock() = Some(thread::current().id());
+            work();
+            *worker.lock() = None;
+            done.cancel();
+        };
         if LibraryThread::is_current() {
-            let done = self.done.clone();
             // There is room: this is the only work.
-            let _ = hand_over.try_send(Box::new(move || {
-                work();
-                done.cancel();
-            }));
+            let _ = hand_over.try_send(Box::new(work));
             return;
         }
-        {
-            // What it calls may stop again, and must not wait for itself.
-            let _marked = LibraryThread::mark();
-            work();
-        }
+        work();
         drop(hand_over);
         let _ = thread.join();
-        self.done.cancel();
     }
 }

@@ -54,6 +54,7 @@ pub use table::{Record, State};
 
 use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal;
 use crate::message::{GossipMessage, SignedMessage};
 use bytes::Bytes;
 pub(crate) use limiter::Limiter;
@@ -177,7 +178,7 @@ impl Discovery {
             return Err(Error::new(ErrorKind::Stopped, "discovery is stopped").peer(endpoint));
         }
         if self.own.is_at(endpoint) || self.seeds.contains(endpoint) {
-            log::debug!("no need to connect to {endpoint}");
+            journal::debug!("no need to connect to {endpoint}");
             return Ok(());
         }
         if self.seeds.len() >= self.config.max_seeds {
@@ -317,14 +318,14 @@ impl Discovery {
     }
 
     fn on_dead(&mut self, member: NetworkMember, cx: &mut Context<'_>) {
-        log::warn!("{member} is dead");
+        journal::warning!("{member} is dead");
         cx.effects.push(Effect::Close(member.pki_id.clone()));
         cx.effects.push(Effect::Changed(Change::Dead(member)));
     }
 
     fn on_forgotten(&mut self, id: &PkiId, member: Option<NetworkMember>, cx: &mut Context<'_>) {
         if let Some(member) = member {
-            log::info!("Removing member: {member}");
+            journal::info!("Removing member: {member}");
             cx.effects.push(Effect::Changed(Change::Forgotten(member)));
         }
         self.seeds.lost(id, cx.now, cx.random);

@@ -3,6 +3,7 @@
 use super::{NetworkMember, Timestamp};
 use crate::crypto::{PeerIdentity, PkiId};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal;
 use crate::message::{Content, GossipMessage, SignedMessage, Tag};
 use crate::proto::gossip::{AliveMessage, Member};
 use bytes::Bytes;
@@ -79,7 +80,7 @@ impl Own {
     /// Takes an incarnation above that of a message of ours, which a clock that was set back has left in the future.
     pub fn rise_above(&mut self, time: Timestamp) {
         if self.is_behind(time) {
-            log::warn!(
+            journal::warning!(
                 "our own message {time} is newer than ours {}: our clock was set back, or there are two of us",
                 self.time
             );

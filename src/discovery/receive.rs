@@ -6,6 +6,7 @@ use super::table::Source;
 use super::verify::Use;
 use super::{Change, Context, Disclosure, Discovery, Effect, NetworkMember, State, Token};
 use crate::crypto::PkiId;
+use crate::journal;
 use crate::message::{Content, Envelope, SignedMessage};
 use crate::proto::gossip::{self, MembershipRequest, MembershipResponse};
 
@@ -18,7 +19,7 @@ impl Discovery {
             Some(Content::AliveMsg(_)) => self.on_gossip(message, from, cx),
             Some(Content::MemReq(request)) => self.on_request(request, &message, from, cx),
             Some(Content::MemRes(response)) => self.on_response(response, &message, &from, cx),
-            _ => log::debug!("not about membership: {message}"),
+            _ => journal::debug!("not about membership: {message}"),
         }
     }
 
@@ -28,7 +29,7 @@ impl Discovery {
             return;
         }
         let Some(alive) = Alive::of(message, self.config.max_alive_size) else {
-            return log::debug!("{from} sent an alive message that is incomplete or too large");
+            return journal::debug!("{from} sent an alive message that is incomplete or too large");
         };
         if !self.is_own(&alive.pki_id) && self.is_fresh_gossip(&alive, cx) {
             self.verify(alive, None, Use::Gossip { from: from.clone() }, from, cx);
@@ -43,13 +44,13 @@ impl Discovery {
 
     fn on_request(&mut self, request: &MembershipRequest, message: &SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let Some(alive) = request.self_information.as_ref().and_then(|own| self.nested(own)) else {
-            return log::debug!("a membership request without a complete alive message");
+            return journal::debug!("a membership request without a complete alive message");
         };
         if self.is_own(&alive.pki_id) {
             return;
         }
         if !self.asked.admit(&alive.pki_id, cx.now) {
-            return log::debug!("{} asks too often", alive.pki_id);
+            return journal::debug!("{} asks too often", alive.pki_id);
         }
         self.verify(alive, Some(message), Use::Request { nonce: message.nonce() }, from, cx);
     }
@@ -64,7 +65,7 @@ impl Discovery {
         cx: &mut Context<'_>,
     ) {
         if !self.responses.admit(from, cx.now) {
-            return log::debug!("{from} sends too many membership responses");
+            return journal::debug!("{from} sends too many membership responses");
         }
         // There cannot be more, and ourselves. The sender comes last in it: begin with what is surely there.
         let most = self.config.max_members + 1;
@@ -143,7 +144,7 @@ impl Discovery {
             return;
         }
         if !self.verifications.has_room(&alive, &sender) {
-            return log::debug!("no room to verify a message of {}", alive.pki_id);
+            return journal::debug!("no room to verify a message of {}", alive.pki_id);
         }
         let alive = alive.detached(carrier);
         let token = self.token();
@@ -154,7 +155,7 @@ impl Discovery {
     pub(super) fn on_verified(&mut self, token: Token, valid: bool, cx: &mut Context<'_>) {
         let Some(pending) = self.verifications.take(token) else { return };
         if !valid {
-            return log::debug!("an alive message of {} is not authentic", pending.alive.pki_id);
+            return journal::debug!("an alive message of {} is not authentic", pending.alive.pki_id);
         }
         for wanted in pending.uses {
             self.on_authentic(&pending.alive, wanted, cx);
@@ -206,7 +207,7 @@ impl Discovery {
     fn answer(&mut self, remote: NetworkMember, nonce: u64, cx: &mut Context<'_>) {
         let disclosure = cx.policy.disclose(&remote, &self.own.member);
         if disclosure == Disclosure::Nothing {
-            log::debug!("{remote} may not know us");
+            journal::debug!("{remote} may not know us");
             return cx.effects.push(Effect::Close(remote.pki_id));
         }
         let Some(own) = &self.own.latest else {
@@ -233,7 +234,7 @@ impl Discovery {
                 let endpoint = remote.preferred_endpoint().to_owned();
                 cx.effects.push(Effect::Send { to: remote.pki_id, endpoint, message });
             }
-            Err(e) => log::warn!("cannot answer {remote}: {e}"),
+            Err(e) => journal::warning!("cannot answer {remote}: {e}"),
         }
     }
 

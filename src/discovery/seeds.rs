@@ -3,6 +3,7 @@
 use super::event::Identified;
 use super::{NetworkMember, Token};
 use crate::crypto::PkiId;
+use crate::journal;
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -141,7 +142,7 @@ impl Seeds {
         entry.attempts = entry.attempts.saturating_add(1);
         let doubled = self.first_wait.saturating_mul(1 << (entry.attempts - 1).min(31)).min(self.longest_wait);
         let wait = jitter(doubled, random);
-        log::warn!("seed {endpoint}: {error}; next attempt in {wait:?}");
+        journal::warning!("seed {endpoint}: {error}; next attempt in {wait:?}");
         entry.last_error = Some(error.to_owned());
         entry.phase = Phase::Waiting(now + wait);
     }

@@ -3,6 +3,7 @@
 use super::alive::Alive;
 use super::{Change, NetworkMember, Timestamp};
 use crate::crypto::PkiId;
+use crate::journal;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use std::collections::hash_map::RandomState;
@@ -148,7 +149,7 @@ impl Table {
         let known = self.at(&alive.pki_id);
         let is_member = known.is_some_and(|at| self.state(at) != State::Forgotten);
         if !is_member && self.ends[1] >= self.capacity {
-            log::warn!("no room for another member: {} are known", self.ends[1]);
+            journal::warning!("no room for another member: {} are known", self.ends[1]);
             return None;
         }
         let mut member = alive.member();

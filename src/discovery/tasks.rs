@@ -5,6 +5,7 @@ use super::seeds::jitter;
 use super::{Context, Disclosure, Discovery, Effect, Identified, NetworkMember, Record, State, Token};
 use crate::crypto::PkiId;
 use crate::error::Result;
+use crate::journal;
 use crate::message::SignedMessage;
 use crate::random::Random;
 use std::time::{Duration, Instant};
@@ -118,7 +119,7 @@ impl Discovery {
                     cx.effects.push(Effect::Gossip(message));
                 }
                 // The next one comes all the same.
-                Err(e) => log::warn!("cannot sign our alive message: {e}"),
+                Err(e) => journal::warning!("cannot sign our alive message: {e}"),
             }
         } else if self.requests.signing == token {
             self.requests.signing = None;
@@ -127,7 +128,7 @@ impl Discovery {
                 match request.and_then(|own| request_to(own, &target)) {
                     Ok(send) => cx.effects.push(send),
                     Err(e) => {
-                        log::warn!("cannot ask {} for its members: {e}", target.endpoint);
+                        journal::warning!("cannot ask {} for its members: {e}", target.endpoint);
                         self.seeds.not_asked(target.nonce, &e, cx.now, cx.random);
                     }
                 }
@@ -140,7 +141,7 @@ impl Discovery {
                     self.answer_waiting(cx);
                 }
                 Err(e) => {
-                    log::warn!("cannot sign our alive message: {e}");
+                    journal::warning!("cannot sign our alive message: {e}");
                     self.answers.waiting.clear();
                 }
             }

@@ -21,6 +21,7 @@ use super::room::Room;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{self, Discovery, Members, NetworkMember, SelfInfo};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal;
 use crate::message::{self, Content, GossipMessage, PullMsgType, SignedMessage};
 use crate::proto::gossip::MembershipRequest;
 use bytes::Bytes;
@@ -41,6 +42,31 @@ pub struct Criteria<'a> {
     pub max_peers: usize,
     /// At least so many, else it is an error.
     pub min_ack: usize,
+}
+
+impl Criteria<'_> {
+    /// Takes the first of these candidates that are `eligible`, as many as are asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], with Fabric's text: there are fewer than have to acknowledge.
+    pub fn choose(
+        &self,
+        mut candidates: Vec<NetworkMember>,
+        mut eligible: impl FnMut(&NetworkMember) -> bool,
+    ) -> Result<Vec<NetworkMember>> {
+        let mut found = 0;
+        candidates.retain(|member| {
+            let chosen = found < self.max_peers && eligible(member);
+            found += usize::from(chosen);
+            chosen
+        });
+        if found < self.min_ack && self.max_peers > 0 {
+            let wanted = self.min_ack;
+            let text = format!("requested to send to at least {wanted} peers, but know only of {found} suitable peers");
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        Ok(candidates)
+    }
 }
 
 /// The node as a state machine. See the [module documentation](self).
@@ -143,7 +169,7 @@ impl NodeCore {
         self.sign_own_identity(cx);
         for endpoint in self.config.bootstrap.clone() {
             if let Err(e) = self.connect(&endpoint, SeedRole::Bootstrap, cx) {
-                log::error!("bootstrap peer {endpoint}: {e}");
+                journal::error!("bootstrap peer {endpoint}: {e}");
                 cx.effects.push(Effect::Notify(Notice::SeedFailed { endpoint, reason: e.to_string() }));
             }
         }
@@ -223,8 +249,16 @@ impl NodeCore {
         &mut self,
         criteria: Criteria<'_>,
         cx: &mut Context<'_>,
-        mut eligible: impl FnMut(&NetworkMember) -> bool,
+        eligible: impl FnMut(&NetworkMember) -> bool,
     ) -> Result<Vec<NetworkMember>> {
+        criteria.choose(self.candidates(criteria, cx)?, eligible)
+    }
+
+    /// Returns all peers that are alive and in the criteria's channel, in random order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`]: a channel that we are not in.
+    pub fn candidates(&mut self, criteria: Criteria<'_>, cx: &mut Context<'_>) -> Result<Vec<NetworkMember>> {
         if criteria.max_peers == 0 {
             return Ok(Vec::new());
         }
@@ -237,17 +271,10 @@ impl NodeCore {
             Some(name) => Some(self.channels.get(name).ok_or_else(|| no_channel(name))?),
             None => None,
         };
-        let discovery = &self.discovery;
-        let chosen = self.peers.select(criteria.max_peers, cx.random, |peer| {
-            channel.is_none_or(|channel| !channel.left() && channel.has_peer(peer))
-                && discovery.member(&peer.pki_id).is_some_and(&mut eligible)
-        });
-        if chosen.len() < criteria.min_ack {
-            let (wanted, found) = (criteria.min_ack, chosen.len());
-            let text = format!("requested to send to at least {wanted} peers, but know only of {found} suitable peers");
-            return Err(Error::new(ErrorKind::Config, text));
-        }
-        Ok(chosen.iter().filter_map(|peer| self.discovery.member(&peer.pki_id).cloned()).collect())
+        let in_channel =
+            |peer: &super::peers::Peer| channel.is_none_or(|channel| !channel.left() && channel.has_peer(peer));
+        let peers = self.peers.select(usize::MAX, cx.random, in_channel);
+        Ok(peers.iter().filter_map(|peer| self.discovery.member(&peer.pki_id).cloned()).collect())
     }
 
     /// Asks up to `count` random members for theirs, now.
@@ -324,7 +351,7 @@ impl NodeCore {
         }
         self.check_renewals(cx);
         if let Some(remaining) = self.expiry.as_mut().and_then(|expiry| expiry.poll(cx.now)) {
-            log::warn!("our identity expires in {} s", remaining.as_secs());
+            journal::warning!("our identity expires in {} s", remaining.as_secs());
             cx.effects.push(Effect::Notify(Notice::IdentityExpires { remaining }));
         }
         self.on_channel_timeout(cx);
@@ -333,7 +360,7 @@ impl NodeCore {
     fn on_received(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let gossip = message.message();
         if let Err(e) = gossip.check_tag() {
-            return log::warn!("{from} sent a message that is not valid: {e}");
+            return journal::warning!("{from} sent a message that is not valid: {e}");
         }
         if gossip.is_channel_restricted() {
             return self.on_channel_message(message, from, cx);
@@ -345,12 +372,12 @@ impl NodeCore {
             // Nobody asks in another peer's name.
             Some(Content::MemReq(request)) => match asker(request) {
                 Some(asker) if asker == from => self.discover(discovery::Event::Received { message, from }, cx),
-                _ => log::warn!("{from} asks for membership in another peer's name"),
+                _ => journal::warning!("{from} asks for membership in another peer's name"),
             },
             _ if gossip.is_pull() && gossip.pull_type() == PullMsgType::IDENTITY_MSG => {
                 self.on_identity_pull(&message, &from, cx);
             }
-            _ => log::debug!("nobody handles {message}"),
+            _ => journal::debug!("nobody handles {message}"),
         }
     }
 
@@ -386,12 +413,12 @@ impl NodeCore {
                 }
             }
             (Pending::OwnState(channel), Err(e)) => {
-                log::error!("cannot sign our state information: {e}");
+                journal::error!("cannot sign our state information: {e}");
                 if let Some(channel) = self.channels.get_mut(&channel) {
                     channel.state_changed();
                 }
             }
-            (_, Err(e)) => log::error!("cannot sign our identity: {e}"),
+            (_, Err(e)) => journal::error!("cannot sign our identity: {e}"),
             _ => {}
         }
     }
@@ -399,7 +426,7 @@ impl NodeCore {
     /// Asks for a verification, if there is room for one more.
     fn verify(&mut self, message: SignedMessage, from: &PkiId, pending: Pending, cx: &mut Context<'_>) {
         if !self.room.enter(self.tokens + 1, from, message.wire_len()) {
-            return log::debug!("no room to verify {message}");
+            return journal::debug!("no room to verify {message}");
         }
         let token = self.ask(pending);
         cx.effects.push(Effect::Verify { token, message, from: from.clone() });

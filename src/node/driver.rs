@@ -13,6 +13,7 @@ use crate::comm::threads::Threads;
 use crate::comm::{self, Comm, Demux, ReceivedMessage, RemotePeer, Subscription, Weigh};
 use crate::crypto::PkiId;
 use crate::error::Result;
+use crate::journal::Deferred;
 use crate::message::{Content, SignedMessage};
 use crate::random::SystemRandom;
 use crate::sync::channel::{never, select, Receiver, Sender};
@@ -101,6 +102,7 @@ impl Shared {
     pub fn with_core<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
         let mut effects = Vec::new();
         let result = {
+            let _deferred = Deferred::begin();
             let mut core = self.core.lock();
             act(
                 &mut core,

@@ -4,6 +4,7 @@ use super::channel::Channel;
 use super::identities::Identities;
 use super::peers::{AlivePeers, Peer};
 use crate::crypto::{OrgId, PkiId};
+use crate::journal;
 use crate::message::{Content, SignedMessage};
 use crate::proto::gossip::{AliveMessage, StateInfo};
 use crate::random::Random;
@@ -61,7 +62,7 @@ impl Router<'_> {
                     }
                 }
                 _ if gossip.message.message().is_org_restricted() => of_org.push(gossip),
-                _ => log::warn!("nobody to gossip to: {}", gossip.message),
+                _ => journal::warning!("nobody to gossip to: {}", gossip.message),
             }
         }
         for (name, blocks) in blocks {

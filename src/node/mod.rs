@@ -45,6 +45,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{IdentityMapper, PeerIdentitySet};
 use crate::message::{GossipMessage, SignedMessage};
 use crate::sync::channel::select;
+use crate::sync::entering_user_code;
 use bytes::Bytes;
 use driver::Shared;
 use std::sync::Arc;
@@ -213,7 +214,7 @@ impl Node {
     /// Sends a message to some of the members that fulfil the criteria and for which `eligible` holds, and waits until
     /// enough of them have acknowledged it. Fabric's `SendByCriteria`. Blocks for at most the criteria's timeout.
     ///
-    /// `eligible` is called with the node's state locked: it must not block, nor call the node.
+    /// `eligible` is called on this thread, for members in random order until there are enough.
     ///
     /// # Errors
     /// With Fabric's texts: no timeout, no such channel, fewer suitable members than have to acknowledge; or what became
@@ -232,7 +233,9 @@ impl Node {
         }
         let choice =
             Criteria { channel: criteria.channel.as_deref(), max_peers: criteria.max_peers, min_ack: criteria.min_ack };
-        let peers = self.shared().call(|core, cx| core.select(choice, cx, eligible))?;
+        let candidates = self.shared().call(|core, cx| core.candidates(choice, cx))?;
+        entering_user_code();
+        let peers = choice.choose(candidates, eligible)?;
         let peers: Vec<_> =
             peers.iter().map(|peer| RemotePeer::with_id(peer.preferred_endpoint(), peer.pki_id.clone())).collect();
         let results = self.comm().send_with_ack(message, criteria.timeout, criteria.min_ack, &peers);

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::message::{Content, GossipMessage, SignedMessage};
 use crate::sync::channel::{select, unbounded, Receiver, Sender};
-use crate::sync::Mutex;
+use crate::sync::{entering_user_code, Mutex};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -142,7 +142,10 @@ impl Worker {
     fn judge(&self, message: &SignedMessage) -> Result<()> {
         let Judge { mapper, crypto, blocks } = &*self.judge;
         match (message.content(), blocks) {
-            (Some(Content::DataMsg(_)), Some(judge)) => judge(message),
+            (Some(Content::DataMsg(_)), Some(judge)) => {
+                entering_user_code();
+                judge(message)
+            }
             (Some(Content::DataMsg(_)), None) => Ok(()),
             _ => identities::verify(message, mapper, &**crypto),
         }

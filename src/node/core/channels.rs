@@ -5,6 +5,7 @@ use super::{NodeCore, Pending, SeedRole};
 use crate::crypto::PkiId;
 use crate::discovery::Members;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal;
 use crate::message::{self, Content, Envelope, SignedMessage};
 use crate::node::channel::{Channel, ChannelConfig, ChannelOrgs};
 use crate::node::event::{Context, Effect};
@@ -138,11 +139,11 @@ impl NodeCore {
         for (org, peers) in &orgs.0 {
             for anchor in peers {
                 if anchor.host.is_empty() {
-                    log::warn!("Got empty hostname, skipping connecting to anchor peer {anchor}");
+                    journal::warning!("Got empty hostname, skipping connecting to anchor peer {anchor}");
                 } else if anchor.port == 0 {
-                    log::warn!("Got invalid port (0), skipping connecting to anchor peer {anchor}");
+                    journal::warning!("Got invalid port (0), skipping connecting to anchor peer {anchor}");
                 } else if *org != self.own_org && !external {
-                    log::info!(
+                    journal::info!(
                         "Anchor peer {anchor} of {org} in channel {channel} is not in our organization and we have no \
                          external endpoint, skipping"
                     );
@@ -156,7 +157,7 @@ impl NodeCore {
         }
         for (endpoint, role) in anchors {
             if let Err(e) = self.connect(&endpoint, role, cx) {
-                log::warn!("anchor peer {endpoint} of channel {channel}: {e}");
+                journal::warning!("anchor peer {endpoint} of channel {channel}: {e}");
             }
         }
     }
@@ -231,7 +232,7 @@ impl NodeCore {
         };
         let Some(channel) = found else { return self.on_outside_message(message, from, cx) };
         if !channel.has_org(cx.identities.org(&from).as_ref()) {
-            return log::warn!("{from} is not of an organisation of channel {}", name(channel));
+            return journal::warning!("{from} is not of an organisation of channel {}", name(channel));
         }
         match message.content() {
             Some(Content::StateInfo(info)) => {
@@ -252,9 +253,9 @@ impl NodeCore {
                     self.verify(message.clone(), &from.clone(), Pending::Block { message, from }, cx);
                 }
                 Some(_) => {}
-                None => log::warn!("{from} sent a data message without payload"),
+                None => journal::warning!("{from} sent a data message without payload"),
             },
-            _ => log::debug!("nobody handles {message}"),
+            _ => journal::debug!("nobody handles {message}"),
         }
     }
 
@@ -281,7 +282,7 @@ impl NodeCore {
         };
         match SignedMessage::noop_sign(channel.snapshot(shown)) {
             Ok(answer) => self.send_all([(from, answer)], cx),
-            Err(e) => log::warn!("cannot answer {from}: {e}"),
+            Err(e) => journal::warning!("cannot answer {from}: {e}"),
         }
     }
 

@@ -4,6 +4,7 @@ use super::effects::has_external;
 use super::{NodeCore, Pending};
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery;
+use crate::journal;
 use crate::message::SignedMessage;
 use crate::node::event::{Context, Effect};
 use bytes::Bytes;
@@ -45,7 +46,7 @@ impl NodeCore {
     /// An identity is no more, and so neither is who had it.
     pub(super) fn on_identity_purged(&mut self, id: PkiId, cx: &mut Context<'_>) {
         if id == self.own {
-            return log::error!("our own identity is not valid any more");
+            return journal::error!("our own identity is not valid any more");
         }
         self.certs.remove(&id);
         self.channels.values_mut().for_each(|channel| channel.retain_states(|known| *known != id));

@@ -4,6 +4,7 @@ use super::{NodeCore, Pending};
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{self, Identified, NetworkMember};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal;
 use crate::message::pki_id_text;
 use crate::node::event::{Context, Effect, Notice, Remote};
 use bytes::Bytes;
@@ -86,7 +87,7 @@ impl NodeCore {
         }
         let result = result.and_then(|remote| self.accept_seed(&endpoint, &remote));
         if let Err(e) = &result {
-            log::warn!("{endpoint}: {e}");
+            journal::warning!("{endpoint}: {e}");
             let reason = e.to_string();
             cx.effects.push(Effect::Notify(Notice::SeedFailed { endpoint, reason }));
         }
@@ -140,7 +141,7 @@ impl NodeCore {
         let Some(Pending::Renewal { endpoint, old }) = self.pending.remove(&token) else { return };
         match result {
             Ok(remote) => self.retire_if_replaced(&old.pki_id, &remote, cx),
-            Err(e) => log::debug!("nobody at {endpoint}: {e}"),
+            Err(e) => journal::debug!("nobody at {endpoint}: {e}"),
         }
     }
 
@@ -160,7 +161,7 @@ impl NodeCore {
 
     /// Forgets a member whose place another one has taken.
     pub(super) fn retire(&mut self, old: &PkiId, new: Option<&PkiId>, cx: &mut Context<'_>) {
-        log::info!("{old} is {} by now", pki_id_text(new));
+        journal::info!("{old} is {} by now", pki_id_text(new));
         self.discover(discovery::Event::IdentitySwitch(old.clone()), cx);
         cx.effects.push(Effect::Close(old.clone()));
         cx.effects.push(Effect::Notify(Notice::IdentitySwitched { old: old.clone(), new: new.cloned() }));
