@@ -1,13 +1,11 @@
 //! What an MSP is made from, and how it stands in a folder.
 
-use super::context;
+use super::folder::read_folder;
 use super::key::HashFamily;
 use super::pem;
 use super::provider::IdentifierHash;
 use crate::error::{Error, ErrorKind, Result};
-use std::fs;
-use std::path::{Path, PathBuf};
-use yaml_rust2::{Yaml, YamlLoader};
+use std::path::Path;
 
 /// Which of Fabric's rules an MSP follows. Channels choose it by their capabilities; a local MSP has the latest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +91,24 @@ impl PemFile {
     pub fn new(name: impl Into<String>, pem: impl Into<Vec<u8>>) -> Self {
         PemFile { name: name.into(), pem: pem.into() }
     }
+
+    /// Returns the certificate in `signcerts/` that Fabric takes for a local MSP's own: that of the first PEM file. None
+    /// if there is no such file.
+    pub fn signing_certificate(dir: impl AsRef<Path>) -> Result<Option<PemFile>> {
+        Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
+    }
+
+    /// Returns the content of the first block, whatever its label and headers.
+    pub fn first_block(&self) -> Option<Vec<u8>> {
+        pem::decode(&self.pem).map(|block| block.bytes)
+    }
+
+    /// Returns a remark for an error about what the file's authority did not issue: Fabric reads the first block only.
+    pub(super) fn more_blocks(&self) -> Option<String> {
+        let more = pem::blocks(&self.pem).count().saturating_sub(1);
+        let text = || format!("{} holds {} certificates, of which Fabric reads the first only", self.name, more + 1);
+        (more > 0).then(text)
+    }
 }
 
 /// The name; the content may be a private key.
@@ -118,132 +134,30 @@ impl MspConfig {
         if root_certs.is_empty() {
             return Err(config_error(format!("no CA in {}", cacerts.display())));
         }
+        let tls_root_certs = read_folder(&dir.join("tlscacerts"))?;
+        let tls_intermediates = dir.join("tlsintermediatecerts");
+        let tls_intermediate_certs = match tls_root_certs.is_empty() {
+            false => read_folder(&tls_intermediates)?,
+            true => {
+                if tls_intermediates.exists() {
+                    let dir = tls_intermediates.display();
+                    log::warn!("ignoring {dir}: its certificates count beside root ones in tlscacerts only");
+                }
+                Vec::new()
+            }
+        };
         let mut config = MspConfig {
             mspid: mspid.into(),
             root_certs,
             intermediate_certs: read_folder(&dir.join("intermediatecerts"))?,
-            tls_root_certs: read_folder(&dir.join("tlscacerts"))?,
-            tls_intermediate_certs: read_folder(&dir.join("tlsintermediatecerts"))?,
+            tls_root_certs,
+            tls_intermediate_certs,
             admins: read_folder(&dir.join("admincerts"))?,
             revocation_lists: read_folder(&dir.join("crls"))?,
             ..MspConfig::default()
         };
-        let yaml = dir.join("config.yaml");
-        if yaml.is_file() {
-            let text = fs::read_to_string(&yaml).map_err(|e| unreadable(&yaml, e))?;
-            config.read_yaml(&text, dir).map_err(context(yaml.display()))?;
-        }
+        config.read_yaml(dir)?;
         Ok(config)
-    }
-
-    /// `config.yaml`; certificates in it are named relative to `dir`.
-    fn read_yaml(&mut self, text: &str, dir: &Path) -> Result<()> {
-        let documents = YamlLoader::load_from_str(text).map_err(|e| config_error(e.to_string()))?;
-        let Some(root) = documents.first() else { return Ok(()) };
-        mapping("the file", root)?;
-        let list = &root["OrganizationalUnitIdentifiers"];
-        if !absent(list) {
-            let list = list.as_vec().ok_or_else(|| config_error("OrganizationalUnitIdentifiers is no list"))?;
-            for entry in list {
-                self.ou_identifiers.push(ou_identifier("OrganizationalUnitIdentifiers", entry, dir, true)?);
-            }
-        }
-        let node_ous = &root["NodeOUs"];
-        if absent(node_ous) {
-            return Ok(());
-        }
-        mapping("NodeOUs", node_ous)?;
-        // As in Fabric, what is not enabled is not even looked at.
-        if !boolean("NodeOUs.Enable", &node_ous["Enable"])? {
-            return Ok(());
-        }
-        let role = |key: &str| match &node_ous[key] {
-            entry if absent(entry) => Ok(None),
-            entry => ou_identifier(key, entry, dir, false).map(Some),
-        };
-        self.node_ous = Some(NodeOus {
-            enable: true,
-            client: role("ClientOUIdentifier")?,
-            peer: role("PeerOUIdentifier")?,
-            admin: role("AdminOUIdentifier")?,
-            orderer: role("OrdererOUIdentifier")?,
-        });
-        Ok(())
-    }
-}
-
-/// The PEM files of a folder in the order of their names; none if there is no such folder.
-pub(super) fn read_folder(dir: &Path) -> Result<Vec<PemFile>> {
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(dir).map_err(|e| unreadable(dir, e))?;
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(|e| unreadable(dir, e))?.path());
-    }
-    paths.sort();
-    let mut files = Vec::new();
-    for path in paths.into_iter().filter(|p| p.is_file()) {
-        let text = fs::read(&path).map_err(|e| unreadable(&path, e))?;
-        match pem::decode(&text) {
-            Some(_) => files.push(PemFile::new(path.display().to_string(), text)),
-            None => log::warn!("skipping {}: no PEM in it", path.display()),
-        }
-    }
-    Ok(files)
-}
-
-/// Fabric insists on the certificate of a listed OU; that of a role may be missing, which means no restriction.
-fn ou_identifier(what: &str, entry: &Yaml, dir: &Path, insist: bool) -> Result<OuIdentifier> {
-    mapping(what, entry)?;
-    let organizational_unit_identifier = text(what, &entry["OrganizationalUnitIdentifier"])?.unwrap_or_default();
-    let named = text(what, &entry["Certificate"])?.filter(|name| insist || !name.is_empty());
-    let path = dir.join(named.unwrap_or_default());
-    let certificate = match fs::read(&path) {
-        Ok(pem) => Some(PemFile::new(path.display().to_string(), pem)),
-        Err(e) if insist => return Err(unreadable(&path, e)),
-        Err(_) if path == dir => None,
-        Err(e) => {
-            log::warn!("{what} is not tied to an authority: cannot read {}: {e}", path.display());
-            None
-        }
-    };
-    Ok(OuIdentifier { organizational_unit_identifier, certificate })
-}
-
-fn absent(yaml: &Yaml) -> bool {
-    matches!(yaml, Yaml::BadValue | Yaml::Null)
-}
-
-fn mapping(what: &str, yaml: &Yaml) -> Result<()> {
-    match yaml {
-        Yaml::Hash(_) | Yaml::Null => Ok(()),
-        _ => Err(config_error(format!("{what} is no mapping"))),
-    }
-}
-
-fn text(what: &str, yaml: &Yaml) -> Result<Option<String>> {
-    Ok(Some(match yaml {
-        Yaml::String(text) | Yaml::Real(text) => text.clone(),
-        Yaml::Integer(number) => number.to_string(),
-        Yaml::Boolean(value) => value.to_string(),
-        yaml if absent(yaml) => return Ok(None),
-        _ => return Err(config_error(format!("{what}: text expected"))),
-    }))
-}
-
-/// In all the spellings that Fabric's parser knows.
-fn boolean(what: &str, yaml: &Yaml) -> Result<bool> {
-    match yaml {
-        Yaml::Boolean(value) => Ok(*value),
-        yaml if absent(yaml) => Ok(false),
-        Yaml::String(text) => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "y" => Ok(true),
-            "false" | "no" | "off" | "n" => Ok(false),
-            _ => Err(config_error(format!("{what} is neither true nor false"))),
-        },
-        _ => Err(config_error(format!("{what} is neither true nor false"))),
     }
 }
 

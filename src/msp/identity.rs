@@ -1,6 +1,7 @@
 //! Identities: a member as its MSP sees it, and our own with its key.
 
-use super::config::{config_error, read_folder};
+use super::config::{config_error, PemFile};
+use super::folder::read_folder;
 use super::key::{HashFamily, PrivateKey};
 use super::provider::Msp;
 use super::serialized::SerializedIdentity;
@@ -115,8 +116,8 @@ impl SigningIdentity {
     /// the file.
     pub fn load(msp: &Msp, dir: impl AsRef<Path>, now: SystemTime) -> Result<SigningIdentity> {
         let (signcerts, keystore) = (dir.as_ref().join("signcerts"), dir.as_ref().join("keystore"));
-        let certs = read_folder(&signcerts)?;
-        let cert = certs.first().ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
+        let cert = PemFile::signing_certificate(&dir)?;
+        let cert = cert.ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
         let configured = |e: crate::error::Error| config_error(format!("{}: {}", cert.name, e.message())).source(e);
         let identity = msp.identity_from_pem(&cert.pem).map_err(configured)?;
         check_not_expired(&identity, now).map_err(configured)?;

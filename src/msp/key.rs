@@ -1,7 +1,7 @@
 //! Keys and signatures: ECDSA with low S as Fabric demands it for messages, and what certificates are signed with.
 
 use super::der::{self, tag, Reader};
-use super::invalid;
+use super::{invalid, pem};
 use crate::error::{Error, ErrorKind, Result};
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
@@ -312,11 +312,21 @@ enum PrivateKind {
 }
 
 impl PrivateKey {
-    /// From unencrypted PEM, PKCS#8 or SEC 1.
+    /// Reads an unencrypted key in PEM, PKCS#8 or SEC 1. The first block counts, whatever its label, as in Fabric.
     pub fn from_pem(pem: &[u8]) -> Result<PrivateKey> {
-        // The callback is what keeps OpenSSL from asking on the terminal.
-        let key = PKey::private_key_from_pem_callback(pem, |_| Ok(0));
-        let key = quiet(key).ok_or_else(|| invalid("not an unencrypted private key in PEM"))?;
+        let block = pem::decode(pem).ok_or_else(|| invalid("not a private key in PEM"))?;
+        if block.is_encrypted() {
+            return Err(invalid("the private key is encrypted; store it without a passphrase"));
+        }
+        if block.label == b"EC PARAMETERS" {
+            return Err(invalid(
+                "the first block is EC PARAMETERS and Fabric reads no other; remove it (openssl ecparam -noout)",
+            ));
+        }
+        let pkcs8 = || PKey::private_key_from_pkcs8(&block.bytes);
+        let sec1 = || PKey::from_ec_key(EcKey::private_key_from_der(&block.bytes)?);
+        let key = quiet(pkcs8()).or_else(|| quiet(sec1()));
+        let key = key.ok_or_else(|| invalid("not an unencrypted private key of PKCS#8 or SEC 1"))?;
         match key.id() {
             Id::ED25519 => Ok(PrivateKey(PrivateKind::Ed25519(key))),
             Id::EC => {

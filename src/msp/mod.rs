@@ -11,7 +11,9 @@
 mod cache;
 mod chain;
 mod config;
+mod config_yaml;
 mod der;
+mod folder;
 mod identity;
 mod key;
 mod mailbox;
@@ -23,6 +25,7 @@ mod provider;
 mod serialized;
 mod service;
 mod setup;
+mod uri;
 #[cfg(test)]
 mod wycheproof;
 mod x509;

@@ -3,6 +3,7 @@
 
 use super::der::{tag, Reader};
 use super::mailbox::Mailbox;
+use super::uri;
 
 type Parse<T> = Result<T, &'static str>;
 
@@ -48,8 +49,8 @@ impl GeneralName {
                 DNS => names.push(GeneralName::Dns(text()?)),
                 URI => {
                     let uri = text()?;
-                    let host = uri_host(&uri).unwrap_or_default();
-                    if !domain_valid(host, false) && !host.starts_with('[') {
+                    let host = uri::host(&uri).map_err(|_| "x509: cannot parse URI")?;
+                    if !domain_valid(host, false) {
                         return Err("x509: cannot parse URI: invalid domain");
                     }
                     names.push(GeneralName::Uri(uri));

@@ -11,8 +11,25 @@ pub(super) struct Block<'a> {
     /// What stands after BEGIN, such as `CERTIFICATE`.
     pub label: &'a [u8],
     pub bytes: Vec<u8>,
+    /// The lines between BEGIN and the data.
+    headers: &'a [u8],
     /// What follows the block.
     pub rest: &'a [u8],
+}
+
+impl Block<'_> {
+    /// Returns whether there are lines between BEGIN and the data.
+    pub fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
+    /// Returns whether the data is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.label == b"ENCRYPTED PRIVATE KEY" || self.headers.starts_with(b"DEK-Info") || {
+            let name = b"\nDEK-Info";
+            self.headers.windows(name.len()).any(|w| w == name)
+        }
+    }
 }
 
 /// The first sound block. Others before it are skipped.
@@ -31,6 +48,7 @@ pub(super) fn decode(data: &[u8]) -> Option<Block<'_>> {
         let Some(label) = label_line.strip_suffix(DASHES) else { continue };
 
         let mut headers = false;
+        let begin = data.len() - rest.len();
         loop {
             if rest.is_empty() {
                 return None;
@@ -55,8 +73,18 @@ pub(super) fn decode(data: &[u8]) -> Option<Block<'_>> {
         let closing = data[end + 1 + END.len()..].strip_prefix(label).and_then(|r| r.strip_prefix(DASHES));
         let Some((b"", after)) = closing.map(line) else { continue };
         let Some(bytes) = base64_decode(&data[here..end.max(here)]) else { continue };
-        return Some(Block { label, bytes, rest: after });
+        return Some(Block { label, bytes, headers: &data[begin..here], rest: after });
     }
+}
+
+/// Returns the sound blocks one after the other.
+pub(super) fn blocks(data: &[u8]) -> impl Iterator<Item = Block<'_>> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let block = decode(rest)?;
+        rest = block.rest;
+        Some(block)
+    })
 }
 
 /// A block as Go writes it: lines of 64 characters.

@@ -56,6 +56,8 @@ pub struct Msp {
     pub(super) revocation_lists: Vec<RevocationList>,
     pub(super) ou_rules: OuRules,
     pub(super) tls_certs: Vec<String>,
+    /// The files of authorities of which only the first certificate is read, for errors.
+    pub(super) unread_authorities: Option<String>,
 }
 
 impl Msp {
@@ -74,7 +76,8 @@ impl Msp {
         &self.mspid
     }
 
-    /// The authorities for TLS, root ones first, each as PEM.
+    /// Returns the authorities for TLS, each as PEM: all certificates in the files of `tlscacerts/`, then those of
+    /// `tlsintermediatecerts/`. A TLS client of Fabric trusts each of them as a root.
     pub fn tls_certs(&self) -> &[String] {
         &self.tls_certs
     }
@@ -170,7 +173,11 @@ impl Msp {
 
     /// The one chain, in which the certificate at `position` must not have an authority below it.
     pub(super) fn validation_chain(&self, certificate: &Arc<Certificate>, position: usize) -> Result<Chain> {
-        let chain = self.authorities.unique_chain(certificate).map_err(context("failed getting validation chain"))?;
+        let chain = self.authorities.unique_chain(certificate).map_err(context("failed getting validation chain"));
+        let chain = chain.map_err(|e| match &self.unread_authorities {
+            Some(unread) => invalid(format!("{} ({unread})", e.message())),
+            None => e,
+        })?;
         if chain.len() < 2 {
             return Err(invalid(format!("expected a chain of length at least 2, got {}", chain.len())));
         }

@@ -1,6 +1,7 @@
 //! X.509 certificates as a person sees them: whose, issued by whom, for which names, until when.
 
 use crate::failure::{Failure, Result};
+use fabric_gossip::msp::PemFile;
 use openssl::asn1::{Asn1StringRef, Asn1Time, Asn1TimeRef};
 use openssl::nid::Nid;
 use openssl::x509::{X509NameRef, X509Ref, X509};
@@ -34,6 +35,15 @@ impl Certificate {
                 Ok(Certificate { source: source.clone(), pem, x509 })
             })
             .collect()
+    }
+
+    /// Reads the first block of a PEM file as Fabric does: its label does not count.
+    pub fn first_of(file: &PemFile) -> Result<Certificate> {
+        let path = Path::new(&file.name);
+        let der = file.first_block().ok_or_else(|| Failure::file(path, "holds no certificate in PEM form"))?;
+        let x509 = X509::from_der(&der).map_err(|_| Failure::file(path, "is not a certificate in PEM form"))?;
+        let pem = x509.to_pem().map_err(|e| Failure::file(path, e))?;
+        Ok(Certificate { source: file.name.clone(), pem, x509 })
     }
 
     /// Whether it is valid now.

@@ -1,49 +1,44 @@
 //! Settings of Fabric's own `peer` that serve as defaults for flags: from the environment, then from `core.yaml`.
 
 use crate::failure::{Failure, Result};
+use fabric_gossip::yaml::{Document, Node};
 use std::path::{Path, PathBuf};
-use yaml_rust2::{Yaml, YamlLoader};
+use std::sync::Arc;
 
 /// Looks settings up by the key that they have in `core.yaml`, such as `peer.tls.cert.file`. As for the `peer` command,
 /// the environment goes first, case does not matter in keys, and an empty value is none.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    file: Option<(PathBuf, Yaml)>,
+    file: Option<(PathBuf, Arc<Document>)>,
 }
 
 impl Settings {
     /// From the environment, and from a file if there is one.
     pub fn load(config: Option<&Path>) -> Result<Settings> {
         let Some(path) = config else { return Ok(Settings::default()) };
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, format!("cannot be read: {e}")))?;
-        let documents =
-            YamlLoader::load_from_str(&text).map_err(|e| Failure::file(path, format!("is not YAML: {e}")))?;
-        match documents.into_iter().next() {
-            Some(root @ Yaml::Hash(_)) => Ok(Settings { file: Some((path.to_owned(), root)) }),
+        let bytes = std::fs::read(path).map_err(|e| Failure::file(path, format!("cannot be read: {e}")))?;
+        let document = Document::parse(&bytes).and_then(|document| document.check().map(|()| document));
+        let document = document.map_err(|e| Failure::file(path, format!("is not YAML: {}", e.message())))?;
+        match document.root().map(|root| root.map()) {
+            Some(Ok(Some(_))) => Ok(Settings { file: Some((path.to_owned(), Arc::new(document))) }),
             _ => Err(Failure::file(path, "is not core.yaml: it has no keys")),
         }
     }
 
     pub fn text(&self, key: &str) -> Option<String> {
-        let from_file = || match self.in_file(key)? {
-            Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
-            Yaml::Integer(n) => Some(n.to_string()),
-            Yaml::Boolean(b) => Some(b.to_string()),
-            _ => None,
-        };
+        let from_file = || self.in_file(key)?.text().ok()?.map(str::to_owned);
         std::env::var(variable(key)).ok().filter(|v| !v.is_empty()).or_else(|| from_file().filter(|v| !v.is_empty()))
     }
 
     /// A list: in the file also as one text, and in the environment always, with spaces or commas between.
     pub fn list(&self, key: &str) -> Vec<String> {
         let split = |text: String| text.split([' ', ',']).filter(|e| !e.is_empty()).map(str::to_owned).collect();
-        match (self.text(key), self.in_file(key)) {
-            (Some(text), _) => split(text),
-            (None, Some(Yaml::Array(entries))) => {
-                entries.iter().filter_map(Yaml::as_str).filter(|e| !e.is_empty()).map(str::to_owned).collect()
-            }
-            _ => Vec::new(),
+        if let Some(text) = self.text(key) {
+            return split(text);
         }
+        let entries = self.in_file(key).and_then(|node| node.list().ok().flatten()).unwrap_or_default();
+        let texts = entries.iter().filter_map(|entry| entry.text().ok().flatten());
+        texts.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
     }
 
     /// What stands under a key, read with `parse`. An error names the key.
@@ -70,12 +65,9 @@ impl Settings {
         }
     }
 
-    fn in_file(&self, key: &str) -> Option<&Yaml> {
-        let (_, root) = self.file.as_ref()?;
-        key.split('.').try_fold(root, |node, part| {
-            let entries = node.as_hash()?.iter();
-            entries.into_iter().find(|(k, _)| k.as_str().is_some_and(|k| k.eq_ignore_ascii_case(part))).map(|(_, v)| v)
-        })
+    fn in_file(&self, key: &str) -> Option<Node<'_>> {
+        let (_, document) = self.file.as_ref()?;
+        key.split('.').try_fold(document.root()?, |node, part| node.map().ok()??.get_any_case(part).ok()?)
     }
 }
 
@@ -91,8 +83,8 @@ mod tests {
     #[test]
     fn keys_of_the_file_are_found_whatever_their_case_and_paths_are_relative_to_it() {
         let yaml = "peer:\n  localMSPID: Org1MSP\n  mspConfigPath: msp\n  address: ''\n  tls: {enabled: true}\n";
-        let root = YamlLoader::load_from_str(yaml).unwrap().remove(0);
-        let settings = Settings { file: Some((PathBuf::from("/etc/x/core.yaml"), root)) };
+        let document = Arc::new(Document::parse(yaml.as_bytes()).unwrap());
+        let settings = Settings { file: Some((PathBuf::from("/etc/x/core.yaml"), document)) };
         assert_eq!(settings.text("peer.localMspId").as_deref(), Some("Org1MSP"));
         assert_eq!(settings.path("peer.mspConfigPath"), Some(PathBuf::from("/etc/x/msp")));
         assert_eq!(settings.text("peer.tls.enabled").as_deref(), Some("true"));

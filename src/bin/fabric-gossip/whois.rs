@@ -9,7 +9,7 @@ use crate::rules::{self, Broken};
 use crate::summary;
 use crate::Context;
 use clap::Args;
-use fabric_gossip::msp::serialized_identity;
+use fabric_gossip::msp::{serialized_identity, PemFile};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -26,15 +26,14 @@ pub struct IdentityCommandArgs {
 
 pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     let msps = args.identity.msps(&context.settings)?;
-    let file = match (&args.file, args.identity.msp_dir(&context.settings)) {
-        (Some(file), _) => file.clone(),
-        (None, Some(dir)) => match certificate::files_in(&dir.join("signcerts"))?.into_iter().next() {
-            Some(file) => file,
+    let first = match (&args.file, args.identity.msp_dir(&context.settings)) {
+        (Some(file), _) => Certificate::read_all(file)?.swap_remove(0),
+        (None, Some(dir)) => match PemFile::signing_certificate(&dir).map_err(|e| Failure::usage(e.message()))? {
+            Some(file) => Certificate::first_of(&file)?,
             None => return summary::show(context, &dir, msps.first().map(|msp| msp.id()).unwrap_or_default()),
         },
         (None, None) => return Err(Failure::usage("whose identity? Give a certificate, or --msp DIR and --mspid ID")),
     };
-    let first = Certificate::read_all(&file)?.swap_remove(0);
 
     // Whose it is: of the MSP that accepts it, else of the first one that is named.
     let named = args.identity.mspid(&context.settings);
@@ -59,7 +58,7 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     let valid = verdict.as_ref().map(|v| v.is_ok());
     let problem = verdict.and_then(|v| v.err());
 
-    let (x509, path) = (&first.x509, file.display().to_string());
+    let (x509, path) = (&first.x509, first.source.clone());
     let (subject, issuer) = (certificate::name(x509.subject_name()), certificate::name(x509.issuer_name()));
     let ous = certificate::units(x509.subject_name());
     let (from, expires) = (certificate::date(x509.not_before()), certificate::date(x509.not_after()));
