@@ -9,7 +9,7 @@ use super::serialized::SerializedIdentity;
 use super::x509::{attribute, Certificate, RevocationList};
 use super::{context, invalid, pem};
 use crate::crypto::PeerIdentity;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use openssl::hash::MessageDigest;
 use std::collections::HashSet;
 use std::fmt;
@@ -174,10 +174,7 @@ impl Msp {
     /// The one chain, in which the certificate at `position` must not have an authority below it.
     pub(super) fn validation_chain(&self, certificate: &Arc<Certificate>, position: usize) -> Result<Chain> {
         let chain = self.authorities.unique_chain(certificate).map_err(context("failed getting validation chain"));
-        let chain = chain.map_err(|e| match &self.unread_authorities {
-            Some(unread) => invalid(format!("{} ({unread})", e.message())),
-            None => e,
-        })?;
+        let chain = chain.map_err(|e| self.with_unread_authorities(e))?;
         if chain.len() < 2 {
             return Err(invalid(format!("expected a chain of length at least 2, got {}", chain.len())));
         }
@@ -187,6 +184,14 @@ impl Msp {
             ));
         }
         Ok(chain)
+    }
+
+    /// Adds to an error about a missing authority which files hold more than is read.
+    fn with_unread_authorities(&self, e: Error) -> Error {
+        match &self.unread_authorities {
+            Some(unread) => Error::new(e.kind(), format!("{} ({unread})", e.message())).source(e),
+            None => e,
+        }
     }
 
     /// Whether no list of the issuer names the certificate. Neither the date of the revocation nor those of the list
@@ -229,7 +234,7 @@ impl Msp {
             self.authorities.with_root(root.clone()).unique_chain(&root)?;
             return Ok(root);
         }
-        let chain = self.authorities.unique_chain(&certificate)?;
+        let chain = self.authorities.unique_chain(&certificate).map_err(|e| self.with_unread_authorities(e))?;
         let Some(parent) = chain.get(1) else {
             return Err(invalid(format!(
                 "failed to traverse certificate verification chain for leaf or intermediate certificate, with subject {}",
