@@ -3,8 +3,12 @@
 
 #[path = "fuzz/certificate.rs"]
 mod certificate;
+#[path = "fuzz/config_yaml.rs"]
+mod config_yaml;
 #[path = "fuzz/conn_message.rs"]
 mod conn_message;
+#[path = "fuzz/core_yaml.rs"]
+mod core_yaml;
 #[path = "fuzz/envelope.rs"]
 mod envelope;
 #[path = "fuzz/msp_folder.rs"]
@@ -37,6 +41,16 @@ fn certificates() {
 #[test]
 fn msp_folders() {
     smoke("msp_folder", 3_000, msp_folder::run);
+}
+
+#[test]
+fn config_yamls() {
+    smoke("config_yaml", 20_000, config_yaml::run);
+}
+
+#[test]
+fn core_yamls() {
+    smoke("core_yaml", 20_000, core_yaml::run);
 }
 
 fn smoke(target: &str, mutations: u32, run: fn(&[u8]) -> bool) {

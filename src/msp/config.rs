@@ -2,6 +2,7 @@
 
 use super::folder::read_folder;
 use super::key::HashFamily;
+use super::pem;
 use super::provider::IdentifierHash;
 use crate::error::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -89,6 +90,24 @@ impl PemFile {
     /// From its name and text.
     pub fn new(name: impl Into<String>, pem: impl Into<Vec<u8>>) -> Self {
         PemFile { name: name.into(), pem: pem.into() }
+    }
+
+    /// Returns the certificate in `signcerts/` that Fabric takes for a local MSP's own: that of the first PEM file. None
+    /// if there is no such file.
+    pub fn signing_certificate(dir: impl AsRef<Path>) -> Result<Option<PemFile>> {
+        Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
+    }
+
+    /// Returns the content of the first block, whatever its label and headers.
+    pub fn first_block(&self) -> Option<Vec<u8>> {
+        pem::decode(&self.pem).map(|block| block.bytes)
+    }
+
+    /// Returns a remark for an error about what the file's authority did not issue: Fabric reads the first block only.
+    pub(super) fn more_blocks(&self) -> Option<String> {
+        let more = pem::blocks(&self.pem).count().saturating_sub(1);
+        let text = || format!("{} holds {} certificates, of which Fabric reads the first only", self.name, more + 1);
+        (more > 0).then(text)
     }
 }
 

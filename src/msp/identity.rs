@@ -1,6 +1,6 @@
 //! Identities: a member as its MSP sees it, and our own with its key.
 
-use super::config::config_error;
+use super::config::{config_error, PemFile};
 use super::folder::read_folder;
 use super::key::{HashFamily, PrivateKey};
 use super::provider::Msp;
@@ -119,11 +119,6 @@ impl SigningIdentity {
         Self::load_with_keystore(msp, dir, keystore, now)
     }
 
-    /// Reads the certificate of the member whose local MSP folder this is: the first one in `signcerts/`, if there is one.
-    pub fn certificate(dir: impl AsRef<Path>) -> Result<Option<super::PemFile>> {
-        Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
-    }
-
     /// Loads like [`load`](Self::load), with the key from another folder: `peer.BCCSP.SW.FileKeyStore.KeyStore`.
     pub fn load_with_keystore(
         msp: &Msp,
@@ -132,7 +127,7 @@ impl SigningIdentity {
         now: SystemTime,
     ) -> Result<SigningIdentity> {
         let (signcerts, keystore) = (dir.as_ref().join("signcerts"), keystore.as_ref());
-        let cert = Self::certificate(dir)?;
+        let cert = PemFile::signing_certificate(&dir)?;
         let cert = cert.ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
         let configured = |e: crate::error::Error| config_error(format!("{}: {}", cert.name, e.message())).source(e);
         let identity = msp.identity_from_pem(&cert.pem).map_err(configured)?;

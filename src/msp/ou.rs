@@ -28,6 +28,8 @@ impl fmt::Display for OrganizationalUnit {
 pub(super) struct RoleOu {
     pub name: String,
     pub certifiers_identifier: Option<Vec<u8>>,
+    /// The file of the authority that must vouch for it.
+    pub tied_to: Option<String>,
 }
 
 /// What an MSP demands of its members' OUs.
@@ -84,8 +86,12 @@ impl Roles {
             let mut matching = known.iter().filter_map(|role| role.as_ref()).filter(|role| role.name == ou.name);
             let Some(role) = (if early { matching.next() } else { matching.next_back() }) else { continue };
             if role.certifiers_identifier.as_ref().is_some_and(|by| *by != ou.certifiers_identifier) {
-                let ous = list(ous);
-                return Err(invalid(format!("certifiersIdentifier does not match: {ous}, MSP: [{mspid}]")));
+                let (ous, file) = (list(ous), role.tied_to.as_deref().unwrap_or("another authority"));
+                return Err(invalid(format!(
+                    "certifiersIdentifier does not match: {ous}, MSP: [{mspid}]: config.yaml ties the OU {} to {file}, which \
+                     is not the issuer of this certificate; name the issuer as Certificate there, or leave Certificate out",
+                    role.name
+                )));
             }
             count += 1;
             if count > 1 {

@@ -9,7 +9,7 @@ use super::serialized::SerializedIdentity;
 use super::x509::{attribute, Certificate, RevocationList};
 use super::{context, invalid, pem};
 use crate::crypto::PeerIdentity;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use openssl::hash::MessageDigest;
 use std::collections::HashSet;
 use std::fmt;
@@ -56,6 +56,8 @@ pub struct Msp {
     pub(super) revocation_lists: Vec<RevocationList>,
     pub(super) ou_rules: OuRules,
     pub(super) tls_certs: Vec<String>,
+    /// The files of authorities of which only the first certificate is read, for errors.
+    pub(super) unread_authorities: Option<String>,
 }
 
 impl Msp {
@@ -74,7 +76,8 @@ impl Msp {
         &self.mspid
     }
 
-    /// The authorities for TLS, root ones first, each as PEM.
+    /// Returns the authorities for TLS, each as PEM: all certificates in the files of `tlscacerts/`, then those of
+    /// `tlsintermediatecerts/`. A TLS client of Fabric trusts each of them as a root.
     pub fn tls_certs(&self) -> &[String] {
         &self.tls_certs
     }
@@ -170,7 +173,8 @@ impl Msp {
 
     /// The one chain, in which the certificate at `position` must not have an authority below it.
     pub(super) fn validation_chain(&self, certificate: &Arc<Certificate>, position: usize) -> Result<Chain> {
-        let chain = self.authorities.unique_chain(certificate).map_err(context("failed getting validation chain"))?;
+        let chain = self.authorities.unique_chain(certificate).map_err(context("failed getting validation chain"));
+        let chain = chain.map_err(|e| self.with_unread_authorities(e))?;
         if chain.len() < 2 {
             return Err(invalid(format!("expected a chain of length at least 2, got {}", chain.len())));
         }
@@ -180,6 +184,14 @@ impl Msp {
             ));
         }
         Ok(chain)
+    }
+
+    /// Adds to an error about a missing authority which files hold more than is read.
+    fn with_unread_authorities(&self, e: Error) -> Error {
+        match &self.unread_authorities {
+            Some(unread) => Error::new(e.kind(), format!("{} ({unread})", e.message())).source(e),
+            None => e,
+        }
     }
 
     /// Whether no list of the issuer names the certificate. Neither the date of the revocation nor those of the list
@@ -222,7 +234,7 @@ impl Msp {
             self.authorities.with_root(root.clone()).unique_chain(&root)?;
             return Ok(root);
         }
-        let chain = self.authorities.unique_chain(&certificate)?;
+        let chain = self.authorities.unique_chain(&certificate).map_err(|e| self.with_unread_authorities(e))?;
         let Some(parent) = chain.get(1) else {
             return Err(invalid(format!(
                 "failed to traverse certificate verification chain for leaf or intermediate certificate, with subject {}",

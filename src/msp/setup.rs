@@ -28,7 +28,15 @@ impl Msp {
             revocation_lists: Vec::new(),
             ou_rules: OuRules::default(),
             tls_certs: Vec::new(),
+            unread_authorities: None,
         };
+        let files = config.root_certs.iter().chain(&config.intermediate_certs);
+        let unread: Vec<String> = files.filter_map(PemFile::more_blocks).collect();
+        if !unread.is_empty() {
+            let unread = unread.join("; ");
+            log::warn!("{unread}: give each certificate a file of its own");
+            msp.unread_authorities = Some(unread);
+        }
 
         // Authorities are sanitized under each other first, and only then serve for what they certify.
         let sanitize = |msp: &Msp, files: &[PemFile], certificates: Vec<Arc<Certificate>>| {
@@ -74,7 +82,10 @@ impl Msp {
         let admins = admins(&msp)?;
         let admin_role = msp.ou_rules.roles.as_ref().is_some_and(|r| r.admin.is_some());
         if !early && admins.is_empty() && !admin_role {
-            return Err(invalid("administrators must be declared when no admin ou classification is set"));
+            return Err(invalid(
+                "administrators must be declared when no admin ou classification is set: add config.yaml with NodeOUs, or \
+                 the certificate of an administrator in admincerts",
+            ));
         }
         for (i, (admin, file)) in admins.iter().zip(&config.admins).enumerate() {
             msp.check_admin(i, admin).map_err(context(&file.name))?;
@@ -143,11 +154,15 @@ impl Msp {
             return Ok(None);
         }
         let role = |ou: &Option<OuIdentifier>| {
-            let Some(ou) = ou else { return Ok(None) };
+            // Without a name there is no such role.
+            let Some(ou) = ou.as_ref().filter(|ou| !ou.organizational_unit_identifier.is_empty()) else {
+                return Ok(None);
+            };
             let name = ou.organizational_unit_identifier.clone();
             let certifiers_identifier =
                 self.certifiers_identifier(ou).map_err(context(format_args!("NodeOU {name}")))?;
-            Ok(Some(RoleOu { name, certifiers_identifier }))
+            let tied_to = ou.certificate.as_ref().map(|file| file.name.clone());
+            Ok(Some(RoleOu { name, certifiers_identifier, tied_to }))
         };
         let mut roles = Roles { client: role(&config.client)?, peer: role(&config.peer)?, ..Roles::default() };
         if self.version < MspVersion::V1_4_3 {

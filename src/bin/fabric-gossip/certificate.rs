@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::output::shown;
 use crate::rfc3339;
+use fabric_gossip::msp::PemFile;
 use fabric_gossip::rpc::check_server_name;
 use openssl::asn1::{Asn1StringRef, Asn1Time, Asn1TimeRef};
 use openssl::nid::Nid;
@@ -55,6 +56,15 @@ impl Certificate {
         let names = alternative_names(&self.x509);
         let name = names.first().map_or("localhost", String::as_str).replace('*', "any");
         check_server_name(&self.x509.to_der().ok()?, &name).err()
+    }
+
+    /// Reads the first block of a PEM file as Fabric does: its label does not count.
+    pub fn first_of(file: &PemFile) -> Result<Certificate> {
+        let path = Path::new(&file.name);
+        let der = file.first_block().ok_or_else(|| Failure::file(path, "holds no certificate in PEM form"))?;
+        let x509 = X509::from_der(&der).map_err(|_| Failure::file(path, "is not a certificate in PEM form"))?;
+        let pem = x509.to_pem().map_err(|e| Failure::file(path, e))?;
+        Ok(Certificate { source: file.name.clone(), pem, x509 })
     }
 
     /// Whether it is valid now.

@@ -10,7 +10,7 @@ use crate::summary;
 use crate::Context;
 use clap::Args;
 use fabric_gossip::crypto::PeerIdentity;
-use fabric_gossip::msp::{serialized_identity, PemFile, SigningIdentity};
+use fabric_gossip::msp::{serialized_identity, PemFile};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
             let text = std::fs::read(file).map_err(|e| Failure::file(file, format!("cannot be read: {e}")))?;
             PemFile::new(shown(file), text)
         }
-        (None, Some(dir)) => match SigningIdentity::certificate(&dir.path).map_err(|e| dir.error(e.message()))? {
+        (None, Some(dir)) => match PemFile::signing_certificate(&dir.path).map_err(|e| dir.error(e.message()))? {
             Some(file) => file,
             None => return summary::show(context, &dir.path, msps.first().map(|msp| msp.id()).unwrap_or_default()),
         },
@@ -46,7 +46,7 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     };
     let first = match msps.iter().find_map(|msp| Described::new(&of(msp.id())?).certificate) {
         Some(x509) => Certificate::from_x509(&file.name, x509).map_err(Failure::usage)?,
-        None => Certificate::new(&file.name, &file.pem).map_err(Failure::usage)?,
+        None => Certificate::first_of(&file)?,
     };
     // One that no MSP can read is shown as it is, for the verdict.
     let of = |mspid: &str| of(mspid).unwrap_or_else(|| serialized_identity(mspid, &first.pem));
