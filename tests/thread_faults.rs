@@ -207,8 +207,9 @@ fn run(seed: u64, node: &dyn Fn(&str) -> Node) {
     let started = Comm::builder(identity("d"), World::default().crypto("d"), std::sync::Arc::new(World::default()))
         .transport(Memory::new().transport("d", Security::Mutual))
         .start();
-    if let Err(e) = started {
-        assert!(e.to_string().contains("cannot start a thread"), "{e}");
+    match started {
+        Ok(comm) => comm.stop(),
+        Err(e) => assert!(e.to_string().contains("cannot start a thread"), "{e}"),
     }
     thread::scope(|scope| peers.iter().for_each(|peer| drop(scope.spawn(|| peer.stop()))));
     drop(faults);
