@@ -136,6 +136,10 @@ impl Inner {
             events.put(&Event::Unconfirmed { info: conn.info.clone(), reason: reason.clone(), messages: beyond });
         }
         drop(events);
+        if let Some((_, error)) = &refused {
+            let error = Error::new(error.kind(), error.message()).step("handshake");
+            self.undelivered_after(true, peer, error, conn.probation.take_late());
+        }
         if loss == Loss::None {
             return;
         }

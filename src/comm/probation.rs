@@ -37,7 +37,11 @@ pub(super) struct Kept {
 enum State {
     Open(Kept),
     Over,
-    Refused(Arc<Error>),
+    Refused {
+        error: Arc<Error>,
+        /// What was written at the same time, until the refusal has been reported.
+        late: Option<Vec<Item>>,
+    },
 }
 
 impl Probation {
@@ -64,7 +68,7 @@ impl Probation {
     /// The error with which the peer refused us, once it has.
     pub fn refusal(&self) -> Option<Arc<Error>> {
         match &*self.state.lock() {
-            State::Refused(error) => Some(error.clone()),
+            State::Refused { error, .. } => Some(error.clone()),
             _ => None,
         }
     }
@@ -95,16 +99,26 @@ impl Probation {
         !self.over.load(Ordering::Relaxed)
     }
 
-    /// Ends it: the peer has refused us. Returns what was written to it.
+    /// Ends it: the peer has refused us. Returns what was written to it; once that is reported, the rest follows with
+    /// [`take_late`](Self::take_late).
     pub fn refuse(&self, error: &Arc<Error>) -> Kept {
         let mut state = self.state.lock();
         match &mut *state {
             State::Open(kept) => {
                 let kept = std::mem::take(kept);
-                *state = State::Refused(error.clone());
+                *state = State::Refused { error: error.clone(), late: Some(Vec::new()) };
                 kept
             }
-            State::Over | State::Refused(_) => Kept::default(),
+            State::Over | State::Refused { .. } => Kept::default(),
+        }
+    }
+
+    /// Returns what was written while the refusal was being reported. What is written after that comes back from
+    /// [`keep`](Self::keep).
+    pub fn take_late(&self) -> Vec<Item> {
+        match &mut *self.state.lock() {
+            State::Refused { late, .. } => late.take().unwrap_or_default(),
+            State::Open(_) | State::Over => Vec::new(),
         }
     }
 
@@ -124,7 +138,11 @@ impl Probation {
                 Ok(())
             }
             State::Over => Ok(()),
-            State::Refused(error) => Err((item, error.clone())),
+            State::Refused { late: Some(late), .. } => {
+                late.push(item);
+                Ok(())
+            }
+            State::Refused { error, late: None } => Err((item, error.clone())),
         }
     }
 }
