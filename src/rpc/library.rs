@@ -1,5 +1,8 @@
 //! The C core as a whole: started with the first object, shut down after the last one, its log lines sent to `log`.
 
+use super::headroom;
+use crate::error::Result;
+use crate::sync::Mutex;
 use grpcio_sys::*;
 use log::{Level, LevelFilter};
 use std::ffi::CStr;
@@ -9,8 +12,15 @@ use std::sync::Once;
 pub(super) struct Library(());
 
 impl Library {
-    pub(super) fn acquire() -> Library {
+    /// Initializes the core, or keeps it so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the core would have to be started and lacks descriptors or threads.
+    pub(super) fn acquire() -> Result<Library> {
         static ONCE: Once = Once::new();
+        // Between the check and the initialization nobody else's may use what was checked.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock();
         ONCE.call_once(|| {
             // Before the core: it makes OpenSSL register no exit handler, which would free what the core's threads
             // still use when the process exits with connections open.
@@ -23,12 +33,15 @@ impl Library {
             LevelFilter::Debug => gpr_log_severity::GPR_LOG_SEVERITY_INFO,
             _ => gpr_log_severity::GPR_LOG_SEVERITY_ERROR,
         };
-        // SAFETY: both may be called at any time from any thread; init counts, and `drop` undoes it.
+        // SAFETY: all may be called at any time from any thread; init counts, and `drop` undoes it.
         unsafe {
             gpr_set_log_verbosity(severity);
+            if grpc_is_initialized() == 0 {
+                headroom::check()?;
+            }
             grpc_init();
         }
-        Library(())
+        Ok(Library(()))
     }
 }
 
