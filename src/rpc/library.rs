@@ -6,6 +6,7 @@ use crate::sync::Mutex;
 use grpcio_sys::*;
 use log::{Level, LevelFilter};
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Once;
 
 /// Keeps the C core initialized. Every object of this layer holds one, directly or through what it belongs to.
@@ -47,10 +48,21 @@ impl Library {
 
 impl Drop for Library {
     fn drop(&mut self) {
+        // The core counts a thread that did not start, and its shutdown would wait for it for ever. So it stays
+        // initialized, for the rest of the process.
+        if THREAD_FAILED.load(Ordering::SeqCst) {
+            return;
+        }
         // SAFETY: pairs with the `grpc_init` of `acquire`.
         unsafe { grpc_shutdown() }
     }
 }
+
+/// The core could not start one of its threads. It says so in its log, and nowhere else.
+static THREAD_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// How that log line begins.
+const THREAD_FAILURE: &[u8] = b"pthread_create failed";
 
 /// Makes OpenSSL register no exit handler, for who starts the C core by other means. To be called before that.
 #[cfg(feature = "host-server")]
@@ -74,6 +86,9 @@ unsafe extern "C" fn route(args: *mut gpr_log_func_args) {
             let args = &*args;
             (args, CStr::from_ptr(args.file), CStr::from_ptr(args.message))
         };
+        if message.to_bytes().starts_with(THREAD_FAILURE) {
+            THREAD_FAILED.store(true, Ordering::SeqCst);
+        }
         let level = match args.severity {
             gpr_log_severity::GPR_LOG_SEVERITY_ERROR => Level::Warn,
             gpr_log_severity::GPR_LOG_SEVERITY_INFO => Level::Debug,
