@@ -299,8 +299,10 @@ fn hundreds_of_streams_on_one_connection() {
         },
         times: 64,
         mib: 96,
-        threads: 520,
-        descriptors: 8,
+        // The connection is closed for more streams than it may have, and the next one comes. Each that has ended is kept
+        // by the threads of its 64 streams until the last of them was scheduled: on a busy machine several are.
+        threads: 600,
+        descriptors: 32,
         quota: None,
     });
 }
