@@ -103,6 +103,9 @@ fn soak(nodes: usize, time: Duration, random: &mut Random) -> Outcome<(Vec<Sampl
         }
         if Instant::now() >= due {
             due += SAMPLE;
+            if let Some(n) = (0..WATCHED).find(|&n| fleet[n].has_ended()) {
+                return Err(format!("process {n}, which was left alone, has ended").into());
+            }
             let values = [0, 1].map(|n| fleet[n].values());
             samples.push(Sample { minutes: begin.elapsed().as_secs_f64() / 60.0, values });
         }
@@ -150,6 +153,10 @@ impl Watched {
     /// The fewest and the most members that one of its nodes sees.
     fn alive(&self) -> (usize, usize) {
         *self.said.lock().unwrap()
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.serving.child.try_wait(), Ok(None))
     }
 
     fn values(&self) -> [f64; SERIES.len()] {
