@@ -215,14 +215,12 @@ fn verdict(samples: &[Sample]) -> bool {
 }
 
 fn write_samples(path: &Path, samples: &[Sample]) -> Outcome<()> {
-    let mut text = String::from("minutes,process");
-    SERIES.iter().for_each(|(name, _)| drop(write!(text, ",{}", name.replace(' ', "_"))));
-    text.push('\n');
+    let names: Vec<String> = SERIES.iter().map(|(name, _)| name.replace(' ', "_")).collect();
+    let mut text = format!("minutes,process,{}\n", names.join(","));
     for sample in samples {
         for (process, values) in sample.values.iter().enumerate() {
-            write!(text, "{:.3},{process}", sample.minutes)?;
-            values.iter().for_each(|value| drop(write!(text, ",{value}")));
-            text.push('\n');
+            let values: Vec<String> = values.iter().map(f64::to_string).collect();
+            writeln!(text, "{:.3},{process},{}", sample.minutes, values.join(","))?;
         }
     }
     Ok(fs::write(path, text)?)

@@ -1,4 +1,6 @@
 //! Nodes in several processes on this machine: two organisations with a channel, over mutual TLS.
+// Each benchmark uses a part of it.
+#![allow(dead_code)]
 
 use fabric_gossip::crypto::OrgId;
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
@@ -22,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long a node remembers what is gone.
 #[derive(Clone, Copy)]
-#[allow(dead_code)]
 pub enum Pace {
     /// As long as by default.
     Default,
@@ -54,7 +55,6 @@ pub fn organisations(peers: usize) -> Outcome<TempDir> {
 }
 
 /// A process with nodes.
-#[allow(dead_code)]
 pub struct Serving {
     pub child: Child,
     /// What it says, unless somebody else reads it.
@@ -67,7 +67,6 @@ pub struct Usage {
     pub cpu: Duration,
     pub memory: usize,
     pub threads: usize,
-    #[allow(dead_code)]
     pub descriptors: usize,
 }
 
