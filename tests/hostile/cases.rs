@@ -302,7 +302,7 @@ fn hundreds_of_streams_on_one_connection() {
         // When a connection is closed for having more streams than it may, the threads of these run until they are
         // scheduled, and keep its descriptor, while the next connection brings as many.
         threads: 1010,
-        descriptors: 32,
+        descriptors: 64,
         quota: None,
     });
 }
