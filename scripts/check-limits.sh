@@ -4,15 +4,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# LIMITS_FROM: a folder with other builds of the two programs. VERBOSE: print every verdict.
 release=${LIMITS_FROM:-${CARGO_TARGET_DIR:-target}/release}
-# The demonstration goes on after a step that failed, each in its time, so there are fewer of it.
+# The demonstration goes on after a step that failed, until each has reached its time limit, so it has fewer values.
 threads=(4 8 10 12 13 14 15 16 17 18 20 22 24 32 64) threads_of_demo=(8 13 16 64)
 descriptors=(5 6 8 10 11 12 13 14 15 16 18 20 24 64) descriptors_of_demo=(6 12 64)
 runs=(peer listen send two_peers)
-# Users that nobody is: each run under a limit of threads has one, since the system counts them by user.
+# The first of the user ids for the runs under a limit of threads, one for each, since the system counts threads by user.
 USERS=60000
-# Seconds: a command that does not end by itself is asked to after RUN; nothing may take longer than LONG, nor use more
-# processor time than BUSY.
+# Seconds: a command that does not end by itself gets SIGTERM after RUN; none may take longer than LONG, or use as much
+# processor time as BUSY.
 RUN=2 LONG=60 BUSY=8
 
 dir=$(mktemp -d)
@@ -33,7 +34,7 @@ identity() {
     echo "--msp $org/peers/peer$1.org1.example.com/msp --mspid Org1MSP --tls-ca $org/tlsca/tlsca.org1.example.com-cert.pem"
 }
 
-# What others send to, without a limit.
+# The peer that `send` sends to, without a limit.
 # shellcheck disable=SC2046
 "$tool" listen --json --ack --listen 127.0.0.1:0 $(identity 0) >"$dir/listener" 2>&1 &
 listener=$!
@@ -44,36 +45,35 @@ for _ in $(seq 200); do
 done
 [ -n "$endpoint" ] || { cat "$dir/listener"; echo "the listener did not start"; exit 1; }
 
-# one OPTION VALUE NUMBER RUN: one run under `ulimit OPTION VALUE`, with an identity of its own; prints a line if it is not as it should be.
+# one OPTION VALUE NUMBER RUN: runs something under `ulimit OPTION VALUE`, with the identity of this number, and prints the
+# verdict.
 one() {
     local option=$1 value=$2 number=$3 run=$4 name="$4 under ulimit $1 $2" at=$dir/tmp/$4$1$2
-    local -a command as=()
+    local -a outside=(timeout --foreground -k 5 "$LONG") command
     # shellcheck disable=SC2207
     case $run in
-        demo) command=(timeout --foreground -k 5 $LONG "$tool" demo) ;;
-        two_peers) command=(timeout --foreground -k 5 $LONG "$dir/two_peers") ;;
-        send) command=(timeout --foreground -k 5 $LONG "$tool" send --ack "$endpoint" $(identity "$number")) ;;
-        listen) command=(timeout --foreground --preserve-status -k $LONG $RUN "$tool" listen --listen 127.0.0.1:0 $(identity "$number")) ;;
-        peer) command=(timeout --foreground --preserve-status -k $LONG $RUN "$tool" peer --listen 127.0.0.1:0 $(identity "$number")) ;;
+        demo) command=("$tool" demo) ;;
+        two_peers) command=("$dir/two_peers") ;;
+        send) command=("$tool" send --ack "$endpoint" $(identity "$number")) ;;
+        listen | peer)
+            outside=(timeout --foreground --preserve-status -k "$LONG" "$RUN")
+            command=("$tool" "$run" --listen 127.0.0.1:0 $(identity "$number"))
+            ;;
     esac
     # The limit of threads is one of the user's, and does not hold for root.
-    [ "$option" = -u ] && as=(setpriv --reuid="$((USERS + number))" --regid="$((USERS + number))" --clear-groups)
-    # `timeout` is outside of the limit.
-    local limit=$((${#command[@]})) i
-    for ((i = 0; i < limit; i++)); do
-        [[ ${command[i]} == "$dir"/* ]] && break
-    done
+    local user=$((USERS + number))
+    [ "$option" != -u ] || outside+=(setpriv --reuid=$user --regid=$user --clear-groups)
     local code=0
     # shellcheck disable=SC2016
-    { time TMPDIR=$dir/tmp "${command[@]:0:i}" "${as[@]}" bash -c 'ulimit "$1" "$2"; shift 2; exec "$@"' - "$option" "$value" \
-        "${command[@]:i}" >"$at.out" 2>"$at.err"; } 2>"$at.time" || code=$?
+    { time TMPDIR=$dir/tmp "${outside[@]}" bash -c 'ulimit "$1" "$2"; shift 2; exec "$@"' - "$option" "$value" \
+        "${command[@]}" >"$at.out" 2>"$at.err"; } 2>"$at.time" || code=$?
     local busy
-    busy=$(sed -n '$p' "$at.time")
+    busy=$(tail -n 1 "$at.time" | awk '{ print $1 + $2 }')
     if [ "$code" -gt 2 ]; then
         echo "FAILED: $name: exit code $code (124 and 137: it hung; 134 and 139: it crashed)"
     elif [ "$code" -ne 0 ] && ! grep -Eqs 'ulimit|RLIMIT|Too many open files|cannot start a thread' "$at.out" "$at.err"; then
         echo "FAILED: $name: exit code $code, and no message names the limit"
-    elif [ "$(echo "$busy" | awk '{ print ($1 > '$BUSY') }')" = 1 ]; then
+    elif [ "${busy%.*}" -ge "$BUSY" ]; then
         echo "FAILED: $name: $busy s of processor time"
     else
         echo "ok: $name: exit code $code"
