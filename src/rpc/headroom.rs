@@ -16,8 +16,8 @@ const DESCRIPTORS: usize = 8;
 /// Threads of the core apart from those that depend on the number of processors: two executors and two for timers.
 const FIXED_THREADS: usize = 4;
 
-/// Threads that the core starts later, and waits for when it shuts down: another one for timers, another one for events.
-/// The others are for a server, which has two, and for one stream.
+/// Threads that are started later: by the core another one for timers and another one for events, by a server two, and one
+/// for its first stream.
 const LATER_THREADS: usize = 5;
 
 /// Descriptors that a dial needs: one for the connection, one for the name look-up.
@@ -26,7 +26,7 @@ const DIAL: usize = 2;
 /// The longest wait until the system no longer counts the threads that were tried.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Checks that the core can be initialized. Takes less than a millisecond.
+/// Checks that the core can be initialized. Takes about a millisecond.
 ///
 /// # Errors
 /// [`ErrorKind::Full`], with the limit, how much is needed, and the remedy.
@@ -106,6 +106,7 @@ fn threads() -> usize {
     FIXED_THREADS + processors.clamp(2, 16) + LATER_THREADS
 }
 
+/// Returns the limit of descriptors and what to do about it.
 fn remedy() -> String {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the call writes to `limit` only.
