@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: build ## Build the tool and run its demonstration: peers on loopback, mess
 	$(TOOL) demo
 
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc rules conformance examples shuttle capi ## Everything that must hold
+test: deps fmt-check clippy doc rules conformance examples limits shuttle capi ## Everything that must hold
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release --features cli,host-server,capi
 
@@ -52,6 +52,10 @@ conformance: ## Hold the tests against the rows of docs/conformance.md
 
 examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
+
+limits: deps ## Run the tool and an example with too few threads and file descriptors: each works or says so
+	@$(CARGO) build --release --features cli,host-server,capi --bins --example two_peers
+	@scripts/check-limits.sh
 
 capi: deps ## Hold the C interface against its header, and run the C programs that use it
 	@scripts/capi.sh
@@ -84,6 +88,9 @@ bench-layer: deps ## Measure the communication layer beside the bare transport (
 
 nodes: deps ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)
 	$(CARGO) bench --features cli,host-server,capi --bench nodes
+
+soak: deps ## Kill, freeze and restart nodes for MINUTES=60; fail if memory, threads or descriptors grow: target/soak
+	$(CARGO) bench --features cli,host-server,capi --bench soak -- --minutes $(or $(MINUTES),60)
 
 clean: ## Remove what was built, the C core included: the next build takes its ten minutes again
 	$(CARGO) clean

@@ -18,7 +18,7 @@ use fabric_gossip::message::{self, Content};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
 use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
-use fabric_gossip::{Comm, RemotePeer, Result};
+use fabric_gossip::{Comm, Error, ErrorKind, RemotePeer, Result};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -70,7 +70,8 @@ fn exchange(from: &Comm, address: &RemotePeer, to: &Comm, text: &'static str) ->
     // Subscribed before anything is sent; the predicate chooses what this subscription gets.
     let inbox = to.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
     let mapper = to.identity_mapper().clone();
-    let receiver = thread::spawn(move || {
+    // `thread::spawn` would panic where no thread can be started.
+    let receiver = thread::Builder::new().spawn(move || {
         let received = inbox.recv_timeout(Duration::from_secs(10))?;
         let Some(Content::DataMsg(data)) = received.message().content() else { unreachable!("the predicate") };
         let text = String::from_utf8_lossy(&data.payload.data);
@@ -78,11 +79,13 @@ fn exchange(from: &Comm, address: &RemotePeer, to: &Comm, text: &'static str) ->
         println!("  received {text:?} from {}", org.map_or("nobody we know".into(), |o| o.to_string()));
         received.ack(None)
     });
+    let receiver =
+        receiver.map_err(|e| Error::new(ErrorKind::Full, format!("cannot start a thread (ulimit -u): {e}")))?;
 
     let block = message::data(0, "mychannel", 1, text);
     let result = from.send_with_ack(block, Duration::from_secs(10), 1, std::slice::from_ref(address));
-    receiver.join().expect("the receiver does not panic")?;
     println!("  {result}");
+    receiver.join().expect("the receiver does not panic")?;
     assert_eq!((result.ack_count(), result.nack_count()), (1, 0));
     Ok(())
 }

@@ -79,7 +79,8 @@ fn cannot_start(name: &str, cause: std::io::Error) -> Error {
     Error::new(ErrorKind::Full, text).source(cause)
 }
 
-fn threads_of_process() -> Option<usize> {
+/// Returns the number of threads that run in this process.
+pub(crate) fn threads_of_process() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }

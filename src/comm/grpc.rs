@@ -25,7 +25,8 @@ impl GrpcTransport {
     /// Dials with these settings; without `tls` in plain text.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if an option makes no sense.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if an option makes no sense; [`ErrorKind::Full`](crate::ErrorKind::Full)
+    /// if the C core has to be started and too few file descriptors or threads are to be had for it.
     pub fn new(tls: Option<Tls>, options: Options) -> Result<Self> {
         let idle = Channel::new("localhost:1", None, &options, Duration::from_secs(1))?;
         Ok(GrpcTransport { tls, options, _idle: idle })

@@ -49,11 +49,12 @@ impl Channel {
     /// gives up after `connect` (the C core takes 100 ms at least).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the endpoint or an option is malformed.
+    /// [`ErrorKind::Config`]: the endpoint or an option is malformed. [`ErrorKind::Full`]: the C core has to be started,
+    /// and too few file descriptors or threads are to be had for it.
     pub fn new(endpoint: &str, tls: Option<&Tls>, options: &Options, connect: Duration) -> Result<Channel> {
         options.validate()?;
         let target = target(endpoint)?;
-        let library = Library::acquire();
+        let library = Library::acquire()?;
         let mut args = options.channel_args(connect);
         let quota = options.quota();
         args.quota(quota.clone());

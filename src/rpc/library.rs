@@ -1,16 +1,27 @@
 //! The C core as a whole: started with the first object, shut down after the last one, its log lines sent to `log`.
 
+use super::headroom;
+use crate::error::Result;
+use crate::sync::Mutex;
 use grpcio_sys::*;
 use log::{Level, LevelFilter};
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Once;
 
 /// Keeps the C core initialized. Every object of this layer holds one, directly or through what it belongs to.
 pub(super) struct Library(());
 
 impl Library {
-    pub(super) fn acquire() -> Library {
+    /// Initializes the core, or keeps it so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the core would have to be started and lacks descriptors or threads.
+    pub(super) fn acquire() -> Result<Library> {
         static ONCE: Once = Once::new();
+        // Between the check and the initialization nobody else's may use what was checked.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock();
         ONCE.call_once(|| {
             // Before the core: it makes OpenSSL register no exit handler, which would free what the core's threads
             // still use when the process exits with connections open.
@@ -23,21 +34,35 @@ impl Library {
             LevelFilter::Debug => gpr_log_severity::GPR_LOG_SEVERITY_INFO,
             _ => gpr_log_severity::GPR_LOG_SEVERITY_ERROR,
         };
-        // SAFETY: both may be called at any time from any thread; init counts, and `drop` undoes it.
+        // SAFETY: all may be called at any time from any thread; init counts, and `drop` undoes it.
         unsafe {
             gpr_set_log_verbosity(severity);
+            if grpc_is_initialized() == 0 {
+                headroom::check()?;
+            }
             grpc_init();
         }
-        Library(())
+        Ok(Library(()))
     }
 }
 
 impl Drop for Library {
     fn drop(&mut self) {
+        // The core counts a thread that did not start, and its shutdown would wait for it for ever. So it stays
+        // initialized, for the rest of the process.
+        if THREAD_FAILED.load(Ordering::SeqCst) {
+            return;
+        }
         // SAFETY: pairs with the `grpc_init` of `acquire`.
         unsafe { grpc_shutdown() }
     }
 }
+
+/// The core could not start one of its threads. It says so in its log, and nowhere else.
+static THREAD_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// How that log line begins.
+const THREAD_FAILURE: &[u8] = b"pthread_create failed";
 
 /// Makes OpenSSL register no exit handler, for who starts the C core by other means. To be called before that.
 #[cfg(feature = "host-server")]
@@ -61,6 +86,9 @@ unsafe extern "C" fn route(args: *mut gpr_log_func_args) {
             let args = &*args;
             (args, CStr::from_ptr(args.file), CStr::from_ptr(args.message))
         };
+        if message.to_bytes().starts_with(THREAD_FAILURE) {
+            THREAD_FAILED.store(true, Ordering::SeqCst);
+        }
         let level = match args.severity {
             gpr_log_severity::GPR_LOG_SEVERITY_ERROR | gpr_log_severity::GPR_LOG_SEVERITY_INFO => Level::Debug,
             gpr_log_severity::GPR_LOG_SEVERITY_DEBUG => Level::Trace,

@@ -78,7 +78,7 @@ impl Listener {
         let address = format!("{host}:{port}");
         let malformed = |_| Error::new(ErrorKind::Config, "the address contains a zero byte").step("listen");
         let c_address = CString::new(address.as_str()).map_err(malformed)?;
-        let library = Arc::new(Library::acquire());
+        let library = Arc::new(Library::acquire()?);
         let credentials = ServerCredentials::new(tls)?;
         let quota = options.quota();
         let mut args = options.server_args();

@@ -21,6 +21,7 @@ mod arrived;
 mod call;
 mod channel;
 mod credentials;
+mod headroom;
 mod library;
 mod listener;
 mod options;

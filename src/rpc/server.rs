@@ -77,8 +77,10 @@ impl Server {
     /// `methods` are full paths, `/package.Service/Method`; calls of others end with UNIMPLEMENTED.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if address or options are malformed; [`ErrorKind::Unreachable`] if the address cannot be
-    /// bound, with the system's reason; [`ErrorKind::Internal`] if no thread can be started.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if address or options are malformed;
+    /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) if the address cannot be bound, with the system's reason;
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if no thread can be started, or the C core has to be started and too few
+    /// file descriptors or threads are to be had for it.
     pub fn start(listen: &str, options: Options, tls: Option<Tls>, methods: Vec<(String, Method)>) -> Result<Server> {
         options.validate()?;
         let (host, port) = parse(listen)?;

@@ -2,6 +2,7 @@
 
 use super::call::{Call, Op};
 use super::channel;
+use super::headroom;
 use super::queue::Wait;
 use super::status::code;
 use crate::cancel::Cancel;
@@ -82,7 +83,13 @@ pub(super) fn wait_connected(
         },
         None => (ErrorKind::Unreachable, format!("no connection within {limit:?}: the peer does not answer")),
     };
+    // Before the dial gives back what it may hold.
+    let shortage = if kind == ErrorKind::Unreachable { headroom::shortage() } else { None };
     call.cancel();
+    let text = match shortage {
+        Some(shortage) => format!("{text} ({shortage})"),
+        None => text,
+    };
     Err(Error::new(kind, text).peer(channel.endpoint()))
 }
 

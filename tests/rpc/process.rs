@@ -3,8 +3,13 @@
 use crate::certs::Authority;
 use crate::support::*;
 use bytes::Bytes;
-use fabric_gossip::comm::grpc::GrpcServer;
+use fabric_gossip::cancel::Cancel;
+use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
+use fabric_gossip::comm::stream::Transport;
 use fabric_gossip::rpc::{Options, Tls};
+use fabric_gossip::testing::ThreadFaults;
+use fabric_gossip::ErrorKind;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -20,10 +25,19 @@ fn is_child_or_run_it(test: &str) -> bool {
     }
     let exe = std::env::current_exe().unwrap();
     let args = ["--exact", "--nocapture", &format!("process::{test}")];
-    let out = Command::new(exe).args(args).env(CHILD, "1").output().unwrap();
+    // Few descriptors, so that a test can take them all.
+    let shell = ["-c", "ulimit -n 256; exec \"$0\" \"$@\""];
+    let out = Command::new("sh").args(shell).arg(exe).args(args).env(CHILD, "1").output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && text.contains("running 1 test"), "{test}: {:?}\n{text}", out.status);
     false
+}
+
+/// Takes every descriptor of this process but `free`. The limit should be low.
+fn all_descriptors_but(free: usize) -> Vec<UnixDatagram> {
+    let mut taken: Vec<_> = std::iter::from_fn(|| UnixDatagram::unbound().ok()).collect();
+    taken.truncate(taken.len() - free);
+    taken
 }
 
 /// A server that echoes, and the certificates to reach it with.
@@ -53,6 +67,72 @@ fn exit_with_live_connections() {
     }
     eventually("all of them are at it", || answers.load(Ordering::SeqCst) >= 100 * streams.len());
     std::process::exit(0);
+}
+
+/// With three or fewer the core aborts the process.
+#[test]
+fn too_few_descriptors_are_an_error_before_the_core_is_entered() {
+    if !is_child_or_run_it("too_few_descriptors_are_an_error_before_the_core_is_entered") {
+        return;
+    }
+    let start = || {
+        (
+            GrpcTransport::new(None, Options::default()),
+            GrpcServer::start("127.0.0.1:0", Options::default(), None, echo()),
+        )
+    };
+    let mut worked = Vec::new();
+    for free in 0..12 {
+        let taken = all_descriptors_but(free);
+        let (transport, server) = start();
+        drop(taken);
+        for error in [transport.err(), server.err()] {
+            let Some(error) = error else {
+                worked.push(free);
+                continue;
+            };
+            assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+            for part in ["needs 8 free file descriptors", &format!("only {free} "), "RLIMIT_NOFILE is ", "ulimit -n"] {
+                assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
+            }
+        }
+    }
+    // From eight on the client's side starts, and with it the core; then the server, which needs one more.
+    assert_eq!(worked, [8, 8, 9, 9, 10, 10, 11, 11]);
+}
+
+/// Without its timer thread the core does not come back from its shutdown.
+#[test]
+fn threads_that_do_not_start_are_an_error_before_the_core_is_entered() {
+    if !is_child_or_run_it("threads_that_do_not_start_are_an_error_before_the_core_is_entered") {
+        return;
+    }
+    let faults = ThreadFaults::new(|name| name == "gossip-probe");
+    let Err(error) = GrpcTransport::new(None, Options::default()) else { panic!("it started") };
+    assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+    for part in ["only 0 could be started", "RLIMIT_NPROC", "Resource temporarily unavailable", "ulimit -u"] {
+        assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
+    }
+    drop(faults);
+    GrpcTransport::new(None, Options::default()).unwrap();
+}
+
+#[test]
+fn a_dial_that_fails_for_lack_of_descriptors_names_them() {
+    if !is_child_or_run_it("a_dial_that_fails_for_lack_of_descriptors_names_them") {
+        return;
+    }
+    let (_, server) = serving();
+    let transport = GrpcTransport::new(None, Options::default()).unwrap();
+    let dial = || transport.dial(server.local_addr(), Duration::from_secs(1), &Cancel::new()).err();
+    for free in [0, 1] {
+        let taken = all_descriptors_but(free);
+        let error = dial().expect("nothing answers in plain text").to_string();
+        drop(taken);
+        assert!(error.contains("RLIMIT_NOFILE is ") && error.contains("ulimit -n"), "with {free}: {error}");
+    }
+    let error = dial().expect("nothing answers in plain text").to_string();
+    assert!(!error.contains("RLIMIT_NOFILE"), "{error}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn on_signals() -> Result<(Cancel, Interrupted)> {
 
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
     let thread = thread::Builder::new().name(name.into()).spawn(run);
-    thread.map_err(|e| Failure::Peer(format!("cannot start the thread {name}: {e}")))
+    thread.map_err(|e| Failure::Peer(format!("cannot start the thread {name}: {e}; raise the limit (ulimit -u)")))
 }
 
 /// Does what may block, on a thread of its own, and waits for it no longer than `limit` (`None`) or until stopped.

@@ -137,7 +137,7 @@ impl<'a> Nodes<'a> {
         let (leaver, others) = self.of_the_last();
         let begin = Instant::now();
         let node = leaver.node.clone();
-        let stop = std::thread::spawn(move || node.stop());
+        let stop = super::spawn("demo-stop", move || node.stop())?;
         for member in &others {
             member
                 .await_change(|| member.node.peers().0.iter().all(|m| m.pki_id != leaver.peer.me.pki_id))

@@ -13,6 +13,7 @@ use clap::Args;
 use membership::Nodes;
 use network::{Network, Peer};
 use serde_json::{json, Value};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long something may take that takes milliseconds.
@@ -147,7 +148,7 @@ fn stopped(leaver: &Peer, others: &[Peer]) -> Found {
     let watches: Vec<_> = others.iter().map(|peer| (peer, peer.comm().events())).collect();
     let begin = Instant::now();
     let stopping = leaver.comm();
-    let stop = std::thread::spawn(move || stopping.stop());
+    let stop = spawn("demo-stop", move || stopping.stop())?;
     let mut slowest = Duration::ZERO;
     for (peer, events) in &watches {
         traffic::await_disconnect(events, &leaver.me.pki_id)
@@ -170,4 +171,9 @@ fn returned(leaver: &Peer, others: &[Peer]) -> Found {
     let reach = all_of(others, "gets a message", "get a message each");
     let text = format!("{} comes back: {reach} through to it within {}.", leaver.name, short(took));
     Ok((text, json!({"peer": leaver.name, "reached_by": others.len(), "elapsed_us": micros(took)})))
+}
+
+/// Starts a thread of the demonstration.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    crate::stop::spawn(name, run).map_err(|e| e.text().unwrap_or_default().to_owned())
 }

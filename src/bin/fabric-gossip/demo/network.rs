@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 /// A peer answers a message that begins so with a refusal.
 pub const UNWANTED: &[u8] = b"unwanted";
@@ -135,7 +135,7 @@ impl Running {
         let messages = comm.accept_with(SubscriptionOptions::default().when_full(WhenFull::Wait(None)), |_| true);
         let received = received.clone();
         let answer = move || messages.iter().for_each(|message| received.answer(&message));
-        let answers = thread::Builder::new().name("demo-answers".into()).spawn(answer).map_err(text)?;
+        let answers = super::spawn("demo-answers", answer)?;
         Ok(Running { comm, answers: Some(answers) })
     }
 }

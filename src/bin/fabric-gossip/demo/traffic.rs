@@ -11,7 +11,7 @@ use fabric_gossip::message;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 const CHANNEL: &str = "demo";
@@ -46,9 +46,15 @@ pub fn messages(network: &Network, each: u64, stop: &Cancel) -> Found {
         let senders: Vec<_> = network
             .peers
             .iter()
-            .map(|from| scope.spawn(move || send_to_all(from, &others(network, from), each, stop)))
+            .map(|from| {
+                let send = move || send_to_all(from, &others(network, from), each, stop);
+                thread::Builder::new()
+                    .spawn_scoped(scope, send)
+                    .map_err(|e| format!("cannot start a thread that sends: {e}; raise the limit (ulimit -u)"))
+            })
             .collect();
-        senders.into_iter().map(|s| s.join().unwrap_or_else(|_| Err("a sender failed".into()))).collect()
+        let join = |sender: ScopedJoinHandle<_>| sender.join().unwrap_or_else(|_| Err("a sender failed".into()));
+        senders.into_iter().map(|sender| sender.and_then(join)).collect()
     });
     let acknowledged: u64 = results.into_iter().sum::<Result<u64, String>>()?;
     let took = begin.elapsed();
