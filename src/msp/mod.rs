@@ -12,11 +12,13 @@ mod cache;
 mod chain;
 mod config;
 mod der;
+mod external;
 mod identity;
 mod key;
 mod mailbox;
 mod names;
 mod ou;
+mod own_key;
 mod pem;
 mod policy;
 mod provider;
@@ -28,11 +30,15 @@ mod wycheproof;
 mod x509;
 
 pub use config::{MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
+pub use external::{Digest, DigestSigner, Signature};
 pub use identity::{Identity, SigningIdentity};
 pub use key::HashFamily;
 pub use ou::OrganizationalUnit;
 pub use provider::{IdentifierHash, Msp};
 pub use service::{Channel, MspCryptoService};
+
+pub(crate) use identity::PROBE;
+pub(crate) use own_key::OwnKey;
 
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind};
