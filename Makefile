@@ -23,7 +23,7 @@ demo: build ## Build the tool and run its demonstration: peers on loopback, mess
 	$(TOOL) demo
 
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc rules conformance examples shuttle capi ## Everything that must hold
+test: deps fmt-check clippy doc rules conformance examples readme shuttle capi ## Everything that must hold
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release --features cli,host-server,capi
 
@@ -52,6 +52,9 @@ conformance: ## Hold the tests against the rows of docs/conformance.md
 
 examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
+
+readme: build ## Run the README's block against a live peer
+	@scripts/check-readme.sh
 
 capi: deps ## Hold the C interface against its header, and run the C programs that use it
 	@scripts/capi.sh

@@ -170,7 +170,7 @@ fn peers_accept_a_host_that_always_returns_a_high_s() {
         network.listen("far:1", None, far.acceptor());
 
         let inbox = far.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
-        let block = SignedMessage::unsigned(message::data(1, "mychannel", 1, "x")).unwrap();
+        let block = SignedMessage::noop_sign(message::data(1, "mychannel", 1, "x")).unwrap();
         near.send(&block, &[RemotePeer::new("far:1")]).unwrap();
         inbox.recv_timeout(Duration::from_secs(30)).unwrap();
         near.stop();
@@ -281,9 +281,12 @@ fn a_function_signs_digests_in_either_form_with_high_and_low_s() {
 fn a_function_gets_the_digest_of_the_msps_hash_family() {
     let member = Member::new(Nid::X9_62_PRIME256V1);
     let root = fabric_gossip::msp::PemFile::new("ca", member.issuer.cert.to_pem().unwrap());
+    let role = |ou: &str| Some(OuIdentifier { organizational_unit_identifier: ou.into(), certificate: None });
+    let (client, peer, admin) = (role("client"), role("peer"), role("admin"));
     let config = MspConfig {
         mspid: issuer::MSPID.into(),
         root_certs: vec![root],
+        node_ous: Some(NodeOus { enable: true, client, peer, admin, orderer: None }),
         hash_family: HashFamily::Sha3,
         ..MspConfig::default()
     };
