@@ -10,7 +10,7 @@ use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::msp::{
-    Digest, HashFamily, Msp, MspConfig, MspCryptoService, MspVersion, Signature, SigningIdentity,
+    Digest, HashFamily, Msp, MspConfig, MspCryptoService, MspVersion, NodeOus, OuIdentifier, Signature, SigningIdentity,
 };
 use fabric_gossip::node::Node;
 use fabric_gossip::testing::MemoryNetwork;

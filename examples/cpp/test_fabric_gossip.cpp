@@ -282,6 +282,7 @@ int main(int count, char **arguments) {
     RUN(an_error_has_code_peer_and_step);
     RUN(settings_are_read_back);
     RUN(what_callbacks_throw_stays_out);
+    RUN(a_digest_signer_names_the_form_of_its_signature);
     RUN(a_descriptor_is_polled);
     RUN(handles_go_in_any_order);
     RUN(callbacks_are_freed);

@@ -52,7 +52,7 @@ pub unsafe extern "C" fn gossip_crypto_new_signer(
         let crypto = Out::new(crypto, "crypto")?;
         let msp = handle::get(msp, "msp")?.msp.clone();
         let cert = handle::array(cert, cert_len, "cert")?;
-        let sign = sign.ok_or_else(|| super::invalid("sign is NULL"))?;
+        let sign = sign.ok_or_else(|| super::null("sign"))?;
         let signer = Arc::new(Signer { sign, user: User::new(user, None), owned: OnceLock::new() });
         let called = signer.clone();
         let identity = SigningIdentity::with_signer(&msp, cert, SystemTime::now(), move |digest| {

@@ -223,7 +223,7 @@ FUNCTIONS = {
     "gossip_comm_send_timeout": (U32, HANDLE, HANDLE, U64, POINTER(Peer), SIZE, OUT),
     "gossip_comm_send_with_ack": (U32, HANDLE, HANDLE, U64, SIZE, POINTER(Peer), SIZE, POINTER(SIZE), OUT),
     "gossip_comm_send_tracked": (U32, HANDLE, HANDLE, U64, POINTER(Peer), OUT, OUT),
-    "gossip_comm_connect": (U32, HANDLE, POINTER(Peer), U64, OUT, OUT),
+    "gossip_comm_connect": (U32, HANDLE, POINTER(Peer), U64, POINTER(BOOL), OUT),
     "gossip_comm_flush": (U32, HANDLE, U64, OUT),
     "gossip_comm_probe": (U32, HANDLE, POINTER(Peer), OUT),
     "gossip_comm_handshake": (U32, HANDLE, POINTER(Peer), OUT, POINTER(BOOL), OUT),
