@@ -32,6 +32,7 @@
 //! ```
 
 mod alive;
+mod concealed;
 mod config;
 mod event;
 mod limiter;
@@ -56,6 +57,7 @@ use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{GossipMessage, SignedMessage};
 use bytes::Bytes;
+use concealed::Concealed;
 pub(crate) use limiter::Limiter;
 use own::Own;
 use reconnect::Reconnect;
@@ -78,6 +80,7 @@ pub struct Discovery {
     verifications: Verifications,
     requests: Requests,
     answers: Answers,
+    concealed: Concealed,
     reconnect: Reconnect,
     sync: SyncTimer,
     /// The heartbeat that is being signed.
@@ -118,6 +121,7 @@ impl Discovery {
             verifications: Verifications::new(limits),
             requests: Requests::default(),
             answers: Answers::default(),
+            concealed: Concealed::default(),
             reconnect: Reconnect::new(now),
             sync: SyncTimer::new(config.sync_interval, now),
             heartbeat: None,
