@@ -30,18 +30,19 @@ impl Discovery {
     /// Returns why a peer can learn nothing of us however often it asks, if an endpoint is missing. Such a peer is no member
     /// for us: whatever we sent it would find no way once its connection is closed.
     pub(super) fn missing_endpoint(&self, remote: &NetworkMember, cx: &Context<'_>) -> Option<&'static str> {
-        if cx.policy.disclose(remote, &self.own.member) != Disclosure::Nothing {
-            return None;
-        }
-        match (self.own.member.endpoint.is_empty(), remote.endpoint.is_empty()) {
-            (true, _) => Some(
-                "we have no external endpoint (peer.gossip.externalEndpoint), and only peers of our organisation may know us",
-            ),
-            (false, true) => Some(
-                "it belongs to another organisation and has no external endpoint (peer.gossip.externalEndpoint on its side)",
-            ),
-            (false, false) => None,
-        }
+        const OURS: &str =
+            "we have no external endpoint (peer.gossip.externalEndpoint), and only peers of our organisation \
+            may know us";
+        const THEIRS: &str =
+            "it belongs to another organisation and has no external endpoint (peer.gossip.externalEndpoint \
+            on its side)";
+        // Whether something is missing is cheap to see, and is asked for every member; the policy is not.
+        let reason = match (self.own.member.endpoint.is_empty(), remote.endpoint.is_empty()) {
+            (true, _) => OURS,
+            (false, true) => THEIRS,
+            (false, false) => return None,
+        };
+        (cx.policy.disclose(remote, &self.own.member) == Disclosure::Nothing).then_some(reason)
     }
 
     /// Closes the connection to such a peer, with the reason in the log the first time.
