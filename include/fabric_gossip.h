@@ -1262,7 +1262,7 @@ void gossip_subscription_free(struct gossip_subscription *subscription);
 // gossip_comm_free.
 //
 // GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting, an identity of our own that is not valid, an address that
-// cannot be listened on.
+// cannot be listened on. GOSSIP_SIGNATURE: a first signature does not match our own identity.
 gossip_result gossip_comm_start(const struct gossip_crypto *crypto,
                                 const struct gossip_config *config,
                                 struct gossip_comm **comm,
@@ -1470,7 +1470,8 @@ void gossip_ack_handle_free(struct gossip_ack_handle *ack);
 //
 // GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting or endpoint, an identity of our own that is not valid or of no
 // known organisation, an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told as
-// GOSSIP_EVENT_SEED_FAILED, and the others are contacted.
+// GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our own
+// identity.
 gossip_result gossip_node_start(const struct gossip_crypto *crypto,
                                 const struct gossip_config *config,
                                 struct gossip_subscription **notices,
