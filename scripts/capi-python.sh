@@ -23,7 +23,7 @@ for test in examples/python/test_*.py; do
 done
 # The key of examples/python/hsm.py: in a SoftHSM of its own, and removed from the folder.
 hsm=
-for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib64/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so; do
+for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so; do
     if [ -e "$module" ] && command -v softhsm2-util >/dev/null; then
         hsm=$module
         break

@@ -5,7 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::sync::Arc;
 
-/// The digest of a message, which a [`DigestSigner`] signs as it is, without hashing it again.
+/// The digest of a message, which the function of [`SigningIdentity::with_signer`](super::SigningIdentity::with_signer) signs as
+/// it is, without hashing it again.
 ///
 /// 32 bytes: SHA-256, or SHA3-256 where the MSP's hash family says so. PKCS #11 signs it with `CKM_ECDSA`, a cloud's key
 /// service with its "digest" (not "raw" or "message") form.
@@ -47,10 +48,9 @@ pub enum Signature {
     Raw(Vec<u8>),
 }
 
-/// A function that signs digests. Called on any of the library's threads, several at a time; it may block.
-pub type DigestSigner = dyn Fn(&Digest) -> Result<Signature> + Send + Sync;
+type DigestSigner = dyn Fn(&Digest) -> Result<Signature> + Send + Sync;
 
-/// The function and the hash it needs.
+/// The host's function. Called on any of the library's threads, several at a time.
 #[derive(Clone)]
 pub(super) struct ExternalKey(Arc<DigestSigner>);
 

@@ -30,7 +30,7 @@ mod wycheproof;
 mod x509;
 
 pub use config::{MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
-pub use external::{Digest, DigestSigner, Signature};
+pub use external::{Digest, Signature};
 pub use identity::{Identity, SigningIdentity};
 pub use key::HashFamily;
 pub use ou::OrganizationalUnit;
