@@ -8,7 +8,7 @@ DENY = -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples conformance capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
+.PHONY: help deps build demo test fmt fmt-check clippy doc rules examples readme conformance capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: build ## Build the tool and run its demonstration: peers on loopback, mess
 	$(TOOL) demo
 
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc rules conformance examples limits shuttle capi ## Everything that must hold
+test: deps fmt-check clippy doc rules conformance examples readme limits shuttle capi ## Everything that must hold
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release --features cli,host-server,capi
 
@@ -56,6 +56,9 @@ examples: deps ## Run the examples and compare their output with what they say
 limits: deps ## Run the tool and an example with too few threads and file descriptors: each works or says so
 	@$(CARGO) build --release --features cli,host-server,capi --bins --example two_peers
 	@scripts/check-limits.sh
+
+readme: build ## Run the README's block against a live peer
+	@scripts/check-readme.sh
 
 capi: deps ## Hold the C interface against its header, and run the C programs that use it
 	@scripts/capi.sh

@@ -455,6 +455,12 @@ typedef void (*gossip_log_callback)(void *user, gossip_log_level level, struct g
 typedef void (*gossip_free_callback)(void *user);
 
 // Signs `message` with the key of our identity; the signature goes into `reply`. False: failed.
+//
+// `message` is the whole message, not its digest. For X.509 identities the signature is ECDSA over the message's SHA-256
+// (SHA3-256 where the MSP says so), whatever the curve, in ASN.1 DER; or Ed25519 over the message, where the MSP's version
+// allows it. S may be high: the library replaces it by n - s, since peers refuse it. What is not a DER ECDSA signature of
+// our certificate's curve leaves unchanged. For a device that signs digests, or returns r and s without DER, use
+// gossip_crypto_new_signer.
 typedef bool (*gossip_sign_callback)(void *user, const uint8_t *message, size_t message_len, struct gossip_reply *reply);
 
 // Checks a signature over `message` under the key of `identity`. False: it is wrong.
@@ -491,7 +497,7 @@ typedef struct gossip_crypto_callbacks {
     void *user;
     // Called on `user` once nothing needs it any more, on any thread. May be NULL.
     gossip_free_callback free;
-    // Signs with our own key: an HSM's.
+    // Signs a message (not a digest) with our own key, in DER; see gossip_sign_callback.
     gossip_sign_callback sign;
     // Checks a signature.
     gossip_verify_callback verify;
@@ -506,6 +512,17 @@ typedef struct gossip_crypto_callbacks {
     // Which organisation an identity belongs to, its MSP id.
     gossip_identity_callback org;
 } gossip_crypto_callbacks;
+
+// Signs a digest with the key of our identity, as it is: it is not to be hashed again. `digest` is the SHA-256 (SHA3-256
+// where the MSP says so) of what the library signs, 32 bytes. The ECDSA signature goes into `reply` with
+// gossip_reply_set_der or gossip_reply_set_raw, whichever form the device gives; S may be high. False: failed, for the
+// reason given with gossip_reply_fail.
+//
+// Called on any of the library's threads, several at a time, never with a lock of the library held; it may block.
+typedef bool (*gossip_sign_digest_callback)(void *user,
+                                            const uint8_t *digest,
+                                            size_t digest_len,
+                                            struct gossip_reply *reply);
 
 // Judges a block before it is delivered and passed on: false for no, with gossip_reply_fail to say why. Called on the
 // node's verifying threads, several at a time; may block. The message is lent for the length of the call.
@@ -823,7 +840,8 @@ gossip_result gossip_crypto_remove_channel(const struct gossip_crypto *crypto,
                                            const char *channel,
                                            struct gossip_error **error);
 
-// Signs with our own key. The signature is to be freed with gossip_buffer_free.
+// Signs `data`, which is the message and not its digest, with our own key. ECDSA signatures are DER with low S. The signature
+// is to be freed with gossip_buffer_free.
 //
 // Thread-safe. Blocks as long as a host's callback does.
 gossip_result gossip_crypto_sign(const struct gossip_crypto *crypto,
@@ -856,10 +874,42 @@ void gossip_reply_set(struct gossip_reply *reply,
                       const uint8_t *data,
                       size_t len);
 
+// Answers a gossip_sign_digest_callback with an ECDSA signature in ASN.1 DER, a SEQUENCE of the INTEGERs r and s, as
+// OpenSSL, Java and the key services of clouds give it. The bytes are copied; a further call replaces them.
+//
+// To be called from within the callback that it was given to, by its thread.
+void gossip_reply_set_der(struct gossip_reply *reply, const uint8_t *data, size_t len);
+
+// Answers a gossip_sign_digest_callback with an ECDSA signature as r and s one after the other, each padded with zeros to the
+// length of the curve's order (64 bytes in all for P-256), as PKCS #11 gives it. The bytes are copied; a further call
+// replaces them.
+//
+// To be called from within the callback that it was given to, by its thread.
+void gossip_reply_set_raw(struct gossip_reply *reply,
+                          const uint8_t *data,
+                          size_t len);
+
 // Says why the callback fails, which then has to return false. The text is copied; it goes into errors and the log.
 //
 // To be called from within the callback that it was given to, by its thread.
 void gossip_reply_fail(struct gossip_reply *reply, const char *text);
+
+// Creates our identity with a key that stays elsewhere: a member of `msp`, by its certificate, PEM, with an ECDSA key, and
+// `sign`, which signs digests with the key. The bytes are copied; `msp` stays the caller's. `user` is handed to `sign` and
+// belongs to the library from success on: `free`, which may be NULL, is called on it when nothing needs it any more. To be
+// freed with gossip_crypto_free.
+//
+// Calls `sign` once. GOSSIP_CONFIG, GOSSIP_IDENTITY and others: the MSP does not accept the certificate as one of its own, it
+// has expired, its key is not ECDSA, or the first signature does not verify under it. GOSSIP_SIGNATURE: the first signature
+// failed, or does not have the form that was named.
+gossip_result gossip_crypto_new_signer(const struct gossip_msp *msp,
+                                       const uint8_t *cert,
+                                       size_t cert_len,
+                                       gossip_sign_digest_callback sign,
+                                       void *user,
+                                       gossip_free_callback free,
+                                       struct gossip_crypto **crypto,
+                                       struct gossip_error **error);
 
 // An empty one. To be freed with gossip_tls_config_free.
 gossip_result gossip_tls_config_new(struct gossip_tls_config **config, struct gossip_error **error);
@@ -1213,7 +1263,7 @@ void gossip_subscription_free(struct gossip_subscription *subscription);
 // gossip_comm_free.
 //
 // GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting, an identity of our own that is not valid, an address that
-// cannot be listened on.
+// cannot be listened on. GOSSIP_SIGNATURE: a first signature does not match our own identity.
 gossip_result gossip_comm_start(const struct gossip_crypto *crypto,
                                 const struct gossip_config *config,
                                 struct gossip_comm **comm,
@@ -1421,7 +1471,8 @@ void gossip_ack_handle_free(struct gossip_ack_handle *ack);
 //
 // GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting or endpoint, an identity of our own that is not valid or of no
 // known organisation, an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told as
-// GOSSIP_EVENT_SEED_FAILED, and the others are contacted.
+// GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our own
+// identity.
 gossip_result gossip_node_start(const struct gossip_crypto *crypto,
                                 const struct gossip_config *config,
                                 struct gossip_subscription **notices,

@@ -285,6 +285,7 @@ private:
 
 // Cryptography of the host's own. What is empty the MSP does; `sign` is always needed. See gossip_crypto_callbacks.
 struct crypto_callbacks {
+    // Gets the message, not its digest, and returns the signature in DER: see gossip_sign_callback.
     std::function<bytes(bytes_view message)> sign;
     std::function<bool(bytes_view identity, bytes_view signature, bytes_view message)> verify;
     std::function<bool(bytes_view channel, bytes_view identity, bytes_view signature, bytes_view message)>
@@ -297,6 +298,28 @@ struct crypto_callbacks {
     // Nothing: it has none.
     std::function<std::optional<std::string>(bytes_view identity)> org;
 };
+
+// An ECDSA signature, in the form that is named. S may be high.
+class signature {
+public:
+    // ASN.1 DER, a SEQUENCE of the INTEGERs r and s: OpenSSL, key services of clouds.
+    static signature der(bytes data) { return signature(std::move(data), false); }
+    // r and s one after the other, each padded to the length of the curve's order: PKCS #11.
+    static signature raw(bytes data) { return signature(std::move(data), true); }
+
+    void answer(gossip_reply *reply) const noexcept {
+        (is_raw_ ? gossip_reply_set_raw : gossip_reply_set_der)(reply, data_.data(), data_.size());
+    }
+
+private:
+    signature(bytes data, bool is_raw) : data_(std::move(data)), is_raw_(is_raw) {}
+
+    bytes data_;
+    bool is_raw_;
+};
+
+// Signs a digest of 32 bytes as it is, without hashing it again: see gossip_sign_digest_callback.
+using digest_signer = std::function<signature(bytes_view digest)>;
 
 // The identity of a member as it travels.
 inline bytes serialized_identity(const std::string &mspid, bytes_view cert) {
@@ -313,6 +336,8 @@ public:
     // With `callbacks`; `of`, which may be null, does what they leave out.
     crypto(bytes_view identity, crypto_callbacks callbacks, const msp *of = nullptr)
         : handle(of_callbacks(identity, std::move(callbacks), of)) {}
+    // A member of `of` whose key stays elsewhere, behind `sign`, which is called once here.
+    static crypto of_signer(const msp &of, bytes_view cert, digest_signer sign);
     static crypto load(const std::string &folder, const std::string &mspid) {
         return crypto(detail::make<gossip_crypto>(gossip_crypto_load, detail::c_str(folder), detail::c_str(mspid)));
     }
@@ -359,6 +384,23 @@ private:
 
     static gossip_crypto *of_callbacks(bytes_view identity, crypto_callbacks functions, const msp *of);
 };
+
+inline crypto crypto::of_signer(const msp &of, bytes_view cert, digest_signer sign) {
+    using kept = detail::kept<digest_signer>;
+    kept keeper(std::move(sign));
+    const gossip_sign_digest_callback call = [](void *user, const std::uint8_t *digest, std::size_t length,
+                                                gossip_reply *reply) {
+        return detail::judge(reply, [&] {
+            kept::of(user)(bytes_view(digest, length)).answer(reply);
+            return true;
+        });
+    };
+    const gossip_free_callback free = kept::discard;
+    auto *made = detail::make<gossip_crypto>(gossip_crypto_new_signer, static_cast<const gossip_msp *>(of.get()),
+                                             cert.data(), cert.size(), call, keeper.user(), free);
+    keeper.release();
+    return crypto(made);
+}
 
 inline gossip_crypto *crypto::of_callbacks(bytes_view identity, crypto_callbacks functions, const msp *of) {
     using kept = detail::kept<crypto_callbacks>;

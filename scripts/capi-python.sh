@@ -21,10 +21,39 @@ export FABRIC_GOSSIP_LIBRARY=$library/libfabric_gossip.so FABRIC_GOSSIP_TOOL=$to
 for test in examples/python/test_*.py; do
     timeout 300 "$python" "$test"
 done
+# The key of examples/python/hsm.py: in a SoftHSM of its own, and removed from the folder.
+hsm=
+for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so; do
+    if [ -e "$module" ] && command -v softhsm2-util >/dev/null; then
+        hsm=$module
+        break
+    fi
+done
+if [ -n "$hsm" ]; then
+    cp -r "$orgs" "$orgs.hsm"
+    trap 'rm -rf "$orgs" "$orgs.hsm"' EXIT
+    mkdir "$orgs.hsm/tokens"
+    printf 'directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n' "$orgs.hsm/tokens" >"$orgs.hsm/softhsm2.conf"
+    export SOFTHSM2_CONF=$orgs.hsm/softhsm2.conf PKCS11_MODULE=$hsm PKCS11_PIN=1234 PKCS11_LABEL=peer0
+    keystore=$orgs.hsm/peerOrganizations/org1.example.com/peers/peer0.org1.example.com/msp/keystore
+    softhsm2-util --init-token --free --label fabric --pin 1234 --so-pin 1234 >/dev/null
+    softhsm2-util --token fabric --pin 1234 --label peer0 --id 01 --import "$keystore"/* >/dev/null
+    rm -r "$keystore"
+fi
 for example in examples/python/*.py; do
-    case $example in */test_*) continue ;; esac
+    folder=$orgs
+    case $example in
+    */test_*) continue ;;
+    */hsm.py)
+        if [ -z "$hsm" ]; then
+            echo "SKIPPED: $example, SoftHSM is not installed (apt-get install softhsm2)"
+            continue
+        fi
+        folder=$orgs.hsm
+        ;;
+    esac
     said=$(sed -n '/^```text$/,/^```$/p' "$example" | sed -e '1d;$d')
-    printed=$(timeout 60 "$python" "$example" "$orgs")
+    printed=$(timeout 60 "$python" "$example" "$folder")
     if ! diff <(echo "$said") <(echo "$printed"); then
         echo "capi: $example does not print what it says (< said, > printed)" >&2
         exit 1

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles every `c` block of docs/c-interface.md, and runs those that are whole programs.
+# Compiles every `c` block of docs/c-interface.md, and runs those that are whole programs: built with the guide's own `cc`
+# lines, without LD_LIBRARY_PATH, once as they should work and once so that they fail and print the library's error.
 #
 #   scripts/capi-snippets.sh FOLDER    FOLDER has libfabric_gossip.so
 #
@@ -34,21 +35,41 @@ extern size_t peer_count;
 extern int server;
 void handle(const gossip_event *event);
 void serve(int server);
-size_t hsm_sign(void *hsm, const uint8_t *message, size_t length, uint8_t *signature, size_t room);
+bool hsm_sign(void *hsm, const uint8_t *digest, size_t length, uint8_t *signature, size_t room);
 PRELUDE
+# The guide's commands see the folders that they name.
+mkdir -p "$scratch/guide/target"
+ln -s "$PWD/include" "$scratch/guide/include"
+ln -s "$library" "$scratch/guide/target/release"
+sed -n '/^cc .*peer\.c/s/ *# .*//p' "$document" >"$scratch/links"
+[ "$(wc -l <"$scratch/links")" -eq 2 ] || { echo "snippets: $document does not have its two ways to link" >&2; exit 1; }
+unset LD_LIBRARY_PATH
+
+# run_program FOLDER COMMAND: builds peer.c as the guide says, and runs it.
+run_program() {
+    local peers=$1/peerOrganizations/org1.example.com/peers printed status
+    (cd "$scratch/guide" && rm -f peer && sh -c "$2")
+    printed=$(timeout 60 "$scratch/guide/peer" "$peers"/*)
+    [ "$printed" = "received hello" ] || { echo "snippets: a program printed: $printed" >&2; exit 1; }
+    status=0
+    printed=$(timeout 60 "$scratch/guide/peer" "$scratch/nobody" "$scratch/nobody" 2>&1) || status=$?
+    case $status,$printed in
+    1,"GOSSIP_CONFIG: "*"$scratch/nobody/msp"*) ;;
+    *) echo "snippets: a program that has to fail ended with $status and printed: $printed" >&2 && exit 1 ;;
+    esac
+}
 awk -v to="$scratch" '/^```c$/ { file = sprintf("%s/%02d.c", to, ++n); next } /^```$/ { file = "" }
     file { print > file }' "$document"
 
-export LD_LIBRARY_PATH=$library
 strict=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -Iinclude)
 count=0 ran=0
 for block in "$scratch"/[0-9]*.c; do
     count=$((count + 1))
     if grep -q '^int main' "$block"; then
-        "$compiler" "${strict[@]}" "$block" -L"$library" -lfabric_gossip -o "$scratch/program"
+        "$compiler" "${strict[@]}" -fsyntax-only "$block"
         "$tool" crypto "$scratch/orgs$count" --orgs 1 --peers 2 >/dev/null
-        printed=$(timeout 60 "$scratch/program" "$scratch/orgs$count"/peerOrganizations/org1.example.com/peers/*)
-        [ "$printed" = "received hello" ] || { echo "snippets: a program printed: $printed" >&2; exit 1; }
+        cp "$block" "$scratch/guide/peer.c"
+        while read -r link; do run_program "$scratch/orgs$count" "$link"; done <"$scratch/links"
         ran=$((ran + 1))
         continue
     fi
@@ -62,4 +83,4 @@ for block in "$scratch"/[0-9]*.c; do
         -include "$scratch/prelude.h" -c "$block" -o "$scratch/block.o" || { cat -n "$block" >&2; exit 1; }
 done
 [ "$ran" -gt 0 ] || { echo "snippets: no program was found" >&2; exit 1; }
-echo "snippets: $count blocks of $document compile, $ran of them ran"
+echo "snippets: $count blocks of $document compile, $ran of them ran, linked in both ways, and fail with the reason"

@@ -121,7 +121,19 @@ pub trait CryptoService: Send + Sync {
     /// Whether the identity belongs to an organisation we know and satisfies its rules.
     fn validate_identity(&self, identity: &PeerIdentity) -> Result<()>;
 
-    /// Signs with our own key.
+    /// Signs a message with our own key.
+    ///
+    /// `message` is the whole message, not its digest. What Fabric peers verify for X.509 identities is ECDSA over the
+    /// message's SHA-256 (SHA3-256 where the MSP's hash family says so), whatever the curve, encoded as an ASN.1 DER
+    /// SEQUENCE of the INTEGERs r and s; or, where the MSP's version allows it, Ed25519 over the message itself.
+    ///
+    /// Peers refuse an S above half the curve's order. The library replaces such an S by n − s before a signature leaves,
+    /// so an ordinary DER signature is enough. What is not a DER ECDSA signature of our certificate's curve leaves
+    /// unchanged.
+    ///
+    /// [`CommBuilder::start`](crate::comm::CommBuilder::start) asks for a first signature and passes it to
+    /// [`verify`](Self::verify). For a key that is behind a function (PKCS #11, a key service),
+    /// [`SigningIdentity::with_signer`](crate::msp::SigningIdentity::with_signer) does the hashing and the encoding.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>>;
 
     /// Checks `signature` over `message` under the key of `identity`.

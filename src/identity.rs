@@ -7,6 +7,7 @@ use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
+use crate::msp::{OwnKey, PROBE};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, select, Receiver, Sender};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
@@ -64,6 +65,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     on_purge: OnPurge,
     self_pki_id: PkiId,
+    self_key: OwnKey,
     /// In nanoseconds.
     usage_threshold: AtomicU64,
     /// What times of use are counted from.
@@ -105,6 +107,7 @@ impl IdentityMapper {
         let inner = Inner {
             max_identities: config.max_identities.max(1),
             self_pki_id: contained(|| Ok(crypto.pki_id(&self_identity)))?.unwrap_or_default(),
+            self_key: OwnKey::of(&self_identity),
             crypto,
             advisor,
             start: clock.now(),
@@ -152,9 +155,25 @@ impl IdentityMapper {
         self.0.inner.find(pki_id)?.organization.clone()
     }
 
-    /// Signs with our own key.
+    /// Signs with our own key. A DER ECDSA signature of our certificate's curve leaves with low S, whatever
+    /// [`CryptoService::sign`] returned; anything else leaves as it is.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
-        contained(|| self.0.inner.crypto.sign(message))
+        let inner = &self.0.inner;
+        contained(|| inner.crypto.sign(message)).map(|signature| inner.self_key.low_s(signature))
+    }
+
+    /// Signs once and checks that the signature fits our own identity, so that a wrong signer is an error at the start and
+    /// not a refusal by every peer.
+    pub(crate) fn check_signer(&self) -> Result<()> {
+        let identity = self.get(self.self_pki_id())?;
+        let signature = self
+            .sign(PROBE)
+            .map_err(|e| Error::new(e.kind(), format!("signing with our own key failed: {}", e.message())).source(e))?;
+        contained(|| self.0.inner.crypto.verify(&identity, &signature, PROBE)).map_err(|e| {
+            let remedy = self.0.inner.self_key.explain(&signature, PROBE);
+            let text = format!("our own signature does not match our own identity ({}): {remedy}", e.message());
+            Error::new(ErrorKind::Signature, text).source(e)
+        })
     }
 
     /// Checks a signature under the key of the identity behind a PKI-ID. Counts as use.

@@ -298,7 +298,11 @@ fn what_a_refused_initiator_still_had_is_reported(net: &impl Form) {
     }
     let sent = node.metrics().gossip_comm_messages_sent;
     assert!(refused.is_sorted() && refused.starts_with(&[0, 1, 2]), "what was written, in order: {refused:?}");
-    assert_eq!(refused.len() as u64 + unconfirmed, sent, "all that was written: {refused:?}, {unconfirmed}, {queued:?}");
+    assert_eq!(
+        refused.len() as u64 + unconfirmed,
+        sent,
+        "all that was written: {refused:?}, {unconfirmed}, {queued:?}"
+    );
     assert_eq!(queued, Vec::from_iter(sent..=last), "what was not written, in order");
     assert_eq!(node.metrics().gossip_comm_dials, 1, "it does not try again");
     assert!(dead.recv().is_err(), "who refuses is alive");

@@ -375,6 +375,74 @@ fn g23_peers_that_an_anchor_peer_tells_of_are_contacted() {
     }
 }
 
+/// Two organisations that name each other's peer as anchor, of which those in `external` have an external endpoint.
+fn anchors_of_each_other(external: [bool; 2]) -> (Simulator, Seen) {
+    let mut simulator = simulator();
+    for (org, external) in (0..).zip(external) {
+        simulator.add(NodeSpec { org, external, bootstrap: Vec::new() }).expect("a node");
+    }
+    let seen = observe(&mut simulator);
+    (0..2).for_each(|number| join(&mut simulator, number, CHANNEL, &[(0, &[0]), (1, &[1])]));
+    (simulator, seen)
+}
+
+fn is_request(message: &SignedMessage) -> bool {
+    matches!(message.content(), Some(Content::MemReq(_)))
+}
+
+#[test]
+fn an_anchor_peer_without_external_endpoint_is_asked_once_per_reconnect_interval_and_is_no_member() {
+    let (mut simulator, seen) = anchors_of_each_other([true, false]);
+    let interval = NodeConfig::default().discovery.reconnect_interval;
+    for round in 1..=8 {
+        simulator.run_for(interval);
+        let requests = seen.borrow().iter().filter(|(.., message)| is_request(message)).count();
+        assert!((1..=round + 1).contains(&requests), "{requests} requests in {round} intervals");
+        for number in 0..2 {
+            let core = simulator.node(number).expect("a node");
+            assert_eq!((core.alive_count(), core.discovery().dead().0.len()), (0, 0), "at node {number}");
+        }
+    }
+    let to_the_other = seen.borrow().iter().filter(|(from, ..)| *from == 1).count();
+    assert_eq!(to_the_other, 0, "who has no external endpoint sends other organisations nothing");
+    let seeds = simulator.node(0).expect("a node").discovery().seeds();
+    let reason = seeds[0].last_error.as_deref().unwrap_or_default();
+    assert!(reason.contains("external endpoint"), "{reason}");
+}
+
+#[test]
+fn a_request_of_another_organisations_peer_without_external_endpoint_makes_it_no_member() {
+    let (mut simulator, _) = anchors_of_each_other([true, false]);
+    simulator.run_for(s(10));
+    // As Fabric's peers do, it asks although it may not know us.
+    let (id, identity) = (simulator.pki_id(1).clone(), simulator.pki_id(1).clone());
+    for sequence in 1..=3 {
+        let alive = gossip::AliveMessage {
+            membership: Some(gossip::Member { pki_id: id.to_bytes(), ..Default::default() }).into(),
+            timestamp: Some(gossip::PeerTime { inc_num: 7, seq_num: sequence, ..Default::default() }).into(),
+            ..Default::default()
+        };
+        let alive =
+            GossipMessage { tag: Tag::EMPTY.into(), content: Some(Content::AliveMsg(alive)), ..Default::default() };
+        let alive = SignedMessage::sign(alive, |_| Ok(identity.as_bytes().to_vec())).expect("an alive message");
+        let request =
+            gossip::MembershipRequest { self_information: Some(alive.envelope().into()).into(), ..Default::default() };
+        let request =
+            GossipMessage { tag: Tag::EMPTY.into(), content: Some(Content::MemReq(request)), ..Default::default() };
+        let message = SignedMessage::noop_sign(request).expect("a request");
+        simulator.inject(0, Event::Received { message, from: id.clone() });
+        simulator.run_for(s(5));
+        let core = simulator.node(0).expect("a node");
+        assert_eq!((core.alive_count(), core.discovery().dead().0.len()), (0, 0));
+    }
+}
+
+#[test]
+fn anchor_peers_with_external_endpoints_meet() {
+    let (mut simulator, _) = anchors_of_each_other([true, true]);
+    simulator.run_until(s(10), all_see(0..2, 1)).expect("they see each other");
+}
+
 #[test]
 fn g24_g25_a_bootstrap_peer_has_to_be_of_our_organisation() {
     let mut simulator = simulator();

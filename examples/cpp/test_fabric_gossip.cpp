@@ -7,7 +7,9 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <future>
+#include <iterator>
 #include <poll.h>
 #include <string>
 #include <type_traits>
@@ -126,6 +128,27 @@ void what_callbacks_throw_stays_out() {
     const gossip::crypto host(crypto().identity(), std::move(broken), &msp);
     CHECK(error_of([&] { host.sign("data"); }).reason() == "no such token");
     CHECK(error_of([&] { host.verify(crypto().identity(), "signature", "data"); }).code() == GOSSIP_SIGNATURE);
+}
+
+void a_digest_signer_names_the_form_of_its_signature() {
+    const gossip::msp msp = organisation();
+    std::ifstream file(home(0) + "/msp/signcerts/peer0.org1.example.com-cert.pem");
+    const std::string cert((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const gossip::bytes ones(64, 1);
+    const auto refusal = [&](gossip::digest_signer sign) {
+        return error_of([&] { gossip::crypto::of_signer(msp, cert, std::move(sign)); }).reason();
+    };
+    std::size_t length = 0;
+    const auto has = [](const std::string &text, const char *part) { return text.find(part) != std::string::npos; };
+    CHECK(has(refusal([&](gossip::bytes_view digest) {
+                  length = digest.size();
+                  return gossip::signature::der(ones);
+              }),
+              "Signature::Raw"));
+    CHECK(length == 32);
+    CHECK(has(refusal([&](gossip::bytes_view) { return gossip::signature::raw(ones); }), "does not fit"));
+    CHECK(has(refusal([&](gossip::bytes_view) -> gossip::signature { throw std::runtime_error("no such token"); }),
+              "no such token"));
 }
 
 void a_descriptor_is_polled() {
@@ -259,6 +282,7 @@ int main(int count, char **arguments) {
     RUN(an_error_has_code_peer_and_step);
     RUN(settings_are_read_back);
     RUN(what_callbacks_throw_stays_out);
+    RUN(a_digest_signer_names_the_form_of_its_signature);
     RUN(a_descriptor_is_polled);
     RUN(handles_go_in_any_order);
     RUN(callbacks_are_freed);

@@ -1,9 +1,13 @@
-"""A key that never leaves where it is: the library asks a Python function for every signature.
+"""A peer whose P-256 key stays in a PKCS #11 module: an HSM, a smart card, or SoftHSM as here.
 
-`Hsm` stands for a module with the key in it: PKCS #11, a cloud's key service, an agent on a socket. Here it is a process of
-its own, which alone reads the key; a peer that has only the certificate authenticates through it.
+The library hands out the SHA-256 of what it signs; the module signs that digest with CKM_ECDSA, which hashes nothing itself,
+and returns r and s one after the other: a `RawSignature`. Nothing but ctypes is needed.
 
     fabric-gossip crypto DIR
+    export PKCS11_MODULE=/usr/lib/softhsm/libsofthsm2.so PKCS11_PIN=1234 PKCS11_LABEL=peer0
+    softhsm2-util --init-token --free --label fabric --pin 1234 --so-pin 1234
+    softhsm2-util --token fabric --pin 1234 --label peer0 --id 01 \
+        --import DIR/peerOrganizations/org1.example.com/peers/peer0.org1.example.com/msp/keystore/priv_sk
     python3 hsm.py DIR
 
 prints:
@@ -12,66 +16,102 @@ prints:
 the peer has no key, and is accepted as a member of Org1MSP
   delivered b'signed elsewhere' to 1
 the module goes away
-  SIGNATURE: the host's sign callback failed: ConnectionError: the module is gone
+  SIGNATURE: the host's sign_digest callback failed: ConnectionError: the module is closed
 ```
 """
 
-import multiprocessing
+import ctypes
+import os
 import sys
 import threading
-from multiprocessing.connection import Connection
+from ctypes import Structure, byref, c_ubyte, c_ulong, c_void_p
 from pathlib import Path
 
 import fabric_gossip as gossip
 
+# Names and numbers of the PKCS #11 standard.
+CKF_SERIAL_SESSION, CKU_USER, CKR_USER_ALREADY_LOGGED_IN = 4, 1, 0x100
+CKA_CLASS, CKA_LABEL, CKO_PRIVATE_KEY, CKM_ECDSA = 0, 3, 3, 0x1041
 
-def module(folder: str, pipe: Connection) -> None:
-    """The module's side: signs what it is sent. (It borrows the library to do so.)"""
-    key = gossip.Crypto.load(folder, "Org1MSP")
-    while True:
-        try:
-            pipe.send_bytes(key.sign(pipe.recv_bytes()))
-        except EOFError:
-            return
+
+class Attribute(Structure):
+    _fields_ = [("type", c_ulong), ("value", c_void_p), ("length", c_ulong)]
+
+
+class Mechanism(Structure):
+    _fields_ = [("mechanism", c_ulong), ("parameter", c_void_p), ("length", c_ulong)]
 
 
 class Hsm:
-    """The host's side. The library may ask on several threads at a time; the pipe is for one."""
+    """A session with the private key of this label, in whichever slot has it."""
 
-    def __init__(self, folder: Path) -> None:
-        # Not "fork": a forked child cannot use the library.
-        context = multiprocessing.get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=module, args=(str(folder), other), daemon=True)
-        self.process.start()
-        other.close()
+    def __init__(self, module: str, pin: str, label: str) -> None:
+        self.library = ctypes.CDLL(module)
+        # A session signs one digest at a time, and the library may ask on several threads.
         self.lock = threading.Lock()
+        self.session = None
+        self.call("C_Initialize", None)
+        count = c_ulong()
+        self.call("C_GetSlotList", c_ubyte(1), None, byref(count))
+        slots = (c_ulong * count.value)()
+        self.call("C_GetSlotList", c_ubyte(1), slots, byref(count))
+        for slot in slots:
+            session = c_ulong()
+            self.call("C_OpenSession", c_ulong(slot), c_ulong(CKF_SERIAL_SESSION), None, None, byref(session))
+            try:
+                self.call("C_Login", session, c_ulong(CKU_USER), pin.encode(), c_ulong(len(pin)))
+                self.key = self.find(session, label)
+            except LookupError:
+                self.call("C_CloseSession", session)
+                continue
+            self.session = session
+            return
+        raise LookupError(f"no slot of {module} has the private key {label!r} behind this PIN")
 
-    def sign(self, message: bytes) -> bytes:
+    def call(self, name: str, *arguments: object) -> None:
+        result = self.library[name](*arguments)
+        if name == "C_Login" and result != CKR_USER_ALREADY_LOGGED_IN and result != 0:
+            raise LookupError(f"{name}: 0x{result:x}")
+        if result not in (0, CKR_USER_ALREADY_LOGGED_IN):
+            raise OSError(f"{name}: PKCS #11 error 0x{result:x}")
+
+    def find(self, session: c_ulong, label: str) -> c_ulong:
+        kind, name = c_ulong(CKO_PRIVATE_KEY), ctypes.create_string_buffer(label.encode(), len(label.encode()))
+        template = (Attribute * 2)(
+            Attribute(CKA_CLASS, ctypes.cast(byref(kind), c_void_p), ctypes.sizeof(kind)),
+            Attribute(CKA_LABEL, ctypes.cast(name, c_void_p), len(name)),
+        )
+        key, found = c_ulong(), c_ulong()
+        self.call("C_FindObjectsInit", session, template, c_ulong(2))
+        self.call("C_FindObjects", session, byref(key), c_ulong(1), byref(found))
+        self.call("C_FindObjectsFinal", session)
+        if found.value == 0:
+            raise LookupError(label)
+        return key
+
+    def sign(self, digest: bytes) -> gossip.RawSignature:
+        signature, length = (c_ubyte * 256)(), c_ulong(256)
         with self.lock:
-            if self.pipe.closed:
-                raise ConnectionError("the module is gone")
-            self.pipe.send_bytes(message)
-            return self.pipe.recv_bytes()
+            if self.session is None:
+                raise ConnectionError("the module is closed")
+            self.call("C_SignInit", self.session, byref(Mechanism(CKM_ECDSA, None, 0)), self.key)
+            self.call("C_Sign", self.session, digest, c_ulong(len(digest)), signature, byref(length))
+        return gossip.RawSignature(signature[: length.value])
 
     def close(self) -> None:
         with self.lock:
-            self.pipe.close()
-        self.process.join()
+            self.session = None
+            self.call("C_Finalize", None)
 
 
-def main(folder: Path) -> None:
-    peers = folder / "peerOrganizations/org1.example.com/peers"
-    home = peers / "peer0.org1.example.com"
-    hsm = Hsm(home / "msp")
-    # The organisation, without the folder `keystore/`.
-    root, name = home / "msp/cacerts/ca-cert.pem", "Org1MSP"
-    roles = {gossip.MspRole.CLIENT: "client", gossip.MspRole.PEER: "peer", gossip.MspRole.ADMINISTRATOR: "admin"}
-    msp = gossip.Msp(name, [(gossip.MspPart.ROOT, str(root), root.read_bytes())], node_ous=roles)
+def main(folder: Path, hsm: Hsm) -> None:
+    org = folder / "peerOrganizations/org1.example.com"
+    home, other = org / "peers/peer0.org1.example.com", org / "peers/peer1.org1.example.com"
+    name = "Org1MSP"
     (cert,) = (home / "msp/signcerts").iterdir()
-    crypto = gossip.Crypto.of_callbacks(gossip.serialized_identity(name, cert.read_bytes()), msp, sign=hsm.sign)
+    # The organisation's folder, which has no keys.
+    crypto = gossip.Crypto.of_signer(gossip.Msp.load(org / "msp", name), cert.read_bytes(), hsm.sign)
 
-    other = peers / "peer1.org1.example.com"
     listening = gossip.Config(listen="127.0.0.1:0", tls=gossip.Tls.load(other / "tls"))
     with gossip.Comm(gossip.Crypto.load(other / "msp", name), listening) as peer1:
         inbox = peer1.accept()
@@ -94,4 +134,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    environment = os.environ
+    main(Path(sys.argv[1]), Hsm(environment["PKCS11_MODULE"], environment["PKCS11_PIN"], environment["PKCS11_LABEL"]))

@@ -413,13 +413,31 @@ class HostCrypto(Pair):
         self.assertIn(("org", (identity,)), asked)
         self.assertIn(("expiration", (identity,)), asked)
 
-    def test_an_impostor_is_refused(self) -> None:
-        events = self.far.events()
-        with gossip.Comm(self.host(sign=crypto(1).sign), config()) as impostor:
-            with self.assertRaises(gossip.Error):
-                impostor.handshake(self.far.local_addr)
-            refused = next(event for event in events if event.kind == gossip.EventKind.REFUSED)
-        self.assertEqual((refused.error.code, refused.inbound), (gossip.Code.SIGNATURE, True))
+    def test_a_signer_that_does_not_fit_is_an_error_at_the_start(self) -> None:
+        with self.assertRaises(gossip.Error) as raised:
+            gossip.Comm(self.host(sign=crypto(1).sign), config())
+        self.assertEqual(raised.exception.code, gossip.Code.SIGNATURE)
+        self.assertIn("our own signature does not match our own identity", raised.exception.reason)
+
+    def test_a_digest_signer_has_to_say_which_form_its_signature_has(self) -> None:
+        organisation = gossip.Msp.load(home() / "msp", "Org1MSP")
+        (cert,) = (home() / "msp" / "signcerts").iterdir()
+        digests = []
+
+        def signs(signature: bytes) -> object:
+            return lambda digest: (digests.append(digest), signature)[1]
+
+        for signature, text in (
+            (bytes(64), "a DerSignature or RawSignature is needed, not bytes"),
+            (gossip.DerSignature(bytes(64)), "Signature::Raw"),
+            (gossip.RawSignature(bytes(63)), "64 bytes in all"),
+            (gossip.RawSignature(b"\1" * 64), "does not fit the signing certificate"),
+        ):
+            with self.subTest(text), self.assertRaises(gossip.Error) as raised:
+                gossip.Crypto.of_signer(organisation, cert.read_bytes(), signs(signature))
+            self.assertIn(text, raised.exception.reason)
+        self.assertEqual({len(digest) for digest in digests}, {32})
+        self.assertEqual(len(digests), 4)
 
 
 class Log(unittest.TestCase):

@@ -23,7 +23,7 @@ CALLBACKS = {
     "gossip_verify_callback": c.VerifyCallback, "gossip_verify_by_channel_callback": c.VerifyByChannelCallback,
     "gossip_identity_callback": c.IdentityCallback, "gossip_expiration_callback": c.ExpirationCallback,
     "gossip_block_verifier": c.BlockVerifier, "gossip_event_callback": c.EventCallback, "gossip_predicate": c.Predicate,
-    "gossip_identity_predicate": c.IdentityPredicate,
+    "gossip_identity_predicate": c.IdentityPredicate, "gossip_sign_digest_callback": c.SignDigestCallback,
 }
 STRUCTURES = {
     "gossip_str": c.Str, "gossip_bytes": c.Bytes, "gossip_peer": c.Peer, "gossip_member": c.Member,

@@ -93,7 +93,7 @@ pub(super) fn wanted<T: Clone + Into<gossip_event>>(
 /// gossip_comm_free.
 ///
 /// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting, an identity of our own that is not valid, an address that
-/// cannot be listened on.
+/// cannot be listened on. GOSSIP_SIGNATURE: a first signature does not match our own identity.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_start(
     crypto: *const gossip_crypto,

@@ -8,7 +8,7 @@ use super::msp::gossip_msp;
 use super::text::{gossip_buffer, gossip_bytes};
 use crate::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
-use crate::msp::{Channel, Msp, MspCryptoService, SigningIdentity};
+use crate::msp::{Channel, Msp, MspCryptoService, OwnKey, SigningIdentity};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +39,12 @@ pub(super) fn unix_seconds(time: SystemTime) -> i64 {
 }
 
 /// Signs `message` with the key of our identity; the signature goes into `reply`. False: failed.
+///
+/// `message` is the whole message, not its digest. For X.509 identities the signature is ECDSA over the message's SHA-256
+/// (SHA3-256 where the MSP says so), whatever the curve, in ASN.1 DER; or Ed25519 over the message, where the MSP's version
+/// allows it. S may be high: the library replaces it by n - s, since peers refuse it. What is not a DER ECDSA signature of
+/// our certificate's curve leaves unchanged. For a device that signs digests, or returns r and s without DER, use
+/// gossip_crypto_new_signer.
 pub type gossip_sign_callback = Option<
     unsafe extern "C" fn(user: *mut c_void, message: *const u8, message_len: usize, reply: *mut gossip_reply) -> bool,
 >;
@@ -92,7 +98,7 @@ pub struct gossip_crypto_callbacks {
     pub user: *mut c_void,
     /// Called on `user` once nothing needs it any more, on any thread. May be NULL.
     pub free: super::host::gossip_free_callback,
-    /// Signs with our own key: an HSM's.
+    /// Signs a message (not a digest) with our own key, in DER; see gossip_sign_callback.
     pub sign: gossip_sign_callback,
     /// Checks a signature.
     pub verify: gossip_verify_callback,
@@ -113,6 +119,7 @@ struct HostCrypto {
     functions: gossip_crypto_callbacks,
     user: User,
     msps: Option<Arc<MspCryptoService>>,
+    key: OwnKey,
 }
 
 // SAFETY: function pointers, and a pointer that only `user` uses; see there.
@@ -153,10 +160,11 @@ impl CryptoService for HostCrypto {
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         let Some(sign) = self.functions.sign else { return self.msps("sign")?.sign(message) };
-        gossip_reply::of("sign", ErrorKind::Signature, |reply| {
+        let signature = gossip_reply::of("sign", ErrorKind::Signature, |reply| {
             // SAFETY: as above.
             unsafe { sign(self.user.pointer, message.as_ptr(), message.len(), reply) }
-        })
+        })?;
+        Ok(self.key.low_s(signature))
     }
 
     fn verify(&self, identity: &PeerIdentity, signature: &[u8], message: &[u8]) -> Result<()> {
@@ -217,7 +225,7 @@ impl SecurityAdvisor for HostCrypto {
 }
 
 impl gossip_crypto {
-    fn of_msp(msp: Arc<Msp>, signer: SigningIdentity) -> gossip_crypto {
+    pub(super) fn of_msp(msp: Arc<Msp>, signer: SigningIdentity) -> gossip_crypto {
         let (identity, pki_id) = (signer.serialize(), signer.pki_id());
         let msps = Arc::new(MspCryptoService::new(msp, Some(signer)));
         gossip_crypto { identity, pki_id, service: msps.clone(), advisor: msps.clone(), msps: Some(msps) }
@@ -314,7 +322,8 @@ pub unsafe extern "C" fn gossip_crypto_new_callbacks(
         }
         let msps = msp.map(|msp| Arc::new(MspCryptoService::new(msp.msp.clone(), None)));
         // The host keeps its pointer until nothing can fail any more.
-        let mut host = HostCrypto { functions, user: User::new(functions.user, None), msps: msps.clone() };
+        let (key, user) = (OwnKey::of(&identity), User::new(functions.user, None));
+        let mut host = HostCrypto { functions, user, msps: msps.clone(), key };
         let no_id = || Error::new(ErrorKind::Identity, "our own identity has no PKI-ID");
         let pki_id = host.pki_id(&identity).ok_or_else(no_id)?;
         host.user = User::new(functions.user, functions.free);
@@ -433,7 +442,8 @@ pub unsafe extern "C" fn gossip_crypto_remove_channel(
     })
 }
 
-/// Signs with our own key. The signature is to be freed with gossip_buffer_free.
+/// Signs `data`, which is the message and not its digest, with our own key. ECDSA signatures are DER with low S. The signature
+/// is to be freed with gossip_buffer_free.
 ///
 /// Thread-safe. Blocks as long as a host's callback does.
 #[no_mangle]

@@ -20,6 +20,7 @@ mod msp;
 
 mod crypto;
 mod host;
+mod signer;
 
 mod tls;
 

@@ -39,7 +39,8 @@ impl Owned for gossip_channel_orgs {}
 ///
 /// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting or endpoint, an identity of our own that is not valid or of no
 /// known organisation, an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told as
-/// GOSSIP_EVENT_SEED_FAILED, and the others are contacted.
+/// GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our own
+/// identity.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_start(
     crypto: *const gossip_crypto,

@@ -133,8 +133,8 @@ impl CommBuilder {
         self.clock.clone()
     }
 
-    /// Starts it. Fails on a wrong setting, on an identity of our own that is not valid, and if the address cannot be
-    /// listened on.
+    /// Starts it. Fails on a wrong setting, on an identity of our own that is not valid, if a first signature fails or does
+    /// not match our identity ([`ErrorKind::Signature`]), and if the address cannot be listened on.
     pub fn start(mut self) -> Result<Comm> {
         let handle = self.build()?;
         self.serve(handle)
@@ -177,6 +177,12 @@ impl CommBuilder {
             Some(mapper) => mapper,
             None => self.make_mapper(|_, _| {})?,
         };
+        if let Err(e) = mapper.check_signer() {
+            if owns_mapper {
+                mapper.stop();
+            }
+            return Err(e);
+        }
         let identity_expires = mapper.self_expiration();
         let config = self.config.clone();
         let limits = Limits {

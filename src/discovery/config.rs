@@ -34,7 +34,8 @@ pub struct DiscoveryConfig {
     pub response_timeout: Duration,
     /// The longest wait after the first failed contact with a seed, 500 ms; it doubles with every failure, up to
     /// [`reconnect_interval`](Self::reconnect_interval), and the actual wait is between half of it and all. (Fabric
-    /// waits `reconnectInterval` at once, and gives up after `maxConnectionAttempts`; we never do.)
+    /// waits `reconnectInterval` at once, and gives up after `maxConnectionAttempts`; we never do.) A peer of another
+    /// organisation that accepts us and answers no membership request is tried again after `reconnect_interval`.
     pub seed_retry_wait: Duration,
     /// Seeds at most, 1,000.
     pub max_seeds: usize,

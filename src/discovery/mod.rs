@@ -32,6 +32,7 @@
 //! ```
 
 mod alive;
+mod concealed;
 mod config;
 mod event;
 mod limiter;
@@ -57,6 +58,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{GossipMessage, SignedMessage};
 use bytes::Bytes;
+use concealed::Concealed;
 pub(crate) use limiter::Limiter;
 use own::Own;
 use reconnect::Reconnect;
@@ -79,6 +81,7 @@ pub struct Discovery {
     verifications: Verifications,
     requests: Requests,
     answers: Answers,
+    concealed: Concealed,
     reconnect: Reconnect,
     sync: SyncTimer,
     /// The heartbeat that is being signed.
@@ -119,6 +122,7 @@ impl Discovery {
             verifications: Verifications::new(limits),
             requests: Requests::default(),
             answers: Answers::default(),
+            concealed: Concealed::default(),
             reconnect: Reconnect::new(now),
             sync: SyncTimer::new(config.sync_interval, now),
             heartbeat: None,

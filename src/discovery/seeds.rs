@@ -42,11 +42,18 @@ enum Phase {
 struct Entry {
     phase: Phase,
     found: Option<PkiId>,
+    /// Whether the peer that was found belongs to another organisation.
+    foreign: bool,
     /// The nonce of the requests to it, the same in all of them: a late answer counts too.
     nonce: u64,
     attempts: u32,
     last_error: Option<String>,
 }
+
+const UNANSWERED: &str = "no answer to the membership request";
+const UNANSWERED_BY_FOREIGN: &str =
+    "no answer to the membership request: a peer of another organisation gives none if it \
+    has no external endpoint (peer.gossip.externalEndpoint on its side), or we have none";
 
 pub(super) struct Seeds {
     entries: BTreeMap<String, Entry>,
@@ -76,7 +83,8 @@ impl Seeds {
     pub fn add(&mut self, endpoint: &str, now: Instant, random: &mut dyn Random) {
         // Zero means no nonce.
         let nonce = random.next_u64().max(1);
-        let entry = Entry { phase: Phase::Waiting(now), found: None, nonce, attempts: 0, last_error: None };
+        let entry =
+            Entry { phase: Phase::Waiting(now), found: None, foreign: false, nonce, attempts: 0, last_error: None };
         self.entries.insert(endpoint.to_owned(), entry);
     }
 
@@ -101,6 +109,7 @@ impl Seeds {
         let (endpoint, entry) = self.entries.iter_mut().find(|(_, e)| e.phase == Phase::Identifying(token))?;
         entry.phase = Phase::Asked(deadline);
         entry.found = Some(found.pki_id.clone());
+        entry.foreign = !found.same_org;
         Some((endpoint.clone(), entry.nonce))
     }
 
@@ -133,16 +142,28 @@ impl Seeds {
         let late: Vec<String> =
             self.entries.iter().filter(|(_, entry)| late(entry)).map(|(endpoint, _)| endpoint.clone()).collect();
         for endpoint in late {
-            self.failed(&endpoint, "no answer to the membership request", now, random);
+            match self.entries.get(&endpoint).is_some_and(|entry| entry.foreign) {
+                // It is there and accepts us: asking sooner gives nothing but another connection that it closes.
+                true => self.retry_after(&endpoint, UNANSWERED_BY_FOREIGN, now, self.longest_wait),
+                false => self.failed(&endpoint, UNANSWERED, now, random),
+            }
         }
     }
 
     fn failed(&mut self, endpoint: &str, error: &str, now: Instant, random: &mut dyn Random) {
+        let Some(entry) = self.entries.get(endpoint) else { return };
+        let doubled = self.first_wait.saturating_mul(1 << entry.attempts.min(31)).min(self.longest_wait);
+        self.retry_after(endpoint, error, now, jitter(doubled, random));
+    }
+
+    /// Reports the cause once, and counts it from then on.
+    fn retry_after(&mut self, endpoint: &str, error: &str, now: Instant, wait: Duration) {
         let Some(entry) = self.entries.get_mut(endpoint) else { return };
         entry.attempts = entry.attempts.saturating_add(1);
-        let doubled = self.first_wait.saturating_mul(1 << (entry.attempts - 1).min(31)).min(self.longest_wait);
-        let wait = jitter(doubled, random);
-        journal::warning!("seed {endpoint}: {error}; next attempt in {wait:?}");
+        match entry.last_error.as_deref() == Some(error) {
+            false => journal::warning!("seed {endpoint}: {error}; next attempt in {wait:?}"),
+            true => journal::debug!("seed {endpoint}: {error}; {} attempts by now, next in {wait:?}", entry.attempts),
+        }
         entry.last_error = Some(error.to_owned());
         entry.phase = Phase::Waiting(now + wait);
     }

@@ -87,10 +87,12 @@ impl Discovery {
 
     /// Asks random members that are alive for theirs.
     pub(super) fn request_from_alive(&mut self, count: usize, cx: &mut Context<'_>) {
-        let alive = self.table.alive();
+        // Whoever may not know us would close the connection instead of answering.
+        let answers = |record: &&Record| self.missing_endpoint(&record.member, cx).is_none();
+        let alive = self.table.alive().iter().filter(answers).collect::<Vec<_>>();
         let chosen = cx.random.indices(count.min(alive.len()), alive.len());
         let targets: Vec<Target> =
-            chosen.into_iter().map(|at| self.target(sync_endpoint(&alive[at]), &alive[at], cx)).collect();
+            chosen.into_iter().map(|at| self.target(sync_endpoint(alive[at]), alive[at], cx)).collect();
         targets.into_iter().for_each(|target| self.request(target, cx));
     }
 
@@ -167,7 +169,8 @@ impl Discovery {
     }
 
     fn ask_dead(&mut self, reachable: bool, id: &PkiId, cx: &mut Context<'_>) {
-        if let (true, Some((record, State::Dead))) = (reachable, self.table.get(id)) {
+        let dead = self.table.get(id).filter(|(record, _)| self.missing_endpoint(&record.member, cx).is_none());
+        if let (true, Some((record, State::Dead))) = (reachable, dead) {
             let target = self.target(record.member.preferred_endpoint().to_owned(), record, cx);
             self.request(target, cx);
         }

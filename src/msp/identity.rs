@@ -1,8 +1,9 @@
 //! Identities: a member as its MSP sees it, and our own with its key.
 
 use super::config::{config_error, PemFile};
+use super::external::{Digest, ExternalKey, Signature};
 use super::folder::read_folder;
-use super::key::{HashFamily, PrivateKey};
+use super::key::{HashFamily, KeyAlgorithm, PrivateKey};
 use super::provider::Msp;
 use super::serialized::SerializedIdentity;
 use super::x509::{attribute, Certificate};
@@ -94,7 +95,13 @@ impl fmt::Debug for Identity {
 /// Our own identity with its private key. The key is never shown.
 pub struct SigningIdentity {
     identity: Identity,
-    key: PrivateKey,
+    key: Key,
+}
+
+/// Our private key, or a function that signs with it.
+enum Key {
+    Local(PrivateKey),
+    External(ExternalKey),
 }
 
 impl SigningIdentity {
@@ -109,7 +116,41 @@ impl SigningIdentity {
         if !key.fits(&identity.certificate.public_key) {
             return Err(config_error("the private key does not fit the signing certificate"));
         }
-        Ok(SigningIdentity { identity, key })
+        Ok(SigningIdentity { identity, key: Key::Local(key) })
+    }
+
+    /// Returns an identity whose key stays elsewhere, in an HSM for instance: `sign` gets the digest of each message and
+    /// returns the signature, with an explicit [`Signature`] form. S may be high. `now` decides whether the certificate has
+    /// expired.
+    ///
+    /// Fails if the MSP does not accept the certificate as one of its own, if it has expired, if its key is not ECDSA, and
+    /// if a first signature, made here, fails or does not verify under the certificate.
+    ///
+    /// `sign` is called on any of the library's threads, several at a time, and may block.
+    pub fn with_signer(
+        msp: &Msp,
+        cert_pem: &[u8],
+        now: SystemTime,
+        sign: impl Fn(&Digest) -> Result<Signature> + Send + Sync + 'static,
+    ) -> Result<SigningIdentity> {
+        let identity = msp.identity_from_pem(cert_pem).map_err(context("the signing certificate"))?;
+        check_not_expired(&identity, now)?;
+        let algorithm = identity.certificate.public_key.algorithm();
+        if algorithm != KeyAlgorithm::Ecdsa {
+            let text = format!("the signing certificate has a key of kind {algorithm}; a signing function needs ECDSA");
+            return Err(config_error(text));
+        }
+        let signer = SigningIdentity { identity, key: Key::External(ExternalKey::new(sign)) };
+        let signature = signer.sign(PROBE).map_err(context("the first signature of the signing function"))?;
+        signer.identity.verify(&signature, PROBE).map_err(|e| {
+            let remedy = match signer.identity.certificate.public_key.signed_otherwise(&signature, PROBE) {
+                Some(_) => "it has to sign the digest as it is, without hashing it again",
+                None => "give the certificate that belongs to the key",
+            };
+            let text = "the signing function does not fit the signing certificate";
+            config_error(format!("{text}: {remedy} ({})", e.message())).source(e)
+        })?;
+        Ok(signer)
     }
 
     /// From a local MSP's folder: the certificate in `signcerts/` and the key in `keystore/` that fits it. Errors name
@@ -136,7 +177,9 @@ impl SigningIdentity {
         let mut unusable = None;
         for file in read_folder(keystore)? {
             match PrivateKey::from_pem(&file.pem) {
-                Ok(key) if key.fits(&identity.certificate.public_key) => return Ok(SigningIdentity { identity, key }),
+                Ok(key) if key.fits(&identity.certificate.public_key) => {
+                    return Ok(SigningIdentity { identity, key: Key::Local(key) });
+                }
                 Ok(_) => {}
                 Err(e) => unusable = Some(format!(" ({}: {})", file.name, e.message())),
             }
@@ -161,9 +204,13 @@ impl SigningIdentity {
         SerializedIdentity { mspid: self.identity.mspid.clone(), id_bytes }.pki_id()
     }
 
-    /// Signs a message.
+    /// Signs a message, not its digest. ECDSA signatures are DER with low S.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
-        self.key.sign(self.identity.hash_family, message)
+        let (family, public) = (self.identity.hash_family, &self.identity.certificate.public_key);
+        match &self.key {
+            Key::Local(key) => key.sign(family, message),
+            Key::External(key) => key.sign(public, family, message),
+        }
     }
 }
 
@@ -173,6 +220,10 @@ impl fmt::Debug for SigningIdentity {
         write!(f, "Signing{:?}", self.identity)
     }
 }
+
+/// Signed to find out whether key and certificate belong together. It is no protobuf message, so the signature is good for
+/// nothing else.
+pub(crate) const PROBE: &[u8] = b"fabric-gossip: does this key belong to this certificate?";
 
 fn check_not_expired(identity: &Identity, now: SystemTime) -> Result<()> {
     match now.duration_since(identity.not_after()) {

@@ -32,6 +32,10 @@ impl HashFamily {
             HashFamily::Sha3 => MessageDigest::sha3_256(),
         }
     }
+
+    pub(super) fn hash(self, message: &[u8]) -> Result<Vec<u8>> {
+        openssl::hash::hash(self.digest(), message).map(|hash| hash.to_vec()).map_err(internal)
+    }
 }
 
 /// What kind of key a certificate has.
@@ -300,6 +304,72 @@ impl PublicKey {
         let Kind::Ecdsa { order, half, .. } = &self.kind else { return None };
         let (r, s) = lenient_signature(signature).ok()?;
         encode_low_s(&r, s, order, half)
+    }
+
+    /// Returns an ECDSA signature with low S; `None` if it is not exactly one DER signature in the range of this key's
+    /// curve.
+    pub fn low_s_from_der(&self, signature: &[u8]) -> Option<Vec<u8>> {
+        let (r, s) = canonical_signature(signature)?;
+        self.low_s_of(&r, s)
+    }
+
+    /// As [`low_s_from_der`](Self::low_s_from_der), from r and s one after the other.
+    pub fn low_s_from_raw(&self, signature: &[u8]) -> Option<Vec<u8>> {
+        if Some(signature.len()) != self.raw_signature_len() {
+            return None;
+        }
+        let (r, s) = signature.split_at(signature.len() / 2);
+        let positive = |bytes| quiet(BigNum::from_slice(bytes)).filter(|number| number.num_bits() > 0);
+        let (r, s) = (positive(r)?, positive(s)?);
+        self.low_s_of(&r, s)
+    }
+
+    fn low_s_of(&self, r: &BigNumRef, s: BigNum) -> Option<Vec<u8>> {
+        let Kind::Ecdsa { order, half, .. } = &self.kind else { return None };
+        let in_range = *r < **order && s < *order;
+        in_range.then(|| encode_low_s(r, s, order, half)).flatten()
+    }
+
+    /// Returns how long r and s are together; `None` if the key is not ECDSA.
+    pub fn raw_signature_len(&self) -> Option<usize> {
+        let Kind::Ecdsa { order, .. } = &self.kind else { return None };
+        usize::try_from(order.num_bytes()).ok().map(|len| 2 * len)
+    }
+
+    /// Recognises a signature of this key in another form, or over something else than the SHA-256 of the message, and
+    /// returns what to change.
+    pub fn signed_otherwise(&self, signature: &[u8], message: &[u8]) -> Option<&'static str> {
+        const RAW: &str = "the signer returns r and s one after the other: encode them as ASN.1 DER, or use \
+            SigningIdentity::with_signer and Signature::Raw";
+        const TWICE: &str = "the signer hashes twice: it gets the message and has to hash it once, with SHA-256";
+        const UNHASHED: &str =
+            "the signer takes the message for a digest: hash the message with SHA-256 before signing it";
+        const OTHER_HASH: &str =
+            "the signer uses another hash: Fabric's signatures are over SHA-256, whatever the curve, or \
+            over SHA3-256 where the MSP says so";
+        let Kind::Ecdsa { key, .. } = &self.kind else { return None };
+        if signature.len() == self.raw_signature_len()? && canonical_signature(signature).is_none() {
+            return Some(RAW);
+        }
+        let (r, s) = canonical_signature(signature)?;
+        let signature = quiet(EcdsaSig::from_private_components(r, s))?;
+        let hash = |digest, bytes: &[u8]| quiet(openssl::hash::hash(digest, bytes)).map(|hash| hash.to_vec());
+        let once = hash(MessageDigest::sha256(), message)?;
+        let other = |digest| (hash(digest, message), OTHER_HASH);
+        let candidates = [
+            (hash(MessageDigest::sha256(), &once), TWICE),
+            (Some(message.to_vec()), UNHASHED),
+            other(MessageDigest::sha1()),
+            other(MessageDigest::sha256()),
+            other(MessageDigest::sha384()),
+            other(MessageDigest::sha512()),
+            other(MessageDigest::sha3_256()),
+        ];
+        let found = candidates.into_iter().find(|(digest, _)| {
+            digest.as_ref().is_some_and(|digest| quiet(signature.verify(digest, key)).unwrap_or(false))
+        });
+        drain_errors();
+        found.map(|(_, remedy)| remedy)
     }
 }
 

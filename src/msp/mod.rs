@@ -13,12 +13,14 @@ mod chain;
 mod config;
 mod config_yaml;
 mod der;
+mod external;
 mod folder;
 mod identity;
 mod key;
 mod mailbox;
 mod names;
 mod ou;
+mod own_key;
 mod pem;
 mod policy;
 mod provider;
@@ -31,11 +33,15 @@ mod wycheproof;
 mod x509;
 
 pub use config::{MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
+pub use external::{Digest, Signature};
 pub use identity::{Identity, SigningIdentity};
 pub use key::HashFamily;
 pub use ou::OrganizationalUnit;
 pub use provider::{IdentifierHash, Msp};
 pub use service::{Channel, MspCryptoService};
+
+pub(crate) use identity::PROBE;
+pub(crate) use own_key::OwnKey;
 
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind};

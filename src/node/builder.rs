@@ -121,7 +121,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] and others for a wrong setting or endpoint, an identity of our own that is not valid or of no
-    /// known organisation, and an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told
+    /// known organisation, a first signature that does not match it ([`ErrorKind::Signature`]), and an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told
     /// as a [`Notice::SeedFailed`], and the others are contacted.
     pub fn start(self) -> Result<Node> {
         self.start_with(|comm| Ok((comm.start()?, ()))).map(|(node, ())| node)

@@ -85,6 +85,8 @@ pub struct NodeCore {
     peers: AlivePeers,
     channels: BTreeMap<Bytes, Channel>,
     outside: Outside,
+    /// Whether a missing external endpoint was named.
+    warned_unreachable: bool,
     /// Counts our state informations.
     state_sequence: u64,
     seeds: SeedRoles,
@@ -144,6 +146,7 @@ impl NodeCore {
             peers: AlivePeers::default(),
             channels: BTreeMap::new(),
             outside: Outside::default(),
+            warned_unreachable: false,
             state_sequence: 0,
             seeds: SeedRoles::default(),
             renewal: Renewal::default(),

@@ -132,10 +132,11 @@ static void a_slow_device_holds_up_nobody_else(const char *dir)
     gossip_crypto *crypto = hsm_crypto(&hsm, dir);
     gossip_comm *from = start_comm(crypto, dir, 0), *to = start_peer(dir, 1), *other = start_peer(dir, 2);
     gossip_subscription *inbox = subscribe(to);
+    unsigned called = counted(&hsm.called); // At the start.
     pthread_mutex_lock(&hsm.held);
     gossip_comm *comms[] = {from, other};
     pthread_t connecting = start_thread(connect_to, comms);
-    AWAIT(&hsm.called, 1);
+    AWAIT(&hsm.called, called + 1);
     gossip_peer peer = peer_at(to);
     send_block(other, &peer, 1);
     gossip_event_free(receive(inbox));
@@ -165,6 +166,7 @@ static void a_crypto_callback_stops_its_comm(const char *dir)
     stop(hsm.comm);
     EXPECT(GOSSIP_STOPPED, gossip_comm_connect(hsm.comm, &peer, PATIENCE, NULL, &error));
     gossip_comm_free(hsm.comm);
+    hsm.comm = NULL; // A start asks for a signature too.
 
     // And as the one that is dialled: on a thread that accepts.
     hsm.comm = start_comm(crypto, dir, 0);
@@ -324,9 +326,79 @@ static void a_reply_has_a_limit(const char *dir)
     gossip_msp_free(msp);
 }
 
+// A device that signs digests. What it signs with is the library's own signature of nothing, and so never the right one;
+// a real device is in examples/python/hsm.py, real signatures in tests/signing.rs.
+struct device {
+    struct counter called, freed;
+    int answers;
+};
+
+enum { UNNAMED, DER, RAW, FAILED };
+
+static bool device_sign(void *user, const uint8_t *digest, size_t digest_len, gossip_reply *reply)
+{
+    struct device *device = user;
+    CHECK(digest_len == 32);
+    count_up(&device->called);
+    if (device->answers == FAILED) {
+        gossip_reply_fail(reply, "the token is locked");
+        return false;
+    }
+    uint8_t raw[64];
+    memset(raw, 1, sizeof raw);
+    if (device->answers == RAW)
+        gossip_reply_set_raw(reply, raw, sizeof raw);
+    else if (device->answers == DER)
+        gossip_reply_set_der(reply, raw, sizeof raw);
+    else
+        gossip_reply_set(reply, digest, digest_len);
+    return true;
+}
+
+static void device_freed(void *user)
+{
+    count_up(&((struct device *)user)->freed);
+}
+
+// The text has to be in the error.
+static void device_refused(const gossip_msp *msp, const char *cert, gossip_sign_digest_callback sign, int answers,
+                           gossip_result code, const char *text)
+{
+    gossip_error *error = NULL;
+    gossip_crypto *crypto = NULL;
+    struct device device = {.called = COUNTER, .freed = COUNTER, .answers = answers};
+    gossip_result result = gossip_crypto_new_signer(msp, (const uint8_t *)cert, strlen(cert), sign, &device, device_freed,
+                                                    &crypto, &error);
+    if (result != code || strstr(gossip_error_message(error).data, text) == NULL)
+        fprintf(stderr, "%s: %s\n", gossip_result_name(result).data, gossip_error_message(error).data);
+    CHECK(result == code && crypto == NULL && strstr(gossip_error_message(error).data, text) != NULL);
+    CHECK(counted(&device.freed) == 0); // `user` stays the caller's.
+    gossip_error_free(error);
+}
+
+static void a_wrong_form_is_named(const char *dir)
+{
+    gossip_error *error = NULL;
+    gossip_msp *msp = NULL;
+    char path[1200], cert[8192];
+    peer_path(path, dir, 1, 0, "msp/signcerts/peer0.org1.example.com-cert.pem");
+    FILE *file = fopen(path, "r");
+    CHECK(file != NULL);
+    cert[fread(cert, 1, sizeof cert - 1, file)] = 0;
+    fclose(file);
+    snprintf(path, sizeof path, "%.900s/peerOrganizations/org1.example.com/msp", dir);
+    check(gossip_msp_load(path, "Org1MSP", &msp, &error), &error);
+    device_refused(msp, cert, device_sign, UNNAMED, GOSSIP_SIGNATURE, "gossip_reply_set_der or gossip_reply_set_raw");
+    device_refused(msp, cert, device_sign, DER, GOSSIP_SIGNATURE, "Signature::Raw");
+    device_refused(msp, cert, device_sign, RAW, GOSSIP_CONFIG, "does not fit the signing certificate");
+    device_refused(msp, cert, device_sign, FAILED, GOSSIP_SIGNATURE, "the token is locked");
+    gossip_msp_free(msp);
+}
+
 int main(int argc, char **argv)
 {
     const char *dir = dir_argument(argc, argv);
+    a_wrong_form_is_named(dir);
     an_hsm_signs(dir);
     a_slow_device_holds_up_nobody_else(dir);
     a_crypto_callback_stops_its_comm(dir);

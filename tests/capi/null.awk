@@ -3,8 +3,9 @@
 BEGIN {
     # What may be NULL, by the documentation of the function: `function argument`.
     list = "gossip_set_log_callback:callback,free gossip_crypto_new_callbacks:msp " \
+        "gossip_crypto_new_signer:free " \
         "gossip_crypto_set_channel:readers gossip_event_ack:text gossip_comm_accept:options,predicate,free " \
-        "gossip_comm_send_with_ack:acks gossip_comm_handshake:confirmed gossip_node_start:notices " \
+        "gossip_comm_send_with_ack:acks gossip_comm_handshake:confirmed gossip_comm_connect:confirmed gossip_node_start:notices " \
         "gossip_node_suspect_peers:suspect gossip_node_send_by_criteria:channel " \
         "gossip_node_accept:options,predicate,free gossip_subscription_set_callback:free " \
         "gossip_config_set_block_verifier:free"

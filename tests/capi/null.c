@@ -87,6 +87,12 @@ static bool valid_identity_predicate(void *user, gossip_bytes identity)
     return false;
 }
 
+static bool valid_sign_digest_callback(void *user, const uint8_t *digest, size_t digest_len, gossip_reply *reply)
+{
+    (void)user, (void)digest, (void)digest_len, (void)reply;
+    return false;
+}
+
 static bool valid_block_verifier(void *user, const gossip_message *message, gossip_reply *reply)
 {
     (void)user, (void)message, (void)reply;

@@ -24,14 +24,14 @@ What holds for all of it:
 from ._codes import Code, Content, EventKind, LogLevel, MspPart, MspRole, MspVersion, WhenFull
 from ._comm import Ack, Comm, Config, Metrics
 from ._core import Error, Full, Nack, Stopped, Timeout, load
-from ._identity import Crypto, Msp, Tls, serialized_identity
+from ._identity import Crypto, DerSignature, Msp, RawSignature, Tls, serialized_identity
 from ._log import log, log_to, version
 from ._messages import Connection, Event, Member, Message, Peer, Subscription
 from ._node import Identity, Node, Seed
 
 __all__ = [
-    "Ack", "Code", "Comm", "Config", "Connection", "Content", "Crypto", "Error", "Event", "EventKind", "Full",
-    "Identity", "LogLevel", "Member", "Message", "Metrics", "Msp", "MspPart", "MspRole", "MspVersion", "Nack", "Node",
-    "Peer", "Seed", "Stopped", "Subscription", "Timeout", "Tls", "WhenFull", "load", "log", "log_to",
-    "serialized_identity", "version",
+    "Ack", "Code", "Comm", "Config", "Connection", "Content", "Crypto", "DerSignature", "Error", "Event", "EventKind",
+    "Full", "Identity", "LogLevel", "Member", "Message", "Metrics", "Msp", "MspPart", "MspRole", "MspVersion", "Nack",
+    "Node", "Peer", "RawSignature", "Seed", "Stopped", "Subscription", "Timeout", "Tls", "WhenFull", "load", "log",
+    "log_to", "serialized_identity", "version",
 ]

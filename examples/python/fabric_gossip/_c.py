@@ -78,6 +78,7 @@ class SubscriptionOptions(Structure):
 LogCallback = CFUNCTYPE(None, HANDLE, U32, Str, Str)
 FreeCallback = CFUNCTYPE(None, HANDLE)
 SignCallback = CFUNCTYPE(BOOL, HANDLE, HANDLE, SIZE, HANDLE)
+SignDigestCallback = CFUNCTYPE(BOOL, HANDLE, HANDLE, SIZE, HANDLE)
 VerifyCallback = CFUNCTYPE(BOOL, HANDLE, Bytes, Bytes, Bytes, HANDLE)
 VerifyByChannelCallback = CFUNCTYPE(BOOL, HANDLE, Bytes, Bytes, Bytes, Bytes, HANDLE)
 IdentityCallback = CFUNCTYPE(BOOL, HANDLE, Bytes, HANDLE)
@@ -133,6 +134,7 @@ FUNCTIONS = {
     "gossip_crypto_load": (U32, TEXT, TEXT, OUT, OUT),
     "gossip_crypto_new": (U32, HANDLE, DATA, SIZE, DATA, SIZE, OUT, OUT),
     "gossip_crypto_new_callbacks": (U32, DATA, SIZE, POINTER(CryptoCallbacks), HANDLE, OUT, OUT),
+    "gossip_crypto_new_signer": (U32, HANDLE, DATA, SIZE, SignDigestCallback, HANDLE, FreeCallback, OUT, OUT),
     "gossip_serialized_identity": (U32, TEXT, DATA, SIZE, OUT, OUT),
     "gossip_crypto_identity": (Bytes, HANDLE),
     "gossip_crypto_pki_id": (Bytes, HANDLE),
@@ -144,6 +146,8 @@ FUNCTIONS = {
     "gossip_crypto_verify": (U32, HANDLE, DATA, SIZE, DATA, SIZE, DATA, SIZE, OUT),
     "gossip_crypto_free": (None, HANDLE),
     "gossip_reply_set": (None, HANDLE, DATA, SIZE),
+    "gossip_reply_set_der": (None, HANDLE, DATA, SIZE),
+    "gossip_reply_set_raw": (None, HANDLE, DATA, SIZE),
     "gossip_reply_fail": (None, HANDLE, TEXT),
     "gossip_tls_config_new": (U32, OUT, OUT),
     "gossip_tls_config_set_pair": (U32, HANDLE, DATA, SIZE, DATA, SIZE, OUT),
@@ -219,7 +223,7 @@ FUNCTIONS = {
     "gossip_comm_send_timeout": (U32, HANDLE, HANDLE, U64, POINTER(Peer), SIZE, OUT),
     "gossip_comm_send_with_ack": (U32, HANDLE, HANDLE, U64, SIZE, POINTER(Peer), SIZE, POINTER(SIZE), OUT),
     "gossip_comm_send_tracked": (U32, HANDLE, HANDLE, U64, POINTER(Peer), OUT, OUT),
-    "gossip_comm_connect": (U32, HANDLE, POINTER(Peer), U64, OUT, OUT),
+    "gossip_comm_connect": (U32, HANDLE, POINTER(Peer), U64, POINTER(BOOL), OUT),
     "gossip_comm_flush": (U32, HANDLE, U64, OUT),
     "gossip_comm_probe": (U32, HANDLE, POINTER(Peer), OUT),
     "gossip_comm_handshake": (U32, HANDLE, POINTER(Peer), OUT, POINTER(BOOL), OUT),

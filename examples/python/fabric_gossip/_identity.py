@@ -72,6 +72,14 @@ def serialized_identity(mspid: str, cert: Pem) -> bytes:
     return take_buffer("gossip_serialized_identity", as_text(mspid), *as_data(cert))
 
 
+class DerSignature(bytes):
+    """An ECDSA signature in ASN.1 DER, a SEQUENCE of the INTEGERs r and s: OpenSSL, key services of clouds."""
+
+
+class RawSignature(bytes):
+    """An ECDSA signature as r and s one after the other, each padded to the length of the curve's order: PKCS #11."""
+
+
 class Crypto(Owner):
     """Our own identity and key, and the organisations that we believe. For any number of comms and nodes."""
 
@@ -85,6 +93,22 @@ class Crypto(Owner):
     def load(cls, folder: Text, mspid: str) -> "Crypto":
         """From the folder of our local MSP: `signcerts/`, `keystore/` and the organisation."""
         return wrap(cls, make("gossip_crypto_load", as_text(folder), as_text(mspid)))
+
+    @classmethod
+    def of_signer(
+        cls, msp: Msp, cert: Pem, sign: "Callable[[bytes], Union[DerSignature, RawSignature]]"
+    ) -> "Crypto":
+        """Returns a member of `msp` whose ECDSA key stays elsewhere, in an HSM for instance, by its certificate, PEM.
+
+        sign(digest) signs a digest of 32 bytes as it is, without hashing it again, and returns a DerSignature or a
+        RawSignature. S may be high. It is called once here, to check that key and certificate belong together, and then on
+        the library's threads, several at a time; it may block. What it raises goes into the error.
+        """
+
+        def with_number(number: int) -> int:
+            return make("gossip_crypto_new_signer", msp._h, *as_data(cert), _on_sign_digest, number, on_free)
+
+        return wrap(cls, make_with({"sign_digest": sign}, with_number))
 
     @classmethod
     def of_callbacks(
@@ -105,7 +129,9 @@ class Crypto(Owner):
         `identity` is ours as it travels (`serialized_identity`). The functions are called on the library's threads, several
         at a time, and may block.
 
-        sign(message) gives the signature. verify(identity, signature, message), verify_by_channel(channel, identity,
+        sign(message) gets the message, not its digest, and returns the signature: for X.509 identities ECDSA over the
+        message's SHA-256 in ASN.1 DER, with any S (the library normalises it). `of_signer` is for keys that sign digests.
+        verify(identity, signature, message), verify_by_channel(channel, identity,
         signature, message) and validate_identity(identity) say True: nothing else counts. pki_id(identity) gives bytes,
         org(identity) an MSP id, each None if there is none. expiration(identity) gives an aware datetime or seconds since
         1970; None is never. What they raise is a failure, and goes into the error.
@@ -164,7 +190,7 @@ class Crypto(Owner):
         call("gossip_crypto_remove_channel", self._h, as_text(channel))
 
     def sign(self, data: bytes) -> bytes:
-        """Signs with our own key."""
+        """Signs `data`, the message and not its digest, with our own key. ECDSA signatures are DER with low S."""
         return take_buffer("gossip_crypto_sign", self._h, *as_data(data))
 
     def verify(self, identity: bytes, signature: bytes, data: bytes) -> None:
@@ -254,6 +280,21 @@ def _tls_config(pair: Any, roots: Any, client_pair: Any, verify_clients: Any, se
 @c.SignCallback
 def _on_sign(user: int, message: int, length: int, reply: int) -> bool:
     return answer(reply, "sign", lambda: KEPT[user]["sign"](string_at(message, length) if length else b""))
+
+
+@c.SignDigestCallback
+def _on_sign_digest(user: int, digest: int, length: int, reply: int) -> bool:
+    def given() -> bool:
+        signature = KEPT[user]["sign_digest"](string_at(digest, length))
+        if isinstance(signature, DerSignature):
+            loaded().gossip_reply_set_der(reply, *as_data(bytes(signature)))
+        elif isinstance(signature, RawSignature):
+            loaded().gossip_reply_set_raw(reply, *as_data(bytes(signature)))
+        else:
+            raise TypeError(f"a DerSignature or RawSignature is needed, not {type(signature).__name__}")
+        return True
+
+    return judge(reply, "sign_digest", given)
 
 
 @c.VerifyCallback

@@ -2,7 +2,7 @@
 
 use super::effects::{endpoint_of, has_external};
 use super::{NodeCore, Pending, SeedRole};
-use crate::crypto::PkiId;
+use crate::crypto::{OrgId, PkiId};
 use crate::discovery::Members;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
@@ -135,6 +135,9 @@ impl NodeCore {
         let before = self.seeds.drop_anchors(name);
         let channel = String::from_utf8_lossy(name).into_owned();
         let external = !self.discovery.self_member().endpoint.is_empty();
+        if !external {
+            self.warn_unreachable(&channel, orgs);
+        }
         let mut anchors = Vec::new();
         for (org, peers) in &orgs.0 {
             for anchor in peers {
@@ -160,6 +163,19 @@ impl NodeCore {
                 journal::warning!("anchor peer {endpoint} of channel {channel}: {e}");
             }
         }
+    }
+
+    /// Says once that the other organisations of our channels cannot know us, and how to change that.
+    fn warn_unreachable(&mut self, channel: &str, orgs: &ChannelOrgs) {
+        let others = orgs.0.keys().filter(|org| **org != self.own_org).map(OrgId::as_str).collect::<Vec<_>>();
+        if others.is_empty() || std::mem::replace(&mut self.warned_unreachable, true) {
+            return;
+        }
+        journal::warning!(
+            "we have no external endpoint: peers of other organisations ({} in channel {channel}) cannot know or reach us, \
+             and their anchor peers are not contacted; set peer.gossip.externalEndpoint",
+            others.join(", ")
+        );
     }
 
     fn sign_own_state(&mut self, name: &Bytes, cx: &mut Context<'_>) {

@@ -1,0 +1,53 @@
+//! The public key of our own identity: what our signatures are normalised by, and what explains a wrong one.
+
+use super::key::PublicKey;
+use super::pem;
+use super::serialized::SerializedIdentity;
+use super::x509::Certificate;
+use crate::crypto::PeerIdentity;
+
+/// The key in our own certificate; none if our identity is no X.509 identity.
+pub(crate) struct OwnKey(Option<PublicKey>);
+
+impl OwnKey {
+    /// Reads the key from a serialized identity. An identity of another kind has none.
+    pub fn of(identity: &PeerIdentity) -> OwnKey {
+        let key = || {
+            let parsed = SerializedIdentity::parse(identity.as_bytes()).ok()?;
+            let block = pem::decode(&parsed.id_bytes)?;
+            Certificate::parse(&block.bytes).ok().map(|certificate| certificate.public_key)
+        };
+        OwnKey(key())
+    }
+
+    /// Replaces a high S by n − s, which is the same signature in the only form that Fabric accepts. Anything but a DER
+    /// ECDSA signature of this key's curve is returned unchanged.
+    pub fn low_s(&self, signature: Vec<u8>) -> Vec<u8> {
+        self.0.as_ref().and_then(|key| key.low_s_from_der(&signature)).unwrap_or(signature)
+    }
+
+    /// Explains why a signature over `message` does not fit the key, as far as that can be found out.
+    pub fn explain(&self, signature: &[u8], message: &[u8]) -> &'static str {
+        const OTHER_KEY: &str =
+            "the signer uses another key than that of our certificate, or signs something else than the \
+            message it gets: give the certificate and the key of one pair";
+        let Some(key) = &self.0 else { return "the identity and the key of the signer have to belong together" };
+        match key.signed_otherwise(signature, message) {
+            Some(remedy) => remedy,
+            None => OTHER_KEY,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_without_certificate_changes_no_signature() {
+        let own = OwnKey::of(&PeerIdentity::from(&b"red/alice"[..]));
+        for signature in [&b""[..], b"anything", &[0x30, 6, 2, 1, 1, 2, 1, 1]] {
+            assert_eq!(own.low_s(signature.to_vec()), signature);
+        }
+    }
+}
