@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 const PROCESSES: usize = 4;
 const WATCHED: usize = 2;
 
-/// What is watched, and by how much it may grow in a minute. The resident memory of a process with four nodes grows while
-/// the allocator's heaps fill up; docs/benchmark.md has what was measured.
+/// What is watched in a process with four nodes, and by how much it may grow in a minute. Within the first quarter of an hour
+/// resident memory grows faster than this, with every allocator that was tried; the limit is meant for an hour and more.
 const SERIES: [(&str, f64); 3] = [("resident KiB", 48.0), ("threads", 0.1), ("descriptors", 0.1)];
 
 /// Between two samples.

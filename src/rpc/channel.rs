@@ -2,7 +2,7 @@
 
 use super::call::{Call, Refused};
 use super::credentials::{ChannelCredentials, Flaw, Tls};
-use super::library::Library;
+use super::library::{keep_engine_after_failure, Library};
 use super::options::{deadline, Options, Quota, StreamOptions};
 use super::peer::Peer;
 use super::queue::CallQueue;
@@ -168,6 +168,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        keep_engine_after_failure();
         // SAFETY: ours, destroyed once; the calls on it held this object.
         unsafe { grpc_channel_destroy(self.raw) }
     }

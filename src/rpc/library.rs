@@ -58,6 +58,25 @@ impl Drop for Library {
     }
 }
 
+/// Keeps the core's event engine, whose end waits for threads that did not start as the shutdown does. To be called before
+/// a channel or a server, which may be the engine's last user, is destroyed.
+pub(super) fn keep_engine_after_failure() {
+    static KEPT: Once = Once::new();
+    if !THREAD_FAILED.load(Ordering::SeqCst) {
+        return;
+    }
+    KEPT.call_once(|| {
+        // SAFETY: the core is initialized while a channel or server exists, and stays so after the failure; the target is
+        // static, there are no arguments, and the credentials are released once. The channel never connects, and is
+        // never destroyed.
+        unsafe {
+            let credentials = grpc_insecure_credentials_create();
+            grpc_channel_create(c"dns:///localhost:1".as_ptr(), credentials, std::ptr::null());
+            grpc_channel_credentials_release(credentials);
+        }
+    });
+}
+
 /// The core could not start one of its threads. It says so in its log, and nowhere else.
 static THREAD_FAILED: AtomicBool = AtomicBool::new(false);
 

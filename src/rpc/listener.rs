@@ -6,7 +6,7 @@
 
 use super::call::Call;
 use super::credentials::{ServerCredentials, Tls};
-use super::library::Library;
+use super::library::{keep_engine_after_failure, Library};
 use super::options::{Options, Quota};
 use super::poller::{Poller, Traffic};
 use super::queue::CallQueue;
@@ -183,6 +183,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        keep_engine_after_failure();
         // SAFETY: the shutdown was notified and all requests are back, so the server may be destroyed; then nothing
         // comes to the queue any more.
         unsafe {
