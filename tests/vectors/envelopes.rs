@@ -79,7 +79,7 @@ fn classes(m: &GossipMessage) -> Value {
         (m.is_state_info_snapshot(), "state_info_snapshot"),
     ];
     let mut names: Vec<String> = all.iter().filter(|(is, _)| *is).map(|(_, name)| name.to_string()).collect();
-    names.push(format!("pull_type={}", m.pull_type() as i32));
+    names.push(format!("pull_type={}", m.pull_type().value()));
     names.sort();
     names.into()
 }
