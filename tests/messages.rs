@@ -293,10 +293,30 @@ fn w23_pull_messages_report_their_type() {
     ] {
         let message = with(Tag::EMPTY, content);
         assert!(message.is_pull());
-        assert_eq!(message.pull_type(), kind);
+        assert_eq!(message.pull_type(), kind.into());
     }
     assert!(!block(7).is_pull());
-    assert_eq!(block(7).pull_type(), PullMsgType::UNDEFINED);
+    assert_eq!(block(7).pull_type(), PullMsgType::UNDEFINED.into());
+}
+
+#[test]
+fn an_unknown_pull_type_keeps_its_number() {
+    let kind = protobuf::EnumOrUnknown::<PullMsgType>::from_i32(9);
+    for (content, text) in [
+        (Content::Hello(gossip::GossipHello { nonce: 5, msg_type: kind, ..Default::default() }), "Msg_type: 9"),
+        (Content::DataDig(gossip::DataDigest { msg_type: kind, ..Default::default() }), "Msg_type: "),
+        (Content::DataReq(gossip::DataRequest { msg_type: kind, ..Default::default() }), "Msg_type: "),
+        (Content::DataUpdate(gossip::DataUpdate { msg_type: kind, ..Default::default() }), "Type: "),
+    ] {
+        let sent = SignedMessage::noop_sign(with(Tag::EMPTY, content)).expect("a message");
+        let received = SignedMessage::decode(sent.wire()).expect("a message");
+        assert_eq!(received.message().pull_type().value(), 9, "{received}");
+        assert!(received.to_string().contains(text), "{received}");
+        let again = received.resign(|_| Ok(Vec::new())).expect("a message");
+        assert_eq!(again.envelope().payload, sent.envelope().payload);
+        let error = received.message().check_tag().expect_err("no tag is right for an unknown pull type");
+        assert_eq!(error.message(), "Invalid PullMsgType: ");
+    }
 }
 
 /// What the first is for the second, and the second for the first.

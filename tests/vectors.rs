@@ -3,7 +3,7 @@
 //!
 //! One module per file. To agree means the same verdict, the same decoded or encoded bytes, the same re-encoding; a
 //! text is compared where it is gossip's own, and never where it is the wording of Go's protobuf. Where Fabric crashes,
-//! we refuse and go on.
+//! we refuse and go on. Every field of a case is read, or the test fails and names the field.
 
 #[path = "vectors/alive.rs"]
 mod alive;
@@ -23,6 +23,8 @@ mod node;
 mod orgs;
 #[path = "vectors/pull.rs"]
 mod pull;
+#[path = "vectors/record.rs"]
+mod record;
 #[path = "vectors/signatures.rs"]
 mod signatures;
 #[path = "vectors/support.rs"]

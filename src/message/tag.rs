@@ -3,6 +3,7 @@
 use super::{Content, GossipMessage, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::gossip::PullMsgType;
+use protobuf::EnumOrUnknown;
 
 /// What kind of message it is. Fabric's names, without regard to the tag.
 impl GossipMessage {
@@ -101,20 +102,15 @@ impl GossipMessage {
         matches!(self.content, Some(Content::PrivateReq(_) | Content::PrivateRes(_) | Content::PrivateData(_)))
     }
 
-    /// What a pull message is about, as a number that may be unknown; `UNDEFINED` for other messages.
-    fn pull_type_number(&self) -> i32 {
+    /// Returns the pull type of a pull message, with its number if it is not known; `UNDEFINED` for other messages.
+    pub fn pull_type(&self) -> EnumOrUnknown<PullMsgType> {
         match &self.content {
-            Some(Content::Hello(m)) => m.msg_type.value(),
-            Some(Content::DataDig(m)) => m.msg_type.value(),
-            Some(Content::DataReq(m)) => m.msg_type.value(),
-            Some(Content::DataUpdate(m)) => m.msg_type.value(),
-            _ => 0,
+            Some(Content::Hello(m)) => m.msg_type,
+            Some(Content::DataDig(m)) => m.msg_type,
+            Some(Content::DataReq(m)) => m.msg_type,
+            Some(Content::DataUpdate(m)) => m.msg_type,
+            _ => EnumOrUnknown::default(),
         }
-    }
-
-    /// What a pull message is about; `UNDEFINED` for other messages and for numbers that are not known.
-    pub fn pull_type(&self) -> PullMsgType {
-        protobuf::Enum::from_i32(self.pull_type_number()).unwrap_or_default()
     }
 
     /// Whether only peers of its channel may get it.
@@ -148,11 +144,11 @@ impl GossipMessage {
                 | Content::StateRequest(_)
                 | Content::StateResponse(_),
             ) => Tag::CHAN_OR_ORG,
-            _ if self.is_pull() => match self.pull_type() {
-                PullMsgType::BLOCK_MSG => Tag::CHAN_AND_ORG,
-                PullMsgType::IDENTITY_MSG => Tag::EMPTY,
-                PullMsgType::UNDEFINED => {
-                    return illegal(format!("Invalid PullMsgType: {}", pull_type_name(self.pull_type_number())))
+            _ if self.is_pull() => match self.pull_type().enum_value() {
+                Ok(PullMsgType::BLOCK_MSG) => Tag::CHAN_AND_ORG,
+                Ok(PullMsgType::IDENTITY_MSG) => Tag::EMPTY,
+                Ok(PullMsgType::UNDEFINED) | Err(_) => {
+                    return illegal(format!("Invalid PullMsgType: {}", pull_type_name(self.pull_type().value())))
                 }
             },
             _ => return illegal(format!("Unknown message type: {}", super::text::of_message(self))),

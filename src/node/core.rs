@@ -377,7 +377,7 @@ impl NodeCore {
                 Some(asker) if asker == from => self.discover(discovery::Event::Received { message, from }, cx),
                 _ => journal::warning!("{from} asks for membership in another peer's name"),
             },
-            _ if gossip.is_pull() && gossip.pull_type() == PullMsgType::IDENTITY_MSG => {
+            _ if gossip.is_pull() && gossip.pull_type() == PullMsgType::IDENTITY_MSG.into() => {
                 self.on_identity_pull(&message, &from, cx);
             }
             _ => journal::debug!("nobody handles {message}"),

@@ -1,14 +1,15 @@
 //! alive.json: which alive messages are authentic, and what a node does with what one peer sends it.
 
+use crate::json::compare as compare_json;
 use crate::node::{channels, envelope, mapper, TestNode};
-use crate::orgs::{text, Orgs};
+use crate::orgs::{identity, text, Orgs};
+use crate::record::Record;
 use crate::support::{check_sections, load, to_hex};
 use crate::tally::{Case, Tally};
 use fabric_gossip::crypto::PkiId;
 use fabric_gossip::message::{Content, Envelope, SignedMessage};
 use fabric_gossip::node::identities;
 use fabric_gossip::proto::gossip;
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 const FILE: &str = "alive.json";
@@ -19,15 +20,17 @@ fn alive_messages_are_judged_as_recorded() {
     check_sections(&file, &["node_cases", "own_messages", "validate_cases"]);
     let mut tally = Tally::default();
     for entry in file["validate_cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
         let expect = &entry["expect"];
-        let service = orgs.service(text(&entry["local_msp"]), "peer0.org1", &channels(&entry["channel_org1_org2"]));
+        let service =
+            orgs.service(text(&entry["local_msp"]), "peer0.org1", &channels(entry["channel_org1_org2"] == true));
         let mapper = mapper(&orgs, &service, "peer0.org1");
         for member in entry["known_members"].as_array().into_iter().flatten() {
             let identity = orgs.identity_of(text(member));
             mapper.put(&mapper.pki_id_of(&identity).expect("a PKI-ID"), &identity).expect("a known member");
         }
         let message = envelope(&entry["envelope_bytes"]).expect("a message");
+        case.agree(compare_json(message.message(), &entry["message"]));
         let verdict = identities::verify(&message, &mapper, &*service);
         case.same("authentic", verdict.is_ok(), expect["ok"] == true);
         if let (Err(ours), Some(recorded)) = (&verdict, expect["error"].as_str()) {
@@ -60,10 +63,16 @@ fn what_fabric_signed_is_authentic() {
     let (file, orgs) = (load(FILE), Orgs::load());
     let mut tally = Tally::default();
     for entry in file["own_messages"].as_array().expect("messages") {
-        let mut case = tally.case(text(&entry["id"]));
-        let service = orgs.service("org1", "peer0.org1", &channels(&Value::Null));
+        let mut case = tally.case(entry);
+        let service = orgs.service("org1", "peer0.org1", &channels(false));
         let mapper = mapper(&orgs, &service, "peer0.org1");
         let message = envelope(&entry["envelope_bytes"]).expect("a message");
+        case.agree(compare_json(message.message(), &entry["message"]));
+        let signer = match message.content() {
+            Some(Content::AliveMsg(_)) => mapper.pki_id_of(&identity(&entry["identity"])),
+            _ => None,
+        };
+        case.same("signer", signer, Some(subject(&message)));
         case.verdict("verdict", &identities::verify(&message, &mapper, &*service), &entry["expect"]);
         let secret = message.envelope().secret.is_some();
         case.same("has a secret envelope", Some(secret), entry["expect"]["secret_present"].as_bool());
@@ -78,29 +87,41 @@ fn a_node_answers_and_learns_as_recorded() {
     let (file, orgs) = (load(FILE), Orgs::load());
     let mut tally = Tally::default();
     for entry in file["node_cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
-        let shared = channels(&entry["channel_org1_org2"]);
+        let mut case = tally.case(entry);
+        let shared = channels(entry["channel_org1_org2"] == true);
         let external = text(&entry["node_external_endpoint"]);
         let mut node = TestNode::new(&orgs, text(&entry["local_msp"]), "peer0.org1", external, &shared);
         // The handshake has told who is at the other end.
         let identity = orgs.identity_of(text(&entry["connected_as"]));
         let from = node.mapper.pki_id_of(&identity).expect("a PKI-ID");
         node.mapper.put(&from, &identity).expect("a known peer");
+        let mut answered = false;
         for step in entry["steps"].as_array().expect("steps") {
             let closed = match envelope(&step["send_envelope"]) {
                 Ok(message) => {
+                    case.agree(compare_json(message.message(), &step["send_message"]));
                     node.receive(&from, message);
                     std::mem::take(&mut node.closed).contains(&from)
                 }
                 // What cannot be decoded ends the connection, and never gets so far.
-                Err(_) => true,
+                Err(error) => {
+                    let recorded = step["stream_error"].as_str().expect("an error of the stream");
+                    let same = crate::tally::same_text(error.message(), recorded);
+                    case.same("error", (error.message(), same), (error.message(), true));
+                    true
+                }
             };
+            // Whatever else ends a stream does so without a reason.
+            case.same("ended with an error", closed, !step["stream_error"].is_null());
             case.same("closed", Some(closed), step["stream_closed"].as_bool());
             let answers: Vec<_> = std::mem::take(&mut node.sent).into_iter().filter(|(to, _)| *to == from).collect();
             let recorded = step["received"].as_array().expect("a list");
+            answered |= !answers.is_empty();
             case.same("answers", answers.len(), recorded.len());
             answers.iter().zip(recorded).for_each(|((_, ours), recorded)| compare(&mut case, &orgs, ours, recorded));
         }
+        case.same("answered", Some(answered), entry["expect"]["answered"].as_bool());
+        case.same("the node goes on", Some(true), entry["expect"]["ok"].as_bool());
         let peers: BTreeSet<String> = node
             .core
             .peers()
@@ -121,15 +142,18 @@ fn a_node_answers_and_learns_as_recorded() {
     tally.report("nodes");
 }
 
-fn compare(case: &mut Case, orgs: &Orgs, ours: &SignedMessage, recorded: &Value) {
+fn compare(case: &mut Case<'_, '_>, orgs: &Orgs, ours: &SignedMessage, recorded: &Record) {
     case.same("signed", Some(ours.is_signed()), recorded["signed"].as_bool());
     case.same("tag", Some(i64::from(ours.message().tag.value())), tag(&recorded["tag"]));
     match ours.content() {
         Some(Content::DataDig(_)) => {
             case.same("a digest", Some("data_dig"), recorded["content"].as_str());
+            case.same("nonce", Some(0), number(&recorded["nonce"]));
             case.same("digest", to_hex(&ours.wire()), text(&recorded["envelope_bytes"]).to_owned());
         }
         Some(Content::MemRes(response)) => {
+            let theirs = envelope(&recorded["envelope_bytes"]).expect("a message");
+            case.same("recorded nonce", theirs.nonce(), ours.nonce());
             case.same("a response", Some("mem_res"), recorded["content"].as_str());
             case.same("nonce", Some(ours.nonce()), number(&recorded["nonce"]));
             for (name, entries) in [("alive", &response.alive), ("dead", &response.dead)] {
@@ -142,11 +166,11 @@ fn compare(case: &mut Case, orgs: &Orgs, ours: &SignedMessage, recorded: &Value)
     }
 }
 
-fn tag(value: &Value) -> Option<i64> {
+fn tag(value: &Record) -> Option<i64> {
     value.as_i64()
 }
 
-fn number(value: &Value) -> Option<u64> {
+fn number(value: &Record) -> Option<u64> {
     value.as_u64()
 }
 
@@ -168,7 +192,7 @@ fn describe(orgs: &Orgs, envelope: &gossip::Envelope) -> String {
     line(&name, &member.endpoint, &internal, secret, identity, sequence)
 }
 
-fn describe_recorded(entry: &Value) -> String {
+fn describe_recorded(entry: &Record) -> String {
     let [member, endpoint, internal] =
         ["member", "endpoint", "internal_endpoint"].map(|name| entry[name].as_str().unwrap_or_default());
     let (secret, identity) = (entry["secret_present"] == true, entry["has_identity"] == true);

@@ -2,6 +2,7 @@
 
 use crate::json::compare as compare_json;
 use crate::orgs::{identity, text, Orgs};
+use crate::record::Record;
 use crate::support::{check_sections, hex, load};
 use crate::tally::{Case, Tally};
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::msp::MspCryptoService;
 use fabric_gossip::testing::MemoryNetwork;
 use fabric_gossip::Result;
-use serde_json::{json, Value};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +71,7 @@ struct Local {
 
 impl Local {
     /// At the endpoint `local`, with the TLS certificate of the recordings if there is TLS.
-    fn new(file: &Value, service: Arc<MspCryptoService>, tls: bool, conn_timeout: Duration) -> Local {
+    fn new(file: &Record, service: Arc<MspCryptoService>, tls: bool, conn_timeout: Duration) -> Local {
         let cert = hex(&file["local"]["tls_cert_der"]).map(Bytes::from).filter(|_| tls);
         let network = MemoryNetwork::new(Arc::new(SystemClock));
         let mut config = CommConfig::default();
@@ -116,7 +117,10 @@ fn handshakes_are_judged_as_recorded() {
             false => &[Says::Envelope],
             true => &[Says::Nothing, Says::Goodbye],
         };
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
+        case.describe(&entry["expect"], &["note"]);
+        let (cert, hash) = (hex(&entry["remote_tls_cert_der"]), hex(&entry["expected_hash"]));
+        case.same("hash of the certificate", cert.map(|der| Sha256::digest(der).to_vec()), hash);
         for key in entry["expect"].as_object().expect("expectations").keys() {
             assert!(EXPECTATIONS.contains(&key.as_str()), "{}: nothing checks {key}", case.id);
         }
@@ -129,6 +133,8 @@ fn handshakes_are_judged_as_recorded() {
                 "initiator" => initiator(&mut case, entry, &local, says),
                 other => panic!("role {other}"),
             }
+            let sender = local.comm.identity_mapper().pki_id_of(&identity(&entry["identity"])).map(|id| id.to_string());
+            case.same("PKI-ID of the identity", sender.as_deref(), entry["pki_id"].as_str());
             let known = local.knows(&PkiId::from(hex(&entry["pki_id"]).expect("a PKI-ID")));
             case.same("identity known after", known, entry["expect"]["identity_in_mapper_after"] == true);
         }
@@ -137,14 +143,14 @@ fn handshakes_are_judged_as_recorded() {
 }
 
 /// The verdict: the recorded one, or for a stream that ended our own.
-fn verdict(case: &mut Case, says: Says, ours: Option<&str>, expect: &Value) {
+fn verdict(case: &mut Case<'_, '_>, says: Says, ours: Option<&str>, expect: &Record) {
     match says {
         Says::Goodbye => case.same("says", ours, Some(ENDED)),
         _ => case.verdict_text("verdict", ours, expect),
     }
 }
 
-fn acceptor(case: &mut Case, entry: &Value, local: &Local, says: Says) {
+fn acceptor(case: &mut Case<'_, '_>, entry: &Record, local: &Local, says: Says) {
     let expect = &entry["expect"];
     let nonce = expect["delivered_nonce"].as_u64().unwrap_or(42);
     let stream = local.dial(hex(&entry["remote_tls_cert_der"]).map(Bytes::from));
@@ -203,7 +209,7 @@ fn loop_to_end(stream: &dyn Stream) -> (Vec<SignedMessage>, StreamEnd) {
     }
 }
 
-fn initiator(case: &mut Case, entry: &Value, local: &Local, says: Says) {
+fn initiator(case: &mut Case<'_, '_>, entry: &Record, local: &Local, says: Says) {
     let expect = &entry["expect"];
     let envelope = hex(&entry["envelope_bytes"]).map(Bytes::from);
     let (result, first) = shake_hands(local, hex(&entry["remote_tls_cert_der"]).map(Bytes::from), envelope, says);
@@ -258,8 +264,8 @@ fn own_messages_are_made_and_read_as_recorded() {
     let (file, orgs) = (load(FILE), Orgs::load());
     let mut tally = Tally::default();
     for entry in file["own_messages"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
-        let service = orgs.service(text(&file["local"]["msp"]), text(&file["local"]["member"]), &json!({}));
+        let mut case = tally.case(entry);
+        let service = orgs.service(text(&file["local"]["msp"]), text(&file["local"]["member"]), &json!({}).into());
         let wire = hex(&entry["envelope_bytes"]).expect("an envelope");
         let recorded = SignedMessage::decode(wire.clone().into()).expect("a message");
         if let Err(why) = compare_json(recorded.message(), &entry["message"]) {
@@ -299,9 +305,9 @@ fn expected_peers_are_told_from_others_as_recorded() {
     let both = json!({"ch": {"msps": ["org1", "org2"], "readers": [orgs.msps["org1"].id(), orgs.msps["org2"].id()]}});
     let mut tally = Tally::default();
     for entry in file["expected_pki_cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
         let expect = &entry["expect"];
-        let channels = if entry["channel_org1_org2"] == true { both.clone() } else { json!({}) };
+        let channels = Record::from(if entry["channel_org1_org2"] == true { both.clone() } else { json!({}) });
         let expected = hex(&entry["expected_pki_id"]).map(PkiId::new);
         let answering = text(&entry["answering_member"]);
         let meet = || {
@@ -313,7 +319,7 @@ fn expected_peers_are_told_from_others_as_recorded() {
                 local.comm.identity_mapper().put(&id, &identity).expect("a valid identity");
             }
             // Whoever answers accepts everybody.
-            let service = orgs.service(orgs.home_of(answering), answering, &both);
+            let service = orgs.service(orgs.home_of(answering), answering, &both.clone().into());
             let cert = Bytes::from_static(b"the certificate of who answers");
             let remote = Comm::builder(service.signer().expect("a signer").serialize(), service.clone(), service)
                 .transport(local.network.transport(Some(cert.clone())))
@@ -348,6 +354,7 @@ fn expected_peers_are_told_from_others_as_recorded() {
         case.same("identity switch", switched.as_deref(), expect["identity_switch"].as_str());
         let dead = local.presumed_dead.try_recv().ok().flatten().map(|id| id.to_string());
         case.same("presumed dead", dead.as_deref(), expect["presumed_dead"]["pki_id"].as_str());
+        case.same("presumed dead or not", dead.is_none(), expect["presumed_dead"].is_null());
     }
     tally.report("expected peers");
 }

@@ -1,15 +1,16 @@
 //! Messages from and to the form in which they are recorded: populated fields by their name, bytes in hex, enums as
 //! numbers, `__unknown` for the unknown fields of a message.
 
+use crate::record::Record;
 use crate::support::{to_hex, unhex};
 use fabric_gossip::proto::gossip::Empty;
 use protobuf::reflect::{ReflectFieldRef, ReflectValueBox, ReflectValueRef, RuntimeFieldType, RuntimeType};
 use protobuf::{CodedInputStream, Message, MessageDyn, MessageFull};
 use serde_json::{Map, Value};
 
-pub fn from_json<M: MessageFull>(json: &Value) -> M {
+pub fn from_json<M: MessageFull>(json: &Record) -> M {
     let mut message = M::new();
-    fill(&mut message, json);
+    fill(&mut message, json.whole());
     message
 }
 
@@ -49,7 +50,11 @@ fn boxed(kind: &RuntimeType, value: &Value) -> ReflectValueBox {
 }
 
 /// Compares a decoded message with a recorded one, unknown fields included.
-pub fn compare(message: &dyn MessageDyn, json: &Value) -> Result<(), String> {
+pub fn compare(message: &dyn MessageDyn, recorded: &Record) -> Result<(), String> {
+    compare_json(message, recorded.whole())
+}
+
+fn compare_json(message: &dyn MessageDyn, json: &Value) -> Result<(), String> {
     let mut expected = json.as_object().expect("a message").clone();
     let unknown = expected.remove("__unknown").map(|raw| unhex(raw.as_str().expect("hex"))).unwrap_or_default();
     // A message without fields keeps all that there is, but groups, in the same form as the one to compare with.
@@ -95,7 +100,11 @@ fn is_default(value: &ReflectValueRef) -> bool {
 fn compare_value(ours: &ReflectValueRef, expected: &Value) -> Result<(), String> {
     let ours = match ours {
         ReflectValueRef::Message(message) => {
-            return if expected.is_object() { compare(&**message, expected) } else { Err("value is a message".into()) }
+            return if expected.is_object() {
+                compare_json(&**message, expected)
+            } else {
+                Err("value is a message".into())
+            }
         }
         ReflectValueRef::U64(value) => Value::from(*value),
         ReflectValueRef::I32(value) | ReflectValueRef::Enum(_, value) => Value::from(*value),

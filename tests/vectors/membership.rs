@@ -3,6 +3,7 @@
 //! Its tables are compared record by record, its calls one by one. An identity table of its own we do not have: known is
 //! who is alive or dead, and we ourselves always are.
 
+use crate::record::Record;
 use crate::support::{check_sections, hex, load, unhex};
 use crate::tally::{Case, Tally};
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
@@ -58,10 +59,11 @@ fn membership_changes_as_recorded() {
     for scenario in scenarios {
         let id = scenario["id"].as_str().expect("an id");
         if let Some((_, why)) = NOT_APPLICABLE.iter().find(|(it, _)| *it == id) {
-            println!("{id} does not apply: {why}");
+            println!("{id} does not apply: {why}: {scenario}");
             continue;
         }
-        let mut case = tally.case(id);
+        let mut case = tally.case(scenario);
+        case.same("the node goes on", Some(true), scenario["expect"]["ok"].as_bool());
         Player::new(&file["config_ms"], scenario).play(&mut case);
     }
     let ids: Vec<&str> = scenarios.iter().filter_map(|it| it["id"].as_str()).collect();
@@ -73,7 +75,7 @@ fn membership_changes_as_recorded() {
 
 /// Plays one scenario and answers what the state machine asks, at once.
 struct Player<'a> {
-    scenario: &'a Value,
+    scenario: &'a Record,
     discovery: Discovery,
     random: SeededRandom,
     start: Instant,
@@ -98,15 +100,19 @@ struct Calls {
     gossiped: Vec<Value>,
 }
 
-fn list(value: &Value) -> Vec<&Value> {
+fn list(value: &Record) -> Vec<&Record> {
     value.as_array().into_iter().flatten().collect()
 }
 
-fn strings(value: &Value) -> Vec<String> {
+fn values(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn strings(value: &Record) -> Vec<String> {
     list(value).into_iter().map(|it| text(it).to_owned()).collect()
 }
 
-fn text(value: &Value) -> &str {
+fn text(value: &Record) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
@@ -127,7 +133,7 @@ fn sign(message: GossipMessage, internal_endpoint: &str) -> fabric_gossip::Resul
 }
 
 impl<'a> Player<'a> {
-    fn new(config: &Value, scenario: &'a Value) -> Self {
+    fn new(config: &Record, scenario: &'a Record) -> Self {
         let ms = |name: &str| Duration::from_millis(config[name].as_u64().unwrap_or_else(|| panic!("no {name}")));
         let mut settings = DiscoveryConfig::default();
         settings.alive_time_interval = ms("alive_time_interval");
@@ -140,9 +146,9 @@ impl<'a> Player<'a> {
         assert_eq!(settings.message_ttl(), ms("message_ttl"));
 
         let peers = list(&scenario["peers"]);
-        let id = |peer: &Value| PkiId::from(unhex(text(&peer["pki_id"])));
+        let id = |peer: &Record| PkiId::from(unhex(text(&peer["pki_id"])));
         let names: HashMap<PkiId, String> = peers.iter().map(|it| (id(it), text(&it["name"]).to_owned())).collect();
-        let ids = |wanted: &Value| {
+        let ids = |wanted: &Record| {
             let wanted = strings(wanted);
             names.iter().filter(|(_, name)| wanted.contains(name)).map(|(id, _)| id.clone()).collect()
         };
@@ -154,6 +160,10 @@ impl<'a> Player<'a> {
             internal_endpoint: text(&own["internal_endpoint"]).into(),
             metadata: Default::default(),
         };
+        for peer in peers.iter().filter(|it| text(&it["name"]) != "self") {
+            let endpoints = [&peer["endpoint"], &peer["internal_endpoint"]].map(text);
+            assert!(endpoints.iter().all(|it| it.is_empty() || it.contains(':')), "{peer}");
+        }
         let start = Instant::now();
         Player {
             discovery: Discovery::new(settings, own, 1, start).expect("settings"),
@@ -171,7 +181,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn play(mut self, case: &mut Case<'_>) {
+    fn play(mut self, case: &mut Case<'_, '_>) {
         // Never to be forgotten; nobody is there, and in these scenarios nobody tries.
         for seed in
             [&self.scenario["bootstrap_peers"], &self.scenario["anchor_endpoints"]].into_iter().flat_map(strings)
@@ -188,10 +198,20 @@ impl<'a> Player<'a> {
             }
             self.now = at;
             if event["event"] == "snapshot" {
-                self.compare(case, snapshots, &event["expect"]);
+                case.same("the snapshot is one", Some(true), event["expect"]["ok"].as_bool());
+                self.compare(case, snapshots, event["expect"].whole());
                 snapshots += 1;
             } else {
                 self.apply(event);
+                case.describe(event, &["summary", "note", "fabric_panics"]);
+                if let Some(peer) = event.get("peer") {
+                    let id = event.get("pki_id").map(|id| PkiId::from(unhex(text(id))));
+                    case.same(
+                        "peer of the event",
+                        id.and_then(|id| self.names.get(&id).cloned()),
+                        Some(text(peer).into()),
+                    );
+                }
             }
         }
         if SOONER.contains(&case.id.as_str()) {
@@ -201,7 +221,7 @@ impl<'a> Player<'a> {
         case.same("snapshots", snapshots, expected);
     }
 
-    fn apply(&mut self, event: &Value) {
+    fn apply(&mut self, event: &Record) {
         let peer = || PkiId::from(unhex(text(&event["pki_id"])));
         match text(&event["event"]) {
             "receive" => {
@@ -234,7 +254,7 @@ impl<'a> Player<'a> {
             }
             "connect" => {
                 let endpoint = text(&event["endpoint"]);
-                let (pki_id, _) = self.names.iter().find(|(_, it)| **it == event["identified_as"]).expect("a peer");
+                let (pki_id, _) = self.names.iter().find(|(_, it)| event["identified_as"] == **it).expect("a peer");
                 let found = Identified { pki_id: pki_id.clone(), same_org: event["same_org"] == true };
                 let failures = event["identify_failures_first"].as_u64().expect("a number");
                 self.seeds.insert(endpoint.to_owned(), (found, failures));
@@ -383,7 +403,7 @@ impl<'a> Player<'a> {
         sorted_by_name(records.collect())
     }
 
-    fn compare(&mut self, case: &mut Case<'_>, snapshot: usize, expect: &Value) {
+    fn compare(&mut self, case: &mut Case<'_, '_>, snapshot: usize, expect: &Value) {
         let calls = std::mem::take(&mut self.calls);
         let better = BETTER.iter().find(|(id, n, _)| *id == case.id && *n == snapshot);
         let better: Value = better.map_or(json!({}), |(.., it)| it.parse().expect("JSON"));
@@ -397,7 +417,7 @@ impl<'a> Player<'a> {
             .collect();
         let mut compare = |what: &str, ours: Vec<Value>, recorded: &Value| {
             let what_at = format!("snapshot {snapshot}, {what}");
-            let recorded: Vec<Value> = list(recorded).into_iter().cloned().collect();
+            let recorded = values(recorded);
             match &better[what] {
                 Value::Null => compare_lists(case, &what_at, ours, recorded),
                 // An exception that changes nothing is one too many.
@@ -414,7 +434,7 @@ impl<'a> Player<'a> {
         compare("forwarded", sorted(calls.forwarded), &sorted_list(&recorded["forwarded"]));
         compare("closed", sorted(calls.closed), &sorted_list(&recorded["closed"]));
         self.sent_in_all[0] += calls.sent.len();
-        self.sent_in_all[1] += list(&recorded["sent"]).len();
+        self.sent_in_all[1] += values(&recorded["sent"]).len();
         if !SOONER.contains(&self.scenario["id"].as_str().unwrap_or_default()) {
             compare("sent", sorted(calls.sent), &sorted_list(&recorded["sent"]));
         }
@@ -422,11 +442,11 @@ impl<'a> Player<'a> {
         if better.get("alive").or(better.get("dead")).is_none() {
             let mut known: Vec<Value> = alive.iter().chain(&dead).map(|it| it["peer"].clone()).collect();
             known.sort_by_key(Value::to_string);
-            let recorded = list(&expect["known"]).into_iter().filter(|it| **it != "self").cloned().collect();
+            let recorded = values(&expect["known"]).into_iter().filter(|it| it != "self").collect();
             case.same(&format!("snapshot {snapshot}, known"), known, recorded);
             let membership = self.discovery.membership().0;
             let membership = membership.iter().map(|it| Value::from(self.names[&it.pki_id].as_str())).collect();
-            let recorded: Vec<Value> = list(&expect["get_membership"]).into_iter().cloned().collect();
+            let recorded = values(&expect["get_membership"]);
             case.same(&format!("snapshot {snapshot}, membership"), sorted(membership), recorded);
         }
         if let Some(pinged) = recorded.get("pinged") {
@@ -451,7 +471,7 @@ fn part(of: &Value, keys: &[&str]) -> Value {
 }
 
 fn sorted_list(value: &Value) -> Value {
-    sorted(list(value).into_iter().cloned().collect()).into()
+    sorted(values(value)).into()
 }
 
 fn sorted_by_name(mut records: Vec<Value>) -> Vec<Value> {
@@ -464,7 +484,7 @@ fn names_of(records: &[Value]) -> Vec<Value> {
 }
 
 /// Compares lists; when a peer was seen last is known to a few milliseconds.
-fn compare_lists(case: &mut Case<'_>, what: &str, mut ours: Vec<Value>, mut recorded: Vec<Value>) {
+fn compare_lists(case: &mut Case<'_, '_>, what: &str, mut ours: Vec<Value>, mut recorded: Vec<Value>) {
     const SEEN: &str = "last_seen_ms_approx";
     for (ours, recorded) in ours.iter_mut().zip(&mut recorded) {
         let seen = |value: &Value| value[SEEN].as_u64();

@@ -1,6 +1,6 @@
 //! msp.json: MSP folders, the identities of their members, the mapper, channels.
 
-use crate::orgs::{identity, join, load_all, load_msp, local_only, text};
+use crate::orgs::{identity, join, load_all, load_config, load_msp, local_only, text};
 use crate::support::{check_sections, hex, load, to_hex};
 use crate::tally::{same_text, Tally};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
@@ -8,6 +8,7 @@ use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
 use fabric_gossip::msp::{Channel, MspCryptoService};
 use fabric_gossip::testing::VirtualClock;
 use fabric_gossip::Result;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -74,9 +75,25 @@ fn msps_load_or_not_as_recorded() {
     let file = load("msp.json");
     let mut tally = Tally::default();
     for entry in file["msps"].as_array().expect("msps") {
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
         let (msp, expect) = (load_msp(entry), &entry["expect"]);
         case.same("loads", msp.as_ref().err().map(|e| e.to_string()).is_none(), expect["ok"] == true);
+        if let Some(recorded) = expect["ou_identifiers"].as_object() {
+            let listed = load_config(entry).expect("the configuration of a folder that loads").ou_identifiers;
+            let names: BTreeSet<&str> = listed.iter().map(|it| it.organizational_unit_identifier.as_str()).collect();
+            case.same("OUs", names, recorded.keys().map(String::as_str).collect());
+            // Members certified by the same chain have its identifier.
+            let msp = msp.as_ref().expect("an MSP that loads");
+            let members = file["members"].as_array().expect("members").iter().map(|it| identity(&it["identity"]));
+            let members = members.filter_map(|it| msp.deserialize(&it).ok());
+            let chains: BTreeSet<String> = members
+                .flat_map(|it| msp.organizational_units(&it))
+                .map(|it| to_hex(&it.certifiers_identifier))
+                .collect();
+            for chain in recorded.values().flat_map(|it| it.as_array().expect("identifiers")) {
+                case.same("chain of an OU", chains.contains(text(chain)), true);
+            }
+        }
         if let Err(e) = &msp {
             println!("  {}: {e}\n      recorded: {:.200}", case.id, text(&expect["error"]));
         }
@@ -90,7 +107,7 @@ fn members_have_the_recorded_pki_ids() {
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for member in file["members"].as_array().expect("members") {
-        let mut case = tally.case(text(&member["name"]));
+        let mut case = tally.case(member);
         let service = local_only(&msps["org1"]);
         let identity = identity(&member["identity"]);
         case.same(
@@ -128,7 +145,7 @@ fn identities_are_judged_as_recorded() {
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for entry in file["identity_cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
         let Some(msp) = msps.get(text(&entry["msp"])) else {
             case.wrong("its MSP does not load".into());
             continue;
@@ -149,10 +166,26 @@ fn identities_are_judged_as_recorded() {
 
         let deserialized = msp.deserialize(&identity);
         case.verdict("deserialize", &deserialized, &expect["deserialize"]);
+        case.same("well formed", msp.check_well_formed(&identity).is_ok(), expect["well_formed"]["ok"] == true);
         if expect["well_formed"]["error"].as_str().is_none_or(|e| !e.starts_with("not reached")) {
             case.verdict("well formed", &msp.check_well_formed(&identity), &expect["well_formed"]);
         }
+        // The manager of all MSPs says in its own words that it has none with the id of the identity.
+        if expect["manager_deserialize"].is_object() {
+            let recorded = &expect["manager_deserialize"];
+            match recorded["error"].as_str().is_some_and(|it| it.ends_with(" is not defined on channel")) {
+                true => case.same("known to the manager", deserialized.is_ok(), recorded["ok"] == true),
+                false => case.verdict("deserialize by the manager", &deserialized, recorded),
+            }
+            let (ours, recorded) = (msp.check_well_formed(&identity), &expect["manager_well_formed"]);
+            case.same("well formed to the manager", ours.is_ok(), recorded["ok"] == true);
+            let reason = recorded["error"].as_str().is_none_or(|it| it == "no MSP provider recognizes the identity");
+            case.same("reason of the manager", reason, true);
+        }
         if let Ok(member) = &deserialized {
+            case.same("MSP of the member", Some(msp.id()), expect["msp_identifier"].as_str());
+            let not_after = member.not_after().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+            case.same("expires", Some(not_after), expect["not_after_unix"].as_u64());
             case.verdict("validate", &msp.validate(member), &expect["validate"]);
             let identifier = msp.identity_identifier(member).ok().map(|h| to_hex(&h));
             case.same("identifier", identifier, expect["identity_identifier"].as_str().map(String::from));
@@ -169,8 +202,12 @@ fn identities_are_judged_as_recorded() {
             case.same("OUs", ous, recorded);
         }
 
-        if let Some(id) = id.filter(|_| expect["mapper_put"].is_object()) {
-            case.verdict("put", &mapper_put(&service, &id, &identity).0, &expect["mapper_put"]);
+        match id {
+            Some(id) if expect["mapper_put"].is_object() => {
+                case.verdict("put", &mapper_put(&service, &id, &identity).0, &expect["mapper_put"])
+            }
+            // Without a PKI-ID there is nothing to put it under.
+            _ => case.same("put", expect["mapper_put"]["ok"] == true, expect["mapper_put"]["error"].is_null()),
         }
 
         if expect["as_channel_msp"].is_object() {
@@ -203,14 +240,18 @@ fn the_mapper_takes_what_is_recorded() {
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for entry in file["mapper_cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
         let service = local_only(&msps[text(&entry["msp"])]);
         let id = PkiId::from(hex(&entry["pki_id"]).unwrap_or_default());
         let (put, known) = mapper_put(&service, &id, &identity(&entry["identity"]));
         case.same("known after", known, entry["expect"]["known_after"] == true);
-        match entry["pki_id"] == "" || entry["identity"] == "" {
+        let empty = [&entry["pki_id"], &entry["identity"]].map(|it| *it == "");
+        match empty[0] || empty[1] {
             // Empty and absent are one thing here, as they are on the wire: refused either way.
-            true => case.same("refused", put.is_err(), entry["expect"]["ok"] == false),
+            true => {
+                case.same("refused", put.is_err(), entry["expect"]["ok"] == false);
+                case.same("with a reason", put.is_err(), entry["expect"]["error"].as_str().is_some());
+            }
             false => case.verdict("put", &put, &entry["expect"]),
         }
     }
@@ -223,7 +264,7 @@ fn foreign_identities_are_resolved_as_recorded() {
     let msps = load_all(&file);
     let mut tally = Tally::default();
     for entry in file["resolution_cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
         let service = MspCryptoService::new(msps[text(&entry["local_msp"])].clone(), None);
         join(&service, &entry["channels"], &msps);
         let (identity, expect) = (identity(&entry["identity"]), &entry["expect"]);

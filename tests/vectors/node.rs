@@ -1,6 +1,7 @@
 //! A node of ours in Fabric's place: the core with real keys, on virtual time.
 
 use crate::orgs::Orgs;
+use crate::record::Record;
 use crate::support::unhex;
 use bytes::Bytes;
 use fabric_gossip::clock::SystemClock;
@@ -12,17 +13,17 @@ use fabric_gossip::msp::MspCryptoService;
 use fabric_gossip::node::{identities, Context, Effect, Event, NodeConfig, NodeCore};
 use fabric_gossip::random::SeededRandom;
 use fabric_gossip::SecurityAdvisor;
-use serde_json::{json, Value};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The recorded channel that two organisations share, or none.
-pub fn channels(shared: &Value) -> Value {
-    match shared == true {
+pub fn channels(shared: bool) -> Record {
+    Record::from(match shared {
         true => json!({"channel": {"msps": ["org1", "org2"], "readers": ["Org1MSP", "Org2MSP"]}}),
         false => json!({}),
-    }
+    })
 }
 
 /// A mapper of this member.
@@ -45,7 +46,18 @@ pub struct TestNode {
 }
 
 impl TestNode {
-    pub fn new(orgs: &Orgs, msp: &str, member: &str, external: &str, channels: &Value) -> TestNode {
+    pub fn new(orgs: &Orgs, msp: &str, member: &str, external: &str, channels: &Record) -> TestNode {
+        TestNode::with_config(orgs, msp, member, external, channels, NodeConfig::default())
+    }
+
+    pub fn with_config(
+        orgs: &Orgs,
+        msp: &str,
+        member: &str,
+        external: &str,
+        channels: &Record,
+        config: NodeConfig,
+    ) -> TestNode {
         let service = orgs.service(msp, member, channels);
         let mapper = mapper(orgs, &service, member);
         let identity = orgs.identity_of(member);
@@ -57,7 +69,7 @@ impl TestNode {
             identity: identity.clone(),
         };
         let (org, now) = (service.org_by_peer_identity(&identity).expect("an organisation"), Instant::now());
-        let core = NodeCore::new(NodeConfig::default(), own, org, 1, now).expect("a node");
+        let core = NodeCore::new(config, own, org, 1, now).expect("a node");
         let random = SeededRandom::new(1);
         let mut node = TestNode { core, mapper, service, random, now, sent: Vec::new(), closed: Vec::new() };
         node.drive(NodeCore::start);
@@ -120,6 +132,6 @@ impl TestNode {
 }
 
 /// The recorded envelope.
-pub fn envelope(hex: &Value) -> fabric_gossip::Result<SignedMessage> {
+pub fn envelope(hex: &Record) -> fabric_gossip::Result<SignedMessage> {
     SignedMessage::decode(unhex(hex.as_str().expect("hex")).into())
 }

@@ -12,7 +12,7 @@ fn signatures_are_judged_as_recorded() {
     check_sections(&file, &["cases"]);
     let mut tally = Tally::default();
     for entry in file["cases"].as_array().expect("cases") {
-        let mut case = tally.case(text(&entry["id"]));
+        let mut case = tally.case(entry);
         let (msp, identity, expect) = (&msps[text(&entry["msp"])], identity(&entry["identity"]), &entry["expect"]);
         let (message, signature) = (hex(&entry["message"]).expect("hex"), hex(&entry["signature"]).expect("hex"));
         match msp.deserialize(&identity) {

@@ -1,18 +1,25 @@
 //! Reads recorded cases and keeps count of them.
 
-use serde_json::Value;
+use crate::record::Record;
 use std::path::PathBuf;
 
 /// The file `name` of the recorded cases: of this repository, or of the folder that `FABRIC_GOSSIP_VECTORS` names.
-pub fn load(name: &str) -> Value {
+pub fn load(name: &str) -> Record {
     let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"));
     let path = std::env::var_os("FABRIC_GOSSIP_VECTORS").map_or_else(own, PathBuf::from).join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let (file, meta) = (Record::from(value.clone()), Record::from(value["meta"].clone()));
+    assert_eq!(meta["file"].as_str(), name.strip_suffix(".json"), "{}", path.display());
+    assert_eq!(meta["binary"].as_str(), Some("hex"), "{}", path.display());
+    let [commit, seed, at] = ["fabric_commit", "seed", "recorded_unix"].map(|name| &meta[name]);
+    println!("{name}: recorded from Fabric {commit} with seed {seed} at {at}");
+    assert_eq!(meta.unread(), [""; 0], "{}: fields of meta that no test reads", path.display());
+    file
 }
 
 /// Every list of cases in the file has a test: a list that none of us knows would be skipped without a word.
-pub fn check_sections(file: &Value, known: &[&str]) {
+pub fn check_sections(file: &Record, known: &[&str]) {
     let lists = file.as_object().expect("an object").iter().filter(|(_, value)| value.is_array());
     for (name, cases) in lists {
         assert!(known.contains(&name.as_str()), "no test runs the {} cases of {name}", cases.as_array().unwrap().len());
@@ -21,15 +28,21 @@ pub fn check_sections(file: &Value, known: &[&str]) {
 }
 
 /// Runs `check` on every case of the list `section`. Each case that disagrees is printed, and the test fails at the
-/// end; the number of cases is printed and is never zero.
-pub fn each(file: &Value, section: &str, check: impl Fn(&Value) -> Result<(), String>) {
+/// end, as it does for a case with a field that was not read; the number of cases is printed and is never zero.
+pub fn each(file: &Record, section: &str, check: impl Fn(&Record) -> Result<(), String>) {
     let cases = file[section].as_array().unwrap_or_else(|| panic!("no list {section}"));
     assert!(!cases.is_empty(), "{section} is empty");
     let mut failed = 0;
     for case in cases {
-        if let Err(why) = check(case) {
+        let (id, what) = (&case["id"], &case["what"]);
+        let label = format!("{id} ({what})");
+        let read = || match case.unread() {
+            unread if unread.is_empty() => Ok(()),
+            unread => Err(format!("no test reads {}", unread.join(", "))),
+        };
+        if let Err(why) = check(case).and_then(|()| read()) {
             failed += 1;
-            println!("{section} {} ({}): {why}", case["id"], case["what"]);
+            println!("{section} {label}: {why}");
         }
     }
     println!("{section}: {} of {} cases agree", cases.len() - failed, cases.len());
@@ -37,7 +50,7 @@ pub fn each(file: &Value, section: &str, check: impl Fn(&Value) -> Result<(), St
 }
 
 /// Bytes from hex; `None` for null and for what is not there.
-pub fn hex(value: &Value) -> Option<Vec<u8>> {
+pub fn hex(value: &Record) -> Option<Vec<u8>> {
     value.as_str().map(unhex)
 }
 

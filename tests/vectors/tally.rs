@@ -1,39 +1,55 @@
 //! Compares case by case and keeps count: every disagreement is listed, the number of cases is printed and never zero.
 
+use crate::record::Record;
 use fabric_gossip::Result;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// Counts what was compared, and keeps what disagreed.
 #[derive(Default)]
-pub struct Tally {
-    cases: usize,
+pub struct Tally<'a> {
+    cases: Vec<(String, &'a Record)>,
     wrong: BTreeMap<String, Vec<String>>,
+    described: BTreeMap<String, Vec<String>>,
 }
 
-impl Tally {
-    pub fn case(&mut self, id: &str) -> Case<'_> {
-        self.cases += 1;
+impl<'a> Tally<'a> {
+    /// Begins a case, which is called by its `id` or `name`. All of its fields must have been read when the tally reports.
+    pub fn case(&mut self, recorded: &'a Record) -> Case<'_, 'a> {
+        let id = recorded.get("id").unwrap_or(&recorded["name"]).as_str().expect("an id");
+        self.cases.push((id.to_owned(), recorded));
         Case { tally: self, id: id.to_owned() }
     }
 
-    pub fn report(self, what: &str) {
-        println!("{what}: {} of {} cases agree", self.cases - self.wrong.len(), self.cases);
+    pub fn report(mut self, what: &str) {
+        let about = |recorded: &Record| recorded.get("what").map(|what| format!(" ({what})")).unwrap_or_default();
+        for (id, recorded) in &self.cases {
+            let label = format!("{id}{}", about(recorded));
+            let unread = recorded.unread();
+            if !unread.is_empty() {
+                self.wrong.entry(id.clone()).or_default().push(format!("no test reads {}", unread.join(", ")));
+            }
+            if let Some(mut wrong) = self.wrong.remove(id) {
+                wrong.extend(self.described.remove(id).unwrap_or_default());
+                self.wrong.insert(label, wrong);
+            }
+        }
+        let cases = self.cases.len();
+        println!("{what}: {} of {cases} cases agree", cases - self.wrong.len());
         for (id, wrong) in &self.wrong {
             wrong.iter().for_each(|w| println!("  {id}: {w}"));
         }
-        assert!(self.cases > 0, "no case was run");
+        assert!(cases > 0, "no case was run");
         assert!(self.wrong.is_empty(), "{what}: {} cases disagree", self.wrong.len());
     }
 }
 
-pub struct Case<'a> {
-    tally: &'a mut Tally,
+pub struct Case<'t, 'a> {
+    tally: &'t mut Tally<'a>,
     pub id: String,
 }
 
-impl Case<'_> {
+impl Case<'_, '_> {
     pub fn wrong(&mut self, text: String) {
         self.tally.wrong.entry(self.id.clone()).or_default().push(text);
     }
@@ -44,13 +60,26 @@ impl Case<'_> {
         }
     }
 
+    /// Reads fields that describe a step for people; they are listed if the case disagrees.
+    pub fn describe(&mut self, step: &Record, names: &[&str]) {
+        let fields = names.iter().filter_map(|name| Some(format!("{name} {}", step.get(name)?)));
+        self.tally.described.entry(self.id.clone()).or_default().extend(fields);
+    }
+
+    /// Takes note of a comparison that was made elsewhere.
+    pub fn agree(&mut self, compared: std::result::Result<(), String>) {
+        if let Err(why) = compared {
+            self.wrong(why);
+        }
+    }
+
     /// Compares the verdict, and the rule that it names.
-    pub fn verdict<T>(&mut self, what: &str, ours: &Result<T>, recorded: &Value) {
+    pub fn verdict<T>(&mut self, what: &str, ours: &Result<T>, recorded: &Record) {
         self.verdict_text(what, ours.as_ref().err().map(|e| e.message()), recorded);
     }
 
     /// As [`verdict`](Self::verdict), of a text or none.
-    pub fn verdict_text(&mut self, what: &str, ours: Option<&str>, recorded: &Value) {
+    pub fn verdict_text(&mut self, what: &str, ours: Option<&str>, recorded: &Record) {
         if ours.is_none() != recorded["ok"].as_bool().expect("a verdict") {
             return self.wrong(format!("{what}: ours {ours:?}, recorded {recorded}"));
         }
