@@ -28,8 +28,8 @@ impl Concealed {
 }
 
 impl Discovery {
-    /// Returns why a peer can learn nothing of us however often it asks, if an endpoint is missing. Such a peer is no member
-    /// for us: whatever we sent it would find no way once its connection is closed.
+    /// Returns why a peer can learn nothing of us however often it asks, if an endpoint is missing. We do not ask such a peer
+    /// either: it would find no way to answer once its connection is closed.
     pub(super) fn missing_endpoint(&self, remote: &NetworkMember, cx: &Context<'_>) -> Option<&'static str> {
         const OURS: &str =
             "we have no external endpoint (peer.gossip.externalEndpoint), and only peers of our organisation \

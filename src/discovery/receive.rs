@@ -177,13 +177,13 @@ impl Discovery {
                 }
             }
             Use::Request { nonce } => {
+                self.learn_alive(alive, Source::Itself, cx);
                 // Of its own: the answer may have to wait.
                 let pki_id = PkiId::from(alive.pki_id.as_bytes());
                 let remote = NetworkMember { pki_id, metadata: Default::default(), envelope: None, ..alive.member() };
                 if let Some(reason) = self.missing_endpoint(&remote, cx) {
                     return self.close_concealed(remote, reason, cx);
                 }
-                self.learn_alive(alive, Source::Itself, cx);
                 self.answer(remote, nonce, cx);
             }
             Use::Response { nonce } => {
