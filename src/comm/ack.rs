@@ -172,6 +172,22 @@ impl AckTable {
         pending.results.try_send((index, Outcome::Acknowledged(error, took))).is_ok()
     }
 
+    /// The peer has refused the connection that messages were written to since then: nobody acknowledges them any more.
+    pub fn refused(&self, id: &PkiId, since: Instant, error: &Error) {
+        let all: Vec<Arc<Pending>> = self.pending.lock().values().cloned().collect();
+        for pending in all {
+            let mut slots = pending.slots.lock();
+            for (index, slot) in slots.iter_mut().enumerate() {
+                if matches!(slot, Slot::SentTo(to, at) if to == id && *at >= since) {
+                    *slot = Slot::Settled;
+                    let error = Error::new(error.kind(), error.message()).step("handshake");
+                    // There is room: every slot is settled once, and there are as many places.
+                    let _ = pending.results.try_send((index, Outcome::Undelivered(error)));
+                }
+            }
+        }
+    }
+
     pub fn round_trips(&self) -> Histogram {
         self.round_trips.snapshot()
     }

@@ -119,6 +119,9 @@ impl Inner {
             let error = Error::new(error.kind(), error.message()).step("handshake");
             self.settle(true, peer, error, returned.items)
         });
+        if let Some((_, error)) = refused.as_ref().filter(|_| conn.probation.refusal().is_some()) {
+            self.acks.refused(&conn.info.id, conn.since, error);
+        }
         // Put where its receivers find it while the entry is locked, so that it stands before all that follows from it;
         // they are woken after that.
         let mut events = self.events.batch();

@@ -54,11 +54,6 @@ impl Item {
         }
     }
 
-    /// Whether somebody waits for what becomes of it.
-    pub fn is_awaited(&self) -> bool {
-        !matches!(self, Item::Message { tracker: None, .. })
-    }
-
     /// What there is to write to this connection, now that it is its turn.
     pub fn sending_on(&self, conn: &Arc<Connection>, clock: &dyn Clock) -> Option<Bytes> {
         match self {

@@ -12,9 +12,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
 use std::sync::Arc;
 
-/// How many bytes are kept. Of messages beyond that only the number is known. A message whose acknowledgement is awaited is
-/// always kept.
-const MAX_BYTES: usize = 4 << 20;
+/// How many bytes are kept: HTTP/2's first window, which is all that a peer takes before it reads. Of messages beyond that
+/// only the number is known.
+const MAX_BYTES: usize = 64 << 10;
 
 pub(super) struct Probation {
     /// A copy of whether `state` is `Over`, to be read without its lock.
@@ -129,8 +129,8 @@ impl Probation {
         }
         match &mut *self.state.lock() {
             State::Open(kept) => {
-                if kept.bytes <= MAX_BYTES || item.is_awaited() {
-                    kept.bytes += item.len();
+                if kept.bytes < MAX_BYTES {
+                    kept.bytes += item.len() + std::mem::size_of::<Item>();
                     kept.items.push(item);
                 } else {
                     kept.beyond += 1;
