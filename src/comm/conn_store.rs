@@ -163,7 +163,7 @@ pub(super) enum BeginDial {
     },
 }
 
-/// What became of a dial that knows who answers.
+/// The outcome of a dial that knows who answers.
 pub(super) enum Claim {
     /// It is this entry's peer: our connection message may leave.
     Granted,
