@@ -365,10 +365,12 @@ impl Run {
             let perhaps: usize = log.perhaps.values().sum();
             let written = peer.comm.metrics().gossip_comm_messages_sent as usize;
             let least = accepted + log.acks_sent;
-            let found = written + reported.iter().filter(|(_, written)| !written).count();
+            let unwritten = reported.iter().filter(|(_, written)| !written).count();
+            let found = written + unwritten;
             assert!(
                 (least..=least + perhaps).contains(&found),
-                "{who}: accepted {accepted}, perhaps {perhaps}, acknowledgements {}; written {written}, reported {}",
+                "{who}: accepted {accepted}, perhaps {perhaps}, acknowledgements {}; written {written}, reported {}, \
+                 {unwritten} of them unwritten",
                 log.acks_sent,
                 reported.len(),
             );

@@ -129,7 +129,8 @@ enum Slot {
     /// Not written to anybody yet.
     Unsent,
     SentTo(PkiId, Instant),
-    Settled,
+    Acknowledged,
+    Undelivered,
 }
 
 /// One waiting send; dropping it forgets what has not been answered.
@@ -165,7 +166,7 @@ impl AckTable {
             _ => None,
         });
         let Some((index, at)) = sent else { return false };
-        slots[index] = Slot::Settled;
+        slots[index] = Slot::Acknowledged;
         let took = now.saturating_duration_since(at);
         self.round_trips.record(took);
         // There is room: every slot is settled once, and there are as many places.
@@ -173,13 +174,14 @@ impl AckTable {
     }
 
     /// The peer has refused the connection that messages were written to since then: nobody acknowledges them any more.
+    /// A message whose write is not done yet is still reported by its tracker.
     pub fn refused(&self, id: &PkiId, since: Instant, error: &Error) {
         let all: Vec<Arc<Pending>> = self.pending.lock().values().cloned().collect();
         for pending in all {
             let mut slots = pending.slots.lock();
             for (index, slot) in slots.iter_mut().enumerate() {
                 if matches!(slot, Slot::SentTo(to, at) if to == id && *at >= since) {
-                    *slot = Slot::Settled;
+                    *slot = Slot::Undelivered;
                     let error = Error::new(error.kind(), error.message()).step("handshake");
                     // There is room: every slot is settled once, and there are as many places.
                     let _ = pending.results.try_send((index, Outcome::Undelivered(error)));
@@ -219,7 +221,7 @@ impl Tracker {
     /// The message is about to be written on an authenticated connection of this peer.
     pub fn sending_to(&self, pki_id: &PkiId, now: Instant) {
         let mut slots = self.pending.slots.lock();
-        if !matches!(slots[self.index], Slot::Settled) {
+        if matches!(slots[self.index], Slot::Unsent | Slot::SentTo(..)) {
             slots[self.index] = Slot::SentTo(pki_id.clone(), now);
         }
     }
@@ -227,10 +229,12 @@ impl Tracker {
     /// The message will not be delivered. `false`: it was, its acknowledgement has come.
     pub fn undelivered(&self, error: Error) -> bool {
         let mut slots = self.pending.slots.lock();
-        if matches!(slots[self.index], Slot::Settled) {
-            return false;
+        match slots[self.index] {
+            Slot::Acknowledged => return false,
+            Slot::Undelivered => return true,
+            Slot::Unsent | Slot::SentTo(..) => {}
         }
-        slots[self.index] = Slot::Settled;
+        slots[self.index] = Slot::Undelivered;
         let _ = self.pending.results.try_send((self.index, Outcome::Undelivered(error)));
         true
     }
@@ -262,6 +266,20 @@ mod tests {
         assert_eq!(got, [0, 1]);
         drop(wait);
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_refusal_answers_who_waits_and_leaves_the_message_to_be_reported() {
+        let table = Arc::new(AckTable::default());
+        let now = Instant::now();
+        let wait = table.wait(7, 1);
+        let tracker = wait.tracker(0);
+        tracker.sending_to(&id("a"), now);
+        let refused = || Error::new(ErrorKind::Refused, "go away");
+        table.refused(&id("a"), now, &refused());
+        assert!(!table.acknowledged(7, &id("a"), String::new(), now));
+        assert!(tracker.undelivered(refused()), "its write may have failed: then it was accepted and never sent");
+        assert_eq!(wait.results.try_iter().count(), 1, "one answer");
     }
 
     #[test]

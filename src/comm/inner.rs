@@ -187,6 +187,8 @@ impl Inner {
                 Item::Message { tracker: Some(tracker), message } => {
                     if tracker.undelivered(reason("send")) {
                         messages.push(message);
+                    } else if !written {
+                        self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 Item::Message { tracker: None, message } => messages.push(message),
