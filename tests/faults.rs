@@ -390,7 +390,8 @@ impl Run {
                 let acknowledged = log.acknowledged.get(number).copied().unwrap_or(0);
                 assert!(
                     reports + arrived <= taken,
-                    "{who}: {number:x} taken {taken}, reported {reports}, {arrived} came"
+                    "{who}: {number:x} taken {taken}, reported {reports}, {arrived} came; {:x?}",
+                    reported
                 );
                 assert!(reports + acknowledged <= taken, "{who}: {number:x} both acknowledged and reported");
             }

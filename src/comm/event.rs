@@ -59,8 +59,8 @@ pub enum Event {
         written: bool,
     },
     /// A connection ended without our knowing whether the peer has read everything that was written to it: we gave it up
-    /// because the peer did not end it in time or has connected anew, or the peer refused us after more than
-    /// [`Undelivered`](Self::Undelivered) can hold.
+    /// because the peer did not end it in time or has connected anew, the peer cancelled it before it had sent anything, or
+    /// the peer refused us after more than [`Undelivered`](Self::Undelivered) can hold.
     Unconfirmed {
         /// The peer.
         info: Arc<ConnectionInfo>,

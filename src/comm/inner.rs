@@ -107,14 +107,17 @@ impl Inner {
                 (endpoint, error)
             });
         // What was written to a peer that then refused us comes back before what is still queued for it.
-        let returned = match &refused {
-            Some((_, error)) => conn.probation.refuse(error),
+        let (returned, unconfirmed) = match &refused {
+            Some((_, error)) => {
+                let returned = conn.probation.refuse(error);
+                let beyond = returned.beyond;
+                (returned, beyond)
+            }
             None => {
-                conn.probation.lapse();
-                Kept::default()
+                let was_new = conn.probation.lapse();
+                (Kept::default(), if was_new && end.is_cancellation() { conn.written() } else { 0 })
             }
         };
-        let beyond = returned.beyond;
         let mut returned = refused.as_ref().and_then(|(_, error)| {
             let error = Error::new(error.kind(), error.message()).step("handshake");
             self.settle(true, peer, error, returned.items)
@@ -135,8 +138,8 @@ impl Inner {
             returned.take().iter().for_each(|returned| _ = events.put(returned));
         });
         returned.iter().for_each(|returned| _ = events.put(returned));
-        if beyond > 0 {
-            events.put(&Event::Unconfirmed { info: conn.info.clone(), reason: reason.clone(), messages: beyond });
+        if unconfirmed > 0 {
+            events.put(&Event::Unconfirmed { info: conn.info.clone(), reason: reason.clone(), messages: unconfirmed });
         }
         drop(events);
         if let Some((_, error)) = &refused {

@@ -43,13 +43,22 @@ pub enum StreamEnd {
     Local,
 }
 
+/// gRPC's CANCELLED.
+const CANCELLED: i32 = 1;
+
 impl StreamEnd {
-    /// The text with which the remote side refused, if that is how the stream ended.
+    /// Returns the text with which the remote side refused, if that is how the stream ended. A cancellation is none: that
+    /// is how a peer ends a stream that it had accepted.
     pub fn refusal(&self) -> Option<&str> {
         match self {
-            StreamEnd::Remote(status) if status.code != 0 => Some(&status.message),
+            StreamEnd::Remote(status) if status.code != 0 && status.code != CANCELLED => Some(&status.message),
             _ => None,
         }
+    }
+
+    /// Whether the remote side cancelled a stream that we dialled.
+    pub fn is_cancellation(&self) -> bool {
+        matches!(self, StreamEnd::Remote(status) if status.code == CANCELLED)
     }
 }
 
