@@ -990,7 +990,7 @@ gossip_result gossip_config_new(struct gossip_config **config, struct gossip_err
 
 // Changes a setting by its name, such as `comm.dial_timeout`: time spans in nanoseconds, yes and no as 1 and 0.
 // gossip_config_name lists the names; docs/c-settings.md says what each means. With `discovery.sync_interval` and
-// `grpc.memory_quota` 0 stands for none.
+// `transport.memory_quota` 0 stands for none.
 //
 // GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Whether values make sense
 // is checked when something is started with them.
@@ -1022,7 +1022,7 @@ gossip_result gossip_config_set_tls(struct gossip_config *config,
 
 // An integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. One given here goes before the
 // settings of this library.
-gossip_result gossip_config_set_grpc_argument(struct gossip_config *config,
+gossip_result gossip_config_set_c_core_argument(struct gossip_config *config,
                                               const char *name,
                                               int32_t value,
                                               struct gossip_error **error);
@@ -1439,7 +1439,7 @@ gossip_result gossip_comm_metrics(const struct gossip_comm *comm,
 // `drain`; it has stopped all the same.
 //
 // Blocks for at most `drain`, `comm.conn_timeout` and, with a peer that is frozen with its socket full,
-// `grpc.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
+// `transport.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
 // thread does the work.
 gossip_result gossip_comm_stop(const struct gossip_comm *comm,
                                gossip_duration drain,

@@ -836,8 +836,8 @@ public:
         detail::call(gossip_config_set_tls, get(), certificates.get());
         return *this;
     }
-    config &grpc_argument(const std::string &name, std::int32_t value) {
-        detail::call(gossip_config_set_grpc_argument, get(), detail::c_str(name), value);
+    config &c_core_argument(const std::string &name, std::int32_t value) {
+        detail::call(gossip_config_set_c_core_argument, get(), detail::c_str(name), value);
         return *this;
     }
     config &bootstrap(const std::string &endpoint) { return text(gossip_config_add_bootstrap, endpoint); }

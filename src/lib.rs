@@ -59,7 +59,7 @@
 //!
 //! | Module | What |
 //! |---|---|
-//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop; the narrow [stream interface](comm::stream) under it |
+//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop;  |
 //! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors of common messages |
 //! | [`crypto`] | [`PkiId`], [`PeerIdentity`], and the two services that a host can replace |
 //! | [`msp`] | the usual crypto service: X.509 organisations, judged as Fabric judges them |
@@ -69,7 +69,7 @@
 //! | [`config`] | [`CommConfig`] and the bounds of subscriptions, with Fabric's defaults |
 //! | [`error`] | [`Error`]: what went wrong, with whom, at which step |
 //! | [`metrics`] | counters, under Fabric's names where Fabric has them |
-//! | `rpc` | gRPC's C core called synchronously, TLS, and every channel option; knows nothing of gossip |
+//! | [`transport`] | connections and streams below a message's bytes: the traits, TLS, limits, gRPC's C core |
 //! | [`pubsub`] | topics with a deadline |
 //! | [`msgstore`] | messages that supersede one another, and that expire |
 //! | [`clock`], [`random`], [`cancel`] | time that tests can move, random numbers that they can repeat, and the signal that ends waiting |
@@ -126,11 +126,10 @@ pub mod node;
 pub mod proto;
 pub mod pubsub;
 pub mod random;
-#[cfg(feature = "grpc")]
-pub mod rpc;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod transport;
 #[doc(hidden)]
 pub mod yaml;
 

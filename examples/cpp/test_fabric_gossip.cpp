@@ -81,8 +81,8 @@ void an_error_has_code_peer_and_step() {
 
 void settings_are_read_back() {
     gossip::config config;
-    config.set("comm.dial_timeout", 1500ms).set("grpc.retries", 1);
-    CHECK(config.value("comm.dial_timeout") == 1'500'000'000 && config.value("grpc.retries") == 1);
+    config.set("comm.dial_timeout", 1500ms).set("c_core.retries", 1);
+    CHECK(config.value("comm.dial_timeout") == 1'500'000'000 && config.value("c_core.retries") == 1);
     for (const std::string_view name : gossip::config::names()) {
         config.value(std::string(name));
     }

@@ -114,9 +114,9 @@ class Errors(Pair):
 
 class Settings(unittest.TestCase):
     def test_settings_have_names_and_units(self) -> None:
-        settings = gossip.Config(settings={"comm.dial_timeout": timedelta(seconds=1.5), "grpc.retries": True})
+        settings = gossip.Config(settings={"comm.dial_timeout": timedelta(seconds=1.5), "c_core.retries": True})
         self.assertEqual(settings["comm.dial_timeout"], 1_500_000_000)
-        self.assertEqual(settings["grpc.retries"], 1)
+        self.assertEqual(settings["c_core.retries"], 1)
         names = list(settings)
         self.assertEqual(len(names), len(set(names)))
         self.assertTrue(all(settings[name] >= 0 for name in names))

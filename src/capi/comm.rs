@@ -19,7 +19,10 @@ use crate::comm::{self, Comm, CommBuilder, ReceivedMessage, SendError};
 use crate::config::SubscriptionOptions;
 use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind};
+use crate::transport::c_core::CoreTransport;
+use crate::transport::Transport;
 use std::ffi::c_void;
+use std::sync::Arc;
 
 /// The communication layer: authenticated connections to peers, messages and acknowledgements over them. Every function is
 /// thread-safe.
@@ -38,15 +41,18 @@ impl From<Comm> for gossip_comm {
 }
 
 /// What a configuration says about the communication layer, put into its builder.
-pub(super) fn set_up(mut builder: CommBuilder, config: &gossip_config) -> CommBuilder {
-    builder = builder.config(config.comm.clone()).grpc_options(config.grpc.clone());
-    if let Some(listen) = &config.listen {
-        builder = builder.listen(listen.clone());
+pub(super) fn set_up(builder: CommBuilder, config: &gossip_config, transport: Arc<dyn Transport>) -> CommBuilder {
+    let builder = builder.config(config.comm.clone()).transport(transport);
+    match &config.listen {
+        Some(listen) => builder.listen(listen.clone()),
+        None => builder,
     }
-    if let Some(tls) = &config.tls {
-        builder = builder.tls(tls.clone());
-    }
-    builder
+}
+
+/// Creates the transport that a configuration asks for.
+pub(super) fn transport(config: &gossip_config) -> crate::Result<Arc<dyn Transport>> {
+    let (tls, limits, options) = (config.tls.clone(), config.limits.clone(), config.c_core.clone());
+    Ok(Arc::new(CoreTransport::new(tls, limits, options)?))
 }
 
 /// What gossip_comm_send does, for nodes too.
@@ -105,7 +111,7 @@ pub unsafe extern "C" fn gossip_comm_start(
         let comm = Out::new(comm, "comm")?;
         let (crypto, config) = (handle::get(crypto, "crypto")?, handle::get(config, "config")?);
         let builder = Comm::builder(crypto.identity.clone(), crypto.service.clone(), crypto.advisor.clone());
-        comm.give(set_up(builder, config).start()?.into())
+        comm.give(set_up(builder, config, transport(config)?).start()?.into())
     })
 }
 
@@ -421,7 +427,7 @@ pub unsafe extern "C" fn gossip_comm_metrics(
 /// `drain`; it has stopped all the same.
 ///
 /// Blocks for at most `drain`, `comm.conn_timeout` and, with a peer that is frozen with its socket full,
-/// `grpc.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
+/// `transport.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
 /// thread does the work.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_stop(

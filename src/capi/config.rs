@@ -15,7 +15,8 @@ use crate::message::SignedMessage;
 use crate::node::emitter::EmitterConfig;
 use crate::node::pull::PullConfig;
 use crate::node::{BlockVerifier, ChannelConfig, NodeConfig};
-use crate::rpc::{Options, Tls};
+use crate::transport::c_core::Options as CoreOptions;
+use crate::transport::{Limits, Tls};
 use bytes::Bytes;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use std::time::Duration;
 pub struct gossip_config {
     pub(super) comm: CommConfig,
     pub(super) node: NodeConfig,
-    pub(super) grpc: Options,
+    pub(super) limits: Limits,
+    pub(super) c_core: CoreOptions,
     pub(super) listen: Option<String>,
     pub(super) tls: Option<Tls>,
     pub(super) endpoint: Option<String>,
@@ -108,12 +110,14 @@ impl gossip_config {
             dial_timeout conn_timeout handshake_timeout send_buff_size send_buff_bytes max_message_size max_connections
             max_unauthenticated max_connections_per_address max_streams_per_identity event_buff_size usage_threshold
         });
-        fields!(slots, "grpc", &mut self.grpc, Options {
-            max_receive_message max_send_message keepalive_time keepalive_timeout keepalive_without_calls
-            max_pings_without_data min_ping_interval max_ping_strikes handshake_timeout max_concurrent_streams reuse_port
-            own_connection retries http_proxy bdp_probe write_buffer memory_quota max_connection_idle spin
-            requests_ahead max_served
-        }, not extra quota);
+        fields!(slots, "transport", &mut self.limits, Limits {
+            max_receive_message max_send_message keepalive_time keepalive_timeout min_ping_interval handshake_timeout
+            max_concurrent_streams max_connection_idle max_served memory_quota
+        });
+        fields!(slots, "c_core", &mut self.c_core, CoreOptions {
+            keepalive_without_calls max_pings_without_data max_ping_strikes reuse_port own_connection retries http_proxy
+            bdp_probe write_buffer spin requests_ahead
+        }, not extra);
         let node = &mut self.node;
         fields!(slots, "node", node, NodeConfig {
             propagate_peer_num pull_interval pull_peer_num max_verifications
@@ -158,7 +162,7 @@ pub unsafe extern "C" fn gossip_config_new(
 
 /// Changes a setting by its name, such as `comm.dial_timeout`: time spans in nanoseconds, yes and no as 1 and 0.
 /// gossip_config_name lists the names; docs/c-settings.md says what each means. With `discovery.sync_interval` and
-/// `grpc.memory_quota` 0 stands for none.
+/// `transport.memory_quota` 0 stands for none.
 ///
 /// GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Whether values make sense
 /// is checked when something is started with them.
@@ -233,7 +237,7 @@ pub unsafe extern "C" fn gossip_config_set_tls(
 /// An integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. One given here goes before the
 /// settings of this library.
 #[no_mangle]
-pub unsafe extern "C" fn gossip_config_set_grpc_argument(
+pub unsafe extern "C" fn gossip_config_set_c_core_argument(
     config: *mut gossip_config,
     name: *const c_char,
     value: i32,
@@ -241,8 +245,8 @@ pub unsafe extern "C" fn gossip_config_set_grpc_argument(
 ) -> gossip_result {
     guard(error, || {
         let (config, name) = (handle::get_mut(config, "config")?, handle::text(name, "name")?);
-        config.grpc.extra.retain(|(known, _)| known != name);
-        config.grpc.extra.push((name.to_owned(), value));
+        config.c_core.extra.retain(|(known, _)| known != name);
+        config.c_core.extra.push((name.to_owned(), value));
         Ok(())
     })
 }
@@ -347,9 +351,9 @@ mod tests {
         assert_eq!(config.slot("comm.dial_timeout").ok().unwrap().value(), 3_000_000_000);
         config.slot("discovery.sync_interval").ok().unwrap().set(0).unwrap();
         assert_eq!(config.node.discovery.sync_interval, None);
-        config.slot("grpc.retries").ok().unwrap().set(1).unwrap();
-        assert!(config.grpc.retries);
-        assert!(config.slot("grpc.retries").ok().unwrap().set(2).is_none());
+        config.slot("c_core.retries").ok().unwrap().set(1).unwrap();
+        assert!(config.c_core.retries);
+        assert!(config.slot("c_core.retries").ok().unwrap().set(2).is_none());
         assert!(config.slot("emitter.iterations").ok().unwrap().set(1 << 32).is_none());
         assert!(config.slot("comm.dial").is_err());
     }

@@ -1,6 +1,6 @@
 //! Nodes: peers of the network.
 
-use super::comm::{gossip_comm, send, set_up, wanted};
+use super::comm::{gossip_comm, send, set_up, transport, wanted};
 use super::config::gossip_config;
 use super::crypto::gossip_crypto;
 use super::error::{gossip_error, gossip_result};
@@ -52,8 +52,9 @@ pub unsafe extern "C" fn gossip_node_start(
     guard(error, || {
         let (node, notices) = (Out::new(node, "node")?, Out::optional(notices, "notices")?);
         let (crypto, config) = (handle::get(crypto, "crypto")?, handle::get(config, "config")?);
+        let transport = transport(config)?;
         let mut builder = Node::builder(crypto.identity.clone(), crypto.service.clone(), crypto.advisor.clone())
-            .comm(|comm| set_up(comm, config))
+            .comm(|comm| set_up(comm, config, transport))
             .config(config.node.clone())
             .external_endpoint(config.external_endpoint.clone())
             .metadata(config.metadata.clone());

@@ -1,11 +1,10 @@
 //! Puts a [`Comm`] together.
 
 use super::admission::Admission;
-use super::conn_store::{ConnStore, Limits};
+use super::conn_store::{self, ConnStore};
 use super::demux::Demux;
 use super::handshake::Handshaker;
-use super::inner::{Inner, TlsExpiry};
-use super::stream::Transport;
+use super::inner::Inner;
 use super::threads::{StopOnce, Threads};
 use super::{Comm, Handle};
 use crate::cancel::Cancel;
@@ -16,9 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{IdentityConfig, IdentityMapper};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::Mutex;
+use crate::transport::{self, Tls, Transport};
 use std::sync::Arc;
 
-/// Settings of a [`Comm`] that is to be.
+/// Configures and starts a [`Comm`].
 pub struct CommBuilder {
     identity: PeerIdentity,
     crypto: Arc<dyn CryptoService>,
@@ -27,17 +27,11 @@ pub struct CommBuilder {
     config: CommConfig,
     clock: Arc<dyn Clock>,
     transport: Option<Arc<dyn Transport>>,
-    #[cfg(feature = "grpc")]
-    grpc: Grpc,
+    tls: Option<Tls>,
+    limits: Option<transport::Limits>,
+    listen: Option<String>,
 }
 
-#[cfg(feature = "grpc")]
-#[derive(Default)]
-struct Grpc {
-    listen: Option<String>,
-    tls: Option<crate::rpc::Tls>,
-    options: crate::rpc::Options,
-}
 
 impl CommBuilder {
     pub(super) fn new(
@@ -53,8 +47,9 @@ impl CommBuilder {
             config: CommConfig::default(),
             clock: Arc::new(SystemClock),
             transport: None,
-            #[cfg(feature = "grpc")]
-            grpc: Grpc::default(),
+            tls: None,
+            limits: None,
+            listen: None,
         }
     }
 
@@ -80,36 +75,34 @@ impl CommBuilder {
         self
     }
 
-    /// Another way to reach peers than gRPC. Inbound streams are then handed to [`Comm::acceptor`].
+    /// Sets the transport, which dials and listens. Default: gRPC's C core with the settings of [`tls`](Self::tls) and
+    /// [`limits`](Self::limits), which must not be given with another transport.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Serves on this address, `host:port`; port 0 takes a free one ([`Comm::local_addr`]). Default: no server, only
-    /// dialling.
-    #[cfg(feature = "grpc")]
+    /// Listens on this address, `host:port`; port 0 takes a free one ([`Comm::local_addr`]). Default: does not listen, only
+    /// dials.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.grpc.listen = Some(address.into());
+        self.listen = Some(address.into());
         self
     }
 
-    /// Mutual TLS with these certificates, for dialling and serving. Default: no TLS, which leaves connection messages open
-    /// to replay, and warns.
-    #[cfg(feature = "grpc")]
+    /// Sets the certificates of mutual TLS, for dialling and listening, of the default transport. Default: no TLS, which
+    /// leaves connection messages open to replay, and logs a warning.
     #[must_use]
-    pub fn tls(mut self, tls: crate::rpc::Tls) -> Self {
-        self.grpc.tls = Some(tls);
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
-    /// Options of the gRPC channels and the server: keepalive, limits, buffers. Fabric's dial options among them.
-    #[cfg(feature = "grpc")]
+    /// Sets the limits of the default transport: sizes, keepalive, numbers of streams, memory.
     #[must_use]
-    pub fn grpc_options(mut self, options: crate::rpc::Options) -> Self {
-        self.grpc.options = options;
+    pub fn limits(mut self, limits: transport::Limits) -> Self {
+        self.limits = Some(limits);
         self
     }
 
@@ -133,42 +126,26 @@ impl CommBuilder {
         self.clock.clone()
     }
 
-    /// Starts it. Fails on a wrong setting, on an identity of our own that is not valid, if a first signature fails or does
-    /// not match our identity ([`ErrorKind::Signature`]), and if the address cannot be listened on.
-    pub fn start(mut self) -> Result<Comm> {
-        let handle = self.build()?;
-        self.serve(handle)
-    }
-
-    /// Starts it without a server of its own, and gives the service for a server that the host runs. Fabric's
-    /// `NewCommInstance` with the host's server. Stopping the Comm also ends the service's streams.
+    /// Starts it.
     ///
-    /// Fails as [`start`](Self::start) does, if the host's certificate cannot be read, and if an address to listen on was
-    /// given.
-    #[cfg(feature = "host-server")]
-    pub fn start_on_host(mut self, options: super::host::HostOptions) -> Result<(Comm, super::host::HostService)> {
-        if self.grpc.listen.is_some() {
-            let text = "an address to listen on is given, and the host's server listens: only one can be";
-            return Err(Error::new(ErrorKind::Config, text));
-        }
+    /// # Errors
+    /// [`ErrorKind::Config`] for a wrong setting, for settings that contradict each other, and for an identity of our own that
+    /// is not valid; [`ErrorKind::Signature`] if a first signature fails or does not match our identity; those of
+    /// [`Transport::listen`].
+    pub fn start(mut self) -> Result<Comm> {
         let mut handle = self.build()?;
-        let acceptor = Arc::new(super::reader::Server(handle.inner.clone()));
-        let service = super::host::HostService::start(acceptor, &options, self.grpc.tls)?;
-        let (grace, stopped) = (handle.inner.config.conn_timeout, service.clone());
-        handle.server = Mutex::new(Some(Box::new(move || {
-            if !stopped.stop(grace) {
-                log::warn!("some gossip streams on the host's server are still ending after the stop");
-            }
-        })));
-        Ok((Comm(Arc::new(handle)), service))
+        if let Some(address) = &self.listen {
+            let acceptor = Arc::new(super::reader::Server(handle.inner.clone()));
+            let server = handle.inner.transport.listen(address, acceptor)?;
+            handle.local_addr = Some(server.local_addr().to_owned());
+            handle.server = Mutex::new(Some(server));
+        }
+        Ok(Comm(Arc::new(handle)))
     }
 
     fn build(&mut self) -> Result<Handle> {
         self.config.validate()?;
-        let transport = match self.transport.take() {
-            Some(transport) => transport,
-            None => self.default_transport()?,
-        };
+        let transport = self.make_transport()?;
         let pki_id = self.crypto.pki_id(&self.identity).filter(|id| !id.is_empty()).ok_or_else(|| {
             Error::new(ErrorKind::Config, "our own identity has no PKI-ID: it is not a serialized identity")
         })?;
@@ -185,11 +162,12 @@ impl CommBuilder {
         }
         let identity_expires = mapper.self_expiration();
         let config = self.config.clone();
-        let limits = Limits {
+        let limits = conn_store::Limits {
             conn_timeout: config.conn_timeout,
             max_peers: config.max_connections,
             queue_messages: config.send_buff_size,
             queue_bytes: config.send_buff_bytes,
+            inline_writes: transport.inline_writes(),
         };
         let clock = self.clock.clone();
         let inner = Arc::new(Inner {
@@ -216,54 +194,24 @@ impl CommBuilder {
             stopping: Cancel::new(),
             cut: Cancel::new(),
             identity_expires,
-            tls_expires: self.tls_expiry(),
             generations: AtomicU64::new(0),
         });
         Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stop: StopOnce::new()? })
     }
 
-    #[cfg(feature = "grpc")]
-    fn default_transport(&mut self) -> Result<Arc<dyn Transport>> {
-        if self.grpc.tls.is_none() {
+    fn make_transport(&mut self) -> Result<Arc<dyn Transport>> {
+        let (tls, limits) = (self.tls.take(), self.limits.take());
+        let transport = match self.transport.take() {
+            Some(_) if tls.is_some() || limits.is_some() => {
+                let text = "tls and limits are settings of the default transport, and another transport is given: set them there";
+                return Err(Error::new(ErrorKind::Config, text));
+            }
+            Some(transport) => transport,
+            None => transport::default_transport(tls, limits.unwrap_or_default())?,
+        };
+        if !transport.is_encrypted() {
             log::warn!("TLS is off: messages can be read and connection messages replayed by whoever is in between");
         }
-        let Grpc { tls, options, .. } = &self.grpc;
-        Ok(Arc::new(super::grpc::GrpcTransport::new(tls.clone(), options.clone())?))
-    }
-
-    #[cfg(feature = "grpc")]
-    fn tls_expiry(&self) -> Option<TlsExpiry> {
-        let tls = self.grpc.tls.clone()?;
-        Some(Box::new(move || tls.expires()))
-    }
-
-    #[cfg(not(feature = "grpc"))]
-    fn tls_expiry(&self) -> Option<TlsExpiry> {
-        None
-    }
-
-    #[cfg(not(feature = "grpc"))]
-    fn default_transport(&mut self) -> Result<Arc<dyn Transport>> {
-        Err(Error::new(ErrorKind::Config, "no transport given, and the library was built without gRPC"))
-    }
-
-    #[cfg(feature = "grpc")]
-    fn serve(self, mut handle: Handle) -> Result<Comm> {
-        let Some(listen) = &self.grpc.listen else { return Ok(Comm(Arc::new(handle))) };
-        let acceptor = Arc::new(super::reader::Server(handle.inner.clone()));
-        let server = super::grpc::GrpcServer::start(listen, self.grpc.options, self.grpc.tls, acceptor)?;
-        handle.local_addr = Some(server.local_addr().to_owned());
-        let grace = handle.inner.config.conn_timeout;
-        handle.server = Mutex::new(Some(Box::new(move || {
-            if !server.stop(grace) {
-                log::warn!("connections had to be cut off");
-            }
-        })));
-        Ok(Comm(Arc::new(handle)))
-    }
-
-    #[cfg(not(feature = "grpc"))]
-    fn serve(self, handle: Handle) -> Result<Comm> {
-        Ok(Comm(Arc::new(handle)))
+        Ok(transport)
     }
 }

@@ -17,13 +17,13 @@
 
 use super::connection::Connection;
 use super::outbox::{Item, Outbox};
-use super::stream::StreamEnd;
 use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
+use crate::transport::{InlineWrites, StreamEnd};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -86,6 +86,7 @@ pub(super) struct Limits {
     pub max_peers: usize,
     pub queue_messages: usize,
     pub queue_bytes: usize,
+    pub inline_writes: InlineWrites,
 }
 
 #[derive(Default)]
@@ -244,7 +245,7 @@ impl ConnStore {
 
     fn new_peer(&self, link: Link) -> Arc<Peer> {
         Arc::new(Peer {
-            outbox: Outbox::new(self.limits.queue_messages, self.limits.queue_bytes),
+            outbox: Outbox::new(self.limits.queue_messages, self.limits.queue_bytes, self.limits.inline_writes),
             closing: Cancel::new(),
             done: Cancel::new(),
             link: Mutex::new(link),

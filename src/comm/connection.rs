@@ -1,18 +1,14 @@
 //! One authenticated stream to one peer.
 
 use super::probation::Probation;
-use super::stream::{Status, Stream, StreamEnd};
 use crate::cancel::Cancel;
 use crate::crypto::{PeerIdentity, PkiId};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{now, thread, Mutex};
+use crate::sync::Mutex;
+use crate::transport::{Outgoing, Status, Stream, StreamEnd};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A write that is not done at once is mostly in the hands of another thread, which reads from the connection just then
-/// and passes it on within this time. To wake the writer for it would take longer.
-const PASSED_ON: Duration = Duration::from_micros(20);
 
 /// Who is at the other end of a connection, and what proved it. Fabric's `ConnectionInfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +32,6 @@ pub struct AuthInfo {
     pub signature: Bytes,
 }
 
-/// How often to look up from a write that takes long, and whether it has taken long enough.
-#[derive(Clone, Copy)]
-pub(super) struct Look<'a> {
-    pub every: Duration,
-    pub is_enough: &'a dyn Fn() -> bool,
-}
-
 /// A write that takes this long hangs: the socket is full.
 const HANGS: Duration = Duration::from_millis(100);
 
@@ -54,7 +43,7 @@ pub(super) struct Connection {
     /// We dialled it, and sent our connection message at `since`; otherwise it authenticated to us at `since`.
     pub dialled: bool,
     pub since: Instant,
-    /// Held while writing: the writer, a sender to whom the stream is lent, and who ends it take turns.
+    /// Held while writing: the writer, a sender that writes inline, and the thread that ends it take turns.
     sending: Mutex<()>,
     /// Set when its reader has come to the end.
     pub ended: Cancel,
@@ -116,44 +105,28 @@ impl Connection {
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Writes one message and waits until that is done, as [`finish_write`](Self::finish_write) does.
-    pub fn write(&self, message: Bytes, more: bool, look: Look<'_>) -> Result<(), StreamEnd> {
+    /// Writes what `outgoing` has.
+    pub fn write(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
         let _turn = self.sending.lock();
-        self.stream.start_send(message, more)?;
-        self.await_sent(look)
+        self.stream.send_all(outgoing)
     }
 
     /// Starts to write without being able to block; `Ok(false)` if the write is still under way.
     pub fn start_write(&self, message: Bytes) -> Result<bool, StreamEnd> {
         let _turn = self.sending.lock();
-        self.stream.start_send(message, false)?;
-        let started = now();
-        loop {
-            if self.stream.wait_sent(Some(Duration::ZERO))? {
-                return Ok(true);
-            }
-            if started.elapsed() > PASSED_ON {
-                return Ok(false);
-            }
-            thread::yield_now();
-        }
+        self.stream.try_send(message)
     }
 
-    /// Waits for a write that [`start_write`](Self::start_write) left under way. If it is not worth waiting any longer
-    /// the stream is cancelled.
-    pub fn finish_write(&self, look: Look<'_>) -> Result<(), StreamEnd> {
+    /// Waits for a write that [`start_write`](Self::start_write) left under way. If `outgoing` gives it up, the stream is
+    /// cancelled.
+    pub fn finish_write(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
         let _turn = self.sending.lock();
-        self.await_sent(look)
+        self.stream.await_sent(outgoing)
     }
 
-    fn await_sent(&self, look: Look<'_>) -> Result<(), StreamEnd> {
-        while !self.stream.wait_sent(Some(look.every))? {
-            if (look.is_enough)() {
-                self.stream.cancel();
-                return Err(StreamEnd::Local);
-            }
-        }
-        Ok(())
+    /// Returns whether nothing more is to be written to it.
+    pub fn is_finished(&self) -> bool {
+        self.finished.is_cancelled()
     }
 
     /// Whether this is no refusal, but how Fabric ends a stream that we have ended: with the error that it read.

@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::event::Event;
 use super::handshake::{Authenticated, Ours};
 use super::inner::Inner;
-use super::stream::{Client, Stream, StreamEnd};
+use crate::transport::{Connection as TransportConnection, Stream, StreamEnd};
 use super::{Handshake, RemotePeer};
 use crate::cancel::{Cancel, HookGuard};
 use crate::crypto::PkiId;
@@ -104,14 +104,14 @@ impl Dial<'_> {
 }
 
 /// A new connection that has answered a Ping.
-pub(super) fn reach(comm: &Inner, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn Client>> {
+pub(super) fn reach(comm: &Inner, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn TransportConnection>> {
     let client =
         comm.transport.dial(endpoint, comm.config.dial_timeout, cancel).map_err(|e| e.step("dial").peer(endpoint))?;
     client.ping(comm.config.conn_timeout).map_err(|e| e.step("ping").peer(endpoint))?;
     Ok(client)
 }
 
-fn open_stream(client: &dyn Client, endpoint: &str, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
+fn open_stream(client: &dyn TransportConnection, endpoint: &str, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
     client.open(limit).map_err(|e| e.step("open the stream").peer(endpoint))
 }
 
@@ -122,7 +122,7 @@ pub(super) fn probe(comm: &Inner, peer: &RemotePeer) -> Result<()> {
 
 /// Asks for the other side's verdict on us, with a handshake that registers nothing on either side. Returns who is there,
 /// and whether it has said that it accepts us.
-fn verdict(comm: &Inner, client: &dyn Client, endpoint: &str, cancel: &Cancel) -> Result<(Authenticated, bool)> {
+fn verdict(comm: &Inner, client: &dyn TransportConnection, endpoint: &str, cancel: &Cancel) -> Result<(Authenticated, bool)> {
     let stream = open_stream(client, endpoint, Some(comm.config.handshake_timeout))?;
     let _cancel = [&comm.stopping, cancel].map(|cancel| cancel_with(&stream, cancel));
     let refused = |text: String| Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake");

@@ -2,11 +2,11 @@
 //! identity and binds it to the TLS certificate they presented, and check the other's. Fabric's `authenticateRemotePeer`.
 
 use super::connection::{AuthInfo, ConnectionInfo};
-use super::stream::{Arrivals, Stream, StreamEnd, StreamInfo};
 use crate::crypto::{PeerIdentity, PkiId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::message::{self, Content, SignedMessage};
+use crate::transport::{Stream, StreamEnd, StreamInfo};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -14,12 +14,6 @@ use std::time::Duration;
 /// The largest first message that is looked at. A connection message carries one certificate; what is larger than this
 /// comes from nobody we want to decode for.
 const MAX_CONN_MESSAGE: usize = 256 << 10;
-
-/// More than that on a connection while it is waited for, TLS and the frames included, is no connection message.
-const MAX_ARRIVED: u64 = 2 * MAX_CONN_MESSAGE as u64;
-
-/// How often to look how much has arrived.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What a handshake needs of our side.
 pub(super) struct Handshaker {
@@ -68,7 +62,7 @@ impl Handshaker {
     /// Sends our connection message, within the connection timeout.
     pub fn introduce(&self, stream: &dyn Stream, ours: &Ours) -> Result<()> {
         let send = || {
-            stream.start_send(ours.0.wire(), false).map_err(ended_early)?;
+            stream.start_send(ours.0.wire()).map_err(ended_early)?;
             // A peer that does not even take our message must not hold us longer than one that does not answer it.
             if !stream.wait_sent(Some(self.conn_timeout)).map_err(ended_early)? {
                 stream.cancel();
@@ -82,7 +76,7 @@ impl Handshaker {
 
     /// Reads the other side's connection message if it comes within `wait`, and checks it. `None`: it did not.
     pub fn first_word(&self, stream: &dyn Stream, wait: Duration) -> Result<Option<Authenticated>> {
-        let theirs = self.first_message(stream, wait).map_err(|e| on(stream, e))?;
+        let theirs = stream.recv_limited(wait, MAX_CONN_MESSAGE).map_err(|end| on(stream, ended_early(end)))?;
         theirs.map(|wire| self.check(stream, wire)).transpose().map_err(|e| on(stream, e))
     }
 
@@ -97,9 +91,6 @@ impl Handshaker {
     fn check(&self, stream: &dyn Stream, wire: Bytes) -> Result<Authenticated> {
         let StreamInfo { tls, remote_cert, .. } = stream.info();
         let remote_hash = remote_cert.as_deref().map(cert_hash);
-        if wire.len() > MAX_CONN_MESSAGE {
-            return Err(too_large(&format!("of {} bytes", wire.len())));
-        }
         let theirs = SignedMessage::decode(wire)?;
         let Some(Content::Conn(conn)) = theirs.content() else {
             return Err(Error::new(ErrorKind::Protocol, "wrong type"));
@@ -130,28 +121,6 @@ impl Handshaker {
         };
         Ok(Authenticated { info, probe: conn.probe })
     }
-
-    /// What the other side says first. gRPC gathers a message to its end before it shows anything of it, so a huge one is
-    /// told by what arrives meanwhile.
-    fn first_message(&self, stream: &dyn Stream, wait: Duration) -> Result<Option<Bytes>> {
-        let arrivals = stream.arrivals();
-        let mut left = wait;
-        let mut before = None;
-        while !left.is_zero() {
-            let look = if arrivals.is_some() { left.min(LOOK) } else { left };
-            match stream.recv(Some(look)) {
-                Ok(Some(wire)) => return Ok(Some(wire)),
-                Ok(None) => left -= look,
-                Err(end) => return Err(ended_early(end)),
-            }
-            let Some(arrived) = arrivals.and_then(Arrivals::bytes) else { continue };
-            if arrived > before.get_or_insert(arrived).saturating_add(MAX_ARRIVED) {
-                stream.cancel();
-                return Err(too_large("that has not ended yet"));
-            }
-        }
-        Ok(None)
-    }
 }
 
 fn on(stream: &dyn Stream, error: Error) -> Error {
@@ -168,6 +137,8 @@ fn ended_early(end: StreamEnd) -> Error {
     match end {
         StreamEnd::Remote(status) if status.code != 0 => Error::new(ErrorKind::Refused, status.message),
         StreamEnd::Local => Error::new(ErrorKind::Stopped, "closed by us during the handshake"),
+        StreamEnd::TooLarge(Some(size)) => too_large(&format!("of {size} bytes")),
+        StreamEnd::TooLarge(None) => too_large("that has not ended yet"),
         end => Error::new(ErrorKind::Disconnected, format!("the stream ended during the handshake: {end}")),
     }
 }

@@ -10,7 +10,7 @@ use super::handshake::Handshaker;
 use super::outbox::{Item, NotTaken, Taken};
 use super::probation::Kept;
 use super::received::ReceivedMessage;
-use super::stream::{StreamEnd, Transport};
+use crate::transport::{Server, StreamEnd, Transport};
 use super::threads::{NoThread, Threads};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -22,9 +22,6 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::select;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-
-/// Asked anew each time: the certificate can be replaced.
-pub(super) type TlsExpiry = Box<dyn Fn() -> Option<SystemTime> + Send + Sync>;
 
 pub(super) struct Inner {
     pub config: CommConfig,
@@ -48,9 +45,8 @@ pub(super) struct Inner {
     pub cut: Cancel,
     /// Who of the inbound streams is let in.
     pub admission: Admission,
-    /// When our own identity expires, and our TLS certificate.
+    /// When our own identity expires.
     pub identity_expires: Option<SystemTime>,
-    pub tls_expires: Option<TlsExpiry>,
     pub generations: AtomicU64,
 }
 
@@ -59,12 +55,12 @@ impl Inner {
     pub fn push(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) -> Result<(), (Item, NotTaken)> {
         match peer.outbox.push(item)? {
             Taken::Queued => {}
-            Taken::Lent(item) => self.write_lent(peer, item),
+            Taken::Inline(item) => self.write_inline(peer, item),
         }
         Ok(())
     }
 
-    fn write_lent(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) {
+    fn write_inline(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) {
         if let Some(conn) = peer.connection() {
             let Some(wire) = item.sending_on(&conn, &*self.clock) else {
                 return peer.outbox.written(&item);
@@ -258,12 +254,12 @@ impl Inner {
             threads: self.threads.running() + inbound,
             identity_expires_in: self.identity_expires.map(seconds),
             ack_round_trip: self.acks.round_trips(),
-            tls_expires_in: self.tls_expires.as_ref().and_then(|expires| expires()).map(seconds),
+            tls_expires_in: self.transport.certificate_expires().map(seconds),
         })
     }
 
-    /// Ends everything; see [`Comm::stop`](super::Comm::stop). `server` ends the server that accepts for us, if any.
-    pub fn stop(&self, server: Option<super::StopServer>) {
+    /// Ends everything; see [`Comm::stop`](super::Comm::stop). `server` accepts for us, if any.
+    pub fn stop(&self, server: Option<Box<dyn Server>>) {
         self.stopping.cancel();
         let peers = self.store.close_all();
         peers.iter().for_each(|peer| peer.close(false));
@@ -279,8 +275,10 @@ impl Inner {
         // What has not ended by now is ended.
         self.cut.cancel();
         self.store.open.cancel_all();
-        if let Some(stop_server) = server {
-            stop_server();
+        if let Some(server) = server {
+            if !server.stop(self.config.conn_timeout) {
+                log::warn!("connections had to be cut off");
+            }
         }
         self.threads.join();
         if self.owns_mapper {

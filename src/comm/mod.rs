@@ -14,11 +14,7 @@ mod connection;
 mod demux;
 mod dial;
 mod event;
-#[cfg(feature = "grpc")]
-pub mod grpc;
 mod handshake;
-#[cfg(feature = "host-server")]
-pub mod host;
 mod inner;
 mod mailbox;
 mod outbox;
@@ -26,7 +22,6 @@ mod probation;
 mod reader;
 mod received;
 mod send;
-pub mod stream;
 pub(crate) mod threads;
 mod tracked;
 mod writer;
@@ -51,7 +46,7 @@ use inner::Inner;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Acceptor, Client};
+use crate::transport::{Acceptor, Connection, Server};
 use threads::StopOnce;
 
 /// A peer as a caller names it.
@@ -105,12 +100,10 @@ pub struct Comm(Arc<Handle>);
 struct Handle {
     inner: Arc<Inner>,
     local_addr: Option<String>,
-    /// Ends the server, if this Comm has one of its own.
-    server: Mutex<Option<StopServer>>,
+    /// Accepts streams for this Comm, if it listens.
+    server: Mutex<Option<Box<dyn Server>>>,
     stop: StopOnce,
 }
-
-type StopServer = Box<dyn FnOnce() + Send>;
 
 impl Comm {
     /// Starts to put one together: our own identity, and the services that know what it means.
@@ -127,7 +120,7 @@ impl Comm {
         &self.inner().handshaker.pki_id
     }
 
-    /// The address that its own server listens on, `host:port` with the real port, if it has one.
+    /// Returns the address that it listens on, `host:port` with the real port; `None` if it does not listen.
     pub fn local_addr(&self) -> Option<&str> {
         self.0.local_addr.as_deref()
     }
@@ -220,7 +213,7 @@ impl Comm {
 
     /// The raw client: a new connection to `endpoint` for a Ping or for a stream of one's own, without any handshake.
     /// Blocks for at most the dial timeout.
-    pub fn dial(&self, endpoint: &str) -> Result<Box<dyn Client>> {
+    pub fn dial(&self, endpoint: &str) -> Result<Box<dyn Connection>> {
         let inner = self.inner();
         inner.transport.dial(endpoint, inner.config.dial_timeout, &inner.stopping)
     }

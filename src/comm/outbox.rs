@@ -4,9 +4,8 @@
 //! holds in its hand is still owed. Whoever closes it gets back everything that is owed, so that nothing accepted is lost
 //! without a report.
 //!
-//! While nothing is under way the stream can be lent to a sender's own thread, which saves waking the writer: good for a
-//! conversation, bad for a burst, whose messages the writer sends many at a time. So it is lent for a small message after a
-//! pause, if the peer has said something since the last one, or the pause was long.
+//! While nothing is under way a sender's own thread can write, an *inline write*, which saves waking the writer. The
+//! transport says when ([`InlineWrites`]).
 
 use super::ack::Tracker;
 use super::connection::Connection;
@@ -15,21 +14,11 @@ use crate::message::SignedMessage;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::{bounded, Receiver, Sender};
 use crate::sync::{now, Mutex};
+use crate::transport::InlineWrites;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// After a pause this long a message is no part of a burst. Shorter than a round trip, longer than a sender takes from
-/// one message to the next.
-const PAUSE: Duration = Duration::from_micros(15);
-
-/// After a pause this long the stream is lent even to who was not answered. Longer than a sender to many peers takes from one
-/// message to the next: what it sends is a burst for each of them.
-const SILENCE: Duration = Duration::from_millis(20);
-
-/// Larger messages are not lent: writing them takes longer than waking the writer.
-const LEND_UP_TO: usize = 4 << 10;
 
 /// So many can wait for room before it is looked who still does.
 const MAX_WAITERS: usize = 1024;
@@ -106,14 +95,15 @@ pub(super) enum NotTaken {
 pub(super) enum Taken {
     /// It is in the queue.
     Queued,
-    /// The stream was idle and is lent to the caller: it writes the message and then calls [`Outbox::written`],
+    /// The stream was idle, and the caller is to write the message inline and then to call [`Outbox::written`],
     /// [`Outbox::unfinished`] or [`Outbox::unwritten`].
-    Lent(Item),
+    Inline(Item),
 }
 
 pub(super) struct Outbox {
     max_messages: usize,
     max_bytes: usize,
+    inline: InlineWrites,
     /// Accepted and not yet settled.
     owed: AtomicUsize,
     owed_bytes: AtomicUsize,
@@ -130,10 +120,10 @@ pub(super) struct Outbox {
 
 struct State {
     queue: VecDeque<Item>,
-    /// A lent message whose write was started, on this connection, and is not known to be done.
+    /// A message whose inline write was started, on this connection, and is not known to be done.
     unfinished: Option<Unfinished>,
     turn: Turn,
-    /// When the writer had nothing more to do, or a lent message was written. Never, if nothing was sent before.
+    /// When the writer had nothing more to do, or an inline write was done. Never, if nothing was sent before.
     idle_since: Option<Instant>,
     closed: bool,
     accepted: u64,
@@ -150,14 +140,15 @@ enum Turn {
     Idle,
     Writer,
     /// A sender's.
-    Lent,
+    Inline,
 }
 
 impl Outbox {
-    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+    pub fn new(max_messages: usize, max_bytes: usize, inline: InlineWrites) -> Self {
         Outbox {
             max_messages,
             max_bytes,
+            inline,
             owed: AtomicUsize::new(0),
             owed_bytes: AtomicUsize::new(0),
             state: Mutex::new(State {
@@ -177,7 +168,7 @@ impl Outbox {
         }
     }
 
-    /// Takes a message if there is room. An idle stream may be lent to the caller.
+    /// Takes a message if there is room. If the stream is idle, the caller may have to write it inline.
     pub fn push(&self, item: Item) -> Result<Taken, (Item, NotTaken)> {
         let size = item.len();
         let mut state = self.state.lock();
@@ -193,9 +184,9 @@ impl Outbox {
         if state.turn == Turn::Idle {
             let pause = state.idle_since.map_or(Duration::MAX, |since| now().saturating_duration_since(since));
             let answered = self.answered.swap(false, Ordering::Relaxed);
-            if lends(size, pause, answered) {
-                state.turn = Turn::Lent;
-                return Ok(Taken::Lent(item));
+            if self.inline.allows(size, pause, answered) {
+                state.turn = Turn::Inline;
+                return Ok(Taken::Inline(item));
             }
             state.turn = Turn::Writer;
             state.queue.push_back(item);
@@ -245,21 +236,17 @@ impl Outbox {
         self.owed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// For the writer: moves everything queued behind what it has in `hand`. If that leaves nothing, or the stream is
-    /// lent, it is the writer's time to sleep. A write that a sender left under way comes first, and alone.
+    /// For the writer: moves everything queued behind what it has in `hand`. If that leaves nothing, or a sender
+    /// writes inline, it is the writer's time to sleep. A write that a sender left under way comes first, and alone.
     pub fn take(&self, hand: &mut VecDeque<Item>) -> Option<Unfinished> {
         let mut state = self.state.lock();
-        if state.turn == Turn::Lent {
+        if state.turn == Turn::Inline {
             return None;
         }
         if state.unfinished.is_some() {
             return state.unfinished.take();
         }
-        if hand.is_empty() {
-            std::mem::swap(&mut state.queue, hand);
-        } else {
-            hand.append(&mut state.queue);
-        }
+        move_queue(&mut state, hand);
         if !hand.is_empty() {
             state.turn = Turn::Writer;
         } else if state.turn != Turn::Idle {
@@ -269,15 +256,23 @@ impl Outbox {
         None
     }
 
-    /// For the borrower: the message was written.
+    /// For the writer, while it is its turn: moves everything queued behind what it has in `hand`. Returns how much that was.
+    pub fn take_queued(&self, hand: &mut VecDeque<Item>) -> usize {
+        let mut state = self.state.lock();
+        let before = hand.len();
+        move_queue(&mut state, hand);
+        hand.len() - before
+    }
+
+    /// Ends an inline write: the message was written.
     pub fn written(&self, item: &Item) {
         self.settle(item);
         let mut state = self.state.lock();
         state.idle_since = Some(now());
-        self.end_loan(&mut state);
+        self.end_inline_write(&mut state);
     }
 
-    /// For the borrower: the write is under way; the writer waits for it.
+    /// Ends an inline write that is still under way: the writer waits for it.
     pub fn unfinished(&self, item: Item, conn: Arc<Connection>) {
         let mut state = self.state.lock();
         state.unfinished = Some((item, conn));
@@ -286,26 +281,26 @@ impl Outbox {
         self.wake();
     }
 
-    /// For the borrower: the message was not written; it goes to the front again. If the outbox was closed meanwhile the
+    /// Ends an inline write that failed: the message goes to the front again. If the outbox was closed meanwhile the
     /// writer reports it.
     pub fn unwritten(&self, item: Item) {
         let mut state = self.state.lock();
         state.queue.push_front(item);
-        self.end_loan(&mut state);
+        self.end_inline_write(&mut state);
     }
 
-    /// For the writer, before it ends: takes nothing more, and waits until what is lent has come back. A borrower does not
-    /// block, so that this is short; without it, what comes back later would be reported by nobody.
-    pub fn refuse_and_await_loan(&self) {
+    /// For the writer, before it ends: takes nothing more, and waits for the end of an inline write. That does not block, so
+    /// that the wait is short; without it, a message that comes back later would not be reported.
+    pub fn refuse_and_await_inline_write(&self) {
         self.refuse();
-        while self.state.lock().turn == Turn::Lent {
+        while self.state.lock().turn == Turn::Inline {
             let _ = self.woken().recv();
         }
     }
 
-    fn end_loan(&self, state: &mut State) {
+    fn end_inline_write(&self, state: &mut State) {
         state.turn = if state.queue.is_empty() { Turn::Idle } else { Turn::Writer };
-        // Also when idle: the writer may have been woken for something else while the stream was lent.
+        // Also when idle: the writer may have been woken for something else during the inline write.
         if state.turn == Turn::Writer || state.closed {
             self.wake();
         }
@@ -425,7 +420,7 @@ impl Outbox {
     }
 
     /// Closes it and gives back what is owed: first what the writer has in `hand`, then the queue. What is lent is not
-    /// among it: see [`refuse_and_await_loan`](Self::refuse_and_await_loan).
+    /// among it: see [`refuse_and_await_inline_write`](Self::refuse_and_await_inline_write).
     pub fn close(&self, hand: &mut VecDeque<Item>) -> Vec<Item> {
         self.close_locked(&mut self.state.lock(), hand)
     }
@@ -458,9 +453,12 @@ impl Outbox {
     }
 }
 
-/// Whether an idle stream is lent for a message.
-fn lends(size: usize, pause: Duration, answered: bool) -> bool {
-    size <= LEND_UP_TO && (pause > SILENCE || answered && pause > PAUSE)
+fn move_queue(state: &mut State, hand: &mut VecDeque<Item>) {
+    if hand.is_empty() {
+        std::mem::swap(&mut state.queue, hand);
+    } else {
+        hand.append(&mut state.queue);
+    }
 }
 
 #[cfg(test)]
@@ -483,7 +481,7 @@ mod tests {
 
     #[test]
     fn what_is_in_the_writers_hand_still_counts_and_comes_back_in_order() {
-        let outbox = Outbox::new(3, 1 << 20);
+        let outbox = Outbox::new(3, 1 << 20, InlineWrites::default());
         let mut hand = VecDeque::new();
         (1..=2).for_each(|n| assert!(matches!(outbox.push(item(n)), Ok(Taken::Queued))));
         assert!(outbox.take(&mut hand).is_none());
@@ -499,10 +497,10 @@ mod tests {
 
     #[test]
     fn an_idle_stream_is_lent_and_nobody_else_writes_meanwhile() {
-        let outbox = Outbox::new(10, 1 << 20);
+        let outbox = Outbox::new(10, 1 << 20, InlineWrites::default());
         let mut hand = VecDeque::new();
         assert!(outbox.take(&mut hand).is_none());
-        let Ok(Taken::Lent(first)) = outbox.push(item(1)) else { panic!("not lent") };
+        let Ok(Taken::Inline(first)) = outbox.push(item(1)) else { panic!("not lent") };
         assert!(matches!(outbox.push(item(2)), Ok(Taken::Queued)));
         assert!(outbox.take(&mut hand).is_none());
         assert!(hand.is_empty(), "the borrower's turn");
@@ -513,29 +511,31 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_lent_in_a_conversation_and_after_a_silence() {
+    fn a_sender_writes_inline_in_a_conversation_and_after_a_silence() {
         let micros = Duration::from_micros;
-        assert!(lends(100, micros(50), true) && lends(100, micros(30_000), false));
+        let inline = InlineWrites::default();
+        let allows = |size, pause, answered| inline.allows(size, pause, answered);
+        assert!(allows(100, micros(50), true) && allows(100, micros(30_000), false));
         // A burst; a burst to many peers; something large.
         assert!(
-            !lends(100, micros(5), true) && !lends(100, micros(5_000), false) && !lends(5_000, Duration::MAX, true)
+            !allows(100, micros(5), true) && !allows(100, micros(5_000), false) && !allows(5_000, Duration::MAX, true)
         );
-        let outbox = Outbox::new(10, 1 << 20);
+        let outbox = Outbox::new(10, 1 << 20, InlineWrites::default());
         outbox.answered();
         outbox.take(&mut VecDeque::new());
-        assert!(matches!(outbox.push(item(1)), Ok(Taken::Lent(_))), "nothing was sent before");
+        assert!(matches!(outbox.push(item(1)), Ok(Taken::Inline(_))), "nothing was sent before");
         assert!(!outbox.answered.load(Ordering::Relaxed), "to be said anew after what was sent");
     }
 
     #[test]
     fn a_lent_message_comes_back_to_the_writer_if_the_outbox_closes() {
-        let outbox = Outbox::new(10, 1 << 20);
+        let outbox = Outbox::new(10, 1 << 20, InlineWrites::default());
         let mut hand = VecDeque::new();
         assert!(outbox.take(&mut hand).is_none());
-        let Ok(Taken::Lent(lent)) = outbox.push(item(1)) else { panic!("not lent") };
+        let Ok(Taken::Inline(lent)) = outbox.push(item(1)) else { panic!("not lent") };
         assert!(outbox.close(&mut hand).is_empty());
         outbox.unwritten(lent);
-        outbox.refuse_and_await_loan();
+        outbox.refuse_and_await_inline_write();
         assert_eq!(nonces(&outbox.close(&mut hand)), [1]);
         assert_eq!(outbox.owed(), 0);
     }

@@ -7,17 +7,14 @@ use super::demux::Batch;
 use super::event::Event;
 use super::inner::Inner;
 use super::received::ReceivedMessage;
-use super::stream::{Acceptor, Status, Stream, StreamEnd};
 use super::threads::LibraryThread;
 use super::writer;
 use crate::error::Error;
 use crate::message::{Content, SignedMessage};
 use crate::metrics::{DropReason, Refusal};
 use crate::sync::atomic::Ordering;
+use crate::transport::{code, Acceptor, Status, Stream, StreamEnd};
 use std::sync::Arc;
-
-/// gRPC's RESOURCE_EXHAUSTED.
-const RESOURCE_EXHAUSTED: i32 = 8;
 
 /// Serves the streams that a server accepts.
 pub(super) struct Server(pub Arc<Inner>);
@@ -67,7 +64,7 @@ impl Acceptor for Server {
 /// Turns a peer away because nothing could be sent to it: its writer thread could not be started.
 fn no_thread(comm: &Inner, conn: &Connection, error: Error) -> Status {
     comm.metrics.refused(Refusal::NoThread);
-    let status = Status { code: RESOURCE_EXHAUSTED, message: "cannot start a thread for the connection".into() };
+    let status = Status { code: code::RESOURCE_EXHAUSTED, message: "cannot start a thread for the connection".into() };
     let (endpoint, pki_id) = (conn.info.endpoint.clone(), Some(conn.info.id.clone()));
     let error = Arc::new(error.peer(&endpoint).step("accept"));
     log::warn!("refused: {error}");
@@ -87,7 +84,7 @@ fn turn_away(comm: &Inner, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status
         Refusal::NoThread => "cannot start a thread for the connection",
     };
     log::warn!("{}: refused: {text}", stream.info().remote_addr);
-    Status { code: RESOURCE_EXHAUSTED, message: text.into() }
+    Status { code: code::RESOURCE_EXHAUSTED, message: text.into() }
 }
 
 /// `None`: a probe, which is over. The error is what the stream ends with.
@@ -118,28 +115,21 @@ fn refuse(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, error: Error) -> Status {
 /// Reads a connection to its end. The status is what an accepted stream ends with.
 pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Status {
     let mut batch = comm.messages.batch();
-    let (end, error) = loop {
-        let received = match conn.stream.try_recv() {
-            Ok(None) => {
-                // Nothing more at hand.
-                batch.flush();
-                conn.stream.recv(None)
-            }
-            received => received,
-        };
-        match received {
-            Ok(Some(wire)) => {
-                comm.metrics.messages_received.fetch_add(1, Ordering::Relaxed);
-                peer.outbox.answered();
-                conn.probation.prove();
-                match SignedMessage::decode(wire) {
-                    Ok(message) => dispatch(comm, peer, conn, message, &mut batch),
-                    Err(e) => break (StreamEnd::Local, Some(e)),
-                }
-            }
-            Ok(None) => {}
-            Err(end) => break (end, None),
+    let mut received = Vec::new();
+    let (end, error) = 'read: loop {
+        if let Err(end) = conn.stream.recv_batch(&mut received) {
+            break (end, None);
         }
+        comm.metrics.messages_received.fetch_add(received.len() as u64, Ordering::Relaxed);
+        peer.outbox.answered();
+        conn.probation.prove();
+        for wire in received.drain(..) {
+            match SignedMessage::decode(wire) {
+                Ok(message) => dispatch(comm, peer, conn, message, &mut batch),
+                Err(e) => break 'read (StreamEnd::Local, Some(e)),
+            }
+        }
+        batch.flush();
     };
     drop(batch);
     if let Some(e) = &error {

@@ -2,21 +2,22 @@
 //! could not write.
 
 use super::conn_store::{BeginDial, Claim, Ended, Installed, Peer, Step};
-use super::connection::{Connection, Look};
+use super::connection::Connection;
 use super::dial;
 use super::event::Event;
 use super::inner::Inner;
-use super::outbox::Item;
+use super::outbox::{Item, Unfinished};
 use super::reader;
-use super::stream::{Status, StreamEnd};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::{bounded, select, Sender};
+use crate::transport::{Outgoing, Status, StreamEnd};
+use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Starts the writer of a new entry.
 ///
@@ -42,6 +43,58 @@ struct Writer {
     redialled_at: Option<u64>,
     /// Once the entry is being closed: when what is not written by then is given up.
     leave_by: Cell<Option<Instant>>,
+}
+
+/// What the writer has in hand, for as long as it is to be written to this connection.
+struct Batch<'a> {
+    writer: &'a mut Writer,
+    conn: &'a Arc<Connection>,
+    /// How many messages, the first ones in hand, were given to the stream and are not known to be written.
+    under_way: usize,
+}
+
+impl Outgoing for Batch<'_> {
+    fn next(&mut self) -> Option<Bytes> {
+        let Writer { comm, peer, hand, .. } = &mut *self.writer;
+        if !peer.writes_to(self.conn) || self.conn.is_finished() {
+            return None;
+        }
+        if peer.closing.is_cancelled() && matches!(peer.step(), Step::Close) {
+            return None;
+        }
+        if hand.len() == self.under_way && peer.outbox.take_queued(hand) == 0 {
+            return None;
+        }
+        while let Some(item) = hand.get(self.under_way) {
+            if let Some(wire) = item.sending_on(self.conn, &*comm.clock) {
+                self.under_way += 1;
+                return Some(wire);
+            }
+            // Nothing to write for it.
+            if let Some(item) = hand.remove(self.under_way) {
+                peer.outbox.settle(&item);
+            }
+        }
+        None
+    }
+
+    fn written(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+        let Writer { comm, peer, hand, .. } = &mut *self.writer;
+        if let Some(item) = hand.pop_front() {
+            peer.outbox.settle(&item);
+            comm.written(peer, self.conn, item);
+        }
+    }
+
+    fn expired(&mut self) -> bool {
+        self.writer.is_overdue()
+    }
+
+    /// A write to a peer that reads nothing does not end, and neither does that to one that reads slowly.
+    fn poll_interval(&self) -> Duration {
+        self.writer.comm.config.conn_timeout / 4
+    }
 }
 
 /// Whether the writer goes on.
@@ -94,57 +147,38 @@ impl Writer {
                 conn.stream.cancel();
                 return self.comm.connection_ended(&self.peer, conn, StreamEnd::Local, None);
             }
-            // That more follows is only said with the next message in hand, so that it is always true.
-            if self.hand.len() < 2 {
-                if let Some((item, conn)) = self.peer.outbox.take(&mut self.hand) {
-                    self.hand.push_front(item);
-                    let written = conn.finish_write(self.look(&|| self.is_overdue()));
-                    self.written(&conn, written);
-                    continue;
-                }
+            if let Some(unfinished) = self.peer.outbox.take(&mut self.hand) {
+                self.finish_inline(unfinished);
+                continue;
             }
-            match self.hand.front() {
-                Some(item) => match item.sending_on(conn, &*self.comm.clock) {
-                    Some(wire) => {
-                        let more = self.hand.len() > 1;
-                        let written = conn.write(wire, more, self.look(&|| self.is_overdue()));
-                        self.written(conn, written);
-                    }
-                    None => self.settled(),
-                },
-                None => self.idle(conn),
+            if self.hand.is_empty() {
+                self.idle(conn);
+                continue;
+            }
+            let written = conn.write(&mut Batch { writer: self, conn, under_way: 0 });
+            if let Err(end) = written {
+                self.write_failed(conn, end);
             }
         }
     }
 
-    /// The write of the first message in hand has ended. If it failed, so has the connection.
-    fn written(&mut self, conn: &Connection, result: Result<(), StreamEnd>) {
-        match result {
-            Ok(()) => {
-                if let Some(item) = self.hand.pop_front() {
-                    self.peer.outbox.settle(&item);
-                    self.comm.written(&self.peer, conn, item);
-                }
-            }
-            Err(end) => {
-                // The reader has the better reason: what the peer said stands behind what it sent before.
-                self.await_end(conn);
-                // A reader that has not come to the end by now, on a stalled line, would never: nobody else knows it.
-                conn.stream.cancel();
-                self.comm.connection_ended(&self.peer, conn, end, None);
-            }
+    /// Waits for the end of an inline write that is under way.
+    fn finish_inline(&mut self, (item, conn): Unfinished) {
+        self.hand.push_front(item);
+        let mut batch = Batch { writer: self, conn: &conn, under_way: 1 };
+        match conn.finish_write(&mut batch) {
+            Ok(()) => batch.written(),
+            Err(end) => self.write_failed(&conn, end),
         }
     }
 
-    fn settled(&mut self) {
-        if let Some(item) = self.hand.pop_front() {
-            self.peer.outbox.settle(&item);
-        }
-    }
-
-    /// A write to a peer that reads nothing has no end of its own, and neither has that to one that reads slowly.
-    fn look<'a>(&self, is_enough: &'a dyn Fn() -> bool) -> Look<'a> {
-        Look { every: self.comm.config.conn_timeout / 4, is_enough }
+    /// A write has failed, and so has the connection.
+    fn write_failed(&self, conn: &Connection, end: StreamEnd) {
+        // The reader has the better reason: what the peer said stands behind what it sent before.
+        self.await_end(conn);
+        // A reader that has not come to the end by now, on a stalled line, would never: nobody else knows it.
+        conn.stream.cancel();
+        self.comm.connection_ended(&self.peer, conn, end, None);
     }
 
     /// Whether the entry is being closed, and has been for the connection timeout.
@@ -387,10 +421,8 @@ impl Writer {
 
     /// The entry is closed by us: its streams end so that what was written arrives, the rest is reported.
     fn close(&mut self) {
-        if let Some((item, conn)) = self.peer.outbox.take_unfinished() {
-            self.hand.push_front(item);
-            let written = conn.finish_write(self.look(&|| self.is_overdue()));
-            self.written(&conn, written);
+        if let Some(unfinished) = self.peer.outbox.take_unfinished() {
+            self.finish_inline(unfinished);
         }
         for conn in self.peer.streams() {
             self.leave(&conn);
@@ -405,7 +437,7 @@ impl Writer {
 
     /// Reports what is owed, and that there is no more to come.
     fn report_owed(&mut self, error: Error) {
-        self.peer.outbox.refuse_and_await_loan();
+        self.peer.outbox.refuse_and_await_inline_write();
         let owed = self.peer.outbox.close(&mut self.hand);
         self.comm.undelivered(&self.peer, error, owed);
         self.peer.done.cancel();

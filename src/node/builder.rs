@@ -123,24 +123,7 @@ impl NodeBuilder {
     /// [`ErrorKind::Config`] and others for a wrong setting or endpoint, an identity of our own that is not valid or of no
     /// known organisation, a first signature that does not match it ([`ErrorKind::Signature`]), and an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told
     /// as a [`Notice::SeedFailed`], and the others are contacted.
-    pub fn start(self) -> Result<Node> {
-        self.start_with(|comm| Ok((comm.start()?, ()))).map(|(node, ())| node)
-    }
-
-    /// Starts it without a server of its own, and gives the service for a server that the host runs; see
-    /// [`CommBuilder::start_on_host`].
-    ///
-    /// # Errors
-    /// As [`start`](Self::start), and if no [`endpoint`](Self::endpoint) is given.
-    #[cfg(feature = "host-server")]
-    pub fn start_on_host(
-        self,
-        options: crate::comm::host::HostOptions,
-    ) -> Result<(Node, crate::comm::host::HostService)> {
-        self.start_with(|comm| comm.start_on_host(options))
-    }
-
-    fn start_with<S>(mut self, start: impl FnOnce(CommBuilder) -> Result<(Comm, S)>) -> Result<(Node, S)> {
+    pub fn start(mut self) -> Result<Node> {
         self.config.validate()?;
         let own_org = self.advisor.org_by_peer_identity(&self.identity).ok_or_else(|| {
             Error::new(ErrorKind::Config, "our own identity belongs to no organisation that is known to us")
@@ -152,7 +135,7 @@ impl NodeBuilder {
             let _ = purged.send(super::Event::IdentityPurged(id.clone()));
         })?;
         let stop_once = StopOnce::new().inspect_err(|_| mapper.stop())?;
-        let (comm, service) = start(self.comm).inspect_err(|_| mapper.stop())?;
+        let comm = self.comm.start().inspect_err(|_| mapper.stop())?;
         let stop = || {
             comm.stop();
             mapper.stop();
@@ -199,7 +182,7 @@ impl NodeBuilder {
         let driven = shared.clone();
         shared.threads.spawn("gossip-node", move || driver::run(&driven, &inputs)).map_err(|e| e.error)?;
         shared.call(|core, cx| core.start(cx));
-        Ok((node, service))
+        Ok(node)
     }
 }
 

@@ -3,14 +3,12 @@
 
 mod clock;
 pub mod cryptogen;
-mod faults;
-mod memory;
 pub mod simulator;
 pub(crate) mod thread_faults;
 
 pub use crate::sync::counted::locks_held;
 pub use clock::VirtualClock;
-pub use faults::{FaultRates, Faults};
-pub use memory::MemoryNetwork;
+pub use crate::transport::faults::{FaultRates, Faults};
+pub use crate::transport::memory::MemoryNetwork;
 pub use simulator::{Links, NodeSpec, Report, Simulator, SimulatorConfig};
 pub use thread_faults::ThreadFaults;

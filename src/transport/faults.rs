@@ -5,12 +5,12 @@
 
 use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::comm::stream::{Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::{Random, SeededRandom};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::channel::{never, select, Receiver};
 use crate::sync::Mutex;
+use crate::transport::{code, Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -108,32 +108,40 @@ struct FaultyTransport {
 }
 
 impl Transport for FaultyTransport {
-    fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Client>> {
+    fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Connection>> {
         let dial = self.source.dials.fetch_add(1, Ordering::Relaxed);
         let mut random = SeededRandom::new(self.source.seed ^ dial.wrapping_mul(0xd6e8_feb8_6659_fd93));
         if random.below(1000) < self.source.rates.refuse.into() && !self.source.calm.is_cancelled() {
             self.source.count(Fault::Refuse);
             return Err(Error::new(ErrorKind::Unreachable, "Connection refused"));
         }
-        let client = self.transport.dial(endpoint, timeout, cancel)?;
-        Ok(Box::new(FaultyClient { client, source: self.source.clone(), seed: random.next_u64() }))
+        let connection = self.transport.dial(endpoint, timeout, cancel)?;
+        Ok(Box::new(FaultyConnection { connection, source: self.source.clone(), seed: random.next_u64() }))
+    }
+
+    fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
+        self.transport.listen(address, acceptor)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.transport.is_encrypted()
     }
 }
 
-struct FaultyClient {
-    client: Box<dyn Client>,
+struct FaultyConnection {
+    connection: Box<dyn Connection>,
     source: Arc<Source>,
     seed: u64,
 }
 
-impl Client for FaultyClient {
+impl Connection for FaultyConnection {
     fn ping(&self, timeout: Duration) -> Result<()> {
-        self.client.ping(timeout)
+        self.connection.ping(timeout)
     }
 
     fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
         Ok(Arc::new(FaultyStream {
-            stream: self.client.open(limit)?,
+            stream: self.connection.open(limit)?,
             source: self.source.clone(),
             out: Mutex::new(Way { random: SeededRandom::new(self.seed), held: None }),
             back: Mutex::new(Way { random: SeededRandom::new(!self.seed), held: None }),
@@ -165,7 +173,6 @@ struct Way {
 #[derive(Clone)]
 struct Held {
     message: Bytes,
-    more: bool,
     goes_on: Receiver<Instant>,
 }
 
@@ -176,7 +183,7 @@ enum Fate {
 }
 
 impl FaultyStream {
-    fn fate(&self, way: &mut Way, message: Bytes, more: bool) -> Fate {
+    fn fate(&self, way: &mut Way, message: Bytes) -> Fate {
         let goes_on = match self.source.message_fault(&mut way.random) {
             Some(Fault::Delay) => {
                 let longest = self.source.rates.longest_delay.as_micros() as u64;
@@ -191,14 +198,14 @@ impl FaultyStream {
             }
             Some(Fault::Refuse) | None => return Fate::Passes(message),
         };
-        Fate::IsHeld(Held { message, more, goes_on })
+        Fate::IsHeld(Held { message, goes_on })
     }
 
     /// How the stream ended, as it looks from above.
     fn end(&self, end: StreamEnd) -> StreamEnd {
         match end {
             StreamEnd::Local if self.cut.load(Ordering::SeqCst) => {
-                StreamEnd::Lost(Status { code: 14, message: "Socket closed".into() })
+                StreamEnd::Lost(Status::new(code::UNAVAILABLE, "Socket closed"))
             }
             end => end,
         }
@@ -217,10 +224,10 @@ impl FaultyStream {
 }
 
 impl Stream for FaultyStream {
-    fn start_send(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
+    fn start_send(&self, message: Bytes) -> Result<(), StreamEnd> {
         let mut way = self.out.lock();
-        match self.fate(&mut way, message, more) {
-            Fate::Passes(message) => self.stream.start_send(message, more).map_err(|e| self.end(e)),
+        match self.fate(&mut way, message) {
+            Fate::Passes(message) => self.stream.start_send(message).map_err(|e| self.end(e)),
             Fate::IsHeld(held) => {
                 way.held = Some(held);
                 Ok(())
@@ -236,7 +243,7 @@ impl Stream for FaultyStream {
                 return Ok(false);
             }
             self.out.lock().held = None;
-            self.stream.start_send(held.message, held.more).map_err(|e| self.end(e))?;
+            self.stream.start_send(held.message).map_err(|e| self.end(e))?;
         }
         self.stream.wait_sent(timeout).map_err(|e| self.end(e))
     }
@@ -255,7 +262,7 @@ impl Stream for FaultyStream {
                     }
                 };
                 let mut way = self.back.lock();
-                match self.fate(&mut way, message, false) {
+                match self.fate(&mut way, message) {
                     Fate::Passes(message) => return Ok(Some(message)),
                     Fate::Lost(end) => return Err(end),
                     Fate::IsHeld(held) => {

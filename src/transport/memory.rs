@@ -2,11 +2,13 @@
 
 use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
 use crate::sync::{spawn, Mutex};
+use crate::transport::{
+    code, Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport,
+};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -14,9 +16,6 @@ use std::time::Duration;
 
 /// Messages that a stream takes before its writer has to wait, in each direction.
 const WINDOW: usize = 64;
-
-/// gRPC's CANCELLED.
-const CANCELLED: i32 = 1;
 
 /// Endpoints and who listens there. Clones are the same network.
 #[derive(Clone)]
@@ -35,6 +34,14 @@ struct Listener {
     /// Ends every stream that was accepted here.
     closed: Cancel,
     answers_ping: bool,
+    /// The number of streams that are being served.
+    serving: Arc<AtomicU64>,
+}
+
+impl Listener {
+    fn new(cert: Option<Bytes>, acceptor: Arc<dyn Acceptor>) -> Self {
+        Listener { acceptor, cert, closed: Cancel::new(), answers_ping: true, serving: Arc::default() }
+    }
 }
 
 impl MemoryNetwork {
@@ -45,7 +52,7 @@ impl MemoryNetwork {
 
     /// Serves `endpoint`. With a certificate (its DER, or anything that stands for it), connections count as TLS.
     pub fn listen(&self, endpoint: impl Into<String>, cert: Option<Bytes>, acceptor: Arc<dyn Acceptor>) {
-        let listener = Listener { acceptor, cert, closed: Cancel::new(), answers_ping: true };
+        let listener = Listener::new(cert, acceptor);
         self.0.listeners.lock().insert(endpoint.into(), listener);
     }
 
@@ -84,7 +91,7 @@ struct MemoryTransport {
 }
 
 impl Transport for MemoryTransport {
-    fn dial(&self, endpoint: &str, _timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Client>> {
+    fn dial(&self, endpoint: &str, _timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Connection>> {
         if cancel.is_cancelled() {
             return Err(Error::new(ErrorKind::Stopped, "the dial was cancelled"));
         }
@@ -92,11 +99,72 @@ impl Transport for MemoryTransport {
         let network = self.network.upgrade().ok_or_else(refused)?;
         let listener = network.listeners.lock().get(endpoint).cloned().ok_or_else(refused)?;
         let (endpoint, cert) = (endpoint.to_owned(), self.cert.clone());
-        Ok(Box::new(MemoryClient { network, listener, endpoint, cert, cancel: cancel.clone() }))
+        Ok(Box::new(MemoryConnection { network, listener, endpoint, cert, cancel: cancel.clone() }))
+    }
+
+    /// Serves the address with the certificate that this transport presents. Port 0 stands for a free one.
+    fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
+        let unreachable = |text: &str| Error::new(ErrorKind::Unreachable, text).peer(address).step("listen");
+        let network = self.network.upgrade().ok_or_else(|| unreachable("the network is gone"))?;
+        let local_addr = match address.strip_suffix(":0") {
+            Some(host) => format!("{host}:{}", network.next_port.fetch_add(1, Ordering::Relaxed)),
+            None => address.to_owned(),
+        };
+        let listener = Listener::new(self.cert.clone(), acceptor);
+        let server = MemoryServer {
+            network: self.network.clone(),
+            local_addr: local_addr.clone(),
+            acceptor: listener.acceptor.clone(),
+            serving: listener.serving.clone(),
+        };
+        let mut listeners = network.listeners.lock();
+        if listeners.contains_key(&local_addr) {
+            return Err(unreachable("the address is in use"));
+        }
+        listeners.insert(local_addr, listener);
+        drop(listeners);
+        Ok(Box::new(server))
     }
 }
 
-struct MemoryClient {
+struct MemoryServer {
+    network: Weak<Network>,
+    local_addr: String,
+    acceptor: Arc<dyn Acceptor>,
+    serving: Arc<AtomicU64>,
+}
+
+impl Server for MemoryServer {
+    fn local_addr(&self) -> &str {
+        &self.local_addr
+    }
+
+    fn serving(&self) -> usize {
+        self.serving.load(Ordering::Relaxed) as usize
+    }
+
+    /// Loses the streams that have not ended, and waits for nothing.
+    fn stop(&self, _grace: Duration) -> bool {
+        let Some(network) = self.network.upgrade() else { return true };
+        let mut listeners = network.listeners.lock();
+        // Another one may listen there by now.
+        let own = listeners.get(&self.local_addr).is_some_and(|other| Arc::ptr_eq(&other.acceptor, &self.acceptor));
+        let listener = if own { listeners.remove(&self.local_addr) } else { None };
+        drop(listeners);
+        if let Some(listener) = listener {
+            listener.closed.cancel();
+        }
+        true
+    }
+}
+
+impl Drop for MemoryServer {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+struct MemoryConnection {
     network: Arc<Network>,
     listener: Listener,
     endpoint: String,
@@ -104,7 +172,7 @@ struct MemoryClient {
     cancel: Cancel,
 }
 
-impl Client for MemoryClient {
+impl Connection for MemoryConnection {
     fn ping(&self, timeout: Duration) -> Result<()> {
         if self.listener.closed.is_cancelled() {
             return Err(Error::new(ErrorKind::Unreachable, "Socket closed"));
@@ -140,14 +208,17 @@ impl Client for MemoryClient {
         // It lives as long as its stream can: the accepting side ends it.
         let guard = listener
             .closed
-            .on_cancel(move || lost.end(Side::Network, Status { code: 14, message: "Socket closed".into() }));
+            .on_cancel(move || lost.end(Side::Network, Status::new(code::UNAVAILABLE, "Socket closed")));
         let deadline = limit.map(|limit| self.network.clock.after(limit)).unwrap_or_else(never);
         let dialled = Arc::new(dialled);
+        let serving = listener.serving.clone();
         let serve = move || {
             let _guard = guard;
+            serving.fetch_add(1, Ordering::Relaxed);
             let stream: Arc<dyn Stream> = Arc::new(accepted);
             let status = acceptor.gossip_stream(stream.clone());
             let _ = stream.finish(&status);
+            serving.fetch_sub(1, Ordering::Relaxed);
         };
         spawn("memory-in", serve)?;
         *dialled.deadline.lock() = deadline;
@@ -228,7 +299,7 @@ impl MemoryStream {
 }
 
 impl Stream for MemoryStream {
-    fn start_send(&self, message: Bytes, _more: bool) -> Result<(), StreamEnd> {
+    fn start_send(&self, message: Bytes) -> Result<(), StreamEnd> {
         if self.ending.abrupt.is_cancelled() {
             return Err(self.how_it_ended());
         }
@@ -270,7 +341,7 @@ impl Stream for MemoryStream {
             recv(self.ending.abrupt.signal()) -> _ => Err(self.how_it_ended()),
             recv(timer) -> _ => Ok(None),
             recv(deadline) -> _ => {
-                self.ending.end(Side::Network, Status { code: 4, message: "Deadline Exceeded".into() });
+                self.ending.end(Side::Network, Status::new(code::DEADLINE_EXCEEDED, "Deadline Exceeded"));
                 Err(self.how_it_ended())
             }
         }
@@ -289,7 +360,7 @@ impl Stream for MemoryStream {
     }
 
     fn cancel(&self) {
-        self.ending.end(self.side, Status { code: CANCELLED, message: "Cancelled".into() });
+        self.ending.end(self.side, Status::new(code::CANCELLED, "Cancelled"));
     }
 
     fn info(&self) -> &StreamInfo {

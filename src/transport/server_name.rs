@@ -12,6 +12,7 @@ pub fn check_server_name(der: &[u8], host: &str) -> Result<(), String> {
 }
 
 /// Checks like [`check_server_name`], from PEM.
+#[cfg(feature = "grpc")]
 pub(super) fn check_pem(pem: &[u8], host: &str) -> Result<(), String> {
     let certificate = X509::from_pem(pem).map_err(|_| "cannot be read".to_owned())?;
     check(&certificate, host)

@@ -1,47 +1,95 @@
-//! How calls end.
+//! How calls and streams end.
 
-/// A gRPC status: code and text.
+use std::fmt;
+
+/// A gRPC status: code and text. A handler's plain error travels as [`code::UNKNOWN`], as with grpc-go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The status code, one of [`code`] as a rule.
     pub code: i32,
-    /// The text; travels percent-encoded, so any character is allowed.
+    /// The text; it travels percent-encoded, so any character is allowed.
     pub message: String,
 }
 
 impl Status {
-    /// A status.
+    /// Creates a status.
     pub fn new(code: i32, message: impl Into<String>) -> Self {
         Status { code, message: message.into() }
     }
+
+    /// Creates the status of a success.
+    pub fn ok() -> Self {
+        Status::new(code::OK, "")
+    }
+
+    /// Creates the status of an error without a code.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Status::new(code::UNKNOWN, message)
+    }
 }
 
-/// The status codes that matter here.
+/// The status codes that are used here, as gRPC's specification numbers them.
 pub mod code {
     /// Success.
     pub const OK: i32 = 0;
     /// Cancelled, by either side.
     pub const CANCELLED: i32 = 1;
+    /// An error without a code.
+    pub const UNKNOWN: i32 = 2;
     /// A limit of time passed.
     pub const DEADLINE_EXCEEDED: i32 = 4;
     /// No room: too many calls, or a message above the limit.
     pub const RESOURCE_EXHAUSTED: i32 = 8;
     /// The method is not served here.
     pub const UNIMPLEMENTED: i32 = 12;
-    /// The C core failed in a way that is nobody's input.
+    /// The implementation failed, whatever the input.
     pub const INTERNAL: i32 = 13;
     /// The connection could not be made, or is gone.
     pub const UNAVAILABLE: i32 = 14;
 }
 
-/// Why a [`Stream`](super::Stream) carries nothing more.
+/// Why a stream carries nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The remote side ended it: with this status on a dialled stream, by half-closing (OK) on an accepted one.
+#[non_exhaustive]
+pub enum StreamEnd {
+    /// The remote side ended it: with this status on a dialled stream, by half-closing (status OK) on an accepted one.
     Remote(Status),
-    /// The connection is gone (a dialled stream with status UNAVAILABLE: refused, reset, keepalive failed, server
-    /// stopped), or on an accepted stream, where the two look alike, the remote side cancelled.
+    /// The connection is gone, or (on an accepted stream, where the two look alike) the remote side cancelled.
     Lost(Status),
-    /// We ended it: cancelled, finished, or past its limit.
+    /// This side ended it: cancelled, finished, or past its limit of time.
     Local,
+    /// A message above the limit of [`Stream::recv_limited`](super::Stream::recv_limited) came, or is on its way; this side
+    /// ended the stream. The size in bytes, if it is known.
+    TooLarge(Option<usize>),
+}
+
+impl StreamEnd {
+    /// Returns the text with which the remote side refused, if that is how the stream ended. A cancellation is none: that
+    /// is how a peer ends a stream that it had accepted.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            StreamEnd::Remote(status) if status.code != code::OK && status.code != code::CANCELLED => {
+                Some(&status.message)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether the remote side cancelled a stream that this side dialled.
+    pub fn is_cancellation(&self) -> bool {
+        matches!(self, StreamEnd::Remote(status) if status.code == code::CANCELLED)
+    }
+}
+
+impl fmt::Display for StreamEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamEnd::Remote(s) if s.code == code::OK => f.write_str("the peer closed the stream"),
+            StreamEnd::Remote(s) => write!(f, "the peer ended the stream: {}", s.message),
+            StreamEnd::Lost(s) => write!(f, "connection lost: {}", s.message),
+            StreamEnd::Local => f.write_str("closed by us"),
+            StreamEnd::TooLarge(Some(size)) => write!(f, "closed by us: a message of {size} bytes is too large"),
+            StreamEnd::TooLarge(None) => f.write_str("closed by us: a message that has not ended yet is too large"),
+        }
+    }
 }

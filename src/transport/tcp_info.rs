@@ -1,6 +1,12 @@
 //! The socket of a TCP connection, which the C core does not show, and the system does: how much has arrived on it, and its
 //! end.
+// Asks the system about sockets; every block states what makes it sound.
+#![allow(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
+use super::{limited, Stream, StreamEnd};
+use bytes::Bytes;
+use std::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -8,20 +14,20 @@ const UNKNOWN: i32 = -1;
 
 /// The socket of a connection, as far as it can be found. The core may close it at any moment, and its descriptor may then
 /// be another's: that is asked who is at its other end, and turned down.
-pub(crate) struct Arrived {
+pub(super) struct ConnectionSocket {
     remote: Option<SocketAddr>,
     descriptor: AtomicI32,
 }
 
-impl Arrived {
-    /// On the connection from this address, `ip:port`.
-    pub(crate) fn from(remote: &str) -> Self {
-        Arrived { remote: remote.parse().ok(), descriptor: UNKNOWN.into() }
+impl ConnectionSocket {
+    /// Finds the connection from this address, `ip:port`.
+    pub(super) fn from(remote: &str) -> Self {
+        ConnectionSocket { remote: remote.parse().ok(), descriptor: UNKNOWN.into() }
     }
 
-    /// The bytes so far, as they came, TLS and all. `None` if that cannot be known: not TCP, not Linux, or not there any
+    /// Returns the number of bytes received so far, TLS and all. `None` if that cannot be known: not TCP, not Linux, or not there any
     /// more. The first call looks through the descriptors of the process.
-    pub(crate) fn bytes(&self) -> Option<u64> {
+    pub(super) fn bytes_received(&self) -> Option<u64> {
         let remote = self.remote?;
         let mut descriptor = self.descriptor.load(Ordering::Relaxed);
         if descriptor == UNKNOWN || !system::is_from(descriptor, remote) {
@@ -33,10 +39,38 @@ impl Arrived {
 
     /// Shuts the connection down, and drops what has arrived and was not read yet; the core then finds it closed. `false`
     /// if that cannot be done: not TCP, not Linux, or not there any more. Looks through the descriptors of the process.
-    pub(crate) fn shut_down(&self) -> bool {
+    pub(super) fn shut_down(&self) -> bool {
         let shut_down = |remote| system::descriptors().any(|descriptor| system::shut_down(descriptor, remote));
         self.remote.is_some_and(shut_down)
     }
+}
+
+/// How often the bytes that have arrived are counted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Receives a message of at most `max` bytes on a stream that shows a message only when all of it has arrived: gives up when
+/// twice as much, with TLS and frames included, has arrived on its connection meanwhile.
+pub(super) fn recv_watched(
+    stream: &dyn Stream,
+    socket: &ConnectionSocket,
+    timeout: Duration,
+    max: usize,
+) -> Result<Option<Bytes>, StreamEnd> {
+    let mut left = timeout;
+    let mut before = None;
+    while !left.is_zero() {
+        let look = left.min(LOOK);
+        if let Some(message) = stream.recv(Some(look))? {
+            return limited(Some(message), max).inspect_err(|_| stream.cancel());
+        }
+        left -= look;
+        let Some(arrived) = socket.bytes_received() else { continue };
+        if arrived > before.get_or_insert(arrived).saturating_add(2 * max as u64) {
+            stream.cancel();
+            return Err(StreamEnd::TooLarge(None));
+        }
+    }
+    Ok(None)
 }
 
 /// IPv4 in IPv6 is what a socket for both has.
@@ -150,7 +184,7 @@ mod system {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::Arrived;
+    use super::ConnectionSocket;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
@@ -161,7 +195,7 @@ mod tests {
             let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let [mut one, other] = [connect(), connect()];
             let [mut accepted, _other] = [(); 2].map(|()| listener.accept().unwrap().0);
-            let [from_one, from_other] = [&one, &other].map(|s| Arrived::from(&s.local_addr().unwrap().to_string()));
+            let [from_one, from_other] = [&one, &other].map(|s| ConnectionSocket::from(&s.local_addr().unwrap().to_string()));
             assert_eq!((from_one.bytes(), from_other.bytes()), (Some(0), Some(0)));
             one.write_all(&[7; 1000]).unwrap();
             accepted.read_exact(&mut [0; 1000]).unwrap();
@@ -169,7 +203,7 @@ mod tests {
             drop(accepted);
             assert_eq!(from_one.bytes(), None, "it is gone");
         }
-        assert_eq!(Arrived::from("unix:/socket").bytes(), None);
+        assert_eq!(ConnectionSocket::from("unix:/socket").bytes(), None);
     }
 
     #[test]
@@ -181,7 +215,7 @@ mod tests {
         one.write_all(&[7; 50_000]).unwrap();
         other.write_all(&[7]).unwrap();
         accepted.read_exact(&mut [0; 1]).unwrap();
-        let socket = Arrived::from(&one.local_addr().unwrap().to_string());
+        let socket = ConnectionSocket::from(&one.local_addr().unwrap().to_string());
         while socket.bytes() != Some(50_000) {
             std::thread::yield_now();
         }

@@ -1,20 +1,17 @@
-//! Certificates and keys, checked before the C core sees them.
+//! Certificates, keys and roots, checked before a transport sees them, and replaceable while they are used. No library's
+//! handles.
 
-use super::server_name::check_pem;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::RwLock;
 use bytes::Bytes;
-use grpcio_sys::*;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::ssl::{SslContext, SslMethod};
 use openssl::x509::X509;
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::CString;
 use std::fmt;
 use std::path::Path;
-use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -60,9 +57,9 @@ impl Pem {
         Ok(certs)
     }
 
-    /// DER of the first certificate in it.
+    /// Returns DER of the first certificate in it.
     #[cfg(feature = "host-server")]
-    pub(crate) fn leaf(&self, what: &str) -> Result<Bytes> {
+    pub(super) fn leaf(&self, what: &str) -> Result<Bytes> {
         let der = self.certificates(what)?.swap_remove(0).to_der();
         der.map(Bytes::from).map_err(|e| config(format!("{what} ({}): {e}", self.source)).source(e))
     }
@@ -169,12 +166,13 @@ impl Tls {
         Ok(())
     }
 
-    fn current(&self) -> (u64, Arc<Checked>) {
+    /// Returns the configuration in use, and how often it was replaced.
+    pub(super) fn current(&self) -> (u64, Arc<Checked>) {
         self.0.read().clone()
     }
 
-    /// DER of the certificate that servers show now. (A stream on an older connection began with the one before.)
-    pub(crate) fn server_cert(&self) -> Option<Bytes> {
+    /// Returns DER of the certificate that servers show now. (A stream on an older connection began with the one before.)
+    pub(super) fn server_cert(&self) -> Option<Bytes> {
         self.current().1.server.as_ref().map(|pair| pair.der.clone())
     }
 
@@ -182,24 +180,6 @@ impl Tls {
     pub fn expires(&self) -> Option<SystemTime> {
         let (_, checked) = self.current();
         checked.server.iter().chain(&checked.client).map(|pair| pair.expires).min()
-    }
-
-    /// What one dial needs: the credentials, the certificate that they show, and the name to check. `flaw` gets what is
-    /// wrong with the name in the server's certificate.
-    pub(super) fn dial(&self, flaw: &Flaw) -> (ChannelCredentials, Option<Bytes>, Option<CString>) {
-        let (_, checked) = self.current();
-        let client = checked.client.as_ref();
-        let mut pair = client.map(Pair::raw);
-        let pair = pair.as_mut().map_or(null_mut(), |pair| pair as *mut _);
-        let verify = verify_peer_options {
-            verify_peer_callback: Some(check_server),
-            verify_peer_callback_userdata: Arc::into_raw(flaw.0.clone()).cast_mut().cast::<c_void>(),
-            verify_peer_destruct: Some(release_flaw),
-        };
-        // SAFETY: the strings live in `checked` during the call; the core copies them and the options. The pair may be
-        // null. The reference in the options is released by `release_flaw`, with the credentials.
-        let raw = unsafe { grpc_ssl_credentials_create(checked.roots.as_ptr(), pair, &verify, null_mut()) };
-        (ChannelCredentials(raw), client.map(|pair| pair.der.clone()), checked.server_name.clone())
     }
 }
 
@@ -209,21 +189,25 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// A configuration that passed the checks, in the form in which the core takes it.
-struct Checked {
-    server: Option<Pair>,
-    client: Option<Pair>,
-    roots: CString,
-    client_roots: Option<CString>,
-    server_name: Option<CString>,
+/// A configuration that passed the checks.
+pub(super) struct Checked {
+    pub server: Option<Pair>,
+    pub client: Option<Pair>,
+    /// PEM, as all texts here.
+    pub roots: CString,
+    pub client_roots: Option<CString>,
+    pub server_name: Option<CString>,
 }
 
+/// A certificate and its key.
 #[derive(Clone)]
-struct Pair {
-    chain: CString,
-    key: CString,
-    der: Bytes,
-    expires: SystemTime,
+pub(super) struct Pair {
+    /// The leaf, and the intermediates behind it.
+    pub chain: CString,
+    pub key: CString,
+    /// DER of the leaf.
+    pub der: Bytes,
+    pub expires: SystemTime,
 }
 
 fn end_of_validity(cert: &X509) -> Result<SystemTime, ErrorStack> {
@@ -257,11 +241,6 @@ impl Pair {
         let expires = end_of_validity(&leaf).map_err(internal)?;
         Ok(Pair { expires, chain: cert.c_string(&cert_what)?, key: key.c_string(&key_what)?, der })
     }
-
-    /// The core's form; it borrows from `self`.
-    fn raw(&self) -> grpc_ssl_pem_key_cert_pair {
-        grpc_ssl_pem_key_cert_pair { private_key: self.key.as_ptr(), cert_chain: self.chain.as_ptr() }
-    }
 }
 
 /// Returns whether a private key in PEM needs a passphrase.
@@ -270,8 +249,8 @@ fn is_encrypted(pem: &[u8]) -> bool {
     has(b"BEGIN ENCRYPTED PRIVATE KEY") || (has(b"Proc-Type:") && has(b"ENCRYPTED"))
 }
 
-/// Checks that TLS accepts certificate and key. The core keeps the reason to itself, and a key that is too short would look like an
-/// address that cannot be bound.
+/// Checks that TLS accepts certificate and key. The C core keeps the reason to itself, and a key that is too short would look
+/// like an address that cannot be bound.
 fn check_usable(cert: &Pem, key: &PKeyRef<Private>) -> std::result::Result<(), String> {
     let weak = |e: ErrorStack| {
         let reasons: Vec<&str> = e.errors().iter().filter_map(|e| e.reason()).collect();
@@ -318,141 +297,6 @@ fn config(message: String) -> Error {
     Error::new(ErrorKind::Config, message).step("TLS")
 }
 
-fn config_error(message: &str) -> Error {
+pub(super) fn config_error(message: &str) -> Error {
     config(message.to_owned())
-}
-
-/// Credentials of a channel, released when dropped.
-pub(super) struct ChannelCredentials(*mut grpc_channel_credentials);
-
-impl ChannelCredentials {
-    /// Without TLS.
-    pub(super) fn insecure() -> Self {
-        // SAFETY: takes nothing, returns an object of ours.
-        ChannelCredentials(unsafe { grpc_insecure_credentials_create() })
-    }
-
-    pub(super) fn raw(&self) -> *mut grpc_channel_credentials {
-        self.0
-    }
-}
-
-impl Drop for ChannelCredentials {
-    fn drop(&mut self) {
-        // SAFETY: ours, released once; channels hold their own reference.
-        unsafe { grpc_channel_credentials_release(self.0) }
-    }
-}
-
-/// Holds why a server's certificate was rejected by checks beyond the core's. Clones share it.
-#[derive(Clone, Default)]
-pub(super) struct Flaw(Arc<Mutex<Option<String>>>);
-
-impl Flaw {
-    /// Returns the reason of the last rejection.
-    pub(super) fn reason(&self) -> Option<String> {
-        self.0.lock().clone()
-    }
-}
-
-/// Called by the core with a certificate that passed its own checks, on a thread that polls: it neither blocks nor
-/// panics.
-unsafe extern "C" fn check_server(name: *const c_char, pem: *const c_char, flaw: *mut c_void) -> c_int {
-    let checked = std::panic::catch_unwind(|| {
-        // SAFETY: the core passes two NUL-terminated strings that live during the call, and the reference of `dial`,
-        // which lives as long as the credentials.
-        let (name, pem, flaw) =
-            unsafe { (CStr::from_ptr(name), CStr::from_ptr(pem), &*flaw.cast::<Mutex<Option<String>>>()) };
-        match check_pem(pem.to_bytes(), &name.to_string_lossy()) {
-            Ok(()) => 0,
-            Err(why) => {
-                *flaw.lock() = Some(format!("the server's TLS certificate {why}"));
-                1
-            }
-        }
-    });
-    checked.unwrap_or(1)
-}
-
-/// Called by the core when the credentials go.
-unsafe extern "C" fn release_flaw(flaw: *mut c_void) {
-    // SAFETY: the reference that `dial` gave to the core, released once.
-    drop(unsafe { Arc::from_raw(flaw.cast::<Mutex<Option<String>>>()) });
-}
-
-/// Credentials of a server, released when dropped. With TLS the core asks `fetch` for each connection, so the state
-/// must live until the server is destroyed.
-pub(super) struct ServerCredentials {
-    raw: *mut grpc_server_credentials,
-    _fetch: Option<Box<Fetch>>,
-}
-
-// SAFETY: only created, passed to the core and released, and the core's reference counts are atomic.
-unsafe impl Send for ServerCredentials {}
-
-struct Fetch {
-    tls: Tls,
-    /// The generation that the core has; `u64::MAX` before it asked.
-    known: AtomicU64,
-}
-
-impl ServerCredentials {
-    /// Of a server with TLS, or without.
-    pub(super) fn new(tls: Option<Tls>) -> Result<Self> {
-        let Some(tls) = tls else {
-            // SAFETY: takes nothing, returns an object of ours.
-            return Ok(ServerCredentials { raw: unsafe { grpc_insecure_server_credentials_create() }, _fetch: None });
-        };
-        if tls.current().1.server.is_none() {
-            return Err(config_error(
-                "a server needs a certificate and a key; this configuration is only for dialling",
-            ));
-        }
-        use grpc_ssl_client_certificate_request_type as Policy;
-        let policy = match tls.current().1.client_roots {
-            None => Policy::GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_BUT_DONT_VERIFY,
-            Some(_) => Policy::GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
-        };
-        let fetch = Box::new(Fetch { tls, known: AtomicU64::new(u64::MAX) });
-        let state = (&raw const *fetch).cast_mut().cast::<c_void>();
-        // SAFETY: `fetch` is on the heap and lives until this object is dropped, after the server. The credentials take
-        // over the options.
-        let raw = unsafe {
-            let options =
-                grpc_ssl_server_credentials_create_options_using_config_fetcher(policy, Some(fetch_config), state);
-            grpc_ssl_server_credentials_create_with_options(options)
-        };
-        Ok(ServerCredentials { raw, _fetch: Some(fetch) })
-    }
-
-    pub(super) fn raw(&self) -> *mut grpc_server_credentials {
-        self.raw
-    }
-}
-
-impl Drop for ServerCredentials {
-    fn drop(&mut self) {
-        // SAFETY: ours, released once; the server held its own reference.
-        unsafe { grpc_server_credentials_release(self.raw) }
-    }
-}
-
-/// Called by the core before each inbound handshake, on a thread that polls: it neither blocks nor panics.
-unsafe extern "C" fn fetch_config(
-    state: *mut c_void,
-    config: *mut *mut grpc_ssl_server_certificate_config,
-) -> grpc_ssl_certificate_config_reload_status {
-    // SAFETY: `state` is the `Fetch` of `ServerCredentials::new`, alive while the server is.
-    let fetch = unsafe { &*state.cast::<Fetch>() };
-    let (generation, checked) = fetch.tls.current();
-    if fetch.known.swap(generation, Ordering::Relaxed) == generation {
-        return grpc_ssl_certificate_config_reload_status::GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
-    }
-    let Some(pair) = checked.server.as_ref().map(Pair::raw) else {
-        return grpc_ssl_certificate_config_reload_status::GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL;
-    };
-    let roots = checked.client_roots.as_ref().map_or(null(), |roots| roots.as_ptr());
-    // SAFETY: the core copies the strings, which live in `checked`, and takes over the object it is given.
-    unsafe { *config = grpc_ssl_server_certificate_config_create(roots, &pair, 1) };
-    grpc_ssl_certificate_config_reload_status::GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW
 }

@@ -93,7 +93,7 @@ static void numbers_and_names_that_are_none(const char *dir)
     uint64_t value = 7;
     double number = 7;
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "comm.dial", 1, &error));
-    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "grpc.retries", 2, &error));
+    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "c_core.retries", 2, &error));
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "emitter.iterations", UINT64_MAX, &error));
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_value(config, "", &value, &error));
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_set_log_callback(NULL, 6, NULL, NULL, &error));

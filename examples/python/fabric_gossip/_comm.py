@@ -36,7 +36,7 @@ class Config(Owner):
         external_endpoint: Optional[str] = None,
         metadata: bytes = b"",
         block_verifier: Optional[Callable[[Message], bool]] = None,
-        grpc_arguments: Optional[Mapping[str, int]] = None,
+        c_core_arguments: Optional[Mapping[str, int]] = None,
         settings: Optional[Mapping[str, Union[int, datetime.timedelta]]] = None,
     ) -> None:
         """`listen` is "host:port", port 0 takes a free one; without it there is no server. Without `tls` there is none.
@@ -63,10 +63,10 @@ class Config(Owner):
         if block_verifier is not None:
             verifier = "gossip_config_set_block_verifier"
             make_with(block_verifier, lambda number: self._set(verifier, _on_block, number, on_free))
-        for name, value in (grpc_arguments or {}).items():
+        for name, value in (c_core_arguments or {}).items():
             if not -(2**31) <= value < 2**31:
                 raise ValueError(f"{value} is out of range for {name}")
-            self._set("gossip_config_set_grpc_argument", as_text(name), value)
+            self._set("gossip_config_set_c_core_argument", as_text(name), value)
         for name, setting in (settings or {}).items():
             self[name] = setting
 

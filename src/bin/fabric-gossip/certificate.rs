@@ -4,7 +4,7 @@ use crate::failure::{Failure, Result};
 use crate::output::shown;
 use crate::rfc3339;
 use fabric_gossip::msp::PemFile;
-use fabric_gossip::rpc::check_server_name;
+use fabric_gossip::transport::check_server_name;
 use openssl::asn1::{Asn1StringRef, Asn1Time, Asn1TimeRef};
 use openssl::nid::Nid;
 use openssl::x509::{X509NameRef, X509Ref, X509};

@@ -199,7 +199,7 @@ impl Command {
 }
 
 static VERSION: LazyLock<String> =
-    LazyLock::new(|| format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::rpc::core_version()));
+    LazyLock::new(|| format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::transport::c_core::core_version()));
 
 fn completions(shell: Shell) -> Result<()> {
     let mut script = Vec::new();

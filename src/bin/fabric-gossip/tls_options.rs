@@ -7,7 +7,7 @@ use crate::options::IdentityArgs;
 use crate::settings::{NamedPath, Origin, Settings};
 use clap::{Args, ValueEnum};
 use fabric_gossip::msp::Msp;
-use fabric_gossip::rpc::{ClientAuth, Pem, Tls, TlsConfig};
+use fabric_gossip::transport::{ClientAuth, Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 use crate::certificate;
 use crate::tls_options::TlsFiles;
-use fabric_gossip::rpc::check_server_name;
+use fabric_gossip::transport::check_server_name;
 use openssl::pkey::PKey;
 use openssl::ssl::{HandshakeError, Ssl, SslContext, SslMethod, SslStream, SslVerifyMode, SslVersion};
 use openssl::x509::store::X509StoreBuilder;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::comm::connection::{AuthInfo, ConnectionInfo};
-use crate::comm::stream::{Status, Stream, StreamInfo};
+use crate::transport::{Status, Stream, StreamInfo};
 use crate::crypto::PeerIdentity;
 use bytes::Bytes;
 

@@ -2,8 +2,8 @@
 
 use super::queue::{CallQueue, Wait};
 use super::slice;
-use super::status::{code, Status};
 use super::{peer, reaper};
+use crate::transport::{code, Status};
 use bytes::Bytes;
 use grpcio_sys::*;
 use std::any::Any;

@@ -1,17 +1,17 @@
 //! The dialling side: a connection to one endpoint.
 
 use super::call::{Call, Refused};
-use super::credentials::{ChannelCredentials, Flaw, Tls};
+use super::credentials::{ChannelCredentials, Flaw};
 use super::library::{keep_engine_after_failure, Library};
-use super::options::{deadline, Options, Quota, StreamOptions};
-use super::peer::Peer;
+use super::options::{deadline, Quota, Settings, StreamOptions};
 use super::queue::CallQueue;
 use super::slice;
-use super::stream::Stream;
+use super::stream::CallStream;
 use super::unary::Unary;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
+use crate::transport::{StreamInfo, Tls};
 use bytes::Bytes;
 use grpcio_sys::*;
 use std::ffi::CString;
@@ -22,9 +22,9 @@ use std::time::Duration;
 
 /// A channel to one endpoint. It connects with its first call, over a connection of its own, which closes when the
 /// channel and the calls on it are dropped.
-pub struct Channel(Arc<Inner>);
+pub(super) struct Channel(Arc<CoreChannel>);
 
-pub(super) struct Inner {
+pub(super) struct CoreChannel {
     raw: *mut grpc_channel,
     endpoint: String,
     stream_options: StreamOptions,
@@ -40,30 +40,29 @@ pub(super) struct Inner {
 }
 
 // SAFETY: channels of the core may be used from any thread.
-unsafe impl Send for Inner {}
+unsafe impl Send for CoreChannel {}
 // SAFETY: as above.
-unsafe impl Sync for Inner {}
+unsafe impl Sync for CoreChannel {}
 
 impl Channel {
     /// A channel to `host:port`, with TLS if `tls` is given. Does not block, nor connect yet; an attempt to connect
     /// gives up after `connect` (the C core takes 100 ms at least).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the endpoint or an option is malformed. [`ErrorKind::Full`]: the C core has to be started,
+    /// [`ErrorKind::Config`]: the endpoint is malformed. [`ErrorKind::Full`]: the C core has to be started,
     /// and too few file descriptors or threads are to be had for it.
-    pub fn new(endpoint: &str, tls: Option<&Tls>, options: &Options, connect: Duration) -> Result<Channel> {
-        options.validate()?;
+    pub fn new(endpoint: &str, tls: Option<&Tls>, settings: &Settings, connect: Duration) -> Result<Channel> {
         let target = target(endpoint)?;
         let library = Library::acquire()?;
-        let mut args = options.channel_args(connect);
-        let quota = options.quota();
+        let mut args = settings.channel_args(connect);
+        let quota = settings.quota();
         args.quota(quota.clone());
         // The name that TLS checks and that the server is told, whatever form the target has.
         args.text(c"grpc.default_authority", text(endpoint)?);
         let flaw = Flaw::default();
         let (credentials, local_cert) = match tls {
             Some(tls) => {
-                let (credentials, local_cert, server_name) = tls.dial(&flaw);
+                let (credentials, local_cert, server_name) = ChannelCredentials::tls(tls, &flaw);
                 if let Some(name) = server_name {
                     args.text(c"grpc.ssl_target_name_override", name);
                 }
@@ -73,10 +72,10 @@ impl Channel {
         };
         // SAFETY: all arguments are valid during the call; the core copies them and references the credentials.
         let raw = args.with(|args| unsafe { grpc_channel_create(target.as_ptr(), credentials.raw(), args) });
-        Ok(Channel(Arc::new(Inner {
+        Ok(Channel(Arc::new(CoreChannel {
             raw,
             endpoint: endpoint.to_owned(),
-            stream_options: options.stream_options(),
+            stream_options: settings.stream_options(),
             local_cert,
             tls: tls.is_some(),
             flaw,
@@ -102,17 +101,17 @@ impl Channel {
     /// # Errors
     /// [`ErrorKind::Unreachable`] with the C core's text if the connection cannot be made, [`ErrorKind::Timeout`],
     /// [`ErrorKind::Stopped`] if cancelled.
-    pub fn stream(&self, method: &str, limit: Option<Duration>, timeout: Duration, cancel: &Cancel) -> Result<Stream> {
+    pub fn stream(&self, method: &str, limit: Option<Duration>, timeout: Duration, cancel: &Cancel) -> Result<CallStream> {
         let call = Arc::new(self.call(method, limit)?);
         call.start_dialled().map_err(|e| self.0.refused(e))?;
         super::unary::wait_connected(&call, &self.0, timeout, cancel)?;
-        let peer = Peer {
+        let info = StreamInfo {
             remote_addr: self.0.address(&call),
             remote_cert: call.certificate(),
             local_cert: self.0.local_cert.clone(),
             tls: self.0.tls,
         };
-        Ok(Stream::dialled(call, limit.is_some(), peer, self.0.stream_options))
+        Ok(CallStream::dialled(call, limit.is_some(), info, self.0.stream_options))
     }
 
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
@@ -134,7 +133,7 @@ impl Channel {
     }
 }
 
-impl Inner {
+impl CoreChannel {
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -166,7 +165,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for CoreChannel {
     fn drop(&mut self) {
         keep_engine_after_failure();
         // SAFETY: ours, destroyed once; the calls on it held this object.

@@ -5,13 +5,14 @@
 //! always can.
 
 use super::call::Call;
-use super::credentials::{ServerCredentials, Tls};
+use super::credentials::ServerCredentials;
 use super::library::{keep_engine_after_failure, Library};
-use super::options::{Options, Quota};
+use super::options::{Quota, Settings};
 use super::poller::{Poller, Traffic};
 use super::queue::CallQueue;
 use super::slice;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Tls;
 use grpcio_sys::*;
 use std::ffi::{c_void, CString};
 use std::net::TcpListener;
@@ -74,14 +75,14 @@ pub(super) enum Notice {
 
 impl Listener {
     /// Binds an address and starts to listen.
-    pub(super) fn bind(host: &str, port: u16, options: &Options, tls: Option<Tls>) -> Result<Listener> {
+    pub(super) fn bind(host: &str, port: u16, settings: &Settings, tls: Option<Tls>) -> Result<Listener> {
         let address = format!("{host}:{port}");
         let malformed = |_| Error::new(ErrorKind::Config, "the address contains a zero byte").step("listen");
         let c_address = CString::new(address.as_str()).map_err(malformed)?;
         let library = Arc::new(Library::acquire()?);
         let credentials = ServerCredentials::new(tls)?;
-        let quota = options.quota();
-        let mut args = options.server_args();
+        let quota = settings.quota();
+        let mut args = settings.server_args();
         args.quota(quota.clone());
         let poller = Poller::start()?;
         // SAFETY: the core copies arguments and address and references the credentials; the queues are registered before

@@ -1,7 +1,8 @@
-//! Every setting of channels and servers, with its default and where that comes from.
+//! The settings of the C core's channels and servers, with their defaults and where those come from.
 
 use super::queue::FOR_EVER;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Limits;
 use grpcio_sys::*;
 use parking_lot::Mutex;
 use std::ffi::{CStr, CString};
@@ -9,41 +10,20 @@ use std::ptr::null_mut;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Settings of [`Channel`](super::Channel)s and [`Server`](super::Server)s. Most become a *channel argument* of the C
-/// core, named in brackets; "core" is the core's own default.
+/// Settings of the C core's channels and servers beside the [`Limits`]. Most become a *channel argument* of the C core, named
+/// in brackets; "core" is the core's own default. (The limits do so, too.)
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// The largest message that is accepted, in bytes: 100 MiB as in Fabric (core: 4 MiB). A larger one ends the
-    /// stream with RESOURCE_EXHAUSTED, as the core would do it: when all of it has been read.
-    pub max_receive_message: usize,
-    /// The largest message that is sent, in bytes: 100 MiB as in Fabric (core: no limit). A larger one ends the stream with
-    /// RESOURCE_EXHAUSTED.
-    pub max_send_message: usize,
-    /// Ping the peer after this long without hearing from it: 60 s (core: off on clients, 2 h on servers). A Fabric
-    /// server allows no less than 60 s between pings and closes the connection of who does. \[`grpc.keepalive_time_ms`\]
-    pub keepalive_time: Duration,
-    /// The connection is lost if a ping, or any data, stays unanswered this long: 5 s (core: 20 s). Also TCP's user
-    /// timeout, and so what bounds a write to a frozen peer and the stop of a server. \[`grpc.keepalive_timeout_ms`\]
-    pub keepalive_timeout: Duration,
     /// Whether to ping, and let clients ping, while no call is open: yes, as Fabric (core: no).
     /// \[`grpc.keepalive_permit_without_calls`\]
     pub keepalive_without_calls: bool,
     /// How many pings may go out without data in between: 0, no limit (core: 2). With a limit, keepalive stops in
     /// silence on a stream that sends nothing. \[`grpc.http2.max_pings_without_data`\]
     pub max_pings_without_data: u32,
-    /// Servers: the shortest interval at which clients may ping: 30 s (core: 5 min). Fabric's clients ping every 60 s,
-    /// which the core would answer with `too_many_pings`. \[`grpc.http2.min_ping_interval_without_data_ms`\]
-    pub min_ping_interval: Duration,
     /// Servers: after how many pings that came too early the connection is closed: 2 (core: 2; 0: never).
     /// \[`grpc.http2.max_ping_strikes`\]
     pub max_ping_strikes: u32,
-    /// Servers: the limit for TLS and HTTP/2 to be set up: 5 s as Fabric's connection timeout (core: 120 s).
-    /// \[`grpc.server_handshake_timeout_ms`\]
-    pub handshake_timeout: Duration,
-    /// Servers: calls at once on one connection: 64 (core: no limit). A client that keeps the rules waits.
-    /// \[`grpc.max_concurrent_streams`\]
-    pub max_concurrent_streams: u32,
     /// Servers: share the port with whoever else asks for sharing: no (core: yes). With it a second process binds the
     /// same port in silence and takes half the connections. \[`grpc.so_reuseport`\]
     pub reuse_port: bool,
@@ -62,16 +42,6 @@ pub struct Options {
     /// How much a stream may hold back to send it together, in bytes: 64 KiB (core: 64 KiB). 1 MiB saves 15–20 % of a
     /// sender's processor time with large messages. \[`grpc.http2.write_buffer_size`\]
     pub write_buffer: usize,
-    /// Memory for what the channels and servers made with these options, and with clones of them, receive, all
-    /// together, in bytes: 1 GiB (core: unlimited). It is what bounds a message that never ends: how large it is shows
-    /// only when all of it has been read. Near it connections are not accepted, and over it
-    /// streams are reset one by one, whosever they are, until it suffices; they are lost, and can be dialled again. So be
-    /// generous: an idle connection takes about 100 KiB, one whose messages are not read up to 4 MiB, and a message that
-    /// is being received as much as it is long. \[`grpc.resource_quota`\]
-    pub memory_quota: Option<usize>,
-    /// Servers: close a connection on which no call is open for this long: 10 s (core: never). A peer that sets up TLS and
-    /// HTTP/2 and then opens no stream otherwise stays for ever. \[`grpc.max_connection_idle_ms`\]
-    pub max_connection_idle: Duration,
     /// How long `recv` may poll before it blocks, in a conversation: if something was sent on the stream since `recv` was
     /// last called. 50 µs; zero turns it off. It takes a thread switch out of a round trip. Before that, it may wait three
     /// times as long for the reply to the message before. A stream that carries messages one way only, and an idle one,
@@ -79,80 +49,68 @@ pub struct Options {
     pub spin: Duration,
     /// Servers: calls asked for ahead: 16, at least 1. More absorbs a burst of new streams, and lengthens a stop.
     pub requests_ahead: usize,
-    /// Servers: streams served at once, each on its own thread: 4096. Those above it end at once with
-    /// RESOURCE_EXHAUSTED.
-    pub max_served: usize,
-    /// More integer arguments of the core, by name; one given here goes before the fields above.
+    /// More integer arguments of the core, by name; one given here goes before the fields above and the limits.
     pub extra: Vec<(String, i32)>,
-    /// The quota that the clones share, while somebody uses it.
-    pub(crate) quota: Arc<Mutex<Weak<Quota>>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Options {
-            max_receive_message: 100 << 20,
-            max_send_message: 100 << 20,
-            keepalive_time: Duration::from_secs(60),
-            keepalive_timeout: Duration::from_secs(5),
             keepalive_without_calls: true,
             max_pings_without_data: 0,
-            min_ping_interval: Duration::from_secs(30),
             max_ping_strikes: 2,
-            handshake_timeout: Duration::from_secs(5),
-            max_concurrent_streams: 64,
             reuse_port: false,
             own_connection: true,
             retries: false,
             http_proxy: false,
             bdp_probe: true,
             write_buffer: 64 << 10,
-            memory_quota: Some(1 << 30),
-            max_connection_idle: Duration::from_secs(10),
             spin: Duration::from_micros(50),
             requests_ahead: 16,
-            max_served: 4096,
             extra: Vec::new(),
-            quota: Arc::default(),
         }
     }
 }
 
 impl Options {
-    /// Whether the settings make sense; done by all that take them.
+    /// Checks the options; done by everything that takes them.
     ///
     /// # Errors
     /// [`ErrorKind::Config`], naming the field.
     pub fn validate(&self) -> Result<()> {
-        let positive = [
-            ("max_receive_message", self.max_receive_message),
-            ("max_send_message", self.max_send_message),
-            ("requests_ahead", self.requests_ahead),
-            ("max_served", self.max_served),
-            ("max_concurrent_streams", self.max_concurrent_streams as usize),
-            ("keepalive_time", self.keepalive_time.as_millis() as usize),
-            ("keepalive_timeout", self.keepalive_timeout.as_millis() as usize),
-            ("handshake_timeout", self.handshake_timeout.as_millis() as usize),
-            ("max_connection_idle", self.max_connection_idle.as_millis() as usize),
-        ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(invalid(format!("{name} is zero; it must be at least 1 (durations: 1 ms)")));
+        if self.requests_ahead == 0 {
+            return Err(invalid("requests_ahead is zero; it must be at least 1"));
         }
         if self.spin > Duration::from_millis(1) {
             return Err(invalid(format!("spin is {:?}; more than 1 ms only burns processor time", self.spin)));
-        }
-        if self.memory_quota == Some(0) {
-            return Err(invalid("memory_quota is zero; leave it out for no limit"));
         }
         match self.extra.iter().find(|(name, _)| name.is_empty() || name.contains('\0')) {
             Some((name, _)) => Err(invalid(format!("extra argument {name:?} is no name"))),
             None => Ok(()),
         }
     }
+}
+
+/// Everything that channels and servers of one transport are made with.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub limits: Limits,
+    pub options: Options,
+    /// The memory that they share, while somebody uses it.
+    quota: Arc<Mutex<Weak<Quota>>>,
+}
+
+impl Settings {
+    /// Checks limits and options.
+    pub fn new(limits: Limits, options: Options) -> Result<Self> {
+        limits.validate()?;
+        options.validate()?;
+        Ok(Settings { limits, options, quota: Arc::default() })
+    }
 
     /// The quota, for as long as the result is kept. The core must be initialized, and stay so for as long.
     pub(super) fn quota(&self) -> Option<Arc<Quota>> {
-        let bytes = self.memory_quota?;
+        let bytes = self.limits.memory_quota?;
         let mut shared = self.quota.lock();
         if let Some(quota) = shared.upgrade().filter(|quota| quota.bytes == bytes) {
             return Some(quota);
@@ -164,22 +122,22 @@ impl Options {
 
     /// What a write to a frozen peer can take to end, with a margin for timers.
     pub(super) fn write_bound(&self) -> Duration {
-        self.keepalive_timeout + Duration::from_secs(2)
+        self.limits.keepalive_timeout + Duration::from_secs(2)
     }
 
     /// What a stream of ours sees to itself.
     pub(super) fn stream_options(&self) -> StreamOptions {
-        StreamOptions { spin: self.spin, max_receive: self.max_receive_message, max_send: self.max_send_message }
+        StreamOptions { spin: self.options.spin, max_receive: self.limits.max_receive_message, max_send: self.limits.max_send_message }
     }
 
     fn common(&self) -> Vec<(&'static CStr, i32)> {
         vec![
-            (c"grpc.keepalive_time_ms", millis(self.keepalive_time)),
-            (c"grpc.keepalive_timeout_ms", millis(self.keepalive_timeout)),
-            (c"grpc.keepalive_permit_without_calls", self.keepalive_without_calls.into()),
-            (c"grpc.http2.max_pings_without_data", int(self.max_pings_without_data as usize)),
-            (c"grpc.http2.bdp_probe", self.bdp_probe.into()),
-            (c"grpc.http2.write_buffer_size", int(self.write_buffer)),
+            (c"grpc.keepalive_time_ms", millis(self.limits.keepalive_time)),
+            (c"grpc.keepalive_timeout_ms", millis(self.limits.keepalive_timeout)),
+            (c"grpc.keepalive_permit_without_calls", self.options.keepalive_without_calls.into()),
+            (c"grpc.http2.max_pings_without_data", int(self.options.max_pings_without_data as usize)),
+            (c"grpc.http2.bdp_probe", self.options.bdp_probe.into()),
+            (c"grpc.http2.write_buffer_size", int(self.options.write_buffer)),
             // Nothing is compressed, and who compresses is told that this is not implemented, as by a Fabric peer. The core
             // would decompress a message to whatever it becomes, before it looks at a limit.
             (c"grpc.compression_enabled_algorithms_bitset", 1),
@@ -193,20 +151,19 @@ impl Options {
         let mut args = Args::new(self);
         args.ints(self.server());
         // A server that somebody else builds has other services, whose clients may rest between their calls.
-        args.ints([(c"grpc.max_connection_idle_ms", millis(self.max_connection_idle))]);
+        args.ints([(c"grpc.max_connection_idle_ms", millis(self.limits.max_connection_idle))]);
         args.ints(NO_LIMITS);
         args
     }
 
-    /// The same for a server that somebody else builds. Neither the quota nor the limit of
-    /// idleness is among them.
+    /// The same for a server that somebody else builds. Neither the quota nor the limit of idleness is among them.
     #[cfg(feature = "host-server")]
-    pub(crate) fn server_ints(&self) -> Vec<(CString, i32)> {
+    fn server_ints(&self) -> Vec<(CString, i32)> {
         let mut args = Args::new(self);
         args.ints(self.server());
         args.ints([
-            (c"grpc.max_receive_message_length", int(self.max_receive_message)),
-            (c"grpc.max_send_message_length", int(self.max_send_message)),
+            (c"grpc.max_receive_message_length", int(self.limits.max_receive_message)),
+            (c"grpc.max_send_message_length", int(self.limits.max_send_message)),
         ]);
         let ints = args.args.into_iter();
         ints.filter_map(|(name, value)| if let Value::Int(value) = value { Some((name, value)) } else { None })
@@ -216,11 +173,11 @@ impl Options {
     fn server(&self) -> Vec<(&'static CStr, i32)> {
         let mut args = self.common();
         args.extend([
-            (c"grpc.http2.min_ping_interval_without_data_ms", millis(self.min_ping_interval)),
-            (c"grpc.http2.max_ping_strikes", int(self.max_ping_strikes as usize)),
-            (c"grpc.server_handshake_timeout_ms", millis(self.handshake_timeout)),
-            (c"grpc.max_concurrent_streams", int(self.max_concurrent_streams as usize)),
-            (c"grpc.so_reuseport", self.reuse_port.into()),
+            (c"grpc.http2.min_ping_interval_without_data_ms", millis(self.limits.min_ping_interval)),
+            (c"grpc.http2.max_ping_strikes", int(self.options.max_ping_strikes as usize)),
+            (c"grpc.server_handshake_timeout_ms", millis(self.limits.handshake_timeout)),
+            (c"grpc.max_concurrent_streams", int(self.limits.max_concurrent_streams as usize)),
+            (c"grpc.so_reuseport", self.options.reuse_port.into()),
         ]);
         args
     }
@@ -231,19 +188,25 @@ impl Options {
         args.ints(self.common());
         args.ints(NO_LIMITS);
         args.ints([
-            (c"grpc.use_local_subchannel_pool", self.own_connection.into()),
-            (c"grpc.enable_retries", self.retries.into()),
+            (c"grpc.use_local_subchannel_pool", self.options.own_connection.into()),
+            (c"grpc.enable_retries", self.options.retries.into()),
             // Without the filters that are of no use here (of those the limits of size cost most, see `NO_LIMITS`). Retries
             // need them; deadlines are asked for.
-            (c"grpc.minimal_stack", (!self.retries).into()),
+            (c"grpc.minimal_stack", (!self.options.retries).into()),
             (c"grpc.enable_deadline_checking", 1),
-            (c"grpc.enable_http_proxy", self.http_proxy.into()),
+            (c"grpc.enable_http_proxy", self.options.http_proxy.into()),
             // An attempt to connect is limited by the larger of the two, and then fails with a text that says why.
             (c"grpc.min_reconnect_backoff_ms", millis(connect)),
             (c"grpc.initial_reconnect_backoff_ms", millis(connect)),
         ]);
         args
     }
+}
+
+/// Returns the arguments of a server that somebody else builds.
+#[cfg(feature = "host-server")]
+pub(crate) fn server_arguments(limits: &Limits, options: &Options) -> Result<Vec<(CString, i32)>> {
+    Ok(Settings::new(limits.clone(), options.clone())?.server_ints())
 }
 
 /// The core's limits of size are a filter that every message goes through, at a seventh of the processor time of a small
@@ -287,8 +250,8 @@ enum Value {
 }
 
 impl Args {
-    fn new(options: &Options) -> Args {
-        let extra = options.extra.iter();
+    fn new(settings: &Settings) -> Args {
+        let extra = settings.options.extra.iter();
         let extra = extra.filter_map(|(name, value)| Some((CString::new(name.as_str()).ok()?, Value::Int(*value))));
         Args { args: extra.collect(), quota: None }
     }

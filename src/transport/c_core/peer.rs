@@ -5,19 +5,6 @@ use grpcio_sys::*;
 use openssl::base64;
 use std::ffi::CStr;
 
-/// What is known of the two ends of a call.
-#[derive(Clone, Debug, Default)]
-pub struct Peer {
-    /// The remote socket address, `ip:port`.
-    pub remote_addr: String,
-    /// DER of the certificate that the remote side showed.
-    pub remote_cert: Option<Bytes>,
-    /// DER of the certificate that we show.
-    pub local_cert: Option<Bytes>,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
-}
-
 /// The remote address of a call, or what the core has instead (the target, before the connection is up).
 ///
 /// # Safety

@@ -1,30 +1,29 @@
 //! The accepting side: one thread that accepts calls, one for each stream that is served.
 
 use super::call::Call;
-use super::credentials::Tls;
 use super::listener::{parse, Listener, Notice};
-use super::options::Options;
-use super::peer::Peer;
+use super::options::Settings;
 use super::poller::Traffic;
+use super::rapid_reset::RapidReset;
 use super::reaper;
-use super::resets::Resets;
-use super::status::{code, End, Status};
-use super::stream::Stream;
+use super::stream::CallStream;
 use crate::error::Result;
-use crate::sync::{spawn, Condvar, Mutex};
+use crate::sync::{spawn, Mutex};
+use crate::transport::serving::Serving;
+use crate::transport::{code, Server, Status, Stream, StreamEnd, StreamInfo, Tls};
 use bytes::Bytes;
 use crossbeam_channel::{bounded, Receiver};
 use std::collections::HashMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Serves one stream, on a thread of its own; the stream ends with the status that it returns.
-pub type Handler = Box<dyn Fn(Arc<Stream>) -> Status + Send + Sync>;
+pub(super) type Handler = Box<dyn Fn(Arc<CallStream>) -> Status + Send + Sync>;
 
 /// What a method does.
-pub enum Method {
+pub(super) enum Method {
     /// Answers a request.
     Unary(Box<dyn Fn(Bytes) -> Result<Bytes, Status> + Send + Sync>),
     /// Serves streams.
@@ -34,9 +33,9 @@ pub enum Method {
 /// How long a client may take to send the request of a unary call.
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// A running server. Dropping it stops it, without grace.
-pub struct Server {
-    shared: Arc<Shared>,
+/// A running server.
+pub(super) struct CoreServer {
+    shared: Arc<Service>,
     local_addr: String,
     running: Mutex<Option<Running>>,
 }
@@ -48,31 +47,16 @@ struct Running {
     done: Receiver<()>,
 }
 
-struct Shared {
-    options: Options,
+struct Service {
+    settings: Settings,
     methods: HashMap<String, Method>,
     tls: Option<Tls>,
-    resets: Resets,
+    resets: RapidReset,
     traffic: Arc<Traffic>,
-    served: Mutex<Served>,
-    /// A stream was served to its end.
-    ended: Condvar,
+    serving: Arc<Serving<CallStream>>,
 }
 
-#[derive(Default)]
-struct Served {
-    stopping: bool,
-    next_id: u64,
-    running: HashMap<u64, Task>,
-    ended: Vec<JoinHandle<()>>,
-}
-
-struct Task {
-    stream: Weak<Stream>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
+impl CoreServer {
     /// Starts to listen on `ip:port` or `name:port`; port 0 takes a free one, an empty host means all addresses.
     /// `methods` are full paths, `/package.Service/Method`; calls of others end with UNIMPLEMENTED.
     ///
@@ -81,23 +65,19 @@ impl Server {
     /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) if the address cannot be bound, with the system's reason;
     /// [`ErrorKind::Full`](crate::ErrorKind::Full) if no thread can be started, or the C core has to be started and too few
     /// file descriptors or threads are to be had for it.
-    pub fn start(listen: &str, options: Options, tls: Option<Tls>, methods: Vec<(String, Method)>) -> Result<Server> {
-        options.validate()?;
+    pub fn start(listen: &str, settings: Settings, tls: Option<Tls>, methods: Vec<(String, Method)>) -> Result<Self> {
         let (host, port) = parse(listen)?;
-        let listener = Listener::bind(&host, port, &options, tls.clone())?;
+        let listener = Listener::bind(&host, port, &settings, tls.clone())?;
         let local_addr = format!("{host}:{}", listener.port);
         let listener = Arc::new(listener);
         let methods = methods.into_iter().collect();
-        let served = Mutex::new(Served::default());
-        let resets = Resets::new(options.max_concurrent_streams);
-        let shared = Arc::new(Shared {
-            options,
+        let shared = Arc::new(Service {
             methods,
             tls,
-            resets,
+            resets: RapidReset::new(settings.limits.max_concurrent_streams),
             traffic: listener.traffic().clone(),
-            served,
-            ended: Condvar::new(),
+            serving: Serving::new(settings.limits.max_served),
+            settings,
         });
         let (alive, done) = bounded(0);
         let accepting = (listener.clone(), shared.clone());
@@ -116,40 +96,37 @@ impl Server {
                 return Err(e);
             }
         };
-        Ok(Server { shared, local_addr, running: Mutex::new(Some(Running { listener, accept, done })) })
+        Ok(CoreServer { shared, local_addr, running: Mutex::new(Some(Running { listener, accept, done })) })
     }
+}
 
-    /// The address with the port that was bound.
-    pub fn local_addr(&self) -> &str {
+impl Server for CoreServer {
+    fn local_addr(&self) -> &str {
         &self.local_addr
     }
 
-    /// How many streams are being served.
-    pub fn serving(&self) -> usize {
-        self.shared.served.lock().running.len()
+    fn serving(&self) -> usize {
+        self.shared.serving.count()
     }
 
-    /// Stops: no more calls are accepted; streams may end by themselves for `grace`, then they are cancelled (their
-    /// clients see UNAVAILABLE, or CANCELLED where the call was not accepted yet).
+    /// Cancelled streams end for their clients with UNAVAILABLE, or CANCELLED where the call was not accepted yet.
     ///
-    /// Blocks until all is released and every thread has ended, for at most the grace, [`Options::keepalive_timeout`]
-    /// and 2 s: that long a frozen client can hold its connection. What is not over by then (a handler that does not
-    /// return, say) ends later on its own threads. Calling it again does nothing; calling it from a handler does not
-    /// wait for that handler. Returns whether all ended in time.
-    pub fn stop(&self, grace: Duration) -> bool {
+    /// The bound is the grace, [`Limits::keepalive_timeout`](crate::transport::Limits::keepalive_timeout) and 2 s: that long
+    /// a frozen client can hold its connection. Calling it from an acceptor does not wait for that acceptor.
+    fn stop(&self, grace: Duration) -> bool {
         let Some(Running { listener, accept, done }) = self.running.lock().take() else { return true };
+        let serving = &self.shared.serving;
         listener.shut_down();
-        self.shared.served.lock().stopping = true;
-        self.shared.await_served(Instant::now() + grace);
-        let bound = Instant::now() + self.shared.options.write_bound();
-        let streams: Vec<_> = self.shared.served.lock().running.values().map(|task| task.stream.clone()).collect();
-        streams.iter().filter_map(Weak::upgrade).for_each(|stream| stream.mark_cancelled());
+        serving.refuse();
+        serving.await_end(Instant::now() + grace);
+        let bound = Instant::now() + self.shared.settings.write_bound();
+        serving.streams().iter().for_each(|stream| stream.mark_cancelled());
         listener.cancel_all();
         drop(listener);
-        let mut in_time = self.shared.await_served(bound);
-        self.shared.join_ended();
-        if !self.shared.served.lock().running.is_empty() && in_time {
-            // We are in a handler; its call keeps the rest alive until it returns.
+        let mut in_time = serving.await_end(bound);
+        serving.join_ended();
+        if serving.count() > 0 && in_time {
+            // Called by an acceptor; its call keeps the rest alive until it returns.
             return true;
         }
         if done.recv_deadline(bound).is_err_and(|e| e.is_disconnected()) {
@@ -164,44 +141,20 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for CoreServer {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
     }
 }
 
-impl Shared {
-    /// Waits until no stream is served, except by the calling thread. Whether that is so.
-    fn await_served(&self, until: Instant) -> bool {
-        let me = thread::current().id();
-        let mut served = self.served.lock();
-        loop {
-            let mine = |task: &Task| task.thread.as_ref().is_some_and(|thread| thread.thread().id() == me);
-            if served.running.values().all(mine) {
-                return true;
-            }
-            if self.ended.wait_until(&mut served, until).timed_out() {
-                return served.running.values().all(mine);
-            }
-        }
-    }
-
-    /// Joins the threads that have served their stream.
-    fn join_ended(&self) {
-        let ended = std::mem::take(&mut self.served.lock().ended);
-        for thread in ended {
-            // A handler's panic was caught before.
-            let _ = thread.join();
-        }
-    }
-
+impl Service {
     /// Serves one accepted call, or refuses it. Does not block.
     ///
     /// Nor does it poll: then it could be the one who takes what a hostile client sends without end, and not come back to
     /// count its calls.
     fn dispatch(self: &Arc<Self>, call: Call, method: &str) {
         let address = call.address();
-        if !self.resets.came(&address) {
+        if !self.resets.record_call(&address) {
             return;
         }
         let (call, refusal) = if self.methods.contains_key(method) {
@@ -224,44 +177,20 @@ impl Shared {
     }
 
     fn serve(self: &Arc<Self>, call: Arc<Call>, address: &str, method: String) -> Result<(), Status> {
-        // Held to the end, so that the thread finds itself registered.
-        let mut served = self.served.lock();
-        if served.stopping {
-            return Err(Status::new(code::UNAVAILABLE, "the server is stopping"));
-        }
-        if served.running.len() >= self.options.max_served {
-            let text = format!("too many streams: {} are being served", served.running.len());
-            return Err(Status::new(code::RESOURCE_EXHAUSTED, text));
-        }
-        let id = served.next_id;
-        served.next_id += 1;
-        let peer = Peer {
+        let info = StreamInfo {
             remote_addr: address.to_owned(),
             remote_cert: call.certificate(),
             local_cert: self.tls.as_ref().and_then(Tls::server_cert),
             tls: self.tls.is_some(),
         };
-        let stream = Arc::new(Stream::accepted(call, peer, self.options.stream_options(), self.traffic.clone()));
-        let weak = Arc::downgrade(&stream);
-        let shared = self.clone();
-        let thread = spawn(&format!("gossip-in-{}", id % 100_000), move || {
-            shared.run(stream, &method);
-            shared.ended(id);
-        });
-        match thread {
-            Ok(thread) => {
-                served.running.insert(id, Task { stream: weak, thread: Some(thread) });
-                Ok(())
-            }
-            Err(e) => {
-                log::error!("{address}: refused: {e}");
-                Err(Status::new(code::RESOURCE_EXHAUSTED, "cannot start a thread for the stream"))
-            }
-        }
+        let options = self.settings.stream_options();
+        let stream = Arc::new(CallStream::accepted(call, info, options, self.traffic.clone()));
+        let service = self.clone();
+        self.serving.serve(address, &stream, move |stream| service.run(stream, &method))
     }
 
     /// The life of a stream's thread.
-    fn run(&self, stream: Arc<Stream>, method: &str) {
+    fn run(&self, stream: Arc<CallStream>, method: &str) {
         let Some(method_of) = self.methods.get(method) else { return };
         if !stream.begin() {
             return;
@@ -275,33 +204,25 @@ impl Shared {
             Status::new(code::INTERNAL, "the handler failed")
         });
         if !stream.was_reset() {
-            self.resets.served(&stream.peer().remote_addr);
+            self.resets.served(&stream.info().remote_addr);
         }
         // An error means that the stream is over already.
         let _ = stream.finish(&status);
     }
-
-    fn ended(&self, id: u64) {
-        let mut served = self.served.lock();
-        if let Some(thread) = served.running.remove(&id).and_then(|task| task.thread) {
-            served.ended.push(thread);
-        }
-        self.ended.notify_all();
-    }
 }
 
 /// Reads a request to its end before it answers: a client that is still sending may otherwise miss the answer.
-fn answer_request(stream: &Stream, answer: impl Fn(Bytes) -> Result<Bytes, Status>) -> Status {
+fn answer_request(stream: &CallStream, answer: impl Fn(Bytes) -> Result<Bytes, Status>) -> Status {
     let Ok(Some(request)) = stream.recv(Some(REQUEST)) else {
         return Status::new(code::INTERNAL, "no request came");
     };
-    if !matches!(stream.recv(Some(REQUEST)), Err(End::Remote(_))) {
+    if !matches!(stream.recv(Some(REQUEST)), Err(StreamEnd::Remote(_))) {
         return Status::new(code::INTERNAL, "a unary call takes one request");
     }
     match answer(request) {
         Ok(message) => {
             // If that fails, so does the status that follows.
-            let _ = stream.send(message, false);
+            let _ = stream.send(message);
             Status::new(code::OK, "")
         }
         Err(status) => status,
@@ -310,8 +231,8 @@ fn answer_request(stream: &Stream, answer: impl Fn(Bytes) -> Result<Bytes, Statu
 
 /// The accepting thread: keeps requests posted, and hands over what they bring, until the server is shut down and every
 /// request came back.
-fn accept(listener: &Listener, shared: &Arc<Shared>) {
-    let mut posted = (0..shared.options.requests_ahead).filter(|_| listener.request()).count();
+fn accept(listener: &Listener, shared: &Arc<Service>) {
+    let mut posted = (0..shared.settings.options.requests_ahead).filter(|_| listener.request()).count();
     let mut shutting_down = false;
     while !(shutting_down && posted == 0) {
         match listener.next() {
@@ -323,7 +244,7 @@ fn accept(listener: &Listener, shared: &Arc<Shared>) {
                     posted -= 1;
                 }
                 shared.dispatch(call, &method);
-                shared.join_ended();
+                shared.serving.join_ended();
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use super::call::{too_large, Call, Op};
 use super::options::StreamOptions;
-use super::peer::Peer;
 use super::poller::Traffic;
 use super::queue::Wait;
-use super::status::{code, End, Status};
 use crate::sync::Mutex;
+use crate::transport::tcp_info::{recv_watched, ConnectionSocket};
+use crate::transport::{code, Outgoing, Status, Stream, StreamEnd, StreamInfo, MAX_BATCH};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How often a blocked writer looks whether its stream was cancelled. The core itself does not wake it while the
 /// socket is full.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a sender's own thread looks whether its write is done.
+const PASSED_ON: Duration = Duration::from_micros(20);
 
 /// How long a failed write on a dialled stream waits for the reason, which is not there while unread messages stand before it.
 const REASON: Duration = Duration::from_millis(20);
@@ -27,22 +30,23 @@ const RESET: &str = "Received RST_STREAM";
 
 /// A stream, dialled or accepted.
 ///
-/// One thread sends and one receives, as a rule; more of them take turns. [`cancel`](Self::cancel) is for any thread.
+/// One thread sends and one receives, as a rule; more of them take turns.
 /// Dropping it cancels what is open, without waiting.
-pub struct Stream {
+pub(super) struct CallStream {
     call: Arc<Call>,
     accepted: bool,
     /// That of the server it was accepted by.
     traffic: Option<Arc<Traffic>>,
     /// It has a limit of time. Both cores watch it, and either may be the one to report it.
     limited: bool,
-    peer: Peer,
+    info: StreamInfo,
+    socket: ConnectionSocket,
     settings: StreamOptions,
     send: Mutex<SendSide>,
     recv: Mutex<RecvSide>,
     /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
     collect: Mutex<()>,
-    end: OnceLock<End>,
+    end: OnceLock<StreamEnd>,
     /// Something was sent since `recv` was last called.
     sent: AtomicBool,
     finished: AtomicBool,
@@ -62,22 +66,23 @@ struct RecvSide {
     conversing: bool,
 }
 
-impl Stream {
-    pub(super) fn dialled(call: Arc<Call>, limited: bool, peer: Peer, settings: StreamOptions) -> Stream {
-        Stream { limited, ..Stream::new(call, false, peer, settings) }
+impl CallStream {
+    pub(super) fn dialled(call: Arc<Call>, limited: bool, info: StreamInfo, settings: StreamOptions) -> CallStream {
+        CallStream { limited, ..CallStream::new(call, false, info, settings) }
     }
 
-    pub(super) fn accepted(call: Arc<Call>, peer: Peer, settings: StreamOptions, traffic: Arc<Traffic>) -> Stream {
-        Stream { traffic: Some(traffic), ..Stream::new(call, true, peer, settings) }
+    pub(super) fn accepted(call: Arc<Call>, info: StreamInfo, settings: StreamOptions, traffic: Arc<Traffic>) -> CallStream {
+        CallStream { traffic: Some(traffic), ..CallStream::new(call, true, info, settings) }
     }
 
-    fn new(call: Arc<Call>, accepted: bool, peer: Peer, settings: StreamOptions) -> Stream {
-        Stream {
+    fn new(call: Arc<Call>, accepted: bool, info: StreamInfo, settings: StreamOptions) -> CallStream {
+        CallStream {
             call,
             accepted,
             traffic: None,
             limited: false,
-            peer,
+            socket: ConnectionSocket::from(&info.remote_addr),
+            info,
             settings,
             send: Mutex::default(),
             recv: Mutex::default(),
@@ -88,26 +93,17 @@ impl Stream {
         }
     }
 
-    /// The two ends.
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Starts to write a message and returns at once. It must be waited for with [`wait_sent`](Self::wait_sent) before
-    /// the next one is started (which otherwise waits itself). `more` lets the core hold it back to send it together
-    /// with the next, and must only be set by who already has the next: the message does not leave without it.
-    ///
-    /// # Errors
-    /// Why the stream takes no more.
-    pub fn start_send(&self, message: Bytes, more: bool) -> Result<(), End> {
+    /// Starts to write a message, after waiting for the one before. `more` lets the core hold it back to send it together
+    /// with the next, and must only be set by a caller that has the next: the message does not leave without it.
+    fn start(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
         let mut side = self.send.lock();
-        self.await_sent(&mut side, None)?;
+        self.await_write(&mut side, None)?;
         if self.finished.load(Ordering::Acquire) {
-            return Err(End::Local);
+            return Err(StreamEnd::Local);
         }
         // An accepted stream whose client half-closed still takes messages; the core knows when not.
         match self.end.get() {
-            Some(end) if !(self.accepted && matches!(end, End::Remote(_))) => return Err(end.clone()),
+            Some(end) if !(self.accepted && matches!(end, StreamEnd::Remote(_))) => return Err(end.clone()),
             _ => {}
         }
         if message.len() > self.settings.max_send {
@@ -118,19 +114,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits until the started write is done (`true`), at most `timeout` (`None`: for ever; zero: not at all; the C
-    /// core counts in whole milliseconds). `false`: still under way. `true` at once if none was started. Done means
-    /// handed to the connection, not delivered.
-    ///
-    /// # Errors
-    /// Why it failed. After [`cancel`](Self::cancel) within a quarter of a second, even if the peer is frozen.
-    pub fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, End> {
-        self.await_sent(&mut self.send.lock(), timeout)
-    }
-
-    fn await_sent(&self, side: &mut SendSide, timeout: Option<Duration>) -> Result<bool, End> {
+    fn await_write(&self, side: &mut SendSide, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
         if self.call.is_cancelled() {
-            return Err(End::Local);
+            return Err(StreamEnd::Local);
         }
         if !side.started {
             return Ok(true);
@@ -151,55 +137,9 @@ impl Stream {
         }
     }
 
-    /// Writes a message and waits until that is done: [`start_send`](Self::start_send) and
-    /// [`wait_sent`](Self::wait_sent).
-    ///
-    /// # Errors
-    /// As these.
-    pub fn send(&self, message: Bytes, more: bool) -> Result<(), End> {
-        self.start_send(message, more)?;
-        self.wait_sent(None).map(drop)
-    }
-
-    /// The next message, waiting at most `timeout` (`None`: for ever; zero: not at all). `None`: none came in time; the
-    /// call can be repeated and nothing is lost.
-    ///
-    /// # Errors
-    /// How the stream ended, after the last message. The same again on every further call.
-    pub fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, End> {
-        let mut side = self.recv.lock();
-        if self.call.is_cancelled() {
-            return Err(self.settle(End::Local));
-        }
-        if let Some(end) = self.end.get() {
-            return Err(end.clone());
-        }
-        let wait = Wait::at_most(timeout);
-        if !side.drained {
-            if !side.started {
-                self.await_reply(&mut side);
-            }
-            self.start_recv(&mut side)?;
-            if self.spin_recv(&mut side).is_none() && self.call.wait_for(Op::Recv, wait).is_none() {
-                return Ok(None);
-            }
-            if let Some(traffic) = &self.traffic {
-                traffic.read();
-            }
-            side.started = false;
-            if let Some(message) = self.received(&mut side)? {
-                return Ok(Some(message));
-            }
-        }
-        self.collect_end(wait).map_or(Ok(None), Err)
-    }
-
-    /// The next message if the core has it. Does not look at the connection, as [`recv`](Self::recv) does, nor ask for the
-    /// next one in a conversation, which is to be replied to first.
-    ///
-    /// # Errors
-    /// None that `recv` would not give as well, though this may say `None` instead.
-    pub fn try_recv(&self) -> Result<Option<Bytes>, End> {
+    /// Returns the next message if the core has it. Does not poll the connection, as `recv` does, nor ask for the next one in
+    /// a conversation, which is to be replied to first. Its errors come again from `recv`.
+    fn try_recv(&self) -> Result<Option<Bytes>, StreamEnd> {
         let mut side = self.recv.lock();
         if side.drained || side.conversing || self.call.is_cancelled() || self.end.get().is_some() {
             return Ok(None);
@@ -212,7 +152,7 @@ impl Stream {
         self.received(&mut side)
     }
 
-    fn start_recv(&self, side: &mut RecvSide) -> Result<(), End> {
+    fn start_recv(&self, side: &mut RecvSide) -> Result<(), StreamEnd> {
         if !side.started {
             self.call.start_recv().map_err(|_| self.why())?;
             side.started = true;
@@ -221,7 +161,7 @@ impl Stream {
     }
 
     /// What the completed operation brought; `None` if that was the end.
-    fn received(&self, side: &mut RecvSide) -> Result<Option<Bytes>, End> {
+    fn received(&self, side: &mut RecvSide) -> Result<Option<Bytes>, StreamEnd> {
         let received = self.call.take_message(self.settings.max_receive).map_err(|status| self.fail(status))?;
         side.drained = received.is_none();
         Ok(received)
@@ -261,24 +201,9 @@ impl Stream {
     }
 
     /// Ends the stream for what is too large, in the same way as the core's own limits.
-    fn fail(&self, status: Status) -> End {
+    fn fail(&self, status: Status) -> StreamEnd {
         self.call.fail(&status);
-        self.settle(if self.accepted { End::Lost(status) } else { End::Remote(status) })
-    }
-
-    /// Says that nothing more comes from us, after all that was sent: a dialled stream half-closes, and can be read to
-    /// its end; an accepted one ends with `status`. Waits for a started write, not for this to leave.
-    ///
-    /// # Errors
-    /// Why the stream is over already.
-    pub fn finish(&self, status: &Status) -> Result<(), End> {
-        let mut side = self.send.lock();
-        self.await_sent(&mut side, None)?;
-        if self.finished.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let started = if self.accepted { self.call.start_status(status) } else { self.call.start_half_close() };
-        started.map_err(|_| self.why())
+        self.settle(if self.accepted { StreamEnd::Lost(status) } else { StreamEnd::Remote(status) })
     }
 
     /// Starts an accepted stream; `false` if it is over already.
@@ -291,17 +216,7 @@ impl Stream {
     pub(super) fn was_reset(&self) -> bool {
         !self.call.is_cancelled()
             && !self.finished.load(Ordering::Acquire)
-            && (matches!(self.end.get(), Some(End::Lost(_))) || self.call.is_over())
-    }
-
-    /// Ends the stream at once, in both directions. Does not block.
-    pub fn cancel(&self) {
-        self.call.cancel();
-    }
-
-    /// Whether [`cancel`](Self::cancel) was called, or the server stops.
-    pub fn is_cancelled(&self) -> bool {
-        self.call.is_cancelled()
+            && (matches!(self.end.get(), Some(StreamEnd::Lost(_))) || self.call.is_over())
     }
 
     /// Says that the server cancels all its calls.
@@ -310,13 +225,13 @@ impl Stream {
     }
 
     /// Waits for an operation of the sending side, looking for cancellation now and then.
-    fn wait_for(&self, op: Op, wait: Wait) -> Result<Option<bool>, End> {
+    fn wait_for(&self, op: Op, wait: Wait) -> Result<Option<bool>, StreamEnd> {
         loop {
             if let Some(success) = self.call.take(op).or_else(|| self.call.wait_for(op, wait.capped(LOOK))) {
                 return Ok(Some(success));
             }
             if self.call.is_cancelled() {
-                return Err(End::Local);
+                return Err(StreamEnd::Local);
             }
             if wait.is_over() {
                 return Ok(None);
@@ -325,57 +240,166 @@ impl Stream {
     }
 
     /// Why a write failed.
-    fn why(&self) -> End {
+    fn why(&self) -> StreamEnd {
         if self.call.is_cancelled() || (self.accepted && self.finished.load(Ordering::Acquire)) {
-            return End::Local;
+            return StreamEnd::Local;
         }
         if self.accepted {
             return lost_or_cancelled();
         }
         self.collect_end(Wait::at_most(Some(REASON))).unwrap_or_else(|| {
             let text = "the stream is over; the reason follows the messages that were not received yet";
-            End::Lost(Status::new(code::UNAVAILABLE, text))
+            StreamEnd::Lost(Status::new(code::UNAVAILABLE, text))
         })
     }
 
     /// How the stream ended, or `None` if that is not known within the wait.
-    fn collect_end(&self, wait: Wait) -> Option<End> {
+    fn collect_end(&self, wait: Wait) -> Option<StreamEnd> {
         let _collecting = self.collect.lock();
         if let Some(end) = self.end.get() {
             return Some(end.clone());
         }
         if self.call.is_cancelled() {
-            return Some(self.settle(End::Local));
+            return Some(self.settle(StreamEnd::Local));
         }
         let end = if self.accepted { Some(self.accepted_end()) } else { self.dialled_end(wait) };
         // Cancelled while we waited: that is why it ended.
-        let end = if self.call.is_cancelled() { Some(End::Local) } else { end };
+        let end = if self.call.is_cancelled() { Some(StreamEnd::Local) } else { end };
         end.map(|end| self.settle(end))
     }
 
-    fn dialled_end(&self, wait: Wait) -> Option<End> {
+    fn dialled_end(&self, wait: Wait) -> Option<StreamEnd> {
         self.wait_for(Op::End, wait).ok()??;
         let status = self.call.status();
         Some(match status.code {
-            code::UNAVAILABLE => End::Lost(status),
-            code::DEADLINE_EXCEEDED if self.limited => End::Local,
+            code::UNAVAILABLE => StreamEnd::Lost(status),
+            code::DEADLINE_EXCEEDED if self.limited => StreamEnd::Local,
             // Not a word of whom we talk to: his gRPC gave the stream up, for want of memory as a rule.
-            _ if status.message.starts_with(RESET) => End::Lost(status),
-            _ => End::Remote(status),
+            _ if status.message.starts_with(RESET) => StreamEnd::Lost(status),
+            _ => StreamEnd::Remote(status),
         })
     }
 
     /// After the last message.
-    fn accepted_end(&self) -> End {
+    fn accepted_end(&self) -> StreamEnd {
         match self.call.failed() {
-            _ if self.finished.load(Ordering::Acquire) => End::Local,
+            _ if self.finished.load(Ordering::Acquire) => StreamEnd::Local,
             true => lost_or_cancelled(),
-            false => End::Remote(Status::new(code::OK, "")),
+            false => StreamEnd::Remote(Status::new(code::OK, "")),
         }
     }
 
-    fn settle(&self, end: End) -> End {
+    fn settle(&self, end: StreamEnd) -> StreamEnd {
         self.end.get_or_init(|| end).clone()
+    }
+}
+
+impl Stream for CallStream {
+    fn start_send(&self, message: Bytes) -> Result<(), StreamEnd> {
+        self.start(message, false)
+    }
+
+    /// The C core counts in whole milliseconds. After [`cancel`](Stream::cancel) it returns within a quarter of a second,
+    /// even if the peer is frozen.
+    fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
+        self.await_write(&mut self.send.lock(), timeout)
+    }
+
+    /// A write that is not done immediately is mostly in the hands of another thread, which reads from the connection just
+    /// then and passes it on within [`PASSED_ON`]. To wake the writer for it would take longer.
+    fn try_send(&self, message: Bytes) -> Result<bool, StreamEnd> {
+        self.start(message, false)?;
+        let started = Instant::now();
+        loop {
+            if self.wait_sent(Some(Duration::ZERO))? {
+                return Ok(true);
+            }
+            if started.elapsed() > PASSED_ON {
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn send_all(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
+        let mut next = outgoing.next();
+        while let Some(message) = next {
+            // The core is told that more follows only with the next message in hand, so that it is always true.
+            next = outgoing.next();
+            self.start(message, next.is_some())?;
+            self.await_sent(outgoing)?;
+            outgoing.written();
+            if next.is_none() {
+                next = outgoing.next();
+            }
+        }
+        Ok(())
+    }
+
+    fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd> {
+        let mut side = self.recv.lock();
+        if self.call.is_cancelled() {
+            return Err(self.settle(StreamEnd::Local));
+        }
+        if let Some(end) = self.end.get() {
+            return Err(end.clone());
+        }
+        let wait = Wait::at_most(timeout);
+        if !side.drained {
+            if !side.started {
+                self.await_reply(&mut side);
+            }
+            self.start_recv(&mut side)?;
+            if self.spin_recv(&mut side).is_none() && self.call.wait_for(Op::Recv, wait).is_none() {
+                return Ok(None);
+            }
+            if let Some(traffic) = &self.traffic {
+                traffic.read();
+            }
+            side.started = false;
+            if let Some(message) = self.received(&mut side)? {
+                return Ok(Some(message));
+            }
+        }
+        self.collect_end(wait).map_or(Ok(None), Err)
+    }
+
+    /// The core gathers a message to its end before it shows any of it, so that a huge one is detected by the bytes that
+    /// arrive on the connection meanwhile.
+    fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
+        recv_watched(self, &self.socket, timeout, max)
+    }
+
+    fn recv_batch(&self, messages: &mut Vec<Bytes>) -> Result<(), StreamEnd> {
+        let mut bytes = 0;
+        let mut next = self.recv(None)?;
+        while let Some(message) = next {
+            bytes += message.len();
+            messages.push(message);
+            if bytes >= MAX_BATCH {
+                break;
+            }
+            next = self.try_recv().unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn finish(&self, status: &Status) -> Result<(), StreamEnd> {
+        let mut side = self.send.lock();
+        self.await_write(&mut side, None)?;
+        if self.finished.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let started = if self.accepted { self.call.start_status(status) } else { self.call.start_half_close() };
+        started.map_err(|_| self.why())
+    }
+
+    fn cancel(&self) {
+        self.call.cancel();
+    }
+
+    fn info(&self) -> &StreamInfo {
+        &self.info
     }
 }
 
@@ -399,6 +423,6 @@ impl Drop for Spinning {
     }
 }
 
-fn lost_or_cancelled() -> End {
-    End::Lost(Status::new(code::CANCELLED, "the client cancelled, or its connection is gone"))
+fn lost_or_cancelled() -> StreamEnd {
+    StreamEnd::Lost(Status::new(code::CANCELLED, "the client cancelled, or its connection is gone"))
 }

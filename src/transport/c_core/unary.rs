@@ -4,21 +4,21 @@ use super::call::{Call, Op};
 use super::channel;
 use super::headroom;
 use super::queue::Wait;
-use super::status::code;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transport::code;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A unary call under way: one message out, one back. Dropping it cancels what is not done.
-pub struct Unary {
+pub(super) struct Unary {
     call: Arc<Call>,
-    channel: Arc<channel::Inner>,
+    channel: Arc<channel::CoreChannel>,
 }
 
 impl Unary {
-    pub(super) fn new(call: Call, channel: Arc<channel::Inner>) -> Unary {
+    pub(super) fn new(call: Call, channel: Arc<channel::CoreChannel>) -> Unary {
         Unary { call: Arc::new(call), channel }
     }
 
@@ -67,7 +67,7 @@ impl Unary {
 /// Waits for the connection under a call. After an error the call is cancelled.
 pub(super) fn wait_connected(
     call: &Arc<Call>,
-    channel: &channel::Inner,
+    channel: &channel::CoreChannel,
     limit: Duration,
     cancel: &Cancel,
 ) -> Result<()> {

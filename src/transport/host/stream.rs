@@ -4,9 +4,9 @@
 //! In each direction at most one message is under way here: behind it the other side waits for HTTP/2's windows.
 
 use super::signal::Signal;
-use crate::comm::stream::{Arrivals, Status, Stream, StreamEnd, StreamInfo};
-use crate::rpc::Arrived;
 use crate::sync::Mutex;
+use crate::transport::tcp_info::{recv_watched, ConnectionSocket};
+use crate::transport::{code, Outgoing, Status, Stream, StreamEnd, StreamInfo};
 use bytes::Bytes;
 use futures_util::{Sink, Stream as _};
 use grpcio::{DuplexSink, DuplexSinkFailure, RequestStream, RpcStatus, WriteFlags};
@@ -25,12 +25,9 @@ const JUDGE: Duration = Duration::from_millis(20);
 /// How often it looks during that time, of which no future tells.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// gRPC's CANCELLED.
-const CANCELLED: i32 = 1;
-
 pub(super) struct HostStream {
     info: StreamInfo,
-    arrived: Arrived,
+    socket: ConnectionSocket,
     /// Dropping it, or the sink, is how grpcio cancels a call.
     requests: Mutex<Option<RequestStream<Bytes>>>,
     sink: Mutex<Option<DuplexSink<Bytes>>>,
@@ -60,7 +57,7 @@ impl Awaited {
 impl HostStream {
     pub fn new(info: StreamInfo, requests: RequestStream<Bytes>, sink: DuplexSink<Bytes>) -> Self {
         HostStream {
-            arrived: Arrived::from(&info.remote_addr),
+            socket: ConnectionSocket::from(&info.remote_addr),
             info,
             requests: Mutex::new(Some(requests)),
             sink: Mutex::new(Some(sink)),
@@ -138,7 +135,7 @@ impl HostStream {
             return StreamEnd::Local;
         }
         let text = "the client cancelled, or its connection is gone";
-        StreamEnd::Lost(Status { code: CANCELLED, message: text.into() })
+        StreamEnd::Lost(Status::new(code::CANCELLED, text))
     }
 
     fn settle(&self, end: StreamEnd) -> StreamEnd {
@@ -169,8 +166,9 @@ fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
-impl Stream for HostStream {
-    fn start_send(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
+impl HostStream {
+    /// Starts to write a message. `more` says that the caller has the next one.
+    fn start(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
         match self.end.get() {
             // A client that half-closed still reads.
             None | Some(StreamEnd::Remote(_)) => {}
@@ -190,6 +188,30 @@ impl Stream for HostStream {
             }))
         });
         started?.unwrap_or(Ok(()))
+    }
+}
+
+impl Stream for HostStream {
+    fn start_send(&self, message: Bytes) -> Result<(), StreamEnd> {
+        self.start(message, false)
+    }
+
+    fn send_all(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
+        let mut next = outgoing.next();
+        while let Some(message) = next {
+            next = outgoing.next();
+            self.start(message, next.is_some())?;
+            self.await_sent(outgoing)?;
+            outgoing.written();
+            if next.is_none() {
+                next = outgoing.next();
+            }
+        }
+        Ok(())
+    }
+
+    fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
+        recv_watched(self, &self.socket, timeout, max)
     }
 
     fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
@@ -250,9 +272,5 @@ impl Stream for HostStream {
 
     fn info(&self) -> &StreamInfo {
         &self.info
-    }
-
-    fn arrivals(&self) -> Option<&dyn Arrivals> {
-        Some(&self.arrived)
     }
 }

@@ -7,7 +7,7 @@ use crate::settings::NamedPath;
 use fabric_gossip::comm::{Comm, ReceivedMessage, RemotePeer};
 use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
 use fabric_gossip::message::Content;
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::Org;
 use parking_lot::Mutex;
 use std::fmt::Display;
