@@ -7,8 +7,8 @@
 
 use fabric_gossip::message::{self, SignedMessage};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::{Comm, RemotePeer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

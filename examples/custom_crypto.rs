@@ -16,8 +16,8 @@
 
 use fabric_gossip::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
 use fabric_gossip::message::{self, Content};
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::{Comm, Error, ErrorKind, RemotePeer, Result};
 use openssl::pkey::{Id, PKey, Private, Public};
 use openssl::sign::{Signer, Verifier};

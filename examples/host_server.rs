@@ -8,37 +8,37 @@
 //! after gossip stopped, the host's own service answers: "hello again"
 //! ```
 
-use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::host::{self, HostOptions};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
-use fabric_gossip::rpc::{self, Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::transport::c_core::Options;
+use fabric_gossip::transport::host::{self, HostTransport};
+use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
 use fabric_gossip::{Comm, CommBuilder, RemotePeer};
-use grpcio::{CertificateRequestType, ChannelBuilder, Environment, ServerBuilder, ServerCredentialsBuilder};
-use grpcio::{Marshaller, Method, MethodType, RpcContext, Service, ServiceBuilder, UnarySink};
+use grpcio::{CallOption, CertificateRequestType, ChannelBuilder, ChannelCredentialsBuilder, Client, Environment};
+use grpcio::{Marshaller, Method, MethodType, RpcContext, ServerBuilder, ServerCredentialsBuilder, Service};
+use grpcio::{ServiceBuilder, UnarySink};
 use std::error::Error;
 use std::io::Read;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-const LIMIT: Duration = Duration::from_secs(10);
+use std::time::SystemTime;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let org = Org::new("Org1MSP", "org1.example.com")?;
     let member = org.peer("peer0")?;
 
-    // The peer, without a server of its own. The host's server is to show the certificate that `tls` has for servers;
-    // `HostOptions::certificate` is for one that shows another.
-    let (peer0, gossip) = peer(&member)?.start_on_host(HostOptions::default())?;
+    // The host's server is to show the certificate that `tls` has for servers; `set_certificate` is for one that shows
+    // another.
+    let (limits, options) = (Limits::default(), Options::default());
+    let gossip = HostTransport::new(Some(tls(&member)?), limits.clone(), options.clone())?;
 
     // The host's server, with a service of the host's and with ours.
     let env = Arc::new(Environment::new(2));
-    let arguments = host::arguments(ChannelBuilder::new(env.clone()), &rpc::Options::default());
+    let arguments = host::arguments(ChannelBuilder::new(env.clone()), &limits, &options)?;
     let credentials = ServerCredentialsBuilder::new()
         .root_cert(member.tls_ca_cert.clone(), CertificateRequestType::RequestClientCertificateButDontVerify)
         .add_cert(member.tls_cert.clone().into(), member.tls_key.clone().into())
         .build();
-    let mut server = ServerBuilder::new(env)
+    let mut server = ServerBuilder::new(env.clone())
         .channel_args(arguments.build_args())
         .requests_slot_per_cq(32)
         .register_service(echo())
@@ -48,11 +48,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     server.start();
     let address = format!("127.0.0.1:{port}");
 
-    let channel = rpc::Channel::new(&address, Some(&tls(&member)?), &rpc::Options::default(), LIMIT)?;
-    let ask = |text: &'static str| channel.unary("/host.Echo/Echo", text.into())?.wait(LIMIT, &Cancel::new());
+    // The peer serves what comes to the host's server.
+    let peer0 = peer(&member)?.transport(Arc::new(gossip)).listen(&address).start()?;
+
+    let credentials = ChannelCredentialsBuilder::new().root_cert(member.tls_ca_cert.clone().into()).build();
+    let client = Client::new(ChannelBuilder::new(env).set_credentials(credentials).connect(&address));
+    let ask = |text: &str| client.unary_call(&echo_method(), &text.as_bytes().to_vec(), CallOption::default());
     println!("the host's own service answers: {:?}", String::from_utf8_lossy(&ask("hello")?));
 
-    let peer1 = peer(&org.peer("peer1")?)?.start()?;
+    let member1 = org.peer("peer1")?;
+    let peer1 = peer(&member1)?.tls(tls(&member1)?).start()?;
     let found = peer1.handshake(&RemotePeer::new(&address))?;
     assert_eq!(&found.info.id, peer0.pki_id());
     let mspid = peer1.identity_mapper().org(&found.info.id).map_or("nobody we know".into(), |org| org.to_string());
@@ -77,7 +82,7 @@ fn peer(member: &Member) -> fabric_gossip::Result<CommBuilder> {
     let _ = std::fs::remove_dir_all(&folder);
     let identity = signer.serialize();
     let crypto = Arc::new(MspCryptoService::new(msp, Some(signer)));
-    Ok(Comm::builder(identity, crypto.clone(), crypto).tls(tls(member)?))
+    Ok(Comm::builder(identity, crypto.clone(), crypto))
 }
 
 fn tls(member: &Member) -> fabric_gossip::Result<Tls> {
@@ -88,8 +93,7 @@ fn tls(member: &Member) -> fabric_gossip::Result<Tls> {
     ))
 }
 
-/// The host's own service: answers with what it was asked.
-fn echo() -> Service {
+fn echo_method() -> Method<Vec<u8>, Vec<u8>> {
     let bytes = || Marshaller {
         ser: |message: &Vec<u8>, slice| {
             *slice = message.clone().into();
@@ -101,10 +105,14 @@ fn echo() -> Service {
             Ok(message)
         },
     };
-    let method = Method { ty: MethodType::Unary, name: "/host.Echo/Echo", req_mar: bytes(), resp_mar: bytes() };
+    Method { ty: MethodType::Unary, name: "/host.Echo/Echo", req_mar: bytes(), resp_mar: bytes() }
+}
+
+/// The host's own service: answers with what it was asked.
+fn echo() -> Service {
     let answer = |ctx: RpcContext<'_>, message, sink: UnarySink<Vec<u8>>| {
         let answer = sink.success(message);
         ctx.spawn(async move { drop(answer.await) });
     };
-    ServiceBuilder::new().add_unary_handler(&method, answer).build()
+    ServiceBuilder::new().add_unary_handler(&echo_method(), answer).build()
 }

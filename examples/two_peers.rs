@@ -16,8 +16,8 @@
 
 use fabric_gossip::message::{self, Content};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::{Comm, Error, ErrorKind, RemotePeer, Result};
 use std::sync::Arc;
 use std::thread;

@@ -4,8 +4,8 @@
 //! Needs `cargo build --release --manifest-path benches/async/Cargo.toml`; is skipped if nobody has done that.
 
 use fabric_gossip::message::{self, Content};
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::{Comm, ErrorKind, RemotePeer};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -7,13 +7,13 @@ mod issuer;
 #[path = "cli/support.rs"]
 mod support;
 
-use fabric_gossip::comm::grpc::GrpcServer;
-use fabric_gossip::comm::stream::{Acceptor, Status, Stream};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::msp::{Msp, SigningIdentity};
 use fabric_gossip::proto::gossip::ConnEstablish;
-use fabric_gossip::rpc::{ClientAuth, Options, Pem, Server, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::transport::c_core::{CoreTransport, Options};
+use fabric_gossip::transport::{Acceptor, Status, Stream};
+use fabric_gossip::transport::{ClientAuth, Limits, Pem, Server, Tls, TlsConfig, Transport};
 use issuer::{ec_key, Issuer, MSPID};
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
@@ -32,6 +32,10 @@ struct World {
     theirs: Org,
     ours: Org,
     dir: TempDir,
+}
+
+fn core(tls: Tls) -> CoreTransport {
+    CoreTransport::new(Some(tls), Limits::default(), Options::default()).unwrap()
 }
 
 impl World {
@@ -70,9 +74,13 @@ impl World {
             .unwrap()
     }
 
-    fn serve(&self, member: &Member, act: impl Fn(&Peer, &dyn Stream) -> Status + Send + Sync + 'static) -> GrpcServer {
+    fn serve(
+        &self,
+        member: &Member,
+        act: impl Fn(&Peer, &dyn Stream) -> Status + Send + Sync + 'static,
+    ) -> Box<dyn Server> {
         let acceptor = Arc::new(Act { peer: Peer(member.clone()), act });
-        GrpcServer::start("127.0.0.1:0", Options::default(), Some(self.tls(member)), acceptor).unwrap()
+        core(self.tls(member)).listen("127.0.0.1:0", acceptor).unwrap()
     }
 }
 
@@ -101,7 +109,7 @@ impl Peer {
             change(conn);
         }
         let message = SignedMessage::sign(hello, |bytes| Ok(low_s(&key, &signed(bytes)))).unwrap();
-        let _ = stream.send(message.wire(), false);
+        let _ = stream.send(message.wire());
         let _ = stream.recv(Some(PATIENCE));
     }
 }
@@ -202,7 +210,7 @@ fn a_server_that_demands_another_client_certificate_is_told() {
     let roots = pem("roots", &world.theirs.tls_ca_cert().unwrap());
     let config = TlsConfig::new(pem("cert", &member.tls_cert), pem("key", &member.tls_key), roots.clone());
     let tls = Tls::new(config.client_auth(ClientAuth::Verify(roots))).unwrap();
-    let server = Server::start("127.0.0.1:0", Options::default(), Some(tls), Vec::new()).unwrap();
+    let server = core(tls).listen_without_service("127.0.0.1:0").unwrap();
     assert_told(server.local_addr(), &[], "tls", "the peer refused our TLS certificate", "--tls-cert");
 
     // With none at all it does not even begin.
@@ -228,7 +236,7 @@ fn a_stopped_peer_is_told() {
 fn grpc_without_gossip_is_told() {
     let world = World::get();
     let tls = world.tls(&world.theirs.peer("peer0").unwrap());
-    let server = Server::start("127.0.0.1:0", Options::default(), Some(tls), Vec::new()).unwrap();
+    let server = core(tls).listen_without_service("127.0.0.1:0").unwrap();
     assert_told(server.local_addr(), &[], "ping", "/gossip.Gossip/Ping", "gRPC answers here, but not gossip");
 }
 

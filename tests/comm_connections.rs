@@ -4,10 +4,10 @@
 mod common;
 
 use common::*;
-use fabric_gossip::comm::stream::{Status, StreamEnd};
 use fabric_gossip::comm::{Event, RemotePeer};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::testing::VirtualClock;
+use fabric_gossip::transport::{Status, StreamEnd};
 use fabric_gossip::ErrorKind;
 use std::sync::Barrier;
 use std::thread;

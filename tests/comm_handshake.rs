@@ -3,12 +3,12 @@
 mod common;
 
 use common::*;
-use fabric_gossip::comm::stream::{Status, StreamEnd};
 use fabric_gossip::comm::{Comm, Event, RemotePeer};
 use fabric_gossip::config::CommConfig;
 use fabric_gossip::crypto::CryptoService;
 use fabric_gossip::message::{self, SignedMessage};
 use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::transport::{Status, StreamEnd};
 use fabric_gossip::ErrorKind;
 use std::time::Instant;
 
@@ -88,7 +88,7 @@ fn refused(net: &impl Form, begin: impl Fn(&Raw)) -> String {
     let raw = Raw::dial(net, "client", &node.endpoint);
     begin(&raw);
     // It may be over already.
-    let _ = raw.stream.send(data(1).wire(), false);
+    let _ = raw.stream.send(data(1).wire());
     let (error, inbound) = await_refused(&events);
     assert!(inbound);
     let (seen, end) = raw.read_to_end();
@@ -171,7 +171,7 @@ fn c9_a_connection_message_that_comes_too_late_is_refused(net: &impl Form) {
     let (error, _) = await_refused(&events);
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.message().starts_with("timed out waiting for connection message from "), "{error}");
-    let _ = raw.stream.send(data(1).wire(), false);
+    let _ = raw.stream.send(data(1).wire());
     assert_eq!(raw.refusal(), error.message());
     assert_nothing(&inbox);
 }
@@ -333,7 +333,7 @@ fn c49_a_refused_port_fails_at_once(net: &impl Form) {
 }
 
 fn a_malformed_first_message_is_refused(net: &impl Form) {
-    let malformed = |bytes: &'static [u8]| refused(net, |raw| raw.stream.send(bytes.into(), false).unwrap());
+    let malformed = |bytes: &'static [u8]| refused(net, |raw| raw.stream.send(bytes.into()).unwrap());
     // An envelope whose payload is one byte that begins nothing, and no envelope at all.
     assert!(malformed(b"\x0a\x01\x01").starts_with("Failed unmarshalling GossipMessage from envelope: "));
     malformed(b"\xff");

@@ -4,19 +4,21 @@
 
 mod common;
 
-use bytes::Bytes;
-use common::grpc::{member, tls, tls_of};
-use common::host::serve;
+use common::grpc::{member, tls_of};
+use common::host::{on_host, serve};
 use common::{data, eventually, id, ms, next_nonce, Form, Host, Security, PATIENCE};
 use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::grpc::GrpcTransport;
-use fabric_gossip::comm::host::{HostOptions, HostService};
-use fabric_gossip::comm::stream::{Acceptor, Status, Stream, StreamEnd, Transport};
 use fabric_gossip::comm::RemotePeer;
-use fabric_gossip::rpc::{code, Channel, Options, Pem};
+use fabric_gossip::testing::cryptogen::Member;
+use fabric_gossip::transport::c_core::{CoreTransport, Options};
+use fabric_gossip::transport::host::HostTransport;
+use fabric_gossip::transport::{self, code, Acceptor, Limits, Pem, Status, Stream, StreamEnd, Transport};
 use fabric_gossip::ErrorKind;
-use grpcio::{GrpcSlice, Marshaller, MessageReader, Method, MethodType, Server, Service, ServiceBuilder};
+use grpcio::{
+    CallOption, ChannelBuilder, ChannelCredentialsBuilder, Client, Environment, GrpcSlice, Marshaller, MessageReader,
+    Method, MethodType, Server, Service, ServiceBuilder,
+};
 use std::io::Read;
 use std::sync::Arc;
 use std::thread;
@@ -33,17 +35,18 @@ impl<F: Fn(Arc<dyn Stream>) -> Status + Send + Sync> Acceptor for With<F> {
 
 /// A host in plain text, whose gossip streams are served with a function.
 fn host(
-    options: &HostOptions,
+    limits: Limits,
     accept: impl Fn(Arc<dyn Stream>) -> Status + Send + Sync + 'static,
-) -> (HostService, Server, String) {
-    let gossip = HostService::new(Arc::new(With(accept)), options).unwrap();
-    let (server, endpoint) = serve(None, [gossip.service()]);
+) -> (Box<dyn transport::Server>, Server, String) {
+    let transport = HostTransport::new(None, limits, Options::default()).unwrap();
+    let (server, endpoint) = serve(None, [transport.service()]);
+    let gossip = transport.listen(&endpoint, Arc::new(With(accept))).unwrap();
     (gossip, server, endpoint)
 }
 
 /// A stream to the host, on a connection of its own.
 fn dial(endpoint: &str) -> Arc<dyn Stream> {
-    let transport = GrpcTransport::new(None, Options::default()).unwrap();
+    let transport = CoreTransport::new(None, Limits::default(), Options::default()).unwrap();
     let client = transport.dial(endpoint, PATIENCE, &Cancel::new()).unwrap();
     client.open(None).unwrap()
 }
@@ -72,8 +75,7 @@ fn by_hand() -> (impl Fn(Accepted) -> Status, Receiver<Accepted>, Sender<()>) {
     (accept, streams, hold)
 }
 
-/// A service of the host's own, which answers with what it was asked.
-fn echo() -> Service {
+fn echo_method() -> Method<Vec<u8>, Vec<u8>> {
     let bytes = || Marshaller {
         ser: |message: &Vec<u8>, slice: &mut GrpcSlice| {
             *slice = message.clone().into();
@@ -85,42 +87,54 @@ fn echo() -> Service {
             Ok(message)
         },
     };
-    let method = Method { ty: MethodType::Unary, name: "/host.Echo/Echo", req_mar: bytes(), resp_mar: bytes() };
+    Method { ty: MethodType::Unary, name: "/host.Echo/Echo", req_mar: bytes(), resp_mar: bytes() }
+}
+
+/// A service of the host's own, which answers with what it was asked.
+fn echo() -> Service {
     let answer = |ctx: grpcio::RpcContext<'_>, message, sink: grpcio::UnarySink<Vec<u8>>| {
         let answer = sink.success(message);
         ctx.spawn(async move { drop(answer.await) });
     };
-    ServiceBuilder::new().add_unary_handler(&method, answer).build()
+    ServiceBuilder::new().add_unary_handler(&echo_method(), answer).build()
+}
+
+/// A client of the host's services.
+fn host_client(endpoint: &str, member: &Member) -> Client {
+    let credentials = ChannelCredentialsBuilder::new().root_cert(member.tls_ca_cert.clone().into()).build();
+    let channel = ChannelBuilder::new(Arc::new(Environment::new(1))).set_credentials(credentials).connect(endpoint);
+    Client::new(channel)
 }
 
 #[test]
 fn gossip_shares_a_port_with_the_hosts_services() {
     let net = Host::new();
     let member = member("node");
-    let builder = net.builder("node").tls(tls_of("node", member.clone()));
-    let (comm, gossip) = builder.start_on_host(HostOptions::default()).unwrap();
-    let (_server, endpoint) = serve(Some(&member), [gossip.service(), echo()]);
-    assert_eq!(comm.local_addr(), None);
-
+    let transport = on_host(Some(tls_of("node", member.clone())));
+    let (_server, endpoint) = serve(Some(&member), [transport.service(), echo()]);
     let other = net.node("other");
     let peer = RemotePeer::with_id(&endpoint, id("node"));
+    let error = other.probe(&peer).unwrap_err();
+    assert!(error.message().contains("the gossip service is not running"), "nobody listens yet: {error}");
+
+    let comm = net.builder("node").transport(Arc::new(transport)).listen(&endpoint).start().unwrap();
+    assert_eq!(comm.local_addr(), Some(&*endpoint));
+
     let inbox = comm.accept(|_| true);
     other.send(&data(1), std::slice::from_ref(&peer)).unwrap();
     assert_eq!(next_nonce(&inbox), 1);
 
-    let channel = Channel::new(&endpoint, Some(&tls("other")), &Options::default(), PATIENCE).unwrap();
-    let echo = || channel.unary("/host.Echo/Echo", Bytes::from("hello")).unwrap().wait(PATIENCE, &Cancel::new());
-    assert_eq!(echo().unwrap(), "hello");
+    let echo = || host_client(&endpoint, &member).unary_call(&echo_method(), &b"hello".to_vec(), CallOption::default());
+    assert_eq!(echo().unwrap(), b"hello");
 
     // The host's services outlive gossip, which says that it has stopped.
     comm.stop();
-    assert_eq!(gossip.serving(), 0);
-    assert_eq!(echo().unwrap(), "hello");
+    assert_eq!(echo().unwrap(), b"hello");
     let error = other.probe(&peer).unwrap_err();
-    assert!(error.message().contains("the gossip service has stopped"), "{error}");
+    assert!(error.message().contains("the gossip service is not running"), "{error}");
     let stream = net.transport("other", Security::Mutual).dial(&endpoint, PATIENCE, &Cancel::new()).unwrap();
     match end(&*stream.open(None).unwrap()) {
-        StreamEnd::Lost(status) => assert_eq!(status.message, "the gossip service has stopped"),
+        StreamEnd::Lost(status) => assert_eq!(status.message, "the gossip service is not running"),
         end => panic!("{end:?}"),
     }
 }
@@ -128,9 +142,11 @@ fn gossip_shares_a_port_with_the_hosts_services() {
 #[test]
 fn streams_beyond_the_limit_are_told_so() {
     let (accept, streams, _hold) = by_hand();
-    let (gossip, _server, endpoint) = host(&HostOptions::default().max_served(2), accept);
+    let mut two = Limits::default();
+    two.max_served = 2;
+    let (gossip, _server, endpoint) = host(two, accept);
     let _served = [0, 1].map(|_| (dial(&endpoint), streams.recv_timeout(PATIENCE).unwrap()));
-    let status = Status { code: code::RESOURCE_EXHAUSTED, message: "too many streams: 2 are being served".into() };
+    let status = Status::new(code::RESOURCE_EXHAUSTED, "too many streams: 2 are being served");
     assert_eq!(end(&*dial(&endpoint)), StreamEnd::Remote(status));
     assert_eq!(gossip.serving(), 2);
 }
@@ -138,7 +154,7 @@ fn streams_beyond_the_limit_are_told_so() {
 #[test]
 fn a_timeout_loses_no_message_and_every_message_comes_before_the_end() {
     let (result, results) = bounded(1);
-    let (gossip, _server, endpoint) = host(&HostOptions::default(), move |stream| {
+    let (gossip, _server, endpoint) = host(Limits::default(), move |stream| {
         let mut received = Vec::new();
         let end = loop {
             match stream.recv(Some(Duration::ZERO)) {
@@ -151,7 +167,7 @@ fn a_timeout_loses_no_message_and_every_message_comes_before_the_end() {
         Status::unknown("done")
     });
     let stream = dial(&endpoint);
-    (0..200).for_each(|n| stream.send(vec![n; 1000].into(), false).unwrap());
+    (0..200).for_each(|n| stream.send(vec![n; 1000].into()).unwrap());
     stream.finish(&Status::ok()).unwrap();
     let (received, how, again) = results.recv_timeout(PATIENCE).unwrap();
     assert_eq!(received, (0..200).collect::<Vec<u8>>());
@@ -164,20 +180,20 @@ fn a_timeout_loses_no_message_and_every_message_comes_before_the_end() {
 #[test]
 fn a_client_that_goes_away_is_lost_and_not_taken_for_one_that_closed() {
     let (accept, streams, _hold) = by_hand();
-    let (_gossip, _server, endpoint) = host(&HostOptions::default(), accept);
+    let (_gossip, _server, endpoint) = host(Limits::default(), accept);
     for _ in 0..20 {
         let stream = dial(&endpoint);
         let accepted = streams.recv_timeout(PATIENCE).unwrap();
         stream.cancel();
         assert!(matches!(end(&*accepted), StreamEnd::Lost(_)));
-        assert!(matches!(accepted.send("late".into(), false), Err(StreamEnd::Lost(_))));
+        assert!(matches!(accepted.send("late".into()), Err(StreamEnd::Lost(_))));
     }
 }
 
 #[test]
 fn a_cancellation_ends_a_blocked_reader_and_a_blocked_writer() {
     let (accept, streams, _hold) = by_hand();
-    let (_gossip, _server, endpoint) = host(&HostOptions::default(), accept);
+    let (_gossip, _server, endpoint) = host(Limits::default(), accept);
     let client = dial(&endpoint);
     let stream = streams.recv_timeout(PATIENCE).unwrap();
     let (blocked, is_blocked) = bounded(1);
@@ -185,7 +201,7 @@ fn a_cancellation_ends_a_blocked_reader_and_a_blocked_writer() {
         let reader = scope.spawn(|| stream.recv(None));
         let writer = scope.spawn(|| loop {
             // The client does not read.
-            let written = stream.start_send(vec![0; 1 << 20].into(), false).and_then(|()| {
+            let written = stream.start_send(vec![0; 1 << 20].into()).and_then(|()| {
                 let written = stream.wait_sent(Some(ms(50)))?;
                 if !written {
                     let _ = blocked.try_send(());
@@ -211,10 +227,10 @@ fn a_cancellation_ends_a_blocked_reader_and_a_blocked_writer() {
 #[test]
 fn a_stop_is_bounded_with_fifty_clients_that_do_not_read() {
     let (blocked, is_blocked) = unbounded();
-    let (gossip, _server, endpoint) = host(&HostOptions::default(), move |stream| {
+    let (gossip, _server, endpoint) = host(Limits::default(), move |stream| {
         let mut told = false;
         let mut write = || {
-            stream.start_send(vec![0; 1 << 20].into(), false)?;
+            stream.start_send(vec![0; 1 << 20].into())?;
             if !stream.wait_sent(Some(ms(50)))? {
                 // Once for each stream: on a slow machine a write can take long that is not the last.
                 if !std::mem::replace(&mut told, true) {
@@ -239,13 +255,13 @@ fn a_stop_is_bounded_with_fifty_clients_that_do_not_read() {
 
 #[test]
 fn an_acceptor_that_panics_harms_one_stream_only() {
-    let (gossip, _server, endpoint) = host(&HostOptions::default(), |stream| match stream.recv(None) {
+    let (gossip, _server, endpoint) = host(Limits::default(), |stream| match stream.recv(None) {
         Ok(Some(message)) if message == "panic" => panic!("user code"),
         _ => Status::unknown("fine"),
     });
     for (message, code, text) in [("panic", code::INTERNAL, "the handler failed"), ("no", 2, "fine")] {
         let stream = dial(&endpoint);
-        stream.send(message.into(), false).unwrap();
+        stream.send(message.into()).unwrap();
         assert_eq!(end(&*stream), StreamEnd::Remote(Status { code, message: text.into() }));
     }
     eventually("both threads have ended", || gossip.serving() == 0);
@@ -255,25 +271,29 @@ fn an_acceptor_that_panics_harms_one_stream_only() {
 fn peers_refuse_us_until_the_certificate_is_the_one_that_the_server_shows() {
     let net = Host::new();
     let (ours, before) = (member("node"), member("before"));
-    let builder = net.builder("node").tls(tls_of("node", ours.clone()));
-    let wrong = HostOptions::default().certificate(Pem::new("before", before.tls_cert));
-    let (_comm, gossip) = builder.start_on_host(wrong).unwrap();
+    let gossip = on_host(Some(tls_of("node", ours.clone())));
+    gossip.set_certificate(&Pem::new("before", before.tls_cert)).unwrap();
     let (_server, endpoint) = serve(Some(&ours), [gossip.service()]);
+    let builder = net.builder("node").transport(Arc::new(gossip.clone()));
+    let _comm = builder.listen(&endpoint).start().unwrap();
     let other = net.node("other");
     let peer = RemotePeer::new(&endpoint);
     let error = other.handshake(&peer).unwrap_err();
     assert!(error.message().contains("in remote hash of TLS cert"), "{error}");
 
-    let error = gossip.replace_certificate(&Pem::new("nonsense", "no PEM")).unwrap_err();
+    let error = gossip.set_certificate(&Pem::new("nonsense", "no PEM")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("nonsense"), "{error}");
-    gossip.replace_certificate(&Pem::new("ours", ours.tls_cert)).unwrap();
+    gossip.set_certificate(&Pem::new("ours", ours.tls_cert)).unwrap();
     assert_eq!(other.handshake(&peer).unwrap().info.id, id("node"));
 }
 
 #[test]
-fn either_the_host_listens_or_the_comm_does() {
-    let builder = Host::new().builder("node").listen("127.0.0.1:0");
-    let error = builder.start_on_host(HostOptions::default()).map(drop).unwrap_err();
+fn a_transport_on_a_host_serves_one_comm() {
+    let net = Host::new();
+    let gossip = on_host(None);
+    let start = || net.builder("node").transport(Arc::new(gossip.clone())).listen("host:1").start();
+    let _comm = start().unwrap();
+    let error = start().map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }

@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use fabric_gossip::comm::stream::{Status, StreamEnd};
 use fabric_gossip::comm::{Event, RemotePeer};
 use fabric_gossip::message::{self, SignedMessage};
+use fabric_gossip::transport::{Status, StreamEnd};
 use fabric_gossip::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -44,7 +44,7 @@ fn c14_a_peer_whose_connection_was_closed_cannot_write_for_long(net: &impl Form)
     let mut writes = 0;
     eventually("a write fails", || {
         writes += 1;
-        raw.stream.send(blob(writes, 64 << 10).wire(), false).is_err()
+        raw.stream.send(blob(writes, 64 << 10).wire()).is_err()
     });
     assert_eq!(node.connection_count(), 0);
 }
@@ -137,11 +137,11 @@ fn c28_a_malformed_message_ends_the_reading_with_one_report(net: &impl Form) {
     let (events, inbox) = (node.events(), node.inbox());
     let raw = Raw::connect(net, "client", &node.endpoint);
     await_connected(&events, "client");
-    raw.stream.send(MALFORMED.into(), false).unwrap();
+    raw.stream.send(MALFORMED.into()).unwrap();
     let reason = await_disconnected(&events, "client");
     assert!(reason.contains("malformed"), "{reason}");
     assert!(raw.refusal().starts_with("Failed unmarshalling GossipMessage from envelope: "));
-    let _ = raw.stream.send(data(1).wire(), false);
+    let _ = raw.stream.send(data(1).wire());
     assert_eq!((node.connection_count(), node.metrics().gossip_comm_messages_received), (0, 1));
     assert_nothing(&inbox);
     assert_nothing(&events);
@@ -154,7 +154,7 @@ fn c28_a_malformed_message_from_a_peer_that_we_dialled_ends_the_connection(net: 
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 1);
     // It may be gone before we are told that this was written.
-    let _ = accepted.stream.send(MALFORMED.into(), false);
+    let _ = accepted.stream.send(MALFORMED.into());
     await_connected(&events, "server");
     assert!(await_disconnected(&events, "server").contains("malformed"));
     accepted.end();
@@ -171,7 +171,7 @@ fn c29_what_came_before_a_malformed_message_is_delivered(net: &impl Form) {
     let raw = Raw::connect(net, "client", &node.endpoint);
     let sent = data(1);
     raw.send(&sent);
-    eventually("a write fails", || raw.stream.send(MALFORMED.into(), false).is_err());
+    eventually("a write fails", || raw.stream.send(MALFORMED.into()).is_err());
     assert_eq!(next(&inbox).message().envelope().payload, sent.envelope().payload);
     let end = raw.end();
     assert!(matches!(&end, StreamEnd::Remote(status) if status.code == 2), "{end:?}");
@@ -263,7 +263,7 @@ fn later_connection_messages_and_empty_ones_are_delivered_like_any_other(net: &i
     let raw = Raw::connect(net, "client", &node.endpoint);
     raw.hello();
     raw.send(&SignedMessage::noop_sign(message::empty(7)).unwrap());
-    raw.stream.send(bytes::Bytes::new(), false).unwrap();
+    raw.stream.send(bytes::Bytes::new()).unwrap();
     assert!(next(&inbox).message().message().is_conn());
     assert_eq!(next_nonce(&inbox), 7);
     assert!(next(&inbox).message().content().is_none());

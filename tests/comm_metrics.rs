@@ -3,10 +3,10 @@
 mod common;
 
 use common::*;
-use fabric_gossip::comm::stream::{Status, StreamEnd};
 use fabric_gossip::comm::{Event, RemotePeer};
 use fabric_gossip::message;
 use fabric_gossip::metrics::{DropReason, Refusal};
+use fabric_gossip::transport::{Status, StreamEnd};
 use fabric_gossip::ErrorKind;
 use std::thread;
 

@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use fabric_gossip::comm::stream::StreamEnd;
 use fabric_gossip::comm::RemotePeer;
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
+use fabric_gossip::transport::StreamEnd;
 use fabric_gossip::ErrorKind;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

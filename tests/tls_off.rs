@@ -5,7 +5,7 @@
 mod common;
 
 use common::{grpc, Form, Grpc};
-use fabric_gossip::rpc::Tls;
+use fabric_gossip::transport::Tls;
 use log::{LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 

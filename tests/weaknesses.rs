@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use fabric_gossip::comm::stream::Status;
 use fabric_gossip::comm::RemotePeer;
 use fabric_gossip::message;
+use fabric_gossip::transport::Status;
 use fabric_gossip::ErrorKind;
 use std::time::{Duration, Instant};
 

@@ -19,7 +19,7 @@ pub fn describe() -> String {
         "{} at the start. Commit {commit}{changed}. {}, gRPC {}, {}.",
         hardware(),
         said("rustc", &["--version"]),
-        fabric_gossip::rpc::core_version(),
+        fabric_gossip::transport::c_core::core_version(),
         openssl::version::version(),
     )
 }

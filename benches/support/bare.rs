@@ -6,8 +6,8 @@ use super::PATIENCE;
 use bytes::Bytes;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
-use fabric_gossip::comm::stream::{Acceptor, Status, Stream, StreamEnd, Transport};
+use fabric_gossip::transport::c_core::CoreTransport;
+use fabric_gossip::transport::{Acceptor, Outgoing, Server, Status, Stream, StreamEnd, Transport};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -22,8 +22,8 @@ pub struct Bare {
     threads: Option<Threads>,
     far: Arc<Far>,
     arrived: Receiver<Instant>,
-    transport: GrpcTransport,
-    server: GrpcServer,
+    transport: CoreTransport,
+    server: Box<dyn Server>,
 }
 
 /// The threads of the dialling end: one writes what is queued, one reads.
@@ -45,7 +45,7 @@ impl Acceptor for Far {
         while let Ok(received) = stream.recv(None) {
             let Some(message) = received else { continue };
             match self.left.load(Ordering::Relaxed) {
-                0 if stream.send(message, false).is_err() => break,
+                0 if stream.send(message).is_err() => break,
                 0 => {}
                 left => {
                     if left == 1 {
@@ -64,11 +64,9 @@ impl Bare {
     pub fn alone(certificates: &Certificates) -> Bare {
         let (arrived, arrivals) = bounded(1);
         let far = Arc::new(Far { left: AtomicUsize::new(0), arrived });
-        let options = super::options();
-        let server = GrpcServer::start("127.0.0.1:0", options.clone(), Some(certificates.tls()), far.clone());
-        let server = server.expect("a server");
-        let transport = GrpcTransport::new(Some(certificates.tls()), options).expect("a transport");
-        let stream = open(&transport, &server);
+        let transport = super::transport(certificates.tls());
+        let server = transport.listen("127.0.0.1:0", far.clone()).expect("a server");
+        let stream = open(&transport, &*server);
         Bare { stream, threads: None, far, arrived: arrivals, transport, server }
     }
 
@@ -83,7 +81,7 @@ impl Bare {
         let message = Bytes::copy_from_slice(payload);
         match &self.threads {
             Some(threads) => threads.queue.send(message).expect("the writer lives"),
-            None => self.stream.send(message, false).expect("sent"),
+            None => self.stream.send(message).expect("sent"),
         }
     }
 
@@ -120,8 +118,8 @@ impl Bare {
     /// A new connection, and a message each way over it: the time in microseconds.
     pub fn connect(&self) -> f64 {
         let started = Instant::now();
-        let stream = open(&self.transport, &self.server);
-        stream.send(Bytes::from_static(b"hello"), false).expect("sent");
+        let stream = open(&self.transport, &*self.server);
+        stream.send(Bytes::from_static(b"hello")).expect("sent");
         receive(&*stream).expect("comes back");
         let took = started.elapsed().as_secs_f64() * 1e6;
         stream.cancel();
@@ -129,7 +127,7 @@ impl Bare {
     }
 }
 
-fn open(transport: &GrpcTransport, server: &GrpcServer) -> Arc<dyn Stream> {
+fn open(transport: &CoreTransport, server: &dyn Server) -> Arc<dyn Stream> {
     let client = transport.dial(server.local_addr(), PATIENCE, &Cancel::new()).expect("connects");
     client.ping(PATIENCE).expect("answers");
     client.open(None).expect("opens")
@@ -140,6 +138,28 @@ fn receive(stream: &dyn Stream) -> Result<(), StreamEnd> {
     Ok(())
 }
 
+/// A message, and those that are queued behind it.
+struct Queued<'a> {
+    first: Option<Bytes>,
+    queue: &'a Receiver<Bytes>,
+}
+
+impl Outgoing for Queued<'_> {
+    fn next(&mut self) -> Option<Bytes> {
+        self.first.take().or_else(|| self.queue.try_recv().ok())
+    }
+
+    fn written(&mut self) {}
+
+    fn expired(&mut self) -> bool {
+        false
+    }
+
+    fn poll_interval(&self) -> Duration {
+        PATIENCE
+    }
+}
+
 impl Threads {
     fn start(stream: &Arc<dyn Stream>) -> Threads {
         let (queue, queued) = bounded::<Bytes>(QUEUE);
@@ -148,8 +168,7 @@ impl Threads {
             let stream = stream.clone();
             move || {
                 while let Ok(message) = queued.recv() {
-                    // Nobody else takes from the queue.
-                    if stream.send(message, !queued.is_empty()).is_err() {
+                    if stream.send_all(&mut Queued { first: Some(message), queue: &queued }).is_err() {
                         break;
                     }
                 }

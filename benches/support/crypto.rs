@@ -1,8 +1,8 @@
 //! Certificates, and a crypto service that costs nothing.
 
 use fabric_gossip::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::Result;
 use sha2::{Digest, Sha256};
 use std::time::SystemTime;

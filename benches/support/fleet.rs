@@ -5,8 +5,8 @@
 use fabric_gossip::crypto::OrgId;
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
 use fabric_gossip::node::{AnchorPeer, ChannelOrgs, NodeConfig};
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::Node;
 use std::collections::BTreeMap;
 use std::fs;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fabric_gossip::comm::{Comm, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity};
 use fabric_gossip::message::{self, Content, SignedMessage};
-use fabric_gossip::rpc::Options;
+use fabric_gossip::transport::c_core::Options;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,8 +49,8 @@ impl Layer {
     ) -> Layer {
         let start = |name: &str, listen: bool| {
             let (identity, crypto) = member(name);
-            let builder =
-                Comm::builder(identity, crypto, Arc::new(Free)).tls(certificates.tls()).grpc_options(options.clone());
+            let transport = Arc::new(super::transport_with(certificates.tls(), options.clone()));
+            let builder = Comm::builder(identity, crypto, Arc::new(Free)).transport(transport);
             if listen { builder.listen("127.0.0.1:0") } else { builder }.start().expect("a Comm")
         };
         let to = start("to", true);
@@ -63,8 +63,7 @@ impl Layer {
         let builder = Comm::builder(free_identity("server"), Arc::new(Free), Arc::new(Free));
         Server(
             builder
-                .tls(certificates.tls())
-                .grpc_options(super::options())
+                .transport(Arc::new(super::transport(certificates.tls())))
                 .listen("127.0.0.1:0")
                 .start()
                 .expect("a Comm"),

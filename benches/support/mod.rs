@@ -7,7 +7,8 @@ pub mod layer;
 pub mod machine;
 pub mod report;
 
-use fabric_gossip::rpc::Options;
+use fabric_gossip::transport::c_core::{CoreTransport, Options};
+use fabric_gossip::transport::{Limits, Tls};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,6 +22,16 @@ pub fn options() -> Options {
         options.spin = Duration::from_micros(micros);
     }
     options
+}
+
+/// The C core with these options and this TLS.
+pub fn transport_with(tls: Tls, options: Options) -> CoreTransport {
+    CoreTransport::new(Some(tls), Limits::default(), options).expect("a transport")
+}
+
+/// The C core with the benchmark's options.
+pub fn transport(tls: Tls) -> CoreTransport {
+    transport_with(tls, options())
 }
 
 /// The longest that anything here waits for anything.

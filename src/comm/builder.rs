@@ -32,7 +32,6 @@ pub struct CommBuilder {
     listen: Option<String>,
 }
 
-
 impl CommBuilder {
     pub(super) fn new(
         identity: PeerIdentity,

@@ -4,12 +4,12 @@ use super::connection::Connection;
 use super::event::Event;
 use super::handshake::{Authenticated, Ours};
 use super::inner::Inner;
-use crate::transport::{Connection as TransportConnection, Stream, StreamEnd};
 use super::{Handshake, RemotePeer};
 use crate::cancel::{Cancel, HookGuard};
 use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
+use crate::transport::{Connection as TransportConnection, Stream, StreamEnd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,12 @@ pub(super) fn probe(comm: &Inner, peer: &RemotePeer) -> Result<()> {
 
 /// Asks for the other side's verdict on us, with a handshake that registers nothing on either side. Returns who is there,
 /// and whether it has said that it accepts us.
-fn verdict(comm: &Inner, client: &dyn TransportConnection, endpoint: &str, cancel: &Cancel) -> Result<(Authenticated, bool)> {
+fn verdict(
+    comm: &Inner,
+    client: &dyn TransportConnection,
+    endpoint: &str,
+    cancel: &Cancel,
+) -> Result<(Authenticated, bool)> {
     let stream = open_stream(client, endpoint, Some(comm.config.handshake_timeout))?;
     let _cancel = [&comm.stopping, cancel].map(|cancel| cancel_with(&stream, cancel));
     let refused = |text: String| Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake");

@@ -10,7 +10,6 @@ use super::handshake::Handshaker;
 use super::outbox::{Item, NotTaken, Taken};
 use super::probation::Kept;
 use super::received::ReceivedMessage;
-use crate::transport::{Server, StreamEnd, Transport};
 use super::threads::{NoThread, Threads};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -20,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{CommGauges, CommMetrics, CommSnapshot, DropReason};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::select;
+use crate::transport::{Server, StreamEnd, Transport};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 

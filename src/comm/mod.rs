@@ -42,11 +42,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::metrics::CommSnapshot;
 use crate::sync::Mutex;
+use crate::transport::{Acceptor, Connection, Server};
 use inner::Inner;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use crate::transport::{Acceptor, Connection, Server};
 use threads::StopOnce;
 
 /// A peer as a caller names it.

@@ -7,8 +7,8 @@ pub mod simulator;
 pub(crate) mod thread_faults;
 
 pub use crate::sync::counted::locks_held;
-pub use clock::VirtualClock;
 pub use crate::transport::faults::{FaultRates, Faults};
 pub use crate::transport::memory::MemoryNetwork;
+pub use clock::VirtualClock;
 pub use simulator::{Links, NodeSpec, Report, Simulator, SimulatorConfig};
 pub use thread_faults::ThreadFaults;

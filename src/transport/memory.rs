@@ -6,9 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
 use crate::sync::{spawn, Mutex};
-use crate::transport::{
-    code, Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport,
-};
+use crate::transport::{code, Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -206,9 +204,8 @@ impl Connection for MemoryConnection {
         let acceptor = listener.acceptor.clone();
         let lost = dialled.ending.clone();
         // It lives as long as its stream can: the accepting side ends it.
-        let guard = listener
-            .closed
-            .on_cancel(move || lost.end(Side::Network, Status::new(code::UNAVAILABLE, "Socket closed")));
+        let guard =
+            listener.closed.on_cancel(move || lost.end(Side::Network, Status::new(code::UNAVAILABLE, "Socket closed")));
         let deadline = limit.map(|limit| self.network.clock.after(limit)).unwrap_or_else(never);
         let dialled = Arc::new(dialled);
         let serving = listener.serving.clone();

@@ -120,11 +120,7 @@ pub struct InlineWrites {
 
 impl Default for InlineWrites {
     fn default() -> Self {
-        InlineWrites {
-            max_size: 4 << 10,
-            burst_gap: Duration::from_micros(15),
-            silence: Duration::from_millis(20),
-        }
+        InlineWrites { max_size: 4 << 10, burst_gap: Duration::from_micros(15), silence: Duration::from_millis(20) }
     }
 }
 

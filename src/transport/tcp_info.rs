@@ -6,9 +6,9 @@
 
 use super::{limited, Stream, StreamEnd};
 use bytes::Bytes;
-use std::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 const UNKNOWN: i32 = -1;
 
@@ -195,15 +195,16 @@ mod tests {
             let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let [mut one, other] = [connect(), connect()];
             let [mut accepted, _other] = [(); 2].map(|()| listener.accept().unwrap().0);
-            let [from_one, from_other] = [&one, &other].map(|s| ConnectionSocket::from(&s.local_addr().unwrap().to_string()));
-            assert_eq!((from_one.bytes(), from_other.bytes()), (Some(0), Some(0)));
+            let [from_one, from_other] =
+                [&one, &other].map(|s| ConnectionSocket::from(&s.local_addr().unwrap().to_string()));
+            assert_eq!((from_one.bytes_received(), from_other.bytes_received()), (Some(0), Some(0)));
             one.write_all(&[7; 1000]).unwrap();
             accepted.read_exact(&mut [0; 1000]).unwrap();
-            assert_eq!((from_one.bytes(), from_other.bytes()), (Some(1000), Some(0)));
+            assert_eq!((from_one.bytes_received(), from_other.bytes_received()), (Some(1000), Some(0)));
             drop(accepted);
-            assert_eq!(from_one.bytes(), None, "it is gone");
+            assert_eq!(from_one.bytes_received(), None, "it is gone");
         }
-        assert_eq!(ConnectionSocket::from("unix:/socket").bytes(), None);
+        assert_eq!(ConnectionSocket::from("unix:/socket").bytes_received(), None);
     }
 
     #[test]
@@ -216,7 +217,7 @@ mod tests {
         other.write_all(&[7]).unwrap();
         accepted.read_exact(&mut [0; 1]).unwrap();
         let socket = ConnectionSocket::from(&one.local_addr().unwrap().to_string());
-        while socket.bytes() != Some(50_000) {
+        while socket.bytes_received() != Some(50_000) {
             std::thread::yield_now();
         }
         assert!(socket.shut_down());

@@ -2,7 +2,6 @@
 
 use super::{id, World};
 use fabric_gossip::clock::SystemClock;
-use fabric_gossip::comm::stream::{Acceptor, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::config::CommConfig;
 use fabric_gossip::crypto::PkiId;
@@ -10,6 +9,7 @@ use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::node::NodeBuilder;
 use fabric_gossip::testing::VirtualClock;
+use fabric_gossip::transport::{Acceptor, Transport};
 use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;

@@ -1,14 +1,15 @@
 //! The form over gRPC's C core, with mutual TLS on loopback.
 
-use super::http2::Http2;
+use super::http2::{serve_silently, Http2};
 use super::{Form, Link, Security, Served, World};
-use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
-use fabric_gossip::comm::stream::{Acceptor, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::node::{Node, NodeBuilder};
-use fabric_gossip::rpc::{Method, Options, Pem, Server, Status, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::transport::c_core::CoreTransport;
+use fabric_gossip::transport::c_core::Options;
+use fabric_gossip::transport::{Acceptor, Transport};
+use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::io::{Read, Write};
@@ -77,7 +78,7 @@ impl Form for Grpc {
     fn leave(&self, _: &str) {}
 
     fn transport(&self, name: &str, security: Security) -> Arc<dyn Transport> {
-        Arc::new(GrpcTransport::new(tls_if(name, security), Options::default()).unwrap())
+        Arc::new(CoreTransport::new(tls_if(name, security), Limits::default(), Options::default()).unwrap())
     }
 
     fn intrude(&self, endpoint: &str, message: &SignedMessage) -> Box<dyn Any> {
@@ -88,19 +89,15 @@ impl Form for Grpc {
     }
 
     fn serve(&self, name: &str, security: Security, acceptor: Arc<dyn Acceptor>) -> Served {
-        let server = GrpcServer::start(ANY_PORT, Options::default(), tls_if(name, security), acceptor).unwrap();
+        let server = self.transport(name, security).listen(ANY_PORT, acceptor).unwrap();
         Served::new(server.local_addr().to_owned()).keeping(server)
     }
 
     fn serve_without_ping(&self) -> Served {
-        let (open, gate) = crossbeam_channel::bounded::<()>(0);
-        let never = Method::Stream(Box::new(move |_| {
-            let _ = gate.recv();
-            Status::new(0, "")
-        }));
-        let methods = vec![("/gossip.Gossip/Ping".to_owned(), never)];
-        let server = Server::start(ANY_PORT, Options::default(), Some(tls("mute")), methods).unwrap();
-        Served::new(server.local_addr().to_owned()).keeping(open).keeping(server)
+        let listener = TcpListener::bind(ANY_PORT).unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        serve_silently(listener, &member("mute"));
+        Served::new(endpoint)
     }
 
     fn mute(&self) -> Served {

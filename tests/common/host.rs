@@ -3,19 +3,18 @@
 
 use super::grpc::{member, tls_of};
 use super::{Form, Grpc, Link, Security, Served, World};
-use fabric_gossip::comm::host::{self, HostOptions, HostService};
-use fabric_gossip::comm::stream::{Acceptor, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::node::{Node, NodeBuilder};
-use fabric_gossip::rpc::{Options, Pem};
 use fabric_gossip::testing::cryptogen::Member;
+use fabric_gossip::transport::c_core::Options;
+use fabric_gossip::transport::host::{self, HostTransport};
+use fabric_gossip::transport::{Acceptor, Limits, Tls, Transport};
 use grpcio::{CertificateRequestType, ChannelBuilder, Environment, Server, ServerBuilder, ServerCredentials};
 use grpcio::{ServerCredentialsBuilder, Service};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::sync::{Arc, LazyLock};
 
 /// The polling threads of all hosts.
@@ -33,7 +32,8 @@ pub fn serve(member: Option<&Member>, services: impl IntoIterator<Item = Service
 }
 
 fn serve_at(address: &str, member: Option<&Member>, services: impl IntoIterator<Item = Service>) -> (Server, String) {
-    let arguments = host::arguments(ChannelBuilder::new(ENV.clone()), &Options::default());
+    let arguments = ChannelBuilder::new(ENV.clone());
+    let arguments = host::arguments(arguments, &Limits::default(), &Options::default()).unwrap();
     let builder = ServerBuilder::new(ENV.clone()).channel_args(arguments.build_args()).requests_slot_per_cq(16);
     let builder = services.into_iter().fold(builder, ServerBuilder::register_service);
     let credentials = match member {
@@ -54,12 +54,9 @@ fn serve_at(address: &str, member: Option<&Member>, services: impl IntoIterator<
 /// Drops one thing after the other.
 struct Then<A, B>(A, B);
 
-struct Stop(HostService);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.stop(std::time::Duration::ZERO);
-    }
+/// A transport for the service of a host's server.
+pub fn on_host(tls: Option<Tls>) -> HostTransport {
+    HostTransport::new(tls, Limits::default(), Options::default()).unwrap()
 }
 
 impl Form for Host {
@@ -73,24 +70,18 @@ impl Form for Host {
 
     fn start(&self, name: &str, security: Security, builder: CommBuilder) -> (Comm, String) {
         let member = (security == Security::Mutual).then(|| member(name));
-        let builder = match &member {
-            Some(member) => builder.tls(tls_of(name, member.clone())),
-            None => builder,
-        };
-        let (comm, gossip) = builder.start_on_host(HostOptions::default()).unwrap();
+        let gossip = on_host(member.as_ref().map(|member| tls_of(name, member.clone())));
         let (server, endpoint) = serve(member.as_ref(), [gossip.service()]);
+        let comm = builder.transport(Arc::new(gossip)).listen(&endpoint).start().unwrap();
         self.servers.lock().insert(endpoint.clone(), server);
         (comm, endpoint)
     }
 
     fn start_node(&self, name: &str, at: Option<&str>, builder: NodeBuilder) -> (Node, String) {
-        // A host knows its port before it starts the node.
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let endpoint = at.map_or_else(free, str::to_owned);
         let member = member(name);
-        let builder = builder.endpoint(&endpoint).comm(|comm| comm.tls(tls_of(name, member.clone())));
-        let (node, gossip) = builder.start_on_host(HostOptions::default()).unwrap();
-        let (server, _) = serve_at(&endpoint, Some(&member), [gossip.service()]);
+        let gossip = on_host(Some(tls_of(name, member.clone())));
+        let (server, endpoint) = serve_at(at.unwrap_or("127.0.0.1:0"), Some(&member), [gossip.service()]);
+        let node = builder.comm(|comm| comm.transport(Arc::new(gossip)).listen(&endpoint)).start().unwrap();
         self.servers.lock().insert(endpoint.clone(), server);
         (node, endpoint)
     }
@@ -110,11 +101,10 @@ impl Form for Host {
 
     fn serve(&self, name: &str, security: Security, acceptor: Arc<dyn Acceptor>) -> Served {
         let member = (security == Security::Mutual).then(|| member(name));
-        let certificate = member.as_ref().map(|member| Pem::new(name, member.tls_cert.clone()));
-        let options = certificate.map_or_else(HostOptions::default, |pem| HostOptions::default().certificate(pem));
-        let gossip = HostService::new(acceptor, &options).unwrap();
+        let gossip = on_host(member.as_ref().map(|member| tls_of(name, member.clone())));
         let (server, endpoint) = serve(member.as_ref(), [gossip.service()]);
-        Served::new(endpoint).keeping(Then(Stop(gossip), server))
+        let listener = gossip.listen(&endpoint, acceptor).unwrap();
+        Served::new(endpoint).keeping(Then(listener, server))
     }
 
     fn serve_without_ping(&self) -> Served {

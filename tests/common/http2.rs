@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use fabric_gossip::testing::cryptogen::Member;
 use openssl::pkey::PKey;
-use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use openssl::ssl::{select_next_proto, AlpnError, SslAcceptor, SslConnector, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::X509;
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 const DATA: u8 = 0;
@@ -67,6 +68,31 @@ pub fn tls(endpoint: &str, member: Option<&Member>) -> Result<SslStream<TcpStrea
     let socket = TcpStream::connect(endpoint)?;
     socket.set_nodelay(true)?;
     connector.build().connect("localhost", socket).map_err(Error::other)
+}
+
+/// Accepts one connection after the other with this member's certificate, sets HTTP/2 up, and answers no call.
+pub fn serve_silently(listener: TcpListener, member: &Member) {
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    acceptor.set_certificate(&X509::from_pem(member.tls_cert.as_bytes()).unwrap()).unwrap();
+    acceptor.set_private_key(&PKey::private_key_from_pem(member.tls_key.as_bytes()).unwrap()).unwrap();
+    acceptor.set_alpn_select_callback(|_, offered| select_next_proto(b"\x02h2", offered).ok_or(AlpnError::NOACK));
+    let acceptor = acceptor.build();
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let acceptor = acceptor.clone();
+            thread::spawn(move || acceptor.accept(socket).map(|tls| answer_settings(tls).ok()).ok());
+        }
+    });
+}
+
+fn answer_settings(mut tls: SslStream<TcpStream>) -> Result<()> {
+    let mut preface = [0; PREFACE.len()];
+    tls.read_exact(&mut preface)?;
+    let mut settings = Vec::new();
+    add_frame(&mut settings, SETTINGS, 0, 0, &[]);
+    add_frame(&mut settings, SETTINGS, ACK, 0, &[]);
+    tls.write_all(&settings)?;
+    std::io::copy(&mut tls, &mut std::io::sink()).map(drop)
 }
 
 impl Http2 {

@@ -3,11 +3,11 @@
 use super::{Form, Link, Raw, Security, Served, World};
 use bytes::Bytes;
 use fabric_gossip::clock::SystemClock;
-use fabric_gossip::comm::stream::{Acceptor, Status, Stream, Transport};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::node::{Node, NodeBuilder};
 use fabric_gossip::testing::MemoryNetwork;
+use fabric_gossip::transport::{Acceptor, Status, Stream, Transport};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Form for Memory {
     fn intrude(&self, endpoint: &str, message: &SignedMessage) -> Box<dyn Any> {
         let raw = Raw::dial_as(self, "intruder", Security::Plain, endpoint);
         // It may be over already: nothing is read from one without a certificate.
-        let _ = raw.stream.send(message.wire(), false);
+        let _ = raw.stream.send(message.wire());
         Box::new(raw)
     }
 

@@ -4,9 +4,9 @@ use super::{id, identity, signature, Form, Security, Served, PATIENCE};
 use bytes::Bytes;
 use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::stream::{Acceptor, Status, Stream, StreamEnd};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::proto::gossip::ConnEstablish;
+use fabric_gossip::transport::{Acceptor, Status, Stream, StreamEnd};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl Raw {
     }
 
     pub fn send(&self, message: &SignedMessage) {
-        match self.stream.send(message.wire(), false) {
+        match self.stream.send(message.wire()) {
             // Who has read it may have ended the stream for it already.
             Ok(()) | Err(StreamEnd::Lost(_)) => {}
             Err(end) => panic!("{}: cannot send: {end:?}", self.name),

@@ -10,11 +10,11 @@
 use crate::org;
 use bytes::Bytes;
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInfo, Transport};
 use fabric_gossip::comm::{Comm, ReceivedMessage, Subscription};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::message::{self, Content, Envelope, SignedMessage};
 use fabric_gossip::msp::{serialized_identity, MspCryptoService, SigningIdentity};
+use fabric_gossip::transport::{Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport};
 use fabric_gossip::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -172,7 +172,7 @@ struct Said {
 }
 
 impl Stream for Said {
-    fn start_send(&self, _: Bytes, _: bool) -> Result<(), StreamEnd> {
+    fn start_send(&self, _: Bytes) -> Result<(), StreamEnd> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -201,7 +201,11 @@ impl Stream for Said {
 struct Nowhere;
 
 impl Transport for Nowhere {
-    fn dial(&self, _: &str, _: Duration, _: &Cancel) -> Result<Box<dyn Client>> {
+    fn dial(&self, _: &str, _: Duration, _: &Cancel) -> Result<Box<dyn Connection>> {
+        Err(Error::new(ErrorKind::Unreachable, "nowhere"))
+    }
+
+    fn listen(&self, _: &str, _: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
         Err(Error::new(ErrorKind::Unreachable, "nowhere"))
     }
 }

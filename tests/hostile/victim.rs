@@ -3,8 +3,8 @@
 use fabric_gossip::comm::ReceivedMessage;
 use fabric_gossip::message;
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
-use fabric_gossip::rpc::{Options, Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
 use fabric_gossip::Comm;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -163,11 +163,11 @@ fn start(home: &Path) -> fabric_gossip::Result<Comm> {
     let crypto = Arc::new(MspCryptoService::new(organisation, Some(signer)));
     let pem = |name| Pem::file(tls.join(name));
     let tls = Tls::new(TlsConfig::new(pem("server.crt")?, pem("server.key")?, pem("ca.crt")?))?;
-    let mut options = Options::default();
+    let mut limits = Limits::default();
     if let Some(mib) = std::env::var(QUOTA).ok().and_then(|mib| mib.parse::<usize>().ok()) {
-        options.memory_quota = Some(mib << 20);
+        limits.memory_quota = Some(mib << 20);
     }
-    Comm::builder(identity, crypto.clone(), crypto).listen("127.0.0.1:0").tls(tls).grpc_options(options).start()
+    Comm::builder(identity, crypto.clone(), crypto).listen("127.0.0.1:0").tls(tls).limits(limits).start()
 }
 
 fn channel(message: &ReceivedMessage) -> &[u8] {

@@ -3,9 +3,8 @@
 use crate::certs::Authority;
 use crate::support::*;
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::grpc::GrpcTransport;
-use fabric_gossip::comm::stream::{StreamEnd, Transport};
-use fabric_gossip::rpc::Options;
+use fabric_gossip::transport::Limits;
+use fabric_gossip::transport::{StreamEnd, Transport};
 use fabric_gossip::ErrorKind;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -38,7 +37,7 @@ fn a_refused_port_is_reported_at_once_and_every_time() {
 fn a_peer_that_comes_up_is_reached_by_the_next_dial() {
     let endpoint = closed_port();
     dial(None, &endpoint).err().unwrap();
-    let server = fabric_gossip::comm::grpc::GrpcServer::start(&endpoint, Options::default(), None, echo()).unwrap();
+    let server = core(None).listen(&endpoint, echo()).unwrap();
     let before = Instant::now();
     dial(None, server.local_addr()).unwrap().ping(SOON).unwrap();
     assert!(before.elapsed() < Duration::from_millis(500), "no backoff of the first dial");
@@ -51,7 +50,7 @@ fn a_silent_listener_hits_the_limit() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
     for (tls, says) in [(None, "timed out before receiving SETTINGS frame"), (Some(&tls), "Handshake read failed")] {
-        let transport = GrpcTransport::new(tls.cloned(), Options::default()).unwrap();
+        let transport = core(tls);
         let before = Instant::now();
         let error = transport.dial(&endpoint, Duration::from_millis(600), &Cancel::new()).err().unwrap();
         assert!((500..900).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
@@ -68,7 +67,7 @@ fn cancel_ends_a_dial() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
     let cancel = Cancel::new();
-    let transport = GrpcTransport::new(None, Options::default()).unwrap();
+    let transport = core(None);
     let other = cancel.clone();
     let canceller = std::thread::spawn(move || {
         let _open = listener.accept().unwrap();
@@ -84,7 +83,7 @@ fn cancel_ends_a_dial() {
 
 #[test]
 fn cancel_wakes_a_blocked_recv() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let stream = open(None, server.local_addr());
     let other = stream.clone();
     let (about_to, blocked) = crossbeam_channel::bounded(0);
@@ -98,7 +97,7 @@ fn cancel_wakes_a_blocked_recv() {
     assert_eq!(reader.join().unwrap(), Err(StreamEnd::Local));
     assert!(before.elapsed() < Duration::from_millis(500));
     assert_eq!(stream.recv(None), Err(StreamEnd::Local), "the same again");
-    assert_eq!(stream.send(bytes::Bytes::new(), false), Err(StreamEnd::Local));
+    assert_eq!(stream.send(bytes::Bytes::new()), Err(StreamEnd::Local));
 }
 
 #[test]
@@ -107,16 +106,16 @@ fn malformed_endpoints_and_options_are_refused() {
         let error = dial(None, endpoint).err().unwrap();
         assert_eq!((error.kind(), error.step_name()), (ErrorKind::Config, Some("dial")), "{endpoint}");
     }
-    let mut options = Options::default();
+    let mut options = Limits::default();
     options.keepalive_timeout = Duration::ZERO;
-    let error = GrpcTransport::new(None, options).err().unwrap();
+    let error = core_with(None, &options).err().unwrap();
     assert!(error.to_string().contains("keepalive_timeout"), "{error}");
     assert!(dial(None, "no.such.host.invalid:7051").err().unwrap().message().contains("DNS resolution failed"));
 }
 
 #[test]
 fn an_address_of_either_family_and_a_name() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let port = server.local_addr().rsplit(':').next().unwrap();
     let stream = open(None, &format!("localhost:{port}"));
     assert_eq!(stream.info().remote_addr, format!("127.0.0.1:{port}"));
@@ -126,8 +125,7 @@ fn an_address_of_either_family_and_a_name() {
             drop(probe);
             let ca = Authority::new("ca");
             let tls = tls(&ca.leaf("a"), &ca);
-            let server =
-                fabric_gossip::comm::grpc::GrpcServer::start("[::1]:0", Options::default(), Some(tls.clone()), echo());
+            let server = core(Some(&tls)).listen("[::1]:0", echo());
             let server = server.unwrap();
             let stream = open(Some(&tls), server.local_addr());
             assert_eq!(stream.info().remote_addr, server.local_addr());
@@ -138,7 +136,7 @@ fn an_address_of_either_family_and_a_name() {
 #[test]
 fn a_limit_ends_the_stream() {
     let (acceptor, _streams, ended) = report();
-    let server = start(None, &Options::default(), acceptor);
+    let server = start(None, &Limits::default(), acceptor);
     let client = dial(None, server.local_addr()).unwrap();
     let before = Instant::now();
     let stream = client.open(Some(Duration::from_millis(300))).unwrap();
@@ -149,7 +147,7 @@ fn a_limit_ends_the_stream() {
 
 #[test]
 fn each_dial_has_a_connection_and_drops_it() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let proxy = Proxy::to(server.local_addr());
     let streams: Vec<_> = (0..3).map(|_| open(None, &proxy.endpoint)).collect();
     assert_eq!(proxy.connections.load(std::sync::atomic::Ordering::SeqCst), 3);

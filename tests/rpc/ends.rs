@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use bytes::Bytes;
-use fabric_gossip::comm::stream::{Status, StreamEnd};
-use fabric_gossip::rpc::Options;
+use fabric_gossip::transport::Limits;
+use fabric_gossip::transport::{Status, StreamEnd};
 use std::time::Duration;
 
 #[test]
@@ -12,11 +12,11 @@ fn the_status_of_the_server_reaches_the_client() {
         [Status::ok(), Status::unknown("no TLS certificate: \u{fc}, 100 %"), Status { code: 8, message: "full".into() }]
     {
         let answer = status.clone();
-        let server = start(None, &Options::default(), serve(move |_| answer.clone()));
+        let server = start(None, &Limits::default(), serve(move |_| answer.clone()));
         let stream = open(None, server.local_addr());
         assert_eq!(end_of(&stream), StreamEnd::Remote(status.clone()));
         // A writer learns it too.
-        assert_eq!(stream.send(Bytes::from_static(b"x"), false), Err(StreamEnd::Remote(status)));
+        assert_eq!(stream.send(Bytes::from_static(b"x")), Err(StreamEnd::Remote(status)));
     }
 }
 
@@ -24,10 +24,10 @@ fn the_status_of_the_server_reaches_the_client() {
 fn messages_before_the_status_are_received_first() {
     let server = start(
         None,
-        &Options::default(),
+        &Limits::default(),
         serve(|stream| {
             for i in 0..500u32 {
-                stream.send(Bytes::from(vec![1; i as usize * 10]), i % 7 != 6 && i != 499).unwrap();
+                stream.send(Bytes::from(vec![1; i as usize * 10])).unwrap();
             }
             Status::unknown("done")
         }),
@@ -43,7 +43,7 @@ fn messages_before_the_status_are_received_first() {
 
 #[test]
 fn a_long_status_text_arrives_shortened() {
-    let server = start(None, &Options::default(), serve(|_| Status::unknown("\u{fc}".repeat(20_000))));
+    let server = start(None, &Limits::default(), serve(|_| Status::unknown("\u{fc}".repeat(20_000))));
     match end_of(&open(None, server.local_addr())) {
         StreamEnd::Remote(status) => {
             assert!(status.code == 2 && status.message.starts_with("\u{fc}\u{fc}"), "{status:?}")
@@ -55,10 +55,10 @@ fn a_long_status_text_arrives_shortened() {
 #[test]
 fn the_server_tells_half_close_from_cancel_and_loss() {
     let (acceptor, streams, ended) = report();
-    let server = start(None, &Options::default(), acceptor);
+    let server = start(None, &Limits::default(), acceptor);
     for _ in 0..50 {
         let stream = open(None, server.local_addr());
-        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        stream.send(Bytes::from_static(b"x")).unwrap();
         stream.finish(&Status::ok()).unwrap();
         assert_eq!(ended.recv_timeout(SOON).unwrap(), (1, StreamEnd::Remote(Status::ok())));
         streams.recv_timeout(SOON).unwrap();
@@ -79,7 +79,7 @@ fn the_server_tells_half_close_from_cancel_and_loss() {
 #[test]
 fn cancelling_an_accepted_stream_is_local_there() {
     let (acceptor, streams, ended) = report();
-    let server = start(None, &Options::default(), acceptor);
+    let server = start(None, &Limits::default(), acceptor);
     let stream = open(None, server.local_addr());
     streams.recv_timeout(SOON).unwrap().cancel();
     assert_eq!(ended.recv_timeout(SOON).unwrap(), (0, StreamEnd::Local));
@@ -90,7 +90,7 @@ fn cancelling_an_accepted_stream_is_local_there() {
 #[test]
 fn an_accepted_stream_can_be_finished_from_outside() {
     let (acceptor, streams, ended) = report();
-    let server = start(None, &Options::default(), acceptor);
+    let server = start(None, &Limits::default(), acceptor);
     let stream = open(None, server.local_addr());
     streams.recv_timeout(SOON).unwrap().finish(&Status::unknown("replaced")).unwrap();
     assert_eq!(end_of(&stream), StreamEnd::Remote(Status::unknown("replaced")));
@@ -100,19 +100,19 @@ fn an_accepted_stream_can_be_finished_from_outside() {
 #[test]
 fn a_stopped_server_is_a_lost_connection() {
     let (acceptor, streams, ended) = report();
-    let server = start(None, &Options::default(), acceptor);
+    let server = start(None, &Limits::default(), acceptor);
     let stream = open(None, server.local_addr());
     streams.recv_timeout(SOON).unwrap();
     assert!(server.stop(Duration::ZERO));
     assert!(matches!(end_of(&stream), StreamEnd::Lost(_)));
     assert_eq!(ended.recv_timeout(SOON).unwrap(), (0, StreamEnd::Local));
-    assert!(stream.send(Bytes::from_static(b"x"), false).is_err());
+    assert!(stream.send(Bytes::from_static(b"x")).is_err());
 }
 
 #[test]
 fn a_closed_connection_is_lost_on_both_sides() {
     let (acceptor, streams, ended) = report();
-    let server = start(None, &Options::default(), acceptor);
+    let server = start(None, &Limits::default(), acceptor);
     let proxy = Proxy::to(server.local_addr());
     let stream = open(None, &proxy.endpoint);
     streams.recv_timeout(SOON).unwrap();
@@ -125,17 +125,17 @@ fn a_closed_connection_is_lost_on_both_sides() {
 fn a_handler_that_panics_ends_its_stream_only() {
     let server = start(
         None,
-        &Options::default(),
+        &Limits::default(),
         serve(|stream| {
             assert_ne!(next(&stream), Bytes::from_static(b"panic"), "as the test wants");
             Status::ok()
         }),
     );
     let stream = open(None, server.local_addr());
-    stream.send(Bytes::from_static(b"panic"), false).unwrap();
+    stream.send(Bytes::from_static(b"panic")).unwrap();
     assert!(matches!(end_of(&stream), StreamEnd::Remote(status) if status.code == 13));
     let stream = open(None, server.local_addr());
-    stream.send(Bytes::from_static(b"go on"), false).unwrap();
+    stream.send(Bytes::from_static(b"go on")).unwrap();
     assert_eq!(end_of(&stream), StreamEnd::Remote(Status::ok()));
 }
 
@@ -143,20 +143,20 @@ fn a_handler_that_panics_ends_its_stream_only() {
 fn what_comes_after_our_own_end_is_refused_and_the_answer_is_still_read() {
     let server = start(
         None,
-        &Options::default(),
+        &Limits::default(),
         serve(|stream| {
             while let Ok(Some(_)) = stream.recv(None) {}
-            stream.send(Bytes::from_static(b"answer"), false).unwrap();
+            stream.send(Bytes::from_static(b"answer")).unwrap();
             assert_eq!(stream.finish(&Status::unknown("first")), Ok(()));
-            assert!(stream.send(Bytes::from_static(b"late"), false).is_err());
+            assert!(stream.send(Bytes::from_static(b"late")).is_err());
             let _ = stream.finish(&Status::unknown("second"));
             Status::unknown("third")
         }),
     );
     let stream = open(None, server.local_addr());
-    stream.send(Bytes::from_static(b"question"), false).unwrap();
+    stream.send(Bytes::from_static(b"question")).unwrap();
     stream.finish(&Status::ok()).unwrap();
-    assert_eq!(stream.send(Bytes::from_static(b"late"), false), Err(StreamEnd::Local));
+    assert_eq!(stream.send(Bytes::from_static(b"late")), Err(StreamEnd::Local));
     let _ = stream.finish(&Status::ok());
     assert_eq!(next(&stream), "answer");
     assert_eq!(end_of(&stream), StreamEnd::Remote(Status::unknown("first")));

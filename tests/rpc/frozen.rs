@@ -3,12 +3,12 @@
 use crate::certs::Authority;
 use crate::support::*;
 use bytes::Bytes;
-use fabric_gossip::comm::stream::StreamEnd;
-use fabric_gossip::rpc::Options;
+use fabric_gossip::transport::Limits;
+use fabric_gossip::transport::StreamEnd;
 use std::time::{Duration, Instant};
 
-fn quick() -> Options {
-    let mut options = Options::default();
+fn quick() -> Limits {
+    let mut options = Limits::default();
     options.keepalive_time = Duration::from_secs(1);
     options.keepalive_timeout = Duration::from_secs(1);
     options.min_ping_interval = Duration::from_millis(100);
@@ -18,7 +18,7 @@ fn quick() -> Options {
 /// Sends until a write stays under way.
 fn fill(stream: &Dyn) {
     loop {
-        stream.start_send(Bytes::from(vec![1; 64 << 10]), false).unwrap();
+        stream.start_send(Bytes::from(vec![1; 64 << 10])).unwrap();
         if !stream.wait_sent(Some(Duration::from_millis(200))).unwrap() {
             return;
         }
@@ -29,7 +29,7 @@ fn fill(stream: &Dyn) {
 fn cancel_frees_a_blocked_writer() {
     let ca = Authority::new("ca");
     let tls = tls(&ca.leaf("a"), &ca);
-    let server = start(Some(&tls), &Options::default(), echo());
+    let server = start(Some(&tls), &Limits::default(), echo());
     let proxy = Proxy::to(server.local_addr());
     // With the default of 60 s no keepalive comes to help.
     let stream = open(Some(&tls), &proxy.endpoint);
@@ -54,7 +54,7 @@ fn keepalive_finds_a_frozen_server() {
     let server = start(None, &quick(), echo());
     let proxy = Proxy::to(server.local_addr());
     let stream = open_with(None, &quick(), &proxy.endpoint);
-    stream.send(Bytes::from_static(b"x"), false).unwrap();
+    stream.send(Bytes::from_static(b"x")).unwrap();
     next(&stream);
     proxy.freeze();
     let before = Instant::now();
@@ -77,7 +77,7 @@ fn keepalive_finds_a_frozen_client_and_pings_do_not_offend() {
 
 #[test]
 fn a_writer_blocked_on_a_frozen_peer_ends_at_the_timeout() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let proxy = Proxy::to(server.local_addr());
     let stream = open_with(None, &quick(), &proxy.endpoint);
     proxy.freeze();
@@ -86,7 +86,7 @@ fn a_writer_blocked_on_a_frozen_peer_ends_at_the_timeout() {
     // It ends, and the core does not say that it failed: done is not delivered.
     let _ = stream.wait_sent(None);
     assert!(matches!(end_of(&stream), StreamEnd::Lost(_)));
-    assert!(matches!(stream.send(Bytes::new(), false), Err(StreamEnd::Lost(_))));
+    assert!(matches!(stream.send(Bytes::new()), Err(StreamEnd::Lost(_))));
     assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
 }
 
@@ -100,7 +100,7 @@ fn a_server_with_writers_to_frozen_clients_stops_within_the_timeout() {
             fill(&stream);
             filled.send(()).unwrap();
             let _ = stream.wait_sent(None);
-            fabric_gossip::comm::stream::Status::ok()
+            fabric_gossip::transport::Status::ok()
         }),
     );
     let proxy = Proxy::to(server.local_addr());

@@ -2,21 +2,20 @@
 
 use crate::support::*;
 use bytes::Bytes;
-use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::grpc::GrpcServer;
-use fabric_gossip::comm::stream::{Status, StreamEnd};
-use fabric_gossip::rpc::{Channel, Options};
+use fabric_gossip::transport::Transport;
+use fabric_gossip::transport::{Limits, Server};
+use fabric_gossip::transport::{Status, StreamEnd};
 use fabric_gossip::ErrorKind;
 use std::time::{Duration, Instant};
 
 #[test]
 fn bad_addresses_and_taken_ports_are_refused() {
     for listen in ["127.0.0.1:99999", "127.0.0.1", "nonsense", "[::1:7051", "127.0.0.1:-1"] {
-        let error = GrpcServer::start(listen, Options::default(), None, echo()).err().unwrap();
+        let error = core(None).listen(listen, echo()).err().unwrap();
         assert_eq!((error.kind(), error.step_name()), (ErrorKind::Config, Some("listen")), "{listen}");
     }
-    let server = start(None, &Options::default(), echo());
-    let error = GrpcServer::start(server.local_addr(), Options::default(), None, echo()).err().unwrap();
+    let server = start(None, &Limits::default(), echo());
+    let error = core(None).listen(server.local_addr(), echo()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.message().contains("in use"), "{error}");
     assert_eq!(error.peer_name(), Some(server.local_addr()));
@@ -24,11 +23,10 @@ fn bad_addresses_and_taken_ports_are_refused() {
 
 #[test]
 fn an_unknown_method_is_unimplemented() {
-    let server = start(None, &Options::default(), echo());
-    let channel = Channel::new(server.local_addr(), None, &Options::default(), SOON).unwrap();
+    let server = core(None).listen_without_service("127.0.0.1:0").unwrap();
+    let connection = dial(None, server.local_addr()).unwrap();
     for _ in 0..100 {
-        let error =
-            channel.unary("/gossip.Gossip/Nonsense", Bytes::new()).unwrap().wait(SOON, &Cancel::new()).err().unwrap();
+        let error = connection.ping(SOON).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.message().contains("unknown method"), "{error}");
     }
@@ -36,19 +34,19 @@ fn an_unknown_method_is_unimplemented() {
 
 #[test]
 fn pings_are_answered_again_and_again() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let client = dial(None, server.local_addr()).unwrap();
     (0..2000).for_each(|_| client.ping(SOON).unwrap());
     let stream = client.open(None).unwrap();
     client.ping(SOON).unwrap();
     drop(client);
-    stream.send(Bytes::from_static(b"still there"), false).unwrap();
+    stream.send(Bytes::from_static(b"still there")).unwrap();
     assert_eq!(next(&stream), Bytes::from_static(b"still there"));
 }
 
 #[test]
 fn streams_above_the_limit_are_told() {
-    let mut options = Options::default();
+    let mut options = Limits::default();
     options.max_served = 3;
     let server = start(None, &options, echo());
     let client = dial(None, server.local_addr()).unwrap();
@@ -56,7 +54,7 @@ fn streams_above_the_limit_are_told() {
     eventually("the ping's thread ends", || server.serving() == 0);
     let kept: Vec<_> = (0..3).map(|_| client.open(None).unwrap()).collect();
     for stream in &kept {
-        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        stream.send(Bytes::from_static(b"x")).unwrap();
         next(stream);
     }
     for _ in 0..20 {
@@ -68,16 +66,16 @@ fn streams_above_the_limit_are_told() {
     drop(kept);
     eventually("there is room again", || server.serving() == 0);
     let stream = client.open(None).unwrap();
-    stream.send(Bytes::from_static(b"x"), false).unwrap();
+    stream.send(Bytes::from_static(b"x")).unwrap();
     next(&stream);
 }
 
 #[test]
 fn streams_above_the_limit_of_a_connection_wait() {
-    let mut options = Options::default();
+    let mut options = Limits::default();
     options.max_concurrent_streams = 2;
     let server = start(None, &options, echo());
-    let client = dial_with(None, &Options::default(), server.local_addr()).unwrap();
+    let client = dial_with(None, &Limits::default(), server.local_addr()).unwrap();
     client.ping(SOON).unwrap();
     let (a, _b) = (client.open(None).unwrap(), client.open(None).unwrap());
     std::thread::scope(|scope| {
@@ -85,7 +83,7 @@ fn streams_above_the_limit_of_a_connection_wait() {
         let third = scope.spawn(move || {
             ready.send(()).unwrap();
             client.open(None).map(|stream| {
-                stream.send(Bytes::from_static(b"x"), false).unwrap();
+                stream.send(Bytes::from_static(b"x")).unwrap();
                 next(&stream)
             })
         });
@@ -97,29 +95,29 @@ fn streams_above_the_limit_of_a_connection_wait() {
 
 #[test]
 fn streams_that_end_in_order_are_not_held_against_a_connection() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let client = dial(None, server.local_addr()).unwrap();
     let kept = client.open(None).unwrap();
     for _ in 0..1000 {
         let stream = client.open(None).unwrap();
-        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        stream.send(Bytes::from_static(b"x")).unwrap();
         next(&stream);
         stream.finish(&Status::ok()).unwrap();
         assert!(matches!(end_of(&stream), StreamEnd::Remote(status) if status.code == 0));
     }
     // Some that do not are not, either.
     (0..150).for_each(|_| client.open(None).unwrap().cancel());
-    kept.send(Bytes::from_static(b"still there"), false).unwrap();
+    kept.send(Bytes::from_static(b"still there")).unwrap();
     assert_eq!(next(&kept), Bytes::from_static(b"still there"));
 }
 
 #[test]
 fn a_client_that_resets_its_streams_again_and_again_loses_its_connection() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let [other, client] = [(); 2].map(|()| dial(None, server.local_addr()).unwrap());
     let [untouched, kept] = [&other, &client].map(|client| client.open(None).unwrap());
     for stream in [&untouched, &kept] {
-        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        stream.send(Bytes::from_static(b"x")).unwrap();
         next(stream);
     }
     let until = Instant::now() + SOON;
@@ -133,18 +131,18 @@ fn a_client_that_resets_its_streams_again_and_again_loses_its_connection() {
         assert!(Instant::now() < until, "the connection stays");
     };
     assert!(matches!(end, StreamEnd::Lost(_)), "{end:?}");
-    untouched.send(Bytes::from_static(b"still there"), false).unwrap();
+    untouched.send(Bytes::from_static(b"still there")).unwrap();
     assert_eq!(next(&untouched), Bytes::from_static(b"still there"));
 }
 
 #[test]
 fn stop_ends_idle_streams_and_frees_the_port() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let address = server.local_addr().to_owned();
     let streams: Vec<_> = (0..20).map(|_| open(None, &address)).collect();
     // Accepted, all of them: who is not yet when the server stops is told CANCELLED by the core.
     for stream in &streams {
-        stream.send(Bytes::from_static(b"x"), false).unwrap();
+        stream.send(Bytes::from_static(b"x")).unwrap();
         next(stream);
     }
     let before = Instant::now();
@@ -156,20 +154,20 @@ fn stop_ends_idle_streams_and_frees_the_port() {
         assert!(matches!(end, StreamEnd::Lost(_)), "{end:?}");
     }
     assert!(dial(None, &address).is_err());
-    let again = GrpcServer::start(&address, Options::default(), None, echo()).unwrap();
+    let again = core(None).listen(&address, echo()).unwrap();
     open(None, again.local_addr());
 }
 
 #[test]
 fn grace_lets_streams_end_by_themselves() {
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let stream = open(None, server.local_addr());
-    stream.send(Bytes::from_static(b"x"), false).unwrap();
+    stream.send(Bytes::from_static(b"x")).unwrap();
     next(&stream);
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| server.stop(SOON));
         eventually("the server takes no more", || dial(None, server.local_addr()).is_err());
-        stream.send(Bytes::from_static(b"y"), false).unwrap();
+        stream.send(Bytes::from_static(b"y")).unwrap();
         assert_eq!(next(&stream), Bytes::from_static(b"y"));
         stream.finish(&Status::ok()).unwrap();
         assert_eq!(end_of(&stream), StreamEnd::Remote(Status::ok()));
@@ -181,14 +179,14 @@ fn grace_lets_streams_end_by_themselves() {
 #[test]
 fn stop_during_new_streams_does_not_hang() {
     for _ in 0..10 {
-        let server = start(None, &Options::default(), echo());
+        let server = start(None, &Limits::default(), echo());
         let address = server.local_addr().to_owned();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while let Ok(client) = dial(None, &address) {
                         if let Ok(stream) = client.open(None) {
-                            let _ = stream.send(Bytes::from_static(b"x"), false);
+                            let _ = stream.send(Bytes::from_static(b"x"));
                             let _ = stream.recv(Some(SOON));
                         }
                     }
@@ -202,11 +200,11 @@ fn stop_during_new_streams_does_not_hang() {
 
 #[test]
 fn stop_from_a_handler() {
-    let (server_in, server_out) = crossbeam_channel::bounded::<std::sync::Arc<GrpcServer>>(1);
+    let (server_in, server_out) = crossbeam_channel::bounded::<std::sync::Arc<Box<dyn Server>>>(1);
     let (done, stopped) = crossbeam_channel::bounded(1);
     let server = std::sync::Arc::new(start(
         None,
-        &Options::default(),
+        &Limits::default(),
         serve(move |_| {
             let server = server_out.recv().unwrap();
             server.stop(Duration::ZERO);
@@ -221,7 +219,7 @@ fn stop_from_a_handler() {
 
 #[test]
 fn a_handler_that_does_not_return_bounds_the_stop() {
-    let mut options = Options::default();
+    let mut options = Limits::default();
     options.keepalive_timeout = Duration::from_millis(100);
     let (release, held) = crossbeam_channel::bounded::<()>(0);
     let (serving, is_served) = crossbeam_channel::bounded(1);

@@ -4,9 +4,11 @@ use crate::certs::{Authority, Leaf};
 use bytes::Bytes;
 use crossbeam_channel::{unbounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::grpc::{GrpcServer, GrpcTransport};
-use fabric_gossip::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, Transport};
-use fabric_gossip::rpc::{Options, Pem, Tls, TlsConfig};
+use fabric_gossip::transport::c_core::CoreTransport;
+use fabric_gossip::transport::c_core::Options;
+use fabric_gossip::transport::{
+    Acceptor, Connection, Limits, Pem, Server, Status, Stream, StreamEnd, Tls, TlsConfig, Transport,
+};
 use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -35,7 +37,7 @@ pub fn serve(f: impl Fn(Dyn) -> Status + Send + Sync + 'static) -> Arc<dyn Accep
 pub fn echo() -> Arc<dyn Acceptor> {
     serve(|stream| {
         while let Ok(Some(message)) = stream.recv(None) {
-            if stream.send(message, false).is_err() {
+            if stream.send(message).is_err() {
                 break;
             }
         }
@@ -79,25 +81,34 @@ pub fn tls(leaf: &Leaf, roots: &Authority) -> Tls {
     Tls::new(config(leaf, roots)).unwrap()
 }
 
-pub fn start(tls: Option<&Tls>, options: &Options, acceptor: Arc<dyn Acceptor>) -> GrpcServer {
-    GrpcServer::start("127.0.0.1:0", options.clone(), tls.cloned(), acceptor).unwrap()
+/// The transport with this TLS.
+pub fn core(tls: Option<&Tls>) -> CoreTransport {
+    core_with(tls, &Limits::default()).unwrap()
 }
 
-pub fn dial_with(tls: Option<&Tls>, options: &Options, endpoint: &str) -> fabric_gossip::Result<Box<dyn Client>> {
-    GrpcTransport::new(tls.cloned(), options.clone())?.dial(endpoint, Duration::from_secs(3), &Cancel::new())
+pub fn core_with(tls: Option<&Tls>, limits: &Limits) -> fabric_gossip::Result<CoreTransport> {
+    CoreTransport::new(tls.cloned(), limits.clone(), Options::default())
 }
 
-pub fn dial(tls: Option<&Tls>, endpoint: &str) -> fabric_gossip::Result<Box<dyn Client>> {
-    dial_with(tls, &Options::default(), endpoint)
+pub fn start(tls: Option<&Tls>, limits: &Limits, acceptor: Arc<dyn Acceptor>) -> Box<dyn Server> {
+    core_with(tls, limits).unwrap().listen("127.0.0.1:0", acceptor).unwrap()
+}
+
+pub fn dial_with(tls: Option<&Tls>, limits: &Limits, endpoint: &str) -> fabric_gossip::Result<Box<dyn Connection>> {
+    core_with(tls, limits)?.dial(endpoint, Duration::from_secs(3), &Cancel::new())
+}
+
+pub fn dial(tls: Option<&Tls>, endpoint: &str) -> fabric_gossip::Result<Box<dyn Connection>> {
+    dial_with(tls, &Limits::default(), endpoint)
 }
 
 /// A stream on a connection of its own.
 pub fn open(tls: Option<&Tls>, endpoint: &str) -> Dyn {
-    open_with(tls, &Options::default(), endpoint)
+    open_with(tls, &Limits::default(), endpoint)
 }
 
-pub fn open_with(tls: Option<&Tls>, options: &Options, endpoint: &str) -> Dyn {
-    let client = dial_with(tls, options, endpoint).unwrap();
+pub fn open_with(tls: Option<&Tls>, limits: &Limits, endpoint: &str) -> Dyn {
+    let client = dial_with(tls, limits, endpoint).unwrap();
     client.ping(SOON).unwrap();
     client.open(None).unwrap()
 }

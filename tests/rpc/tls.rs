@@ -2,8 +2,9 @@
 
 use crate::certs::Authority;
 use crate::support::*;
-use fabric_gossip::comm::stream::StreamEnd;
-use fabric_gossip::rpc::{ClientAuth, Options, Pem, Tls, TlsConfig};
+use fabric_gossip::transport::StreamEnd;
+use fabric_gossip::transport::Transport;
+use fabric_gossip::transport::{ClientAuth, Limits, Pem, Tls, TlsConfig};
 use fabric_gossip::ErrorKind;
 
 #[test]
@@ -11,7 +12,7 @@ fn both_sides_see_the_certificates_of_both() {
     let ca = Authority::new("ca");
     let (a, b, c) = (ca.leaf("a"), ca.leaf("b"), ca.leaf("client of a"));
     let (acceptor, accepted, _) = report();
-    let server = start(Some(&tls(&b, &ca)), &Options::default(), acceptor);
+    let server = start(Some(&tls(&b, &ca)), &Limits::default(), acceptor);
     let pair = (Pem::new("client cert", c.cert.clone()), Pem::new("client key", c.key.clone()));
     let separate = Tls::new(config(&a, &ca).client_pair(pair.0, pair.1)).unwrap();
     for (ours, shown) in [(tls(&a, &ca), &a), (separate, &c)] {
@@ -26,7 +27,7 @@ fn both_sides_see_the_certificates_of_both() {
         assert_eq!(there.info().local_cert.as_deref(), Some(&*b.der));
         assert!(there.info().remote_addr.starts_with("127.0.0.1:"), "{}", there.info().remote_addr);
     }
-    let server = start(None, &Options::default(), echo());
+    let server = start(None, &Limits::default(), echo());
     let info = open(None, server.local_addr()).info().clone();
     assert!(!info.tls && info.remote_cert.is_none() && info.local_cert.is_none());
 }
@@ -35,7 +36,7 @@ fn both_sides_see_the_certificates_of_both() {
 fn requested_client_certificates_are_neither_required_nor_verified() {
     let (ca, other) = (Authority::new("ca"), Authority::new("other"));
     let (acceptor, accepted, _) = report();
-    let server = start(Some(&tls(&ca.leaf("b"), &ca)), &Options::default(), acceptor);
+    let server = start(Some(&tls(&ca.leaf("b"), &ca)), &Limits::default(), acceptor);
     let stranger = other.leaf("stranger");
     open(Some(&tls(&stranger, &ca)), server.local_addr());
     assert_eq!(accepted.recv_timeout(SOON).unwrap().info().remote_cert.as_deref(), Some(&*stranger.der));
@@ -44,8 +45,7 @@ fn requested_client_certificates_are_neither_required_nor_verified() {
     assert!(stream.info().local_cert.is_none() && stream.info().remote_cert.is_some());
     assert_eq!(accepted.recv_timeout(SOON).unwrap().info().remote_cert, None);
     // Such a configuration cannot serve.
-    let error =
-        fabric_gossip::comm::grpc::GrpcServer::start("127.0.0.1:0", Options::default(), Some(anonymous), echo());
+    let error = core(Some(&anonymous)).listen("127.0.0.1:0", echo());
     assert_eq!(error.err().unwrap().kind(), ErrorKind::Config);
 }
 
@@ -53,9 +53,9 @@ fn requested_client_certificates_are_neither_required_nor_verified() {
 fn verified_clients_need_a_certificate_of_the_right_authority() {
     let (ca, clients) = (Authority::new("ca"), Authority::new("clients"));
     let verify = config(&ca.leaf("b"), &ca).client_auth(ClientAuth::Verify(Pem::new("client roots", clients.pem())));
-    let server = start(Some(&Tls::new(verify).unwrap()), &Options::default(), echo());
+    let server = start(Some(&Tls::new(verify).unwrap()), &Limits::default(), echo());
     let stream = open(Some(&tls(&clients.leaf("c"), &ca)), server.local_addr());
-    stream.send(bytes::Bytes::from_static(b"x"), false).unwrap();
+    stream.send(bytes::Bytes::from_static(b"x")).unwrap();
     next(&stream);
     let anonymous = Tls::new(TlsConfig::client_only(Pem::new("roots", ca.pem()))).unwrap();
     for refused in [tls(&ca.leaf("c"), &ca), anonymous] {
@@ -67,7 +67,7 @@ fn verified_clients_need_a_certificate_of_the_right_authority() {
 #[test]
 fn servers_are_verified() {
     let (ca, other) = (Authority::new("ca"), Authority::new("other"));
-    let server = start(Some(&tls(&other.leaf("b"), &other)), &Options::default(), echo());
+    let server = start(Some(&tls(&other.leaf("b"), &other)), &Limits::default(), echo());
     let a = ca.leaf("a");
     let error = dial(Some(&tls(&a, &ca)), server.local_addr()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
@@ -80,7 +80,7 @@ fn servers_are_verified() {
     open(Some(&right_name), server.local_addr());
 
     // TLS to a server without, and the reverse.
-    let plain = start(None, &Options::default(), echo());
+    let plain = start(None, &Limits::default(), echo());
     assert!(dial(Some(&tls(&a, &ca)), plain.local_addr()).err().unwrap().message().contains("wrong version number"));
     assert_eq!(dial(None, server.local_addr()).err().unwrap().kind(), ErrorKind::Unreachable);
 }
@@ -91,7 +91,7 @@ fn a_replaced_certificate_is_used_from_the_next_connection_on() {
     let (a, a2, b, b2) = (ca.leaf("a"), ca.leaf("a2"), ca.leaf("b"), ca.leaf("b2"));
     let (ours, theirs) = (tls(&a, &ca), tls(&b, &ca));
     let (acceptor, accepted, _) = report();
-    let server = start(Some(&theirs), &Options::default(), acceptor);
+    let server = start(Some(&theirs), &Limits::default(), acceptor);
     let old = open(Some(&ours), server.local_addr());
     accepted.recv_timeout(SOON).unwrap();
     ours.replace(config(&a2, &ca)).unwrap();
@@ -103,7 +103,7 @@ fn a_replaced_certificate_is_used_from_the_next_connection_on() {
     assert_eq!(there.info().remote_cert.as_deref(), Some(&*a2.der));
     assert_eq!(there.info().local_cert.as_deref(), Some(&*b2.der));
     // The old stream lives on.
-    old.send(bytes::Bytes::from_static(b"x"), false).unwrap();
+    old.send(bytes::Bytes::from_static(b"x")).unwrap();
     assert_eq!(old.recv(Some(std::time::Duration::from_millis(20))), Ok::<_, StreamEnd>(None));
     // A bad configuration changes nothing.
     theirs.replace(TlsConfig::new(Pem::new("x", "x"), Pem::new("x", "x"), Pem::new("x", "x"))).unwrap_err();

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use crossbeam_channel::{bounded, Sender};
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::clock::SystemClock;
-use fabric_gossip::comm::stream::{Acceptor, Status, Stream, StreamEnd};
 use fabric_gossip::comm::{Comm, Event, Handshake, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::config::CommConfig;
 use fabric_gossip::crypto::{CryptoService, PkiId};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::msp::MspCryptoService;
 use fabric_gossip::testing::MemoryNetwork;
+use fabric_gossip::transport::{Acceptor, Status, Stream, StreamEnd};
 use fabric_gossip::Result;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -156,9 +156,9 @@ fn acceptor(case: &mut Case<'_, '_>, entry: &Record, local: &Local, says: Says) 
     let stream = local.dial(hex(&entry["remote_tls_cert_der"]).map(Bytes::from));
     // It may be over already: nobody is listened to without a certificate. Then the status tells.
     if let Some(envelope) = hex(&entry["envelope_bytes"]) {
-        let _ = stream.send(envelope.into(), false);
+        let _ = stream.send(envelope.into());
         let data = message::data(nonce, "channel", 1, vec![7; 10]);
-        let _ = stream.send(SignedMessage::noop_sign(data).expect("a message").wire(), false);
+        let _ = stream.send(SignedMessage::noop_sign(data).expect("a message").wire());
     }
     if says != Says::Nothing {
         let _ = stream.finish(&Status::ok());
@@ -250,7 +250,7 @@ impl Acceptor for Scripted {
             let _ = self.got.send(wire);
         }
         if let Some(envelope) = &self.envelope {
-            let _ = stream.send(envelope.clone(), false);
+            let _ = stream.send(envelope.clone());
         }
         if self.says == Says::Nothing {
             while stream.recv(None).is_ok() {}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
-use fabric_gossip::rpc::Tls;
+use fabric_gossip::transport::Tls;
 use fabric_gossip::{Comm, ErrorKind, ReceivedMessage, RemotePeer, Subscription};
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ impl Members {
 
     pub fn start(&self, who: Who, listen: bool) -> Comm {
         let builder = Comm::builder(who.identity, who.crypto, who.advisor);
-        let builder = builder.tls(self.tls.clone()).grpc_options(super::options());
+        let builder = builder.transport(Arc::new(crate::support::transport(self.tls.clone())));
         if listen { builder.listen("127.0.0.1:0") } else { builder }.start().expect("a Comm")
     }
 }

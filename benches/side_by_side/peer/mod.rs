@@ -14,7 +14,6 @@ mod workloads;
 use crate::results::Record;
 use crate::support::machine;
 use ends::Members;
-use fabric_gossip::rpc::Options;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,10 +104,6 @@ fn record(variant: &str, order: &Order, (metric, unit, value): Figure) -> Record
 }
 
 /// What layer and bare transport both use.
-fn options() -> Options {
-    crate::support::options()
-}
-
 fn rate(count: usize, took: Duration) -> Figure {
     ("rate", "messages/s", count as f64 / took.as_secs_f64())
 }

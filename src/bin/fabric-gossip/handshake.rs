@@ -12,11 +12,12 @@ use crate::tls_probe::TlsProbe;
 use crate::values::{brief, hex, micros, short, timeout, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
-use fabric_gossip::transport::c_core::CoreTransport;
-use fabric_gossip::transport::{Client, Stream, StreamEnd, Transport};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::message::{self, Content, SignedMessage};
-use fabric_gossip::transport::Options;
+use fabric_gossip::transport::c_core::CoreTransport;
+use fabric_gossip::transport::c_core::Options;
+use fabric_gossip::transport::Limits;
+use fabric_gossip::transport::{Connection, Stream, StreamEnd, Transport};
 use fabric_gossip::ErrorKind;
 use openssl::sha::sha256;
 use serde_json::{json, Value};
@@ -171,9 +172,10 @@ impl Handshake<'_> {
         }
     }
 
-    fn ping(&self, files: Option<TlsFiles>) -> Step<Box<dyn Client>> {
+    fn ping(&self, files: Option<TlsFiles>) -> Step<Box<dyn Connection>> {
         let plain = files.is_none();
-        let transport = GrpcTransport::new(files.map(|f| f.tls), Options::default()).map_err(Failure::from)?;
+        let transport =
+            CoreTransport::new(files.map(|f| f.tls), Limits::default(), Options::default()).map_err(Failure::from)?;
         let dialled = transport.dial(&self.endpoint.to_string(), self.limit, &self.context.stop);
         let pinged = dialled.and_then(|client| {
             client.ping(self.limit)?;
@@ -198,7 +200,7 @@ impl Handshake<'_> {
         }
     }
 
-    fn identity(&mut self, client: &dyn Client) -> Step<(Arc<dyn Stream>, Theirs)> {
+    fn identity(&mut self, client: &dyn Connection) -> Step<(Arc<dyn Stream>, Theirs)> {
         let stream = client.open(Some(self.limit * 3)).map_err(|e| Problem::new(e.message()))?;
         let _cancel = self.context.stop.on_cancel({
             let stream = stream.clone();
@@ -208,7 +210,7 @@ impl Handshake<'_> {
         let ours = message::conn(&self.me.pki_id, &self.me.identity, hash.into(), true);
         let ours = SignedMessage::sign(ours, |bytes| self.me.crypto.sign(bytes)).map_err(Failure::from)?;
         // Should it have ended already, receiving says why.
-        let _ = stream.send(ours.wire(), false);
+        let _ = stream.send(ours.wire());
         let wire = match stream.recv(Some(self.limit)) {
             Ok(Some(wire)) => wire,
             Ok(None) => {

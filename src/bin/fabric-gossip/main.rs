@@ -198,8 +198,9 @@ impl Command {
     }
 }
 
-static VERSION: LazyLock<String> =
-    LazyLock::new(|| format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::transport::c_core::core_version()));
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::transport::c_core::core_version())
+});
 
 fn completions(shell: Shell) -> Result<()> {
     let mut script = Vec::new();

@@ -7,8 +7,8 @@ use crate::options::IdentityArgs;
 use crate::settings::{NamedPath, Origin, Settings};
 use clap::{Args, ValueEnum};
 use fabric_gossip::msp::Msp;
-use fabric_gossip::transport::{ClientAuth, Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen;
+use fabric_gossip::transport::{ClientAuth, Pem, Tls, TlsConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 

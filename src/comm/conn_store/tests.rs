@@ -1,7 +1,7 @@
 use super::*;
 use crate::comm::connection::{AuthInfo, ConnectionInfo};
-use crate::transport::{Status, Stream, StreamInfo};
 use crate::crypto::PeerIdentity;
+use crate::transport::{InlineWrites, Status, Stream, StreamInfo};
 use bytes::Bytes;
 
 const CONN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -9,7 +9,7 @@ const CONN_TIMEOUT: Duration = Duration::from_secs(2);
 struct Dummy(StreamInfo);
 
 impl Stream for Dummy {
-    fn start_send(&self, _: Bytes, _: bool) -> Result<(), StreamEnd> {
+    fn start_send(&self, _: Bytes) -> Result<(), StreamEnd> {
         Ok(())
     }
     fn wait_sent(&self, _: Option<Duration>) -> Result<bool, StreamEnd> {
@@ -35,7 +35,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let limits = Limits { conn_timeout: CONN_TIMEOUT, max_peers: 4, queue_messages: 10, queue_bytes: 1 << 20 };
+        let limits = Limits {
+            conn_timeout: CONN_TIMEOUT,
+            max_peers: 4,
+            queue_messages: 10,
+            queue_bytes: 1 << 20,
+            inline_writes: InlineWrites::default(),
+        };
         World { store: ConnStore::new(limits), start: Instant::now(), generation: AtomicU64::new(0) }
     }
 

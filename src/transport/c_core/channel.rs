@@ -101,7 +101,13 @@ impl Channel {
     /// # Errors
     /// [`ErrorKind::Unreachable`] with the C core's text if the connection cannot be made, [`ErrorKind::Timeout`],
     /// [`ErrorKind::Stopped`] if cancelled.
-    pub fn stream(&self, method: &str, limit: Option<Duration>, timeout: Duration, cancel: &Cancel) -> Result<CallStream> {
+    pub fn stream(
+        &self,
+        method: &str,
+        limit: Option<Duration>,
+        timeout: Duration,
+        cancel: &Cancel,
+    ) -> Result<CallStream> {
         let call = Arc::new(self.call(method, limit)?);
         call.start_dialled().map_err(|e| self.0.refused(e))?;
         super::unary::wait_connected(&call, &self.0, timeout, cancel)?;

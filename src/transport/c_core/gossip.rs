@@ -34,6 +34,13 @@ impl CoreTransport {
         let idle = Channel::new("localhost:1", None, &settings, Duration::from_secs(1))?;
         Ok(CoreTransport { tls, settings, _idle: idle })
     }
+
+    /// Listens as a gRPC server without gossip, in tests.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn listen_without_service(&self, address: &str) -> Result<Box<dyn Server>> {
+        Ok(Box::new(CoreServer::start(address, self.settings.clone(), self.tls.clone(), Vec::new())?))
+    }
 }
 
 impl Transport for CoreTransport {

@@ -127,7 +127,11 @@ impl Settings {
 
     /// What a stream of ours sees to itself.
     pub(super) fn stream_options(&self) -> StreamOptions {
-        StreamOptions { spin: self.options.spin, max_receive: self.limits.max_receive_message, max_send: self.limits.max_send_message }
+        StreamOptions {
+            spin: self.options.spin,
+            max_receive: self.limits.max_receive_message,
+            max_send: self.limits.max_send_message,
+        }
     }
 
     fn common(&self) -> Vec<(&'static CStr, i32)> {

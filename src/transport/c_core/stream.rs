@@ -71,7 +71,12 @@ impl CallStream {
         CallStream { limited, ..CallStream::new(call, false, info, settings) }
     }
 
-    pub(super) fn accepted(call: Arc<Call>, info: StreamInfo, settings: StreamOptions, traffic: Arc<Traffic>) -> CallStream {
+    pub(super) fn accepted(
+        call: Arc<Call>,
+        info: StreamInfo,
+        settings: StreamOptions,
+        traffic: Arc<Traffic>,
+    ) -> CallStream {
         CallStream { traffic: Some(traffic), ..CallStream::new(call, true, info, settings) }
     }
 

@@ -218,7 +218,7 @@ fn read_bytes(mut reader: MessageReader) -> grpcio::Result<Bytes> {
 }
 
 fn unavailable() -> RpcStatus {
-    RpcStatus::with_message(code::UNAVAILABLE, "the gossip service has stopped".into())
+    RpcStatus::with_message(code::UNAVAILABLE, "the gossip service is not running".into())
 }
 
 /// Ends a stream that is not served. Keeps the call until the status has left, and blocks nobody.

@@ -5,12 +5,13 @@ use super::{Found, PATIENCE};
 use crate::identity::{KeySource, Me};
 use crate::settings::NamedPath;
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::transport::c_core::CoreTransport;
-use fabric_gossip::transport::{StreamEnd, Transport};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::message::{self, SignedMessage};
-use fabric_gossip::transport::{Options, Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::transport::c_core::CoreTransport;
+use fabric_gossip::transport::c_core::Options;
+use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
+use fabric_gossip::transport::{StreamEnd, Transport};
 use openssl::sha::sha256;
 use openssl::x509::X509;
 use serde_json::json;
@@ -48,11 +49,11 @@ impl Outsider {
         let attempt = || {
             let greeting = message::conn(pki_id, identity, hash.into(), true);
             let greeting = SignedMessage::sign(greeting, |bytes| signer.crypto.sign(bytes))?;
-            let transport = GrpcTransport::new(Some(self.tls.clone()), Options::default())?;
+            let transport = CoreTransport::new(Some(self.tls.clone()), Limits::default(), Options::default())?;
             let client = transport.dial(&at.endpoint, PATIENCE, &Cancel::new())?;
             client.ping(PATIENCE)?;
             let stream = client.open(Some(PATIENCE))?;
-            let _ = stream.send(greeting.wire(), false);
+            let _ = stream.send(greeting.wire());
             loop {
                 if let Err(end) = stream.recv(None) {
                     return Ok(end);
