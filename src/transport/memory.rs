@@ -9,6 +9,7 @@ use crate::sync::{spawn, Mutex};
 use crate::transport::{code, Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -213,8 +214,8 @@ impl Connection for MemoryConnection {
             let _guard = guard;
             serving.fetch_add(1, Ordering::Relaxed);
             let stream: Arc<dyn Stream> = Arc::new(accepted);
-            let status = acceptor.gossip_stream(stream.clone());
-            let _ = stream.finish(&status);
+            let served = catch_unwind(AssertUnwindSafe(|| acceptor.gossip_stream(stream.clone())));
+            let _ = stream.finish(&served.unwrap_or_else(|_| Status::new(code::INTERNAL, "the handler failed")));
             serving.fetch_sub(1, Ordering::Relaxed);
         };
         spawn("memory-in", serve)?;

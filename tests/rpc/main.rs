@@ -1,4 +1,4 @@
-//! The gRPC form of the transport, end to end over loopback.
+//! The transports, end to end: `suite` over each of them, the rest over gRPC's C core.
 #![cfg(feature = "grpc")]
 
 mod certs;
@@ -8,5 +8,6 @@ mod frozen;
 mod messages;
 mod process;
 mod serving;
+mod suite;
 mod support;
 mod tls;
