@@ -1,15 +1,20 @@
 //! What the C interface costs: the same work through its functions, called as a C program calls them, and through the Rust
 //! interface, in turns in one run. Two peers in one process over mutual TLS, identities by an MSP.
 //!
-//! `cargo bench --features capi --bench capi` prints the medians of the rounds and of their ratios; `-- --rounds <n>` (9).
+//! `cargo bench -p fabric-gossip-capi --bench capi` prints the medians of the rounds and of their ratios; `-- --rounds <n>` (9).
 //! Without `--bench`, which Cargo passes, it only tries whether it works. Each turn has connections of its own and nothing
 //! beside them, and who begins changes from round to round.
 
-use fabric_gossip::message::{self, SignedMessage};
-use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
-use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
-use fabric_gossip::testing::cryptogen::{Member, Org};
-use fabric_gossip::{Comm, RemotePeer};
+/// The C interface itself: nothing can depend on a package that is a shared and a static library only.
+#[allow(dead_code, unused_imports)]
+#[path = "../src/lib.rs"]
+mod interface;
+
+use gossip::message::{self, SignedMessage};
+use gossip::msp::{Msp, MspCryptoService, SigningIdentity};
+use gossip::rpc::{Pem, Tls, TlsConfig};
+use gossip::testing::cryptogen::{Member, Org};
+use gossip::{Comm, RemotePeer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;

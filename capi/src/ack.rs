@@ -4,8 +4,8 @@ use super::error::{gossip_error, gossip_result, Outcome};
 use super::guard::guard;
 use super::handle::{self, Owned};
 use super::{duration, gossip_duration};
-use crate::comm::{AckHandle, AggregatedSendResult, RemotePeer, SendResult};
-use crate::error::Error;
+use gossip::comm::{AckHandle, AggregatedSendResult, RemotePeer, SendResult};
+use gossip::error::Error;
 
 /// A message on its way to one peer, whose acknowledgement is awaited.
 pub struct gossip_ack_handle(pub(super) AckHandle);

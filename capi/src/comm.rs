@@ -15,10 +15,10 @@ use super::peer::{self, gossip_peer};
 use super::subscription::{gossip_predicate, gossip_subscription, gossip_subscription_options};
 use super::text::{gossip_buffer, gossip_bytes, gossip_str, Text};
 use super::{duration, gossip_duration};
-use crate::comm::{self, Comm, CommBuilder, ReceivedMessage, SendError};
-use crate::config::SubscriptionOptions;
-use crate::crypto::PkiId;
-use crate::error::{Error, ErrorKind};
+use gossip::comm::{self, Comm, CommBuilder, ReceivedMessage, SendError};
+use gossip::config::SubscriptionOptions;
+use gossip::crypto::PkiId;
+use gossip::error::{Error, ErrorKind};
 use std::ffi::c_void;
 
 /// The communication layer: authenticated connections to peers, messages and acknowledgements over them. Every function is

@@ -8,15 +8,15 @@ use super::message::gossip_message;
 use super::nanoseconds;
 use super::text::gossip_str;
 use super::tls::gossip_tls;
-use crate::config::CommConfig;
-use crate::discovery::DiscoveryConfig;
-use crate::error::ErrorKind;
-use crate::message::SignedMessage;
-use crate::node::emitter::EmitterConfig;
-use crate::node::pull::PullConfig;
-use crate::node::{BlockVerifier, ChannelConfig, NodeConfig};
-use crate::rpc::{Options, Tls};
 use bytes::Bytes;
+use gossip::config::CommConfig;
+use gossip::discovery::DiscoveryConfig;
+use gossip::error::ErrorKind;
+use gossip::message::SignedMessage;
+use gossip::node::emitter::EmitterConfig;
+use gossip::node::pull::PullConfig;
+use gossip::node::{BlockVerifier, ChannelConfig, NodeConfig};
+use gossip::rpc::{Options, Tls};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,10 +92,10 @@ impl Slot<'_> {
     }
 }
 
-/// The settings of one structure. All of its fields are named, so that a new one cannot be forgotten.
+/// The settings of one structure. All of its fields are named; a test checks that a new one is not forgotten.
 macro_rules! fields {
     ($slots:ident, $prefix:literal, $from:expr, $structure:ident { $($field:ident)* } $(, not $($other:ident)*)?) => {
-        let $structure { $($field,)* $($($other: _,)*)? } = $from;
+        let $structure { $($field,)* $($($other: _,)*)? .. } = $from;
         $($slots.push((concat!($prefix, ".", stringify!($field), "\0"), Slot::from($field)));)*
     };
 }
@@ -113,7 +113,7 @@ impl gossip_config {
             max_pings_without_data min_ping_interval max_ping_strikes handshake_timeout max_concurrent_streams reuse_port
             own_connection retries http_proxy bdp_probe write_buffer memory_quota max_connection_idle spin
             requests_ahead max_served
-        }, not extra quota);
+        }, not extra);
         let node = &mut self.node;
         fields!(slots, "node", node, NodeConfig {
             propagate_peer_num pull_interval pull_peer_num max_verifications
@@ -352,6 +352,42 @@ mod tests {
         assert!(config.slot("grpc.retries").ok().unwrap().set(2).is_none());
         assert!(config.slot("emitter.iterations").ok().unwrap().set(1 << 32).is_none());
         assert!(config.slot("comm.dial").is_err());
+    }
+
+    /// Returns the names of a structure's fields, from its `Debug` form over several lines.
+    fn fields(of: impl std::fmt::Debug) -> Vec<String> {
+        let text = format!("{of:#?}");
+        let own = text.lines().filter_map(|line| line.strip_prefix("    ").filter(|line| !line.starts_with(' ')));
+        own.filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+    }
+
+    #[test]
+    fn every_field_is_a_setting_or_left_out_on_purpose() {
+        // Set by functions of their own, or structures that are listed here themselves.
+        let others = [
+            "grpc.extra",
+            "grpc.quota",
+            "node.bootstrap",
+            "node.discovery",
+            "node.emitter",
+            "node.pull",
+            "node.channel",
+        ];
+        let mut config = gossip_config::default();
+        let structures = [
+            ("comm", fields(&config.comm)),
+            ("grpc", fields(&config.grpc)),
+            ("node", fields(&config.node)),
+            ("discovery", fields(&config.node.discovery)),
+            ("emitter", fields(config.node.emitter)),
+            ("pull", fields(config.node.pull)),
+            ("channel", fields(&config.node.channel)),
+        ];
+        let all = structures.iter().flat_map(|(prefix, fields)| fields.iter().map(move |f| format!("{prefix}.{f}")));
+        let all: std::collections::BTreeSet<_> = all.collect();
+        let names = config.slots().into_iter().map(|(name, _)| name.trim_end_matches('\0'));
+        let named: std::collections::BTreeSet<_> = names.chain(others).map(str::to_owned).collect();
+        assert_eq!(named, all);
     }
 
     fn with_commas(number: u64) -> String {

@@ -6,9 +6,10 @@ use super::handle::{self, Out, Owned};
 use super::host::{gossip_reply, User};
 use super::msp::gossip_msp;
 use super::text::{gossip_buffer, gossip_bytes};
-use crate::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
-use crate::error::{Error, ErrorKind, Result};
-use crate::msp::{Channel, Msp, MspCryptoService, OwnKey, SigningIdentity};
+use gossip::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
+use gossip::error::{Error, ErrorKind, Result};
+use gossip::internals::OwnKey;
+use gossip::msp::{Channel, Msp, MspCryptoService, SigningIdentity};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -345,7 +346,7 @@ pub unsafe extern "C" fn gossip_serialized_identity(
     guard(error, || {
         let identity = Out::new(identity, "identity")?;
         let cert = handle::array(cert, cert_len, "cert")?;
-        let serialized = crate::msp::serialized_identity(handle::text(mspid, "mspid")?, cert);
+        let serialized = gossip::msp::serialized_identity(handle::text(mspid, "mspid")?, cert);
         identity.give(gossip_buffer::new(serialized.as_bytes()))
     })
 }

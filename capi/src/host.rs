@@ -2,8 +2,8 @@
 
 use super::error::Outcome;
 use super::handle;
-use crate::error::{Error, ErrorKind, Result};
-use crate::msp::Signature;
+use gossip::error::{Error, ErrorKind, Result};
+use gossip::msp::Signature;
 use std::ffi::{c_char, c_void};
 
 /// Frees what belongs to a callback. Called once, when the library needs it no more, on any thread.

@@ -5,9 +5,9 @@ use super::error::gossip_result;
 use super::guard::guard;
 use super::handle::{self, Out, Owned};
 use super::text::{gossip_bytes, gossip_str, Text};
-use crate::comm::ConnectionInfo;
-use crate::discovery::{Members, NetworkMember, Seed};
-use crate::identity::PeerIdentityInfo;
+use gossip::comm::ConnectionInfo;
+use gossip::discovery::{Members, NetworkMember, Seed};
+use gossip::identity::PeerIdentityInfo;
 use std::sync::Arc;
 use std::time::Instant;
 

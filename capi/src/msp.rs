@@ -4,7 +4,7 @@ use super::error::{gossip_error, gossip_result, Outcome};
 use super::guard::guard;
 use super::handle::{self, Out, Owned};
 use super::text::{gossip_str, Text};
-use crate::msp::{HashFamily, Msp, MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
+use gossip::msp::{HashFamily, Msp, MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
 use std::ffi::c_char;
 use std::sync::Arc;
 

@@ -14,10 +14,10 @@ use super::peer::gossip_peer;
 use super::subscription::{gossip_predicate, gossip_subscription, gossip_subscription_options};
 use super::text::gossip_bytes;
 use super::{duration, gossip_duration};
-use crate::crypto::{OrgId, PeerIdentity, PkiId};
-use crate::discovery::Members;
-use crate::node::{AnchorPeer, ChannelOrgs, Gossiped, Node, SeedRole, SendCriteria};
 use bytes::Bytes;
+use gossip::crypto::{OrgId, PeerIdentity, PkiId};
+use gossip::discovery::Members;
+use gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Node, SeedRole, SendCriteria};
 use std::ffi::{c_char, c_void};
 use std::time::Instant;
 

@@ -2,8 +2,8 @@
 
 use super::error::Outcome;
 use super::handle;
-use crate::comm::RemotePeer;
-use crate::crypto::PkiId;
+use gossip::comm::RemotePeer;
+use gossip::crypto::PkiId;
 use std::ffi::c_char;
 
 /// A peer as a caller names it: only read during the call that it is given to.

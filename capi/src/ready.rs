@@ -4,7 +4,7 @@
 //! nothing to receive takes it out, and then has to look once more: an item that came between is seen then, or its byte
 //! comes after.
 
-use crate::error::{Error, ErrorKind, Result};
+use gossip::error::{Error, ErrorKind, Result};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;

@@ -6,7 +6,7 @@ use super::guard::guard;
 use super::handle::{self, Out};
 use super::host::{gossip_free_callback, gossip_reply, User};
 use super::msp::gossip_msp;
-use crate::msp::SigningIdentity;
+use gossip::msp::SigningIdentity;
 use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;

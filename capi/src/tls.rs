@@ -3,7 +3,7 @@
 use super::error::{gossip_error, gossip_result, Outcome};
 use super::guard::guard;
 use super::handle::{self, Out, Owned};
-use crate::rpc::{ClientAuth, Pem, Tls, TlsConfig};
+use gossip::rpc::{ClientAuth, Pem, Tls, TlsConfig};
 use std::ffi::c_char;
 
 /// Certificates, keys and roots for mutual TLS, being put together. Not thread-safe.

@@ -87,7 +87,7 @@ mod tests {
 
     /// `| key | status | … |` of the documentation.
     fn documented() -> BTreeMap<&'static str, Vec<&'static str>> {
-        let table = include_str!("../../../docs/core-yaml.md").lines().filter(|line| line.starts_with("| `"));
+        let table = include_str!("../../docs/core-yaml.md").lines().filter(|line| line.starts_with("| `"));
         let rows = table.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
         rows.map(|row| (row[0].trim_matches('`'), row)).collect()
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_documentation_says_of_every_key_of_fabrics_sample_what_becomes_of_it() {
         let documented = documented();
-        let sample = include_str!("../../../tests/cli/core-yaml-keys.txt");
+        let sample = include_str!("../tests/cli/core-yaml-keys.txt");
         for key in sample.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let row = documented.get(key).unwrap_or_else(|| panic!("{key} has no row"));
             assert!(["honoured", "ignored", "not applicable"].contains(&row[1]), "{row:?}");

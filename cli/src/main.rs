@@ -2,29 +2,22 @@
 
 mod address;
 mod certificate;
+mod commands;
 mod core_yaml;
-mod crypto;
 mod delivery;
-mod demo;
 mod failure;
 mod go_values;
-mod handshake;
 mod identity;
 mod keys;
-mod listen;
 mod logging;
-mod members;
 mod metrics_page;
 mod options;
 mod order;
 mod output;
-mod peer;
 mod peer_config;
-mod probe;
 mod report;
 mod rfc3339;
 mod rules;
-mod send;
 mod settings;
 mod steps;
 mod stop;
@@ -32,15 +25,13 @@ mod summary;
 mod tls_options;
 mod tls_probe;
 mod values;
-mod whois;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use commands::Command;
 use fabric_gossip::cancel::Cancel;
 use failure::Result;
 use log::LevelFilter;
 use output::{printable, Form, Output};
-use serde_json::Value;
 use settings::Settings;
 use std::io::Write;
 use std::path::PathBuf;
@@ -68,23 +59,6 @@ struct Cli {
     quiet: bool,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Demo(demo::DemoArgs),
-    Peer(peer::PeerArgs),
-    Probe(probe::ProbeArgs),
-    Handshake(handshake::HandshakeArgs),
-    Send(send::SendArgs),
-    Listen(listen::ListenArgs),
-    Members(members::MembersArgs),
-    Identity(whois::IdentityCommandArgs),
-    Crypto(crypto::CryptoArgs),
-    /// Print the completions for a shell
-    Completions {
-        shell: Shell,
-    },
 }
 
 /// What every command gets.
@@ -144,18 +118,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
     // What ends by itself goes on without readers: its exit code says how it ended.
     let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
     let context = Context { out: Output::new(form, closed), settings, stop, interrupted };
-    let result = match cli.command {
-        Command::Demo(args) => demo::run(&context, &args),
-        Command::Peer(args) => peer::run(&context, &args),
-        Command::Probe(args) => probe::run(&context, &args),
-        Command::Handshake(args) => handshake::run(&context, &args),
-        Command::Send(args) => send::run(&context, &args),
-        Command::Listen(args) => listen::run(&context, &args),
-        Command::Members(args) => members::run(&context, &args),
-        Command::Identity(args) => whois::run(&context, &args),
-        Command::Crypto(args) => crypto::run(&context, &args),
-        Command::Completions { shell } => completions(shell),
-    };
+    let result = cli.command.run(&context);
     match (result, context.out.finish()) {
         (Err(failure), _) => Err(failure),
         (Ok(()), finished) => finished,
@@ -182,33 +145,8 @@ impl Cli {
     }
 }
 
-impl Command {
-    /// Returns whether the command uses Fabric's settings.
-    fn has_settings(&self) -> bool {
-        !matches!(self, Command::Demo(_) | Command::Crypto(_) | Command::Completions { .. })
-    }
-
-    fn runs_until_stopped(&self) -> bool {
-        matches!(self, Command::Peer(_) | Command::Listen(_))
-    }
-
-    /// Returns whether the command ends by itself within seconds.
-    fn ends_by_itself(&self) -> bool {
-        !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_))
-    }
-}
-
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::rpc::core_version()));
-
-fn completions(shell: Shell) -> Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "fabric-gossip", &mut script);
-    let script = String::from_utf8_lossy(&script).into_owned();
-    let out = Output::new(Form::Text, Cancel::new());
-    out.line(|| Value::Null, || script);
-    out.finish()
-}
 
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "fabric-gossip: {}", printable(text));

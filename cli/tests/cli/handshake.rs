@@ -1,12 +1,10 @@
 //! `handshake` and `identity` tell causes apart: each one is staged, and has to be named with what to try.
 
 #[allow(dead_code)]
-#[path = "msp/issuer.rs"]
+#[path = "../../../tests/msp/issuer.rs"]
 mod issuer;
-#[allow(dead_code)]
-#[path = "cli/support.rs"]
-mod support;
 
+use crate::support::*;
 use fabric_gossip::comm::grpc::GrpcServer;
 use fabric_gossip::comm::stream::{Acceptor, Status, Stream};
 use fabric_gossip::message::{self, Content, SignedMessage};
@@ -25,7 +23,6 @@ use openssl::x509::{X509Builder, X509};
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
-use support::*;
 
 /// The first organisation is theirs, the second one ours.
 struct World {

@@ -82,7 +82,7 @@ pub fn parse(line: &str) -> Value {
 pub fn documented_events() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut events: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut event = "";
-    for line in include_str!("../../docs/json.md").lines() {
+    for line in include_str!("../../../docs/json.md").lines() {
         if let Some(name) = line.strip_prefix("## `") {
             event = name.trim_end_matches('`');
         } else if let Some(field) = line.strip_prefix("| `") {
