@@ -4,7 +4,7 @@
 
 #define _POSIX_C_SOURCE 200809L
 
-#include "../../examples/c/common.h"
+#include "../examples/c/common.h"
 
 #include <errno.h>
 #include <pthread.h>

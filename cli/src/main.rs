@@ -1,4 +1,5 @@
 //! `fabric-gossip`: asks the peers of a Hyperledger Fabric network who they are and whether messages get through.
+#![forbid(unsafe_code)]
 
 mod address;
 mod certificate;

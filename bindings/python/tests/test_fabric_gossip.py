@@ -361,7 +361,7 @@ class Lifetime(Pair):
 def run(program: str) -> str:
     """What a program of its own prints, which has to succeed and to say nothing on standard error."""
     lines = f"import fabric_gossip as gossip\nhomes = {[str(home(0)), str(home(1))]}\n" + textwrap.dedent(program)
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    path = {**os.environ, "PYTHONPATH": str(Path(gossip.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", lines], env=path, capture_output=True, text=True, timeout=60)
     if done.returncode != 0 or done.stderr:
         raise AssertionError(f"exit {done.returncode}\n{done.stdout}{done.stderr}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from fabric_gossip import _c as c
 from fabric_gossip import _codes
 
-HEADER = (Path(__file__).parents[2] / "include" / "fabric_gossip.h").read_text()
+HEADER = (Path(__file__).parents[3] / "capi" / "include" / "fabric_gossip.h").read_text()
 # Without comments, and without the lines of the preprocessor.
 CODE = re.sub(r"^#.*$", "", re.sub(r"//.*", "", HEADER), flags=re.MULTILINE)
 

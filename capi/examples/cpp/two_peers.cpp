@@ -1,7 +1,7 @@
 // Two peers in one process, over mutual TLS on loopback: messages, acknowledgements, and an impostor who is refused.
 //
 //     fabric-gossip crypto DIR
-//     c++ -std=c++17 -Iinclude examples/cpp/two_peers.cpp -Ltarget/release -lfabric_gossip -o two_peers
+//     c++ -std=c++17 -Icapi/include capi/examples/cpp/two_peers.cpp -Ltarget/release -lfabric_gossip -o two_peers
 //     LD_LIBRARY_PATH=target/release ./two_peers DIR
 //
 // prints:
