@@ -1,4 +1,4 @@
-"""What include/fabric_gossip.h declares, for ctypes: structures, callbacks, functions; and where the library is found.
+"""Declares for ctypes what capi/include/fabric_gossip.h does: structures, callbacks, functions. Finds the library.
 
 The other files of this package make classes of it. test_header.py compares it with the header, type by type.
 """

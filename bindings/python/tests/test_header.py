@@ -1,4 +1,4 @@
-"""What fabric_gossip/_c.py and _codes.py declare is what include/fabric_gossip.h does: every function, type by type."""
+"""Compares what fabric_gossip/_c.py and _codes.py declare with capi/include/fabric_gossip.h, type by type."""
 
 import ctypes
 import re
@@ -103,6 +103,9 @@ class Header(unittest.TestCase):
     def test_the_version_is_the_headers(self) -> None:
         numbers = {name: int(number) for name, number in re.findall(r"#define GOSSIP_VERSION_(\w+) (\d+)", HEADER)}
         self.assertEqual((c.MAJOR, c.MINOR), (numbers["MAJOR"], numbers["MINOR"]))
+        project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+        version = ".".join(str(numbers[name]) for name in ("MAJOR", "MINOR", "PATCH"))
+        self.assertEqual(re.search(r'^version = "(.*)"$', project, flags=re.MULTILINE)[1], version)
 
 
 if __name__ == "__main__":
