@@ -5,6 +5,9 @@
 CARGO ?= cargo
 TOOL = $(or $(CARGO_TARGET_DIR),target)/release/fabric-gossip
 DENY = -- -D warnings
+# The library, the tool and the C interface, with every feature. Each step of `make test` that needs the C core uses this
+# selection: another one has other features of dependencies, and compiles the library again.
+ALL = --workspace --features host-server
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -17,7 +20,7 @@ deps: ## Check for CMake, a C++ compiler, pkg-config and OpenSSL's headers; inst
 	@scripts/deps.sh
 
 build: deps ## Build the tool: target/release/fabric-gossip
-	$(CARGO) build --release --features cli
+	$(CARGO) build --release -p fabric-gossip-cli
 
 demo: build ## Build the tool and run its demonstration: peers on loopback, messages, acknowledgements, an impostor
 	$(TOOL) demo
@@ -25,26 +28,26 @@ demo: build ## Build the tool and run its demonstration: peers on loopback, mess
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
 test: deps fmt-check clippy doc rules conformance examples readme limits shuttle capi ## Everything that must hold
 	$(CARGO) test --release --no-default-features
-	$(CARGO) test --release --features cli,host-server,capi
+	$(CARGO) test --release $(ALL)
 
 fmt: ## Format the code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 fmt-check: ## Check that the code is formatted
-	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo "$(CARGO) fmt --check"; $(CARGO) fmt --check; \
+	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo "$(CARGO) fmt --all --check"; $(CARGO) fmt --all --check; \
 	else echo "SKIPPED: formatting, rustfmt is not installed (rustup component add rustfmt)"; fi
 
 clippy: deps ## Lint everything, with and without the network; warnings are errors
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -ex; \
 		$(CARGO) clippy --release --no-default-features --all-targets $(DENY); \
-		$(CARGO) clippy --release --features cli --all-targets $(DENY); \
-		$(CARGO) clippy --release --features cli,host-server,capi --all-targets $(DENY); \
+		$(CARGO) clippy --release --workspace --all-targets $(DENY); \
+		$(CARGO) clippy --release $(ALL) --all-targets $(DENY); \
 	else echo "SKIPPED: lints, clippy is not installed (rustup component add clippy)"; fi
 
 doc: deps ## Build the documentation; warnings are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features cli,host-server,capi --lib --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features host-server --lib --no-deps
 
-rules: ## Check the rules of the house: no async runtime, unsafe code in src/rpc only, dependencies that Rust 1.85 builds
+rules: ## Check the house rules: no async runtime, unsafe code in src/rpc and capi/src only, dependencies for Rust 1.85
 	@scripts/check-rules.sh
 
 conformance: ## Hold the tests against the rows of docs/conformance.md
@@ -54,7 +57,7 @@ examples: deps ## Run the examples and compare their output with what they say
 	@scripts/check-examples.sh
 
 limits: deps ## Run the tool and an example with too few threads and file descriptors: each works or says so
-	@$(CARGO) build --release --features cli,host-server,capi --bins --example two_peers
+	@$(CARGO) build --release $(ALL) --bins --example two_peers
 	@scripts/check-limits.sh
 
 readme: build ## Run the README's block against a live peer
@@ -90,10 +93,10 @@ bench-layer: deps ## Measure the communication layer beside the bare transport (
 	$(CARGO) bench --bench comm
 
 nodes: deps ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)
-	$(CARGO) bench --features cli,host-server,capi --bench nodes
+	$(CARGO) bench --bench nodes
 
 soak: deps ## Kill, freeze and restart nodes for MINUTES=60; fail if memory, threads or descriptors grow: target/soak
-	$(CARGO) bench --features cli,host-server,capi --bench soak -- --minutes $(or $(MINUTES),60)
+	$(CARGO) bench --bench soak -- --minutes $(or $(MINUTES),60)
 
 clean: ## Remove what was built, the C core included: the next build takes its ten minutes again
 	$(CARGO) clean

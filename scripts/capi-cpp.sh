@@ -17,15 +17,15 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # Whatever the C header has, the C++ one makes use of. (gossip_event_message is gossip_event_message_at of 0.)
-functions=$(grep -oE '\bgossip_[a-z0-9_]+\(' include/fabric_gossip.h | tr -d '(' | sort -u)
+functions=$(grep -oE '\bgossip_[a-z0-9_]+\(' capi/include/fabric_gossip.h | tr -d '(' | sort -u)
 for function in $functions; do
-    if ! grep -qw "$function" include/fabric_gossip.hpp && [ "$function" != gossip_event_message ]; then
-        echo "capi: include/fabric_gossip.hpp makes no use of $function" >&2
+    if ! grep -qw "$function" capi/include/fabric_gossip.hpp && [ "$function" != gossip_event_message ]; then
+        echo "capi: capi/include/fabric_gossip.hpp makes no use of $function" >&2
         exit 1
     fi
 done
 
-strict=(-Wall -Wextra -Wpedantic -Wshadow -Werror -Iinclude)
+strict=(-Wall -Wextra -Wpedantic -Wshadow -Werror -Icapi/include)
 for standard in 17 20; do
     "$compiler" -std=c++$standard "${strict[@]}" -x c++ -fsyntax-only - <<<'#include "fabric_gossip.hpp"'
 done
@@ -37,7 +37,7 @@ else
 fi
 "$tool" crypto "$scratch/orgs" --orgs 1 --peers 2 >/dev/null
 export LD_LIBRARY_PATH=$library
-for source in examples/cpp/*.cpp; do
+for source in capi/tests/*.cpp capi/examples/cpp/*.cpp; do
     program=$scratch/$(basename "$source" .cpp)
     "$compiler" -std=c++17 -g "${strict[@]}" ${sanitizer[@]+"${sanitizer[@]}"} "$source" -L"$library" -lfabric_gossip \
         -pthread -o "$program"

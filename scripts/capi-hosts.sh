@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Links the C interface into a host with an OpenSSL of its own, and into one with a gRPC C core of its own too, by its shared
-# and by its static library, and runs them (tests/capi/beside.c).
+# and by its static library, and runs them (capi/tests/beside.c).
 #
 #   scripts/capi-hosts.sh <folder of libfabric_gossip.so> <libfabric_gossip.a of scripts/static.sh> <organisation's folder>
 set -euo pipefail
 shared=$1 static=$2 org=$3
-source=$(dirname "$0")/../tests/capi/beside.c
+source=$(dirname "$0")/../capi/tests/beside.c
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-flags=(-std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -pthread "-I$(dirname "$0")/../include")
+flags=(-std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -pthread "-I$(dirname "$0")/../capi/include")
 system=(-lssl -lcrypto -lstdc++ -lm)
 
 run() { # <name> <flags and libraries of the host> …

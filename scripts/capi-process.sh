@@ -15,6 +15,6 @@ fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "$tool" crypto "$scratch/orgs" --orgs 1 --peers 2 >/dev/null
-"$compiler" -std=c11 -g -Wall -Wextra -Wpedantic -Werror -Iinclude tests/capi/process.c -L"$library" -lfabric_gossip \
+"$compiler" -std=c11 -g -Wall -Wextra -Wpedantic -Werror -Icapi/include capi/tests/process.c -L"$library" -lfabric_gossip \
     -pthread -o "$scratch/process"
 LD_LIBRARY_PATH=$library timeout 300 "$scratch/process" "$scratch/orgs"

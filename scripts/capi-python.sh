@@ -17,11 +17,12 @@ orgs=$(mktemp -d)
 trap 'rm -rf "$orgs"' EXIT
 "$tool" crypto "$orgs" --orgs 2 --peers 2 >/dev/null
 export FABRIC_GOSSIP_LIBRARY=$library/libfabric_gossip.so FABRIC_GOSSIP_TOOL=$tool PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$PWD/bindings/python
 
-for test in examples/python/test_*.py; do
+for test in bindings/python/tests/test_*.py; do
     timeout 300 "$python" "$test"
 done
-# The key of examples/python/hsm.py: in a SoftHSM of its own, and removed from the folder.
+# The key of bindings/python/examples/hsm.py: in a SoftHSM of its own, and removed from the folder.
 hsm=
 for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so; do
     if [ -e "$module" ] && command -v softhsm2-util >/dev/null; then
@@ -40,10 +41,9 @@ if [ -n "$hsm" ]; then
     softhsm2-util --token fabric --pin 1234 --label peer0 --id 01 --import "$keystore"/* >/dev/null
     rm -r "$keystore"
 fi
-for example in examples/python/*.py; do
+for example in bindings/python/examples/*.py; do
     folder=$orgs
     case $example in
-    */test_*) continue ;;
     */hsm.py)
         if [ -z "$hsm" ]; then
             echo "SKIPPED: $example, SoftHSM is not installed (apt-get install softhsm2)"

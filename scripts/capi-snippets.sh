@@ -38,8 +38,8 @@ void serve(int server);
 bool hsm_sign(void *hsm, const uint8_t *digest, size_t length, uint8_t *signature, size_t room);
 PRELUDE
 # The guide's commands see the folders that they name.
-mkdir -p "$scratch/guide/target"
-ln -s "$PWD/include" "$scratch/guide/include"
+mkdir -p "$scratch/guide/target" "$scratch/guide/capi"
+ln -s "$PWD/capi/include" "$scratch/guide/capi/include"
 ln -s "$library" "$scratch/guide/target/release"
 sed -n '/^cc .*peer\.c/s/ *# .*//p' "$document" >"$scratch/links"
 [ "$(wc -l <"$scratch/links")" -eq 2 ] || { echo "snippets: $document does not have its two ways to link" >&2; exit 1; }
@@ -61,7 +61,7 @@ run_program() {
 awk -v to="$scratch" '/^```c$/ { file = sprintf("%s/%02d.c", to, ++n); next } /^```$/ { file = "" }
     file { print > file }' "$document"
 
-strict=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -Iinclude)
+strict=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -Icapi/include)
 count=0 ran=0
 for block in "$scratch"/[0-9]*.c; do
     count=$((count + 1))

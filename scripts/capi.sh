@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
-header=include/fabric_gossip.h
+header=capi/include/fabric_gossip.h
 # What the static library needs beside itself: `cargo rustc ... -- --print native-static-libs`.
 static_libs="-lssl -lcrypto -lstdc++ -lm -ldl -lpthread"
 examples="two_peers poll node"
@@ -23,15 +23,16 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 build() {
-    $cargo rustc --release --lib --features capi --crate-type cdylib,staticlib
+    # By itself: together with other packages it would get the features of the library that these turn on.
+    $cargo build --release -p fabric-gossip-capi
     # With the features of the test run, which needs it too.
-    $cargo build --release --features cli,host-server,capi --bin fabric-gossip
+    $cargo build --release --workspace --features host-server --bin fabric-gossip
     "$target/fabric-gossip" crypto --orgs 2 --peers 3 "$work/orgs" >/dev/null
     # As it is installed: with nothing to be seen but the header's functions.
     static=$target/capi/libfabric_gossip.a
     scripts/static.sh "$target/libfabric_gossip.a" "$static"
     [ -f "$static" ] || static=$target/libfabric_gossip.a
-    awk -f tests/capi/null.awk "$header" >"$work/null_calls.h"
+    awk -f capi/tests/null.awk "$header" >"$work/null_calls.h"
 }
 
 # The functions of the header, and nothing else, are exported.
@@ -68,12 +69,12 @@ check_header() {
 compile() {
     local cc=$1 kind=$2 program=$3 source libraries
     shift 3
-    source=examples/c/$program.c
-    [ -e "$source" ] || source=tests/capi/$program.c
+    source=capi/examples/c/$program.c
+    [ -e "$source" ] || source=capi/tests/$program.c
     libraries="-L$target -lfabric_gossip -Wl,-rpath,$target"
     [ "$kind" = shared ] || libraries="$static $static_libs"
     # shellcheck disable=SC2086
-    $cc -std=c11 -O1 -g -Wall -Wextra -Wpedantic -Werror -Iinclude -I"$work" "$@" "$source" $libraries -lpthread \
+    $cc -std=c11 -O1 -g -Wall -Wextra -Wpedantic -Werror -Icapi/include -I"$work" "$@" "$source" $libraries -lpthread \
         -o "$work/$program"
 }
 
@@ -81,11 +82,11 @@ compile() {
 run() {
     local program=$1
     shift
-    if [ -e "examples/c/$program.c" ]; then
-        sed -n '/^\/\/ ```text$/,/^\/\/ ```$/p' "examples/c/$program.c" | sed -e '1d;$d' -e 's/^\/\/ \{0,1\}//' >"$work/said"
+    if [ -e "capi/examples/c/$program.c" ]; then
+        sed -n '/^\/\/ ```text$/,/^\/\/ ```$/p' "capi/examples/c/$program.c" | sed -e '1d;$d' -e 's/^\/\/ \{0,1\}//' >"$work/said"
         printf 'one\ntwo\n' | "$@" "$work/$program" "$work/orgs" >"$work/printed"
         if ! diff "$work/said" "$work/printed" >&2; then
-            echo "capi: examples/c/$program.c does not print what it says (< said, > printed)" >&2
+            echo "capi: capi/examples/c/$program.c does not print what it says (< said, > printed)" >&2
             exit 1
         fi
     else

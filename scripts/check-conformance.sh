@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests=$(grep -rhoE 'fn [a-z0-9_]+' tests src --include='*.rs' | sed 's/^fn //' | sort -u)
+tests=$(grep -rhoE 'fn [a-z0-9_]+' tests src cli capi --include='*.rs' | sed 's/^fn //' | sort -u)
 rows=0 open='' missing='' closed=''
 while IFS='|' read -r _ row _ by _; do
     row=${row// /} by=${by// /}

@@ -3,12 +3,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
+programs=${CARGO_TARGET_DIR:-target}/release/examples
 
-$cargo build --release --features cli,host-server,capi --examples
+$cargo build --release --workspace --features host-server --examples
 for file in examples/*.rs; do
     name=$(basename "$file" .rs)
     said=$(sed -n '/^\/\/! ```text$/,/^\/\/! ```$/p' "$file" | sed -e '1d;$d' -e 's/^\/\/! \{0,1\}//')
-    printed=$($cargo run --quiet --release --features cli,host-server,capi --example "$name")
+    printed=$("$programs/$name")
     if ! diff <(echo "$said") <(echo "$printed"); then
         echo "examples: $name does not print what it says (< said, > printed)" >&2
         exit 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates include/fabric_gossip.h from src/capi, or checks that it is what would be generated.
+# Generates capi/include/fabric_gossip.h from capi/src, or checks that it is what would be generated.
 #
 #   scripts/header.sh           generate
 #   scripts/header.sh --check   compare, and fail if it differs
@@ -17,17 +17,17 @@ if [ "$($cbindgen --version 2>/dev/null)" != "cbindgen $version" ]; then
         exit 0
     fi
 fi
-# Dependencies and features are of no concern to it: it reads src/capi and nothing else.
-generate() { $cbindgen --quiet --config cbindgen.toml --output "$1" src/capi/mod.rs; }
+# Dependencies and features are of no concern to it: it reads capi/src and nothing else.
+generate() { $cbindgen --quiet --config capi/cbindgen.toml --output "$1" capi/src/lib.rs; }
 if [ "${1:-}" != --check ]; then
-    generate include/fabric_gossip.h
+    generate capi/include/fabric_gossip.h
     exit
 fi
 fresh=$(mktemp)
 trap 'rm -f "$fresh"' EXIT
 generate "$fresh"
-if ! diff include/fabric_gossip.h "$fresh" >&2; then
-    echo "header: include/fabric_gossip.h is not what src/capi gives: run scripts/header.sh" >&2
+if ! diff capi/include/fabric_gossip.h "$fresh" >&2; then
+    echo "header: capi/include/fabric_gossip.h is not what capi/src gives: run scripts/header.sh" >&2
     exit 1
 fi
-echo "header: include/fabric_gossip.h is what src/capi gives"
+echo "header: capi/include/fabric_gossip.h is what capi/src gives"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Makes the static library fit to be linked beside anything: one object in which every symbol but the functions of
-# include/fabric_gossip.h is local, and what these do not need is left out. Without it the C core in the archive clashes
+# capi/include/fabric_gossip.h is local, and what these do not need is left out. Without it the C core in the archive clashes
 # with a gRPC of the host's, and Rust's own symbols with those of another Rust library.
 #
 #   scripts/static.sh <libfabric_gossip.a> <result.a>
 set -euo pipefail
 archive=$1 result=$2
-header=$(dirname "$0")/../include/fabric_gossip.h
+header=$(dirname "$0")/../capi/include/fabric_gossip.h
 if ! ld --version 2>/dev/null | grep -q '^GNU ld' || ! objcopy --version 2>/dev/null | grep -q '^GNU objcopy'; then
     echo "SKIPPED: hiding the static library's symbols, GNU ld and objcopy are not here"
     exit 0

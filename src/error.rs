@@ -46,7 +46,8 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All of them, in their order.
-    pub(crate) const ALL: [ErrorKind; 14] = [
+    #[doc(hidden)]
+    pub const ALL: [ErrorKind; 14] = [
         ErrorKind::Config,
         ErrorKind::Stopped,
         ErrorKind::Timeout,

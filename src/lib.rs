@@ -102,14 +102,12 @@
 //! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`comm::host`). It brings in `grpcio`
 //!   and the futures crates; no runtime.
 //! - `testing`: the module `testing`.
-//! - `cli`: the command-line tool `fabric-gossip`.
-//! - `capi`: the C interface, `include/fabric_gossip.h`; nothing for Rust programs.
+//!
+//! The command-line tool, the C interface and the Python module are packages of their own beside this one.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod cancel;
-#[cfg(feature = "capi")]
-mod capi;
 pub mod clock;
 pub mod comm;
 pub mod config;
@@ -132,6 +130,14 @@ pub mod testing;
 pub mod transport;
 #[doc(hidden)]
 pub mod yaml;
+
+/// Items that the C interface uses beside the public API. No part of it, and not covered by semantic versioning.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::comm::threads::LibraryThread;
+    pub use crate::msp::OwnKey;
+    pub use crate::sync::spawn;
+}
 
 pub use comm::{AggregatedSendResult, Comm, CommBuilder, Event, ReceivedMessage, RemotePeer, SendResult, Subscription};
 pub use config::CommConfig;

@@ -55,7 +55,7 @@ pub(crate) fn entering_user_code() {}
 ///
 /// # Errors
 /// [`ErrorKind::Full`](crate::ErrorKind::Full), with the cause, the number of threads, and the limit.
-pub(crate) fn spawn<T: Send + 'static>(
+pub fn spawn<T: Send + 'static>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> crate::Result<thread::JoinHandle<T>> {

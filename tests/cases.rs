@@ -1,5 +1,5 @@
 //! MSP folders that operators have, with the verdict of Fabric 0c423ac on each: loaded as the local MSP `Org1MSP` with its
-//! own identity, the library and the tool come to the same one.
+//! own identity, the library comes to the same one. (And the tool: `cli/tests/cli/cases.rs`.)
 //!
 //! `FABRIC_GOSSIP_CASES` names another file of the same form, see [`folders::Case`].
 
@@ -7,7 +7,7 @@
 mod folders;
 
 use fabric_gossip::msp::{Msp, SigningIdentity};
-use folders::{cases, Case, Verdict, MSPID};
+use folders::{assert_agreed, cases, MSPID};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,20 +23,6 @@ fn load(dir: &Path) -> Result<String, String> {
     load().map_err(|e: fabric_gossip::Error| e.to_string())
 }
 
-fn compare(case: &Case, came: Result<String, String>) -> Option<String> {
-    let agreed = match (&case.verdict, &came) {
-        (Verdict::Ok, Ok(pki_id)) => case.pki_id.as_deref() == Some(pki_id.as_str()),
-        (Verdict::Refused | Verdict::Crash, Err(_)) => true,
-        _ => false,
-    };
-    (!agreed).then(|| format!("{case}\n  here    {came:?}"))
-}
-
-fn assert_agreed(total: usize, differing: Vec<String>) {
-    eprintln!("{} of {total} cases agree", total - differing.len());
-    assert!(differing.is_empty(), "{} of {total} differ:\n{}", differing.len(), differing.join("\n"));
-}
-
 #[test]
 fn the_library_judges_every_folder_as_fabric_does() {
     let cases = cases();
@@ -46,22 +32,9 @@ fn the_library_judges_every_folder_as_fabric_does() {
         let came = load(&folder.path);
         let took = start.elapsed();
         match took < Duration::from_secs(1) {
-            true => compare(case, came),
+            true => case.compare(came),
             false => Some(format!("{case}\n  took    {took:?}")),
         }
-    });
-    assert_agreed(cases.len(), judged.collect());
-}
-
-/// The tool says of the identity in `signcerts` whether its MSP accepts it. It needs no key for that, so a case that fails
-/// for its key alone is judged by `handshake`, which must load one before it dials.
-#[cfg(feature = "cli")]
-#[test]
-fn the_tool_judges_every_folder_as_fabric_does() {
-    let cases = cases();
-    let judged = cases.iter().filter_map(|case| {
-        let folder = case.folder();
-        compare(case, folders::tool::judge(&folder.path, case.needs_key()))
     });
     assert_agreed(cases.len(), judged.collect());
 }

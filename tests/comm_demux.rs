@@ -56,6 +56,29 @@ fn c42_closing_twice_is_harmless_and_leaves_what_is_buffered() {
 }
 
 #[test]
+fn an_interrupted_wait_goes_on_until_it_is_no_longer_wanted() {
+    let demux = demux();
+    let subscription = demux.subscribe(options(), |_| true);
+    let (wanted, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let waiting = {
+        let (subscription, wanted, asked) = (subscription.clone(), wanted.clone(), asked.clone());
+        let wanted = move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            wanted.load(Ordering::SeqCst)
+        };
+        thread::spawn(move || subscription.recv_while(None, wanted))
+    };
+    eventually("it waits", || asked.load(Ordering::SeqCst) > 0);
+    let before = asked.load(Ordering::SeqCst);
+    subscription.interrupt();
+    eventually("it has asked again", || asked.load(Ordering::SeqCst) > before);
+    assert!(!waiting.is_finished());
+    wanted.store(false, Ordering::SeqCst);
+    subscription.interrupt();
+    assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Stopped);
+}
+
+#[test]
 fn c43_after_closing_subscriptions_have_ended_and_predicates_are_not_asked() {
     let demux = demux();
     let asked = Arc::new(AtomicUsize::new(0));

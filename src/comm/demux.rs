@@ -86,16 +86,16 @@ impl<T: Weigh> Subscription<T> {
         self.recv_while(Some(timeout), || true)
     }
 
-    /// As these, for as long as it is `wanted`: asked before it goes to sleep, and on [`interrupt`](Self::interrupt).
-    pub(crate) fn recv_while(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T> {
+    /// As these, while `wanted` returns `true` ([`ErrorKind::Stopped`] afterwards). It is called before the thread goes to
+    /// sleep, and again on every [`interrupt`](Self::interrupt).
+    pub fn recv_while(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T> {
         // A timeout that goes beyond all time has none.
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         self.mailbox().recv(deadline, wanted).map_err(why_not)
     }
 
-    /// Has those who wait in [`recv_while`](Self::recv_while) ask whether it is wanted still.
-    #[cfg(feature = "capi")]
-    pub(crate) fn interrupt(&self) {
+    /// Wakes the threads that wait in [`recv_while`](Self::recv_while), which then call their `wanted` again.
+    pub fn interrupt(&self) {
         self.mailbox().interrupt();
     }
 

@@ -204,7 +204,6 @@ impl<T: Weigh> Mailbox<T> {
     }
 
     /// Has receivers that wait ask again whether they still want to.
-    #[cfg(feature = "capi")]
     pub fn interrupt(&self) {
         let _state = self.state.lock();
         self.arrived.notify_all();

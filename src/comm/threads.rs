@@ -18,7 +18,7 @@ crate::sync::thread_local! {
 }
 
 /// Marks the current thread as one that stopping has to wait for, and that so cannot itself wait for the stop.
-pub(crate) struct LibraryThread {
+pub struct LibraryThread {
     /// Marked already by somebody further out.
     before: bool,
 }

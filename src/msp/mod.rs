@@ -41,7 +41,8 @@ pub use provider::{IdentifierHash, Msp};
 pub use service::{Channel, MspCryptoService};
 
 pub(crate) use identity::PROBE;
-pub(crate) use own_key::OwnKey;
+#[doc(hidden)]
+pub use own_key::OwnKey;
 
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind};

@@ -7,7 +7,7 @@ use super::x509::Certificate;
 use crate::crypto::PeerIdentity;
 
 /// The key in our own certificate; none if our identity is no X.509 identity.
-pub(crate) struct OwnKey(Option<PublicKey>);
+pub struct OwnKey(Option<PublicKey>);
 
 impl OwnKey {
     /// Reads the key from a serialized identity. An identity of another kind has none.

@@ -61,11 +61,6 @@ impl<T: ?Sized> Mutex<T> {
         MutexGuard { guard: self.0.lock(), _count: Count::new() }
     }
 
-    #[cfg(feature = "capi")]
-    pub fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut()
-    }
-
     #[allow(dead_code)]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         Some(MutexGuard { guard: self.0.try_lock()?, _count: Count::new() })

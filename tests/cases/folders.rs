@@ -15,10 +15,10 @@ pub struct Case {
     pub id: String,
     what: String,
     files: Vec<(String, Entry)>,
-    pub verdict: Verdict,
-    pub pki_id: Option<String>,
+    verdict: Verdict,
+    pki_id: Option<String>,
     /// Fabric's message.
-    text: String,
+    pub text: String,
 }
 
 #[derive(Debug)]
@@ -44,11 +44,15 @@ impl fmt::Display for Case {
 
 /// The cases of the project, or those of the file in `FABRIC_GOSSIP_CASES`.
 pub fn cases() -> Vec<Case> {
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/msp-folders.json");
-    let path = std::env::var_os("FABRIC_GOSSIP_CASES").map_or(PathBuf::from(own), PathBuf::from);
-    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let cases = parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    assert!(!cases.is_empty(), "{}: no cases", path.display());
+    let (name, text) = match std::env::var_os("FABRIC_GOSSIP_CASES").map(PathBuf::from) {
+        Some(path) => {
+            let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            (path.display().to_string(), text)
+        }
+        None => ("msp-folders.json".into(), include_str!("msp-folders.json").into()),
+    };
+    let cases = parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert!(!cases.is_empty(), "{name}: no cases");
     cases
 }
 
@@ -147,38 +151,19 @@ impl Case {
         written.unwrap_or_else(|e| panic!("{}: {}: {e}", self.id, path.display()));
     }
 
-    /// Whether Fabric refused the folder for its private key, or for what only its owner looks at.
-    #[cfg(feature = "cli")]
-    pub fn needs_key(&self) -> bool {
-        self.text.contains("KeyMaterial not found") || self.text.contains("signing certificate")
+    /// Compares a verdict with Fabric's, and returns a description of the case if they differ.
+    pub fn compare(&self, came: Result<String, String>) -> Option<String> {
+        let agreed = match (&self.verdict, &came) {
+            (Verdict::Ok, Ok(pki_id)) => self.pki_id.as_deref() == Some(pki_id.as_str()),
+            (Verdict::Refused | Verdict::Crash, Err(_)) => true,
+            _ => false,
+        };
+        (!agreed).then(|| format!("{self}\n  here    {came:?}"))
     }
 }
 
-#[cfg(feature = "cli")]
-pub mod tool {
-    use super::*;
-
-    /// Returns the PKI-ID that the tool prints for the folder's own identity if it accepts it.
-    pub fn judge(dir: &Path, needs_key: bool) -> Result<String, String> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fabric-gossip"));
-        command.arg("--json").arg(if needs_key { "handshake" } else { "identity" });
-        if needs_key {
-            // Nothing answers there; the folder is read before.
-            command.args(["localhost:1", "--no-tls", "--timeout", "2s"]);
-        }
-        command.arg("--msp").arg(dir).args(["--mspid", MSPID]);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORE_")) {
-            command.env_remove(name);
-        }
-        let output = command.output().expect("the tool starts");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let lines = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let pki_id = lines.filter_map(|line| Some(line["pki_id"].as_str()?.to_owned())).next();
-        match (output.status.code(), needs_key) {
-            (Some(0), false) => Ok(pki_id.unwrap_or_default()),
-            (Some(1 | 2), false) | (Some(2), true) => Err(format!("{out}{err}")),
-            (Some(1), true) => Ok("(the key was accepted)".into()),
-            other => panic!("the tool ended with {other:?}: {out}{err}"),
-        }
-    }
+/// Fails with the cases that differ.
+pub fn assert_agreed(total: usize, differing: Vec<String>) {
+    eprintln!("{} of {total} cases agree", total - differing.len());
+    assert!(differing.is_empty(), "{} of {total} differ:\n{}", differing.len(), differing.join("\n"));
 }

@@ -1,0 +1,433 @@
+//! Every setting of a comm or a node, by its name.
+
+use super::error::{gossip_error, gossip_result, Outcome};
+use super::guard::{guard, quietly};
+use super::handle::{self, Out, Owned};
+use super::host::{gossip_free_callback, gossip_reply, User};
+use super::message::gossip_message;
+use super::nanoseconds;
+use super::text::gossip_str;
+use super::tls::gossip_tls;
+use bytes::Bytes;
+use gossip::config::CommConfig;
+use gossip::discovery::DiscoveryConfig;
+use gossip::error::ErrorKind;
+use gossip::message::SignedMessage;
+use gossip::node::emitter::EmitterConfig;
+use gossip::node::pull::PullConfig;
+use gossip::node::{BlockVerifier, ChannelConfig, NodeConfig};
+use gossip::transport::c_core::Options as CoreOptions;
+use gossip::transport::{Limits, Tls};
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of a comm or a node that is to be, with Fabric's defaults. Not thread-safe; can be used for any number of
+/// them.
+#[derive(Clone, Default)]
+pub struct gossip_config {
+    pub(super) comm: CommConfig,
+    pub(super) node: NodeConfig,
+    pub(super) limits: Limits,
+    pub(super) c_core: CoreOptions,
+    pub(super) listen: Option<String>,
+    pub(super) tls: Option<Tls>,
+    pub(super) endpoint: Option<String>,
+    pub(super) external_endpoint: String,
+    pub(super) metadata: Bytes,
+    pub(super) blocks: Option<BlockVerifier>,
+}
+
+impl Owned for gossip_config {}
+
+/// A setting, as it stands in its structure.
+enum Slot<'a> {
+    Duration(&'a mut Duration),
+    OptionalDuration(&'a mut Option<Duration>),
+    Usize(&'a mut usize),
+    OptionalUsize(&'a mut Option<usize>),
+    U64(&'a mut u64),
+    U32(&'a mut u32),
+    Bool(&'a mut bool),
+}
+
+macro_rules! slots {
+    ($($kind:ident($of:ty)),*) => {
+        $(impl<'a> From<&'a mut $of> for Slot<'a> {
+            fn from(value: &'a mut $of) -> Self {
+                Slot::$kind(value)
+            }
+        })*
+    };
+}
+
+slots! {
+    Duration(Duration), OptionalDuration(Option<Duration>), Usize(usize), OptionalUsize(Option<usize>), U64(u64), U32(u32),
+    Bool(bool)
+}
+
+impl Slot<'_> {
+    fn value(&self) -> u64 {
+        match self {
+            Slot::Duration(duration) => nanoseconds(**duration),
+            Slot::OptionalDuration(duration) => duration.map_or(0, nanoseconds),
+            Slot::Usize(count) => **count as u64,
+            Slot::OptionalUsize(count) => count.unwrap_or(0) as u64,
+            Slot::U64(count) => **count,
+            Slot::U32(count) => u64::from(**count),
+            Slot::Bool(flag) => u64::from(**flag),
+        }
+    }
+
+    /// `None` if the value is out of range.
+    fn set(self, value: u64) -> Option<()> {
+        match self {
+            Slot::Duration(duration) => *duration = Duration::from_nanos(value),
+            Slot::OptionalDuration(duration) => *duration = (value > 0).then(|| Duration::from_nanos(value)),
+            Slot::Usize(count) => *count = usize::try_from(value).ok()?,
+            Slot::OptionalUsize(count) => *count = (value > 0).then_some(usize::try_from(value).ok()?),
+            Slot::U64(count) => *count = value,
+            Slot::U32(count) => *count = u32::try_from(value).ok()?,
+            Slot::Bool(flag) => *flag = [false, true].get(usize::try_from(value).ok()?).copied()?,
+        }
+        Some(())
+    }
+}
+
+/// The settings of one structure. All of its fields are named; a test checks that a new one is not forgotten.
+macro_rules! fields {
+    ($slots:ident, $prefix:literal, $from:expr, $structure:ident { $($field:ident)* } $(, not $($other:ident)*)?) => {
+        let $structure { $($field,)* $($($other: _,)*)? .. } = $from;
+        $($slots.push((concat!($prefix, ".", stringify!($field), "\0"), Slot::from($field)));)*
+    };
+}
+
+impl gossip_config {
+    /// Every setting with its name, which ends with a zero byte.
+    fn slots(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+        let mut slots = Vec::with_capacity(100);
+        fields!(slots, "comm", &mut self.comm, CommConfig {
+            dial_timeout conn_timeout handshake_timeout send_buff_size send_buff_bytes max_message_size max_connections
+            max_unauthenticated max_connections_per_address max_streams_per_identity event_buff_size usage_threshold
+        });
+        fields!(slots, "transport", &mut self.limits, Limits {
+            max_receive_message max_send_message keepalive_time keepalive_timeout min_ping_interval handshake_timeout
+            max_concurrent_streams max_connection_idle max_served memory_quota
+        });
+        fields!(slots, "c_core", &mut self.c_core, CoreOptions {
+            keepalive_without_calls max_pings_without_data max_ping_strikes reuse_port own_connection retries http_proxy
+            bdp_probe write_buffer spin requests_ahead
+        }, not extra);
+        let node = &mut self.node;
+        fields!(slots, "node", node, NodeConfig {
+            propagate_peer_num pull_interval pull_peer_num max_verifications
+        }, not bootstrap discovery emitter pull channel);
+        fields!(slots, "discovery", &mut node.discovery, DiscoveryConfig {
+            alive_time_interval alive_expiration_timeout alive_expiration_check_interval reconnect_interval
+            msg_expiration_factor sync_interval sync_peers publish_cert_period response_timeout seed_retry_wait max_seeds
+            max_members max_verifications max_verification_bytes max_verifications_per_member max_pings max_alive_size
+            request_burst request_interval
+        });
+        fields!(slots, "emitter", &mut node.emitter, EmitterConfig { iterations burst_size latency });
+        fields!(slots, "pull", &mut node.pull, PullConfig {
+            digest_wait request_wait response_wait max_items max_hellos_per_peer max_hello_peers
+        });
+        fields!(slots, "channel", &mut node.channel, ChannelConfig {
+            publish_state_info_interval request_state_info_interval max_block_count_to_store block_expiration
+            max_state_infos max_channels
+        });
+        slots
+    }
+
+    fn slot(&mut self, name: &str) -> Outcome<Slot<'_>> {
+        let found = self.slots().into_iter().find(|(known, _)| known.strip_suffix('\0') == Some(name));
+        let (_, slot) = found.ok_or_else(|| super::invalid(format!("there is no setting {name:?}")))?;
+        Ok(slot)
+    }
+}
+
+/// Judges a block before it is delivered and passed on: false for no, with gossip_reply_fail to say why. Called on the
+/// node's verifying threads, several at a time; may block. The message is lent for the length of the call.
+pub type gossip_block_verifier =
+    Option<unsafe extern "C" fn(user: *mut c_void, message: *const gossip_message, reply: *mut gossip_reply) -> bool>;
+
+/// One with the defaults. To be freed with gossip_config_free.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_new(
+    config: *mut *mut gossip_config,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || Out::new(config, "config")?.give(gossip_config::default()))
+}
+
+/// Changes a setting by its name, such as `comm.dial_timeout`: time spans in nanoseconds, yes and no as 1 and 0.
+/// gossip_config_name lists the names; docs/c-settings.md says what each means. With `discovery.sync_interval` and
+/// `transport.memory_quota` 0 stands for none.
+///
+/// GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Whether values make sense
+/// is checked when something is started with them.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set(
+    config: *mut gossip_config,
+    name: *const c_char,
+    value: u64,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let (config, name) = (handle::get_mut(config, "config")?, handle::text(name, "name")?);
+        let set = config.slot(name)?.set(value);
+        set.ok_or_else(|| super::invalid(format!("{value} is out of range for {name}")))
+    })
+}
+
+/// What a setting is now.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_value(
+    config: *mut gossip_config,
+    name: *const c_char,
+    value: *mut u64,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let value = Out::new(value, "value")?;
+        let config = handle::get_mut(config, "config")?;
+        value.set(config.slot(handle::text(name, "name")?)?.value())
+    })
+}
+
+/// The name of the setting at this place, from 0 on; empty beyond the last one. Valid for ever.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub extern "C" fn gossip_config_name(index: usize) -> gossip_str {
+    quietly(gossip_str::EMPTY, || match gossip_config::default().slots().get(index) {
+        Some((name, _)) => gossip_str { data: name.as_ptr().cast(), len: name.len() - 1 },
+        None => gossip_str::EMPTY,
+    })
+}
+
+/// Serves on this address, `host:port`; port 0 takes a free one (gossip_comm_local_addr tells). Default: no server, only
+/// dialling.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_listen(
+    config: *mut gossip_config,
+    address: *const c_char,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        handle::get_mut(config, "config")?.listen = Some(handle::text(address, "address")?.to_owned());
+        Ok(())
+    })
+}
+
+/// Mutual TLS with these certificates. The handle stays the caller's and can replace them while they are in use. Default:
+/// no TLS, which leaves connection messages open to replay, and warns.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_tls(
+    config: *mut gossip_config,
+    tls: *const gossip_tls,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        handle::get_mut(config, "config")?.tls = Some(handle::get(tls, "tls")?.0.clone());
+        Ok(())
+    })
+}
+
+/// An integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. One given here goes before the
+/// settings of this library.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_c_core_argument(
+    config: *mut gossip_config,
+    name: *const c_char,
+    value: i32,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let (config, name) = (handle::get_mut(config, "config")?, handle::text(name, "name")?);
+        config.c_core.extra.retain(|(known, _)| known != name);
+        config.c_core.extra.push((name.to_owned(), value));
+        Ok(())
+    })
+}
+
+/// Nodes: an endpoint of a peer of our organisation to contact first, `peer.gossip.bootstrap`. May be called several
+/// times.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_add_bootstrap(
+    config: *mut gossip_config,
+    endpoint: *const c_char,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let config = handle::get_mut(config, "config")?;
+        config.node.bootstrap.push(handle::text(endpoint, "endpoint")?.to_owned());
+        Ok(())
+    })
+}
+
+/// Nodes: where peers of our organisation reach us, `peer.gossip.endpoint`. Default: the address that is listened on;
+/// needed where that stands for all interfaces. Port 0 stands for the port that the listener got.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_endpoint(
+    config: *mut gossip_config,
+    endpoint: *const c_char,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        handle::get_mut(config, "config")?.endpoint = Some(handle::text(endpoint, "endpoint")?.to_owned());
+        Ok(())
+    })
+}
+
+/// Nodes: where peers of other organisations reach us, `peer.gossip.externalEndpoint`. Default: none, and then other
+/// organisations do not see us, nor tell us of themselves.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_external_endpoint(
+    config: *mut gossip_config,
+    endpoint: *const c_char,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        handle::get_mut(config, "config")?.external_endpoint = handle::text(endpoint, "endpoint")?.to_owned();
+        Ok(())
+    })
+}
+
+/// Nodes: what we say about ourselves to all members. Default: nothing. The bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_metadata(
+    config: *mut gossip_config,
+    data: *const u8,
+    len: usize,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let config = handle::get_mut(config, "config")?;
+        config.metadata = Bytes::copy_from_slice(handle::array(data, len, "data")?);
+        Ok(())
+    })
+}
+
+/// Nodes: who judges blocks. Default: every block counts, so that any member of the channel's organisations can name a number
+/// far ahead, behind which no other block is taken. `free` is called on `user` when nothing needs it any more.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_block_verifier(
+    config: *mut gossip_config,
+    verifier: gossip_block_verifier,
+    user: *mut c_void,
+    free: gossip_free_callback,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let config = handle::get_mut(config, "config")?;
+        let verify = verifier.ok_or_else(|| super::null("verifier"))?;
+        let user = User::new(user, free);
+        config.blocks = Some(Arc::new(move |message: &SignedMessage| {
+            let (user, message) = (&user, gossip_message::from(message.clone()));
+            gossip_reply::of("block verifier", ErrorKind::Refused, |reply| {
+                // SAFETY: the host's function, with what it was given with.
+                unsafe { verify(user.pointer, &message, reply) }
+            })
+            .map(drop)
+        }));
+        Ok(())
+    })
+}
+
+/// Frees it; what was started with it goes on. NULL is nothing.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_free(config: *mut gossip_config) {
+    gossip_config::free(config);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_set_by_name_within_their_range() {
+        let mut config = gossip_config::default();
+        assert_eq!(config.slot("comm.dial_timeout").ok().unwrap().value(), 3_000_000_000);
+        config.slot("discovery.sync_interval").ok().unwrap().set(0).unwrap();
+        assert_eq!(config.node.discovery.sync_interval, None);
+        config.slot("c_core.retries").ok().unwrap().set(1).unwrap();
+        assert!(config.c_core.retries);
+        assert!(config.slot("c_core.retries").ok().unwrap().set(2).is_none());
+        assert!(config.slot("emitter.iterations").ok().unwrap().set(1 << 32).is_none());
+        assert!(config.slot("comm.dial").is_err());
+    }
+
+    /// Returns the names of a structure's fields, from its `Debug` form over several lines.
+    fn fields(of: impl std::fmt::Debug) -> Vec<String> {
+        let text = format!("{of:#?}");
+        let own = text.lines().filter_map(|line| line.strip_prefix("    ").filter(|line| !line.starts_with(' ')));
+        own.filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+    }
+
+    #[test]
+    fn every_field_is_a_setting_or_left_out_on_purpose() {
+        // Set by functions of their own, or structures that are listed here themselves.
+        let others = [
+            "grpc.extra",
+            "grpc.quota",
+            "node.bootstrap",
+            "node.discovery",
+            "node.emitter",
+            "node.pull",
+            "node.channel",
+        ];
+        let mut config = gossip_config::default();
+        let structures = [
+            ("comm", fields(&config.comm)),
+            ("grpc", fields(&config.grpc)),
+            ("node", fields(&config.node)),
+            ("discovery", fields(&config.node.discovery)),
+            ("emitter", fields(config.node.emitter)),
+            ("pull", fields(config.node.pull)),
+            ("channel", fields(&config.node.channel)),
+        ];
+        let all = structures.iter().flat_map(|(prefix, fields)| fields.iter().map(move |f| format!("{prefix}.{f}")));
+        let all: std::collections::BTreeSet<_> = all.collect();
+        let names = config.slots().into_iter().map(|(name, _)| name.trim_end_matches('\0'));
+        let named: std::collections::BTreeSet<_> = names.chain(others).map(str::to_owned).collect();
+        assert_eq!(named, all);
+    }
+
+    fn with_commas(number: u64) -> String {
+        let digits = number.to_string();
+        let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+        groups.join(",")
+    }
+
+    fn in_bytes(number: u64) -> String {
+        let (unit, name) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+            .into_iter()
+            .find(|(unit, _)| number % unit == 0)
+            .unwrap_or((1, "B"));
+        format!("{} {name}", number / unit)
+    }
+
+    #[test]
+    fn the_documented_settings_are_all_there_are_with_their_defaults() {
+        let document = include_str!("../../docs/c-settings.md");
+        let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows: Vec<_> =
+            rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches('`')).collect::<Vec<_>>()).collect();
+        let mut config = gossip_config::default();
+        let slots = config.slots();
+        let names: Vec<_> = slots.iter().map(|(name, _)| name.trim_end_matches('\0')).collect();
+        assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), names);
+        for (row, (name, slot)) in rows.iter().zip(&slots) {
+            let value = slot.value();
+            let default = match (slot, row[1]) {
+                (Slot::Duration(_) | Slot::OptionalDuration(_), "time") => format!("{:?}", Duration::from_nanos(value)),
+                (Slot::Bool(flag), "yes/no") => if **flag { "yes" } else { "no" }.to_owned(),
+                (Slot::Usize(_) | Slot::OptionalUsize(_), "bytes") => in_bytes(value),
+                (Slot::Usize(_) | Slot::U64(_) | Slot::U32(_), "number") => with_commas(value),
+                (_, kind) => panic!("{name} is not of the kind {kind}"),
+            };
+            assert_eq!(row[2], default, "{name}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Lists: members, connections, identities, seeds.
+
+use super::error::gossip_error;
+use super::error::gossip_result;
+use super::guard::guard;
+use super::handle::{self, Out, Owned};
+use super::text::{gossip_bytes, gossip_str, Text};
+use gossip::comm::ConnectionInfo;
+use gossip::discovery::{Members, NetworkMember, Seed};
+use gossip::identity::PeerIdentityInfo;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A peer as the membership knows it. Its parts are lent until the list or event that it is of is freed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gossip_member {
+    /// Where other organisations reach it, `host:port`; empty if they may not.
+    pub endpoint: gossip_str,
+    /// Where its own organisation reaches it; empty if it is not disclosed to us.
+    pub internal_endpoint: gossip_str,
+    /// What it says about itself.
+    pub metadata: gossip_bytes,
+    /// Its PKI-ID.
+    pub pki_id: gossip_bytes,
+}
+
+/// A connection to a peer. Its parts are lent until the list that it is of is freed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gossip_connection {
+    /// The authenticated PKI-ID.
+    pub pki_id: gossip_bytes,
+    /// The identity that it authenticated with.
+    pub identity: gossip_bytes,
+    /// The socket address at the other end: of an accepted connection an ephemeral port.
+    pub endpoint: gossip_str,
+}
+
+/// An identity that is known. Its parts are lent until the list that it is of is freed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gossip_identity {
+    /// Its PKI-ID.
+    pub pki_id: gossip_bytes,
+    /// The identity as it travels.
+    pub identity: gossip_bytes,
+    /// Its organisation, the MSP id; empty if none is known.
+    pub org: gossip_str,
+}
+
+/// How things stand with a bootstrap or anchor peer. Its parts are lent until the list that it is of is freed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gossip_seed {
+    /// Its endpoint, as it was given.
+    pub endpoint: gossip_str,
+    /// Who was found there last; empty if nobody.
+    pub pki_id: gossip_bytes,
+    /// Whether it has answered.
+    pub connected: bool,
+    /// How often in a row contacting it has failed.
+    pub attempts: u32,
+    /// Why it failed last; empty once it has answered.
+    pub last_error: gossip_str,
+    /// In how long it will be tried again, in nanoseconds; 0 while it is being tried and once it has answered.
+    pub next_attempt: super::gossip_duration,
+}
+
+/// Members at one moment.
+pub struct gossip_member_list(Vec<Record>);
+/// Connections at one moment.
+pub struct gossip_connection_list(Vec<(Arc<ConnectionInfo>, Text)>);
+/// Identities at one moment.
+pub struct gossip_identity_list(Vec<(PeerIdentityInfo, Text)>);
+/// Bootstrap and anchor peers at one moment.
+pub struct gossip_seed_list(Vec<SeedRecord>);
+
+impl Owned for gossip_member_list {}
+impl Owned for gossip_connection_list {}
+impl Owned for gossip_identity_list {}
+impl Owned for gossip_seed_list {}
+
+/// A member with its text in the form in which it is lent.
+pub(super) struct Record {
+    member: NetworkMember,
+    endpoint: Text,
+    internal_endpoint: Text,
+}
+
+impl Record {
+    pub fn new(member: NetworkMember) -> Record {
+        let (endpoint, internal_endpoint) = (Text::from(&*member.endpoint), Text::from(&*member.internal_endpoint));
+        Record { member, endpoint, internal_endpoint }
+    }
+
+    pub fn lend(&self) -> gossip_member {
+        gossip_member {
+            endpoint: self.endpoint.as_str(),
+            internal_endpoint: self.internal_endpoint.as_str(),
+            metadata: (&self.member.metadata).into(),
+            pki_id: gossip_bytes::of(self.member.pki_id.as_bytes()),
+        }
+    }
+}
+
+struct SeedRecord {
+    seed: Seed,
+    endpoint: Text,
+    last_error: Text,
+    next_attempt: super::gossip_duration,
+}
+
+impl From<Members> for gossip_member_list {
+    fn from(members: Members) -> Self {
+        gossip_member_list(members.0.into_iter().map(Record::new).collect())
+    }
+}
+
+impl From<Vec<Arc<ConnectionInfo>>> for gossip_connection_list {
+    fn from(connections: Vec<Arc<ConnectionInfo>>) -> Self {
+        let with_text = |info: Arc<ConnectionInfo>| {
+            let endpoint = Text::from(&*info.endpoint);
+            (info, endpoint)
+        };
+        gossip_connection_list(connections.into_iter().map(with_text).collect())
+    }
+}
+
+impl From<Vec<PeerIdentityInfo>> for gossip_identity_list {
+    fn from(identities: Vec<PeerIdentityInfo>) -> Self {
+        let with_text = |info: PeerIdentityInfo| {
+            let org = Text::from(info.organization.as_ref().map_or("", |org| org.as_str()));
+            (info, org)
+        };
+        gossip_identity_list(identities.into_iter().map(with_text).collect())
+    }
+}
+
+impl gossip_seed_list {
+    pub(super) fn new(seeds: Vec<Seed>, now: Instant) -> Self {
+        let with_text = |seed: Seed| {
+            let next_attempt =
+                seed.next_attempt.map_or(0, |at| super::nanoseconds(at.saturating_duration_since(now)).max(1));
+            let last_error = Text::from(seed.last_error.as_deref().unwrap_or_default());
+            SeedRecord { endpoint: Text::from(&*seed.endpoint), last_error, next_attempt, seed }
+        };
+        gossip_seed_list(seeds.into_iter().map(with_text).collect())
+    }
+}
+
+/// The element of a list at a place, or what is wrong with the place.
+fn at<T>(list: &[T], index: usize) -> super::error::Outcome<&T> {
+    list.get(index).ok_or_else(|| super::invalid(format!("there is no element {index}, the list has {}", list.len())))
+}
+
+/// How many there are.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_member_list_len(list: *const gossip_member_list) -> usize {
+    super::look(list, 0, |list| list.0.len())
+}
+
+/// One of them, by its place from 0 on.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_member_list_at(
+    list: *const gossip_member_list,
+    index: usize,
+    member: *mut gossip_member,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || Out::new(member, "member")?.set(at(&handle::get(list, "list")?.0, index)?.lend()))
+}
+
+/// Frees the list. NULL is nothing.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_member_list_free(list: *mut gossip_member_list) {
+    gossip_member_list::free(list);
+}
+
+/// How many there are.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_connection_list_len(list: *const gossip_connection_list) -> usize {
+    super::look(list, 0, |list| list.0.len())
+}
+
+/// One of them, by its place from 0 on.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_connection_list_at(
+    list: *const gossip_connection_list,
+    index: usize,
+    connection: *mut gossip_connection,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let connection = Out::new(connection, "connection")?;
+        let (info, endpoint) = at(&handle::get(list, "list")?.0, index)?;
+        connection.set(gossip_connection {
+            pki_id: gossip_bytes::of(info.id.as_bytes()),
+            identity: gossip_bytes::of(info.identity.as_bytes()),
+            endpoint: endpoint.as_str(),
+        })
+    })
+}
+
+/// Frees the list. NULL is nothing.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_connection_list_free(list: *mut gossip_connection_list) {
+    gossip_connection_list::free(list);
+}
+
+/// How many there are.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_identity_list_len(list: *const gossip_identity_list) -> usize {
+    super::look(list, 0, |list| list.0.len())
+}
+
+/// One of them, by its place from 0 on.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_identity_list_at(
+    list: *const gossip_identity_list,
+    index: usize,
+    identity: *mut gossip_identity,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let identity = Out::new(identity, "identity")?;
+        let (info, org) = at(&handle::get(list, "list")?.0, index)?;
+        identity.set(gossip_identity {
+            pki_id: gossip_bytes::of(info.pki_id.as_bytes()),
+            identity: gossip_bytes::of(info.identity.as_bytes()),
+            org: org.as_str(),
+        })
+    })
+}
+
+/// Frees the list. NULL is nothing.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_identity_list_free(list: *mut gossip_identity_list) {
+    gossip_identity_list::free(list);
+}
+
+/// How many there are.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_seed_list_len(list: *const gossip_seed_list) -> usize {
+    super::look(list, 0, |list| list.0.len())
+}
+
+/// One of them, by its place from 0 on.
+///
+/// Thread-safe. Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_seed_list_at(
+    list: *const gossip_seed_list,
+    index: usize,
+    seed: *mut gossip_seed,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let out = Out::new(seed, "seed")?;
+        let record = at(&handle::get(list, "list")?.0, index)?;
+        out.set(gossip_seed {
+            endpoint: record.endpoint.as_str(),
+            pki_id: record.seed.pki_id.as_ref().map_or(gossip_bytes::EMPTY, |id| gossip_bytes::of(id.as_bytes())),
+            connected: record.seed.connected,
+            attempts: record.seed.attempts,
+            last_error: record.last_error.as_str(),
+            next_attempt: record.next_attempt,
+        })
+    })
+}
+
+/// Frees the list. NULL is nothing.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_seed_list_free(list: *mut gossip_seed_list) {
+    gossip_seed_list::free(list);
+}

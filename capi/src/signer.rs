@@ -1,0 +1,69 @@
+//! Our own identity with a key behind a function that signs digests, as HSMs do.
+
+use super::crypto::gossip_crypto;
+use super::error::{gossip_error, gossip_result};
+use super::guard::guard;
+use super::handle::{self, Out};
+use super::host::{gossip_free_callback, gossip_reply, User};
+use super::msp::gossip_msp;
+use gossip::msp::SigningIdentity;
+use std::ffi::c_void;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+/// Signs a digest with the key of our identity, as it is: it is not to be hashed again. `digest` is the SHA-256 (SHA3-256
+/// where the MSP says so) of what the library signs, 32 bytes. The ECDSA signature goes into `reply` with
+/// gossip_reply_set_der or gossip_reply_set_raw, whichever form the device gives; S may be high. False: failed, for the
+/// reason given with gossip_reply_fail.
+///
+/// Called on any of the library's threads, several at a time, never with a lock of the library held; it may block.
+pub type gossip_sign_digest_callback = Option<
+    unsafe extern "C" fn(user: *mut c_void, digest: *const u8, digest_len: usize, reply: *mut gossip_reply) -> bool,
+>;
+
+/// The host's function and pointer.
+struct Signer {
+    sign: unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut gossip_reply) -> bool,
+    user: User,
+    /// Frees the pointer; set once nothing can fail any more.
+    owned: OnceLock<User>,
+}
+
+/// Creates our identity with a key that stays elsewhere: a member of `msp`, by its certificate, PEM, with an ECDSA key, and
+/// `sign`, which signs digests with the key. The bytes are copied; `msp` stays the caller's. `user` is handed to `sign` and
+/// belongs to the library from success on: `free`, which may be NULL, is called on it when nothing needs it any more. To be
+/// freed with gossip_crypto_free.
+///
+/// Calls `sign` once. GOSSIP_CONFIG, GOSSIP_IDENTITY and others: the MSP does not accept the certificate as one of its own, it
+/// has expired, its key is not ECDSA, or the first signature does not verify under it. GOSSIP_SIGNATURE: the first signature
+/// failed, or does not have the form that was named.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_crypto_new_signer(
+    msp: *const gossip_msp,
+    cert: *const u8,
+    cert_len: usize,
+    sign: gossip_sign_digest_callback,
+    user: *mut c_void,
+    free: gossip_free_callback,
+    crypto: *mut *mut gossip_crypto,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let crypto = Out::new(crypto, "crypto")?;
+        let msp = handle::get(msp, "msp")?.msp.clone();
+        let cert = handle::array(cert, cert_len, "cert")?;
+        let sign = sign.ok_or_else(|| super::null("sign"))?;
+        let signer = Arc::new(Signer { sign, user: User::new(user, None), owned: OnceLock::new() });
+        let called = signer.clone();
+        let identity = SigningIdentity::with_signer(&msp, cert, SystemTime::now(), move |digest| {
+            let digest = digest.as_bytes();
+            gossip_reply::signature_of(|reply| {
+                // SAFETY: the host's function, with what it was given with; the digest lives during the call.
+                unsafe { (called.sign)(called.user.pointer, digest.as_ptr(), digest.len(), reply) }
+            })
+        })?;
+        // The host keeps its pointer until here.
+        let _ = signer.owned.set(User::new(user, free));
+        crypto.give(gossip_crypto::of_msp(msp, identity))
+    })
+}

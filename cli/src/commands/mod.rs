@@ -1,0 +1,66 @@
+//! The commands, one in each file.
+
+mod completions;
+mod crypto;
+mod demo;
+mod handshake;
+mod identity;
+mod listen;
+mod members;
+mod peer;
+mod probe;
+mod send;
+
+use crate::failure::Result;
+use crate::Context;
+use clap::Subcommand;
+use clap_complete::Shell;
+
+#[derive(Subcommand)]
+pub enum Command {
+    Demo(demo::DemoArgs),
+    Peer(peer::PeerArgs),
+    Probe(probe::ProbeArgs),
+    Handshake(handshake::HandshakeArgs),
+    Send(send::SendArgs),
+    Listen(listen::ListenArgs),
+    Members(members::MembersArgs),
+    Identity(identity::IdentityCommandArgs),
+    Crypto(crypto::CryptoArgs),
+    /// Print the completions for a shell
+    Completions {
+        shell: Shell,
+    },
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Result<()> {
+        match self {
+            Command::Demo(args) => demo::run(context, args),
+            Command::Peer(args) => peer::run(context, args),
+            Command::Probe(args) => probe::run(context, args),
+            Command::Handshake(args) => handshake::run(context, args),
+            Command::Send(args) => send::run(context, args),
+            Command::Listen(args) => listen::run(context, args),
+            Command::Members(args) => members::run(context, args),
+            Command::Identity(args) => identity::run(context, args),
+            Command::Crypto(args) => crypto::run(context, args),
+            Command::Completions { shell } => completions::run(*shell),
+        }
+    }
+
+    /// Returns whether the command uses Fabric's settings.
+    pub fn has_settings(&self) -> bool {
+        !matches!(self, Command::Demo(_) | Command::Crypto(_) | Command::Completions { .. })
+    }
+
+    pub fn runs_until_stopped(&self) -> bool {
+        matches!(self, Command::Peer(_) | Command::Listen(_))
+    }
+
+    /// Returns whether the command ends by itself within seconds.
+    pub fn ends_by_itself(&self) -> bool {
+        !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_))
+    }
+}

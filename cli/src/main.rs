@@ -1,0 +1,154 @@
+//! `fabric-gossip`: asks the peers of a Hyperledger Fabric network who they are and whether messages get through.
+#![forbid(unsafe_code)]
+
+mod address;
+mod certificate;
+mod commands;
+mod core_yaml;
+mod delivery;
+mod failure;
+mod go_values;
+mod identity;
+mod keys;
+mod logging;
+mod metrics_page;
+mod options;
+mod order;
+mod output;
+mod peer_config;
+mod report;
+mod rfc3339;
+mod rules;
+mod settings;
+mod steps;
+mod stop;
+mod summary;
+mod tls_options;
+mod tls_probe;
+mod values;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use commands::Command;
+use fabric_gossip::cancel::Cancel;
+use failure::Result;
+use log::LevelFilter;
+use output::{printable, Form, Output};
+use settings::Settings;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+use stop::Interrupted;
+
+/// Speaks the gossip protocol of Hyperledger Fabric: is a peer up, who is it, does it accept me and if not why, does a
+/// message get through. `fabric-gossip demo` shows all of it with nothing set up.
+#[derive(Parser)]
+#[command(name = "fabric-gossip", arg_required_else_help = true, max_term_width = 120)]
+struct Cli {
+    /// One JSON object per line on stdout, and nothing else there
+    #[arg(long, global = true)]
+    json: bool,
+    /// Take defaults from this core.yaml, else from the one in FABRIC_CFG_PATH; the environment (CORE_PEER_…) and flags go
+    /// first
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say more on stderr; twice for everything (RUST_LOG says it for each module)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say only errors on stderr
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command gets.
+pub struct Context {
+    pub out: Output,
+    pub settings: Settings,
+    /// Set by Ctrl-C and SIGTERM; for a command that could go on for long, also when nobody reads stdout any more.
+    pub stop: Cancel,
+    /// The signal that stopped the command, if one did.
+    pub interrupted: Interrupted,
+}
+
+fn main() -> ExitCode {
+    let command = Cli::command().version(VERSION.as_str());
+    let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        // Prints help and version on stdout and succeeds, or an error on stderr.
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    logging::start(cli.named_level(), cli.default_level());
+    std::panic::set_hook(Box::new(|info| complain(&format!("a defect of this program, please report it: {info}"))));
+    match std::panic::catch_unwind(|| run(cli)) {
+        Ok((Ok(()), _)) => ExitCode::SUCCESS,
+        Ok((Err(failure), signal)) => {
+            if let Some(text) = failure.text() {
+                complain(text);
+            }
+            ExitCode::from(failure.exit_code(signal))
+        }
+        Err(_) => ExitCode::from(1),
+    }
+}
+
+/// Runs the command: what became of it, and the signal that stopped it.
+fn run(cli: Cli) -> (Result<()>, Option<i32>) {
+    let (stop, interrupted) = match stop::on_signals() {
+        Ok(watched) => watched,
+        Err(failure) => return (Err(failure), None),
+    };
+    let result = run_command(cli, stop, interrupted.clone());
+    (result, interrupted.signal())
+}
+
+fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
+    let settings = match cli.command.has_settings() {
+        true => Settings::load(cli.config.as_deref())?,
+        false => Settings::default(),
+    };
+    let form = match (cli.json, cli.command.runs_until_stopped()) {
+        (true, _) => Form::Json,
+        (false, true) => Form::TimedText,
+        (false, false) => Form::Text,
+    };
+    // What ends by itself goes on without readers: its exit code says how it ended.
+    let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
+    let context = Context { out: Output::new(form, closed), settings, stop, interrupted };
+    let result = cli.command.run(&context);
+    match (result, context.out.finish()) {
+        (Err(failure), _) => Err(failure),
+        (Ok(()), finished) => finished,
+    }
+}
+
+impl Cli {
+    /// Returns the log level that a flag names.
+    fn named_level(&self) -> Option<LevelFilter> {
+        match (self.quiet, self.verbose) {
+            (true, _) => Some(LevelFilter::Error),
+            (false, 0) => None,
+            (false, 1) => Some(LevelFilter::Info),
+            (false, _) => Some(LevelFilter::Debug),
+        }
+    }
+
+    /// The demonstration provokes what is otherwise worth a warning.
+    fn default_level(&self) -> LevelFilter {
+        match self.command {
+            Command::Demo(_) => LevelFilter::Error,
+            _ => LevelFilter::Warn,
+        }
+    }
+}
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::transport::c_core::core_version()));
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "fabric-gossip: {}", printable(text));
+}

@@ -1,0 +1,13 @@
+//! The command-line tool, run as its users run it: exit codes, the shape of every line of JSON, and that it ends well.
+
+mod cases;
+mod demo;
+mod handshake;
+mod outcome;
+mod peers;
+mod probing;
+mod sending;
+mod settings;
+mod support;
+mod trust;
+mod usage;
