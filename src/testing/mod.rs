@@ -6,6 +6,7 @@ pub mod cryptogen;
 mod faults;
 mod memory;
 pub mod simulator;
+mod skip;
 pub(crate) mod thread_faults;
 
 pub use crate::sync::counted::locks_held;
@@ -13,4 +14,5 @@ pub use clock::VirtualClock;
 pub use faults::{FaultRates, Faults};
 pub use memory::MemoryNetwork;
 pub use simulator::{Links, NodeSpec, Report, Simulator, SimulatorConfig};
+pub use skip::skip;
 pub use thread_faults::ThreadFaults;

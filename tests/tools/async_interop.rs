@@ -6,6 +6,7 @@
 use fabric_gossip::message::{self, Content};
 use fabric_gossip::rpc::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::cryptogen::{Member, Org};
+use fabric_gossip::testing::skip;
 use fabric_gossip::{Comm, ErrorKind, RemotePeer};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -67,7 +68,7 @@ fn program() -> Option<PathBuf> {
     if found.exists() {
         return Some(found);
     }
-    println!("SKIPPED: the async variant is not built (benches/async)");
+    skip("the async variant", "it is not built (cargo build --release --manifest-path benches/async/Cargo.toml)");
     None
 }
 
