@@ -6,11 +6,12 @@
 set -euo pipefail
 library=$(realpath "${1:?the folder of the library}")
 cd "$(dirname "$0")/.."
+. scripts/skip.sh
 tool=$(realpath "${CARGO_TARGET_DIR:-target}")/release/fabric-gossip
-compiler=${CXX:-c++}
+compiler=${CXX:-c++} cargo=${CARGO:-cargo}
 
 if ! command -v "$compiler" >/dev/null; then
-    echo "SKIPPED: the C++ header, $compiler is missing"
+    skip "the C++ header" "$compiler is not installed"
     exit 0
 fi
 scratch=$(mktemp -d)
@@ -33,7 +34,7 @@ sanitizer=()
 if "$compiler" -fsanitize=address,undefined -x c++ -o "$scratch/try" - <<<'int main() {}' 2>/dev/null; then
     sanitizer=(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
 else
-    echo "SKIPPED: the address sanitizer for C++, $compiler has none"
+    skip "the address sanitizer for C++" "$compiler has none"
 fi
 "$tool" crypto "$scratch/orgs" --orgs 1 --peers 2 >/dev/null
 export LD_LIBRARY_PATH=$library
@@ -41,11 +42,9 @@ for source in capi/tests/*.cpp capi/examples/cpp/*.cpp; do
     program=$scratch/$(basename "$source" .cpp)
     "$compiler" -std=c++17 -g "${strict[@]}" ${sanitizer[@]+"${sanitizer[@]}"} "$source" -L"$library" -lfabric_gossip \
         -pthread -o "$program"
-    printed=$(timeout 120 "$program" "$scratch/orgs")
-    said=$(sed -n '/^\/\/ ```text$/,/^\/\/ ```$/p' "$source" | sed -e '1d;$d' -e 's/^\/\/ \{0,1\}//')
-    if [ -n "$said" ] && ! diff <(echo "$said") <(echo "$printed"); then
-        echo "capi: $source does not print what it says (< said, > printed)" >&2
-        exit 1
-    fi
-    echo "capi: $source ran"
+    timeout 120 "$program" "$scratch/orgs" >"$program.out"
+    case $source in
+    */test_*) echo "capi: $source passes" ;;
+    *) $cargo xtask prints "$source" <"$program.out" ;;
+    esac
 done

@@ -2,8 +2,9 @@
 # Links the C interface into a host with an OpenSSL of its own, and into one with a gRPC C core of its own too, by its shared
 # and by its static library, and runs them (capi/tests/beside.c).
 #
-#   scripts/capi-hosts.sh <folder of libfabric_gossip.so> <libfabric_gossip.a of scripts/static.sh> <organisation's folder>
+#   scripts/capi-hosts.sh <folder of libfabric_gossip.so> <libfabric_gossip.a of cargo xtask symbols hide> <organisation's folder>
 set -euo pipefail
+. "$(dirname "$0")/skip.sh"
 shared=$1 static=$2 org=$3
 source=$(dirname "$0")/../capi/tests/beside.c
 out=$(mktemp -d)
@@ -20,7 +21,7 @@ run() { # <name> <flags and libraries of the host> …
         cc "${flags[@]}" "$source" -o "$out/static" "$@" "$static" "${system[@]}"
         echo "capi: $name, static: $("$out/static" "$org")"
     else
-        echo "SKIPPED: $name, static: there is no $static"
+        skip "$name, static" "there is no $static"
     fi
 }
 
@@ -29,7 +30,7 @@ run "a host with OpenSSL"
 # The C core that the host brings is the one that grpcio-sys built for us: the same names, the worst case.
 core=$(grep -ls 'rustc-link-lib=static=grpc$' "$shared"/build/grpcio-sys-*/output | tail -1 || true)
 if [ -z "$core" ]; then
-    echo "SKIPPED: a host with a gRPC of its own: there is no other C core here to link"
+    skip "a host with a gRPC of its own" "there is no other C core here to link"
     exit 0
 fi
 mapfile -t libraries < <(sed -n 's/^cargo:rustc-link-lib=static=/-l/p' "$core" | grep -v grpc_wrap | sort -u)

@@ -5,11 +5,12 @@
 set -euo pipefail
 library=$(realpath "${1:?the folder of the library}")
 cd "$(dirname "$0")/.."
+. scripts/skip.sh
 tool=$(realpath "${CARGO_TARGET_DIR:-target}")/release/fabric-gossip
 compiler=${CC:-cc}
 
 if ! command -v "$compiler" >/dev/null || [ ! -e /proc/self/exe ]; then
-    echo "SKIPPED: fork, signals and exit, $compiler or /proc is missing"
+    skip "fork, signals and exit" "$compiler or /proc is missing"
     exit 0
 fi
 scratch=$(mktemp -d)

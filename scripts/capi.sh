@@ -7,6 +7,7 @@
 #   scripts/capi.sh sanitize    every program under AddressSanitizer and UndefinedBehaviorSanitizer, then under Valgrind
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/skip.sh
 cargo=${CARGO:-cargo}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
 header=capi/include/fabric_gossip.h
@@ -16,7 +17,7 @@ examples="two_peers poll node"
 tests="null misuse callbacks threads host_crypto cycles"
 
 if ! command -v "${CC:-cc}" >/dev/null; then
-    echo "SKIPPED: the C interface, there is no C compiler"
+    skip "the C interface" "there is no C compiler"
     exit 0
 fi
 work=$(mktemp -d)
@@ -30,24 +31,9 @@ build() {
     "$target/fabric-gossip" crypto --orgs 2 --peers 3 "$work/orgs" >/dev/null
     # As it is installed: with nothing to be seen but the header's functions.
     static=$target/capi/libfabric_gossip.a
-    scripts/static.sh "$target/libfabric_gossip.a" "$static"
+    $cargo xtask symbols hide "$target/libfabric_gossip.a" "$static"
     [ -f "$static" ] || static=$target/libfabric_gossip.a
     awk -f capi/tests/null.awk "$header" >"$work/null_calls.h"
-}
-
-# The functions of the header, and nothing else, are exported.
-check_symbols() {
-    if ! command -v nm >/dev/null; then
-        echo "SKIPPED: the comparison of symbols, nm is not installed"
-        return
-    fi
-    sed -n '/^extern "C"/,$p' "$header" | grep -v '^ *//' | grep -oE '\bgossip_[a-z0-9_]+\(' | tr -d '(' | sort >"$work/header"
-    nm -D --defined-only "$target/libfabric_gossip.so" | awk '{ print $3 }' | sort >"$work/exported"
-    if ! diff "$work/header" "$work/exported" >&2; then
-        echo "capi: the shared library does not export exactly the header's functions (< header, > library)" >&2
-        exit 1
-    fi
-    echo "capi: the shared library exports the header's $(wc -l <"$work/header") functions and nothing else"
 }
 
 # The header by itself, in other dialects too.
@@ -83,12 +69,7 @@ run() {
     local program=$1
     shift
     if [ -e "capi/examples/c/$program.c" ]; then
-        sed -n '/^\/\/ ```text$/,/^\/\/ ```$/p' "capi/examples/c/$program.c" | sed -e '1d;$d' -e 's/^\/\/ \{0,1\}//' >"$work/said"
-        printf 'one\ntwo\n' | "$@" "$work/$program" "$work/orgs" >"$work/printed"
-        if ! diff "$work/said" "$work/printed" >&2; then
-            echo "capi: capi/examples/c/$program.c does not print what it says (< said, > printed)" >&2
-            exit 1
-        fi
+        printf 'one\ntwo\n' | "$@" "$work/$program" "$work/orgs" | $cargo xtask prints "capi/examples/c/$program.c"
     else
         "$@" "$work/$program" "$work/orgs"
     fi
@@ -104,9 +85,9 @@ can_sanitize() {
 }
 
 check() {
-    scripts/header.sh --check
+    $cargo xtask header --check
     build
-    check_symbols
+    $cargo xtask symbols exported "$target/libfabric_gossip.so"
     check_header
     for program in $examples $tests; do
         compile "${CC:-cc}" shared "$program"
@@ -119,7 +100,8 @@ check() {
     done
     echo "capi: the examples and two of the tests pass with the static library"
     scripts/capi-hosts.sh "$target" "$static" "$work/orgs/peerOrganizations/org1.example.com"
-    for step in process snippets cpp python; do
+    $cargo xtask snippets "$target"
+    for step in process cpp python; do
         scripts/capi-$step.sh "$target"
     done
     if command -v clang >/dev/null; then
@@ -134,7 +116,7 @@ check() {
         done
         echo "capi: two_peers, poll and null pass under AddressSanitizer, without a leak"
     else
-        echo "SKIPPED: the C programs under AddressSanitizer, the compiler has no library for it"
+        skip "the C programs under AddressSanitizer" "the compiler has no library for it"
     fi
 }
 
@@ -149,7 +131,7 @@ sanitize() {
             echo "capi: $program passes under AddressSanitizer, without a leak"
         done
     else
-        echo "SKIPPED: the C programs under AddressSanitizer, the compiler has no library for it"
+        skip "the C programs under AddressSanitizer" "the compiler has no library for it"
     fi
     if command -v valgrind >/dev/null; then
         for program in $examples $tests; do
@@ -160,7 +142,7 @@ sanitize() {
             echo "capi: $program passes under Valgrind, nothing lost"
         done
     else
-        echo "SKIPPED: the C programs under Valgrind, which is not installed"
+        skip "the C programs under Valgrind" "it is not installed"
     fi
 }
 

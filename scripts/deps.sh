@@ -4,7 +4,9 @@
 # Tried out with apt-get; for dnf, apk and pacman the names were looked up.
 #
 #   scripts/deps.sh           check, then install
-#   scripts/deps.sh --check   check only
+#   scripts/deps.sh --check   check only: name what is missing and the command that installs it
+#
+# This is shell because it has to run where there is no linker yet, and so no xtask.
 set -euo pipefail
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -82,7 +84,11 @@ if [ "$(id -u)" != 0 ]; then
     refresh=(sudo "${refresh[@]}")
 fi
 if [ "${1:-}" = --check ] || { [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; }; then
-    echo "deps: to install what is missing, type: ${install[*]}" >&2
+    if [ "${1:-}" = --check ]; then
+        echo "deps: to install what is missing, type: make deps (or ${install[*]})" >&2
+    else
+        echo "deps: to install what is missing, type: ${install[*]}" >&2
+    fi
     exit 1
 fi
 

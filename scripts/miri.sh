@@ -3,8 +3,9 @@
 # Rust only), and what starts threads around it neither: the MSP, the handshake, the transports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/skip.sh
 if ! cargo +nightly miri --version >/dev/null 2>&1; then
-    echo "SKIPPED: Miri is not installed (rustup component add miri rust-src --toolchain nightly)"
+    skip "Miri" "it is not installed (rustup component add miri rust-src --toolchain nightly)"
     exit 0
 fi
 # The clocks are the machine's: nothing here depends on what they show.

@@ -7,6 +7,7 @@
 #   scripts/sanitize.sh address --test X   some tests: everything further goes to cargo test
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/skip.sh
 sanitizer=thread
 case "${1:-}" in
     thread | address)
@@ -18,16 +19,16 @@ target=x86_64-unknown-linux-gnu
 std=()
 [ $sanitizer = address ] || std=(-Zbuild-std)
 if ! sysroot=$(rustc +nightly --print sysroot 2>/dev/null) || [ "$(rustc -vV | sed -n 's/^host: //p')" != $target ]; then
-    echo "SKIPPED: sanitizer $sanitizer, needs $target and a nightly toolchain (rustup toolchain install nightly)"
+    skip "sanitizer $sanitizer" "it needs $target and a nightly toolchain (rustup toolchain install nightly)"
     exit 0
 fi
 if [ ${#std[@]} -gt 0 ] && [ ! -d "$sysroot/lib/rustlib/src/rust" ]; then
-    echo "SKIPPED: sanitizer $sanitizer, needs rust-src (rustup component add rust-src --toolchain nightly)"
+    skip "sanitizer $sanitizer" "it needs rust-src (rustup component add rust-src --toolchain nightly)"
     exit 0
 fi
 # A report is a failure. Fewer seeds than otherwise: it is many times slower.
 export TSAN_OPTIONS="exitcode=66" ASAN_OPTIONS="exitcode=66:detect_leaks=1"
 export FABRIC_GOSSIP_FAULT_SEEDS="${FABRIC_GOSSIP_FAULT_SEEDS:-50}"
 export RUSTFLAGS="-Zsanitizer=$sanitizer" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/sanitizer-$sanitizer"
-[ $# -gt 0 ] || set -- --test comm_messages --test comm_stop --test faults
+[ $# -gt 0 ] || set -- --test comm --test faults -- messages:: stop:: whatever_happens
 cargo +nightly test "${std[@]}" --target $target --release --no-default-features "$@"

@@ -3,15 +3,17 @@
 # never set, or a block that nothing points to any more after the stop is a failure. What is not ours is in
 # scripts/valgrind.supp, with the reasons.
 #
-#   scripts/valgrind.sh                    a few tests of comm_messages
-#   scripts/valgrind.sh comm_stop grpc::   tests of another program, by the names that its own filter takes
+#   scripts/valgrind.sh                    a few tests of messages
+#   scripts/valgrind.sh node grpc::   tests of another program, by the names that its own filter takes
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/skip.sh
 if ! command -v valgrind >/dev/null; then
-    echo "SKIPPED: Valgrind is not installed"
+    skip "Valgrind" "it is not installed"
     exit 0
 fi
-[ $# -gt 0 ] || set -- comm_messages grpc::c18 grpc::c20 grpc::c21 grpc::c28 grpc::c30 grpc::one_message
+[ $# -gt 0 ] || set -- comm messages::grpc::c18 messages::grpc::c20 messages::grpc::c21 messages::grpc::c28 messages::grpc::c30 \
+    messages::grpc::one_message
 program=$1
 shift
 "${CARGO:-cargo}" test --release --workspace --features host-server --test "$program" --no-run

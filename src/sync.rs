@@ -58,7 +58,7 @@ pub(crate) fn entering_user_code() {}
 pub fn spawn<T: Send + 'static>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'static,
-) -> crate::Result<thread::JoinHandle<T>> {
+) -> crate::error::Result<thread::JoinHandle<T>> {
     let start = || {
         #[cfg(feature = "testing")]
         crate::testing::thread_faults::check(name)?;

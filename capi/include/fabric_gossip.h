@@ -36,7 +36,7 @@
 #ifndef FABRIC_GOSSIP_H
 #define FABRIC_GOSSIP_H
 
-// Generated from capi/src by scripts/header.sh; changes belong there.
+// Generated from capi/src by cargo xtask header; changes belong there.
 
 #include <stdbool.h>
 #include <stddef.h>

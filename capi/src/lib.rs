@@ -1,5 +1,5 @@
 //! The C interface: what `include/fabric_gossip.h` declares. Its conventions stand at the head of that header, which
-//! `scripts/header.sh` generates from the doc comments here.
+//! `cargo xtask header` generates from the doc comments here.
 //!
 //! One file per noun. `handle` and `text` are where pointers from C become references, `guard` keeps panics out of C,
 //! `error` numbers the codes. Every function is `unsafe` for the same reason, that it takes pointers from C, and sound

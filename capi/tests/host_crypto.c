@@ -327,7 +327,7 @@ static void a_reply_has_a_limit(const char *dir)
 }
 
 // A device that signs digests. What it signs with is the library's own signature of nothing, and so never the right one;
-// a real device is in bindings/python/examples/hsm.py, real signatures in tests/signing.rs.
+// a real device is in bindings/python/examples/hsm.py, real signatures in tests/msp/signing.rs.
 struct device {
     struct counter called, freed;
     int answers;

@@ -68,14 +68,14 @@ pub(super) struct Greeting {
     pub confirm: bool,
 }
 
-pub(super) type OnConnected = Box<dyn FnOnce(crate::Result<Arc<Connection>>) + Send>;
+pub(super) type OnConnected = Box<dyn FnOnce(crate::error::Result<Arc<Connection>>) + Send>;
 
 impl Greeting {
     pub fn new(confirm: bool, told: OnConnected) -> Self {
         Greeting { told: Mutex::new(Some(told)), confirm }
     }
 
-    pub fn tell(&self, result: crate::Result<Arc<Connection>>) {
+    pub fn tell(&self, result: crate::error::Result<Arc<Connection>>) {
         let told = self.told.lock().take();
         if let Some(told) = told {
             told(result);

@@ -4,6 +4,7 @@
 mod clock;
 pub mod cryptogen;
 pub mod simulator;
+mod skip;
 pub(crate) mod thread_faults;
 
 pub use crate::sync::counted::locks_held;
@@ -11,4 +12,5 @@ pub use crate::transport::faults::{FaultRates, Faults};
 pub use crate::transport::memory::MemoryNetwork;
 pub use clock::VirtualClock;
 pub use simulator::{Links, NodeSpec, Report, Simulator, SimulatorConfig};
+pub use skip::skip;
 pub use thread_faults::ThreadFaults;

@@ -193,7 +193,7 @@ fn a_signal_ends_a_handshake_that_hangs() {
 #[test]
 fn version_six_addresses_go_in_brackets() {
     if TcpListener::bind("[::1]:0").is_err() {
-        println!("skipped: no IPv6 on this machine");
+        fabric_gossip::testing::skip("addresses of version 6", "this machine has none");
         return;
     }
     let crypto = Crypto::get();

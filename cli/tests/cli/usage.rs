@@ -145,7 +145,7 @@ fn a_closed_stdout_is_no_accident() {
 #[test]
 fn a_full_disk_is_told() {
     let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
-        println!("skipped: there is no /dev/full");
+        fabric_gossip::testing::skip("a full disk", "there is no /dev/full");
         return;
     };
     let output = tool().args(["completions", "bash"]).stdout(full).output().unwrap();

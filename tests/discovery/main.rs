@@ -1,0 +1,9 @@
+//! The membership, row by row of the conformance list (D1–D36): state machines in virtual time. What Fabric did in
+//! recorded scenarios is in `vectors/membership.rs`.
+
+mod members;
+mod messages;
+mod net;
+mod network;
+mod seeds;
+mod weaknesses;

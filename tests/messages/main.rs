@@ -1,0 +1,4 @@
+//! Tests of messages and of the topics that they are published under.
+
+mod envelopes;
+mod pubsub;

@@ -1,0 +1,381 @@
+//! Whole nodes with their threads, over every form of network: what the core decides, carried out.
+
+use crate::common::live::*;
+use crate::common::*;
+use fabric_gossip::comm::Subscription;
+use fabric_gossip::config::SubscriptionOptions;
+use fabric_gossip::message::{self, Content};
+use fabric_gossip::node::{Gossiped, Notice, SeedRole, SendCriteria};
+use fabric_gossip::{Error, ErrorKind};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+over_both_forms!(
+    g1_nodes_with_one_bootstrap_peer_know_each_other,
+    g2_new_metadata_is_seen_by_all,
+    g9_a_block_reaches_every_member_of_the_channel_once,
+    g10_who_is_revoked_is_forgotten,
+    g12_to_g18_sending_by_criteria,
+    g24_a_bootstrap_peer_of_another_organisation_is_named_and_the_others_serve,
+    g26_who_leaves_a_channel_is_no_longer_in_it,
+    g27_metrics_count_the_peers_of_each_channel,
+    organisations_meet_through_anchors_and_hide_internal_endpoints,
+    a_stopped_peer_is_noticed_and_a_returning_one_welcomed,
+    a_peer_with_a_new_certificate_takes_the_place_of_the_old,
+    waiting_for_members_says_what_is_missing,
+    weakness_5_a_slow_verification_and_a_slow_reader_hold_up_nobody,
+    weakness_8_many_identities_that_go_at_once_stall_nothing,
+    weakness_9_33_a_node_stops_at_once_from_anywhere_and_twice,
+    weakness_23_a_seed_is_dialled_once,
+);
+
+fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.map(str::to_owned).into()
+}
+
+fn g1_nodes_with_one_bootstrap_peer_know_each_other(net: &impl Form) {
+    let peers = network(net, 5);
+    for (n, peer) in peers.iter().enumerate() {
+        let members = peer.peers();
+        assert!(members.0.iter().all(|m| !m.internal_endpoint.is_empty()), "{members:?}");
+        let expected: BTreeSet<_> = (0..5).filter(|m| *m != n).map(|m| format!("node{m}")).collect();
+        assert_eq!(alive(peer), expected);
+        let found = peer.lookup(&id("node0")).unwrap();
+        assert_eq!(found.internal_endpoint, peers[0].endpoint);
+    }
+    // Everybody has everybody's identity, by pull where not by handshake.
+    for peer in &peers {
+        eventually("identities are pulled", || peer.identity_info().0.len() == 5);
+    }
+}
+
+fn g2_new_metadata_is_seen_by_all(net: &impl Form) {
+    let peers = network(net, 3);
+    peers[1].update_metadata("bla bla");
+    for peer in [&peers[0], &peers[2]] {
+        eventually("the metadata is seen", || {
+            peer.lookup(&id("node1")).is_some_and(|member| member.metadata == "bla bla")
+        });
+    }
+}
+
+fn g9_a_block_reaches_every_member_of_the_channel_once(net: &impl Form) {
+    let peers = network(net, 4);
+    join_all(&peers);
+    let inboxes: Vec<_> = peers.iter().map(|peer| peer.accept(|_| true)).collect();
+    for n in 1..=20 {
+        peers[0].gossip(message::data(0, CHANNEL, n, "block")).unwrap();
+    }
+    for inbox in &inboxes[1..] {
+        let got: BTreeSet<_> = (0..20).map(|_| seq(&inbox.recv_timeout(PATIENCE).unwrap())).collect();
+        assert_eq!(got, (1..=20).collect(), "each once");
+    }
+    assert!(inboxes[0].is_empty(), "the author gets nothing back");
+    let error = peers[0].gossip(message::data(0, "other", 1, "block")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+fn g10_who_is_revoked_is_forgotten(net: &impl Form) {
+    let peers = network(net, 4);
+    net.world().revoke("node3");
+    for peer in &peers[..3] {
+        peer.suspect_peers(|identity| identity.as_bytes() == b"node3");
+    }
+    for peer in &peers[..3] {
+        eventually("the revoked one is gone", || alive(peer).len() == 2 && !alive(peer).contains("node3"));
+        assert!(peer.lookup(&id("node3")).is_none());
+    }
+}
+
+fn g12_to_g18_sending_by_criteria(net: &impl Form) {
+    let peers = network(net, 4);
+    join_all(&peers);
+    let answers: Vec<_> = peers[1..]
+        .iter()
+        .map(|peer| peer.comm().accept(|m| matches!(m.message().content(), Some(Content::PrivateData(_)))))
+        .collect();
+    let message = || {
+        let content = Content::PrivateData(Default::default());
+        let tag = message::Tag::CHAN_ONLY.into();
+        message::GossipMessage { tag, channel: CHANNEL.into(), content: Some(content), ..Default::default() }
+    };
+    let criteria =
+        |min_ack, max_peers, timeout| SendCriteria { timeout, min_ack, max_peers, channel: Some(CHANNEL.into()) };
+    let send = |criteria: &SendCriteria| peers[0].send_by_criteria(message(), criteria, |_| true);
+
+    send(&criteria(0, 0, ms(0))).unwrap();
+    assert_eq!(send(&criteria(1, 3, ms(0))).unwrap_err().message(), "Timeout should be specified");
+    let unknown = SendCriteria { channel: Some("other".into()), ..criteria(1, 3, ms(1)) };
+    assert!(send(&unknown).unwrap_err().message().contains("but no such channel exists"));
+    let error = send(&criteria(10, 10, PATIENCE)).unwrap_err();
+    assert!(error.message().contains("requested to send to at least 10 peers, but know only of"), "{error}");
+    assert!(answers.iter().all(|inbox| inbox.is_empty()), "nothing was sent so far");
+
+    let error = send(&criteria(3, 3, ms(50))).unwrap_err();
+    assert!(error.message().contains("timed out") && error.message().contains('3'), "{error}");
+    send(&criteria(0, 3, ms(50))).expect("no acknowledgement is asked for");
+    let acknowledge = |texts: [Option<&'static str>; 3]| {
+        let threads: Vec<_> = answers
+            .iter()
+            .cloned()
+            .zip(texts)
+            .map(|(inbox, text)| {
+                while let Ok(Some(_)) = inbox.try_recv() {}
+                thread::spawn(move || inbox.recv_timeout(PATIENCE).unwrap().ack(text).unwrap())
+            })
+            .collect();
+        move || threads.into_iter().for_each(|t| t.join().unwrap())
+    };
+    let done = acknowledge([None; 3]);
+    send(&criteria(3, 3, PATIENCE)).unwrap();
+    done();
+    let done = acknowledge([None, Some("uh oh"), Some("uh oh")]);
+    let error = send(&criteria(3, 3, PATIENCE)).unwrap_err();
+    assert!(error.message().contains("uh oh"), "{error}");
+    done();
+
+    let second = &answers[1];
+    let thread = thread::spawn({
+        let inbox = second.clone();
+        move || inbox.recv_timeout(PATIENCE).unwrap().ack(None).unwrap()
+    });
+    let only = |member: &fabric_gossip::discovery::NetworkMember| member.pki_id == id("node2");
+    peers[0].send_by_criteria(message(), &criteria(1, 1, PATIENCE), only).unwrap();
+    thread.join().unwrap();
+    assert!(answers.iter().all(|inbox| inbox.is_empty()), "only the eligible one got it");
+}
+
+fn g24_a_bootstrap_peer_of_another_organisation_is_named_and_the_others_serve(net: &impl Form) {
+    net.world().set_org("stranger", "elsewhere");
+    let (stranger, friend) = (start(net, "stranger", &[]), start(net, "friend", &[]));
+    let node = start(net, "node", &[]);
+    let notices = node.notices();
+    for seed in [&*stranger.endpoint, "no endpoint", &friend.endpoint] {
+        let _ = node.connect(seed, SeedRole::Bootstrap);
+    }
+    let expected = format!("{} isn't in our organization, cannot be a bootstrap peer", stranger.endpoint);
+    loop {
+        match notices.recv_timeout(PATIENCE).unwrap() {
+            Notice::SeedFailed { endpoint, reason } if endpoint == stranger.endpoint => {
+                break assert!(reason.contains(&expected), "{reason}");
+            }
+            _ => {}
+        }
+    }
+    node.wait_for_members(1, PATIENCE).unwrap();
+    assert_eq!(alive(&node), names(["friend"]));
+    assert!(stranger.peers().is_empty(), "it was never asked");
+    let seeds = node.seeds();
+    let seed = seeds.iter().find(|seed| seed.endpoint == stranger.endpoint).unwrap();
+    assert!(seed.last_error.as_ref().is_some_and(|e| e.contains(&expected)) && seed.next_attempt.is_some());
+    let error = node.connect("no endpoint", SeedRole::Any).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("no endpoint"), "{error}");
+}
+
+fn g26_who_leaves_a_channel_is_no_longer_in_it(net: &impl Form) {
+    let peers = network(net, 3);
+    join_all(&peers);
+    peers[2].leave_channel(CHANNEL.as_bytes()).unwrap();
+    assert_eq!(channel_peers(&peers[2]), 0);
+    for peer in &peers[..2] {
+        eventually("the one that left is out", || channel_peers(peer) == 1);
+    }
+}
+
+fn g27_metrics_count_the_peers_of_each_channel(net: &impl Form) {
+    let first = start(net, "node0", &[]);
+    first.join_channel(CHANNEL, everybody(&[])).unwrap();
+    assert_eq!(first.metrics().gossip_membership_total_peers_known[CHANNEL], 0);
+    let second = start(net, "node1", &[&first]);
+    second.join_channel(CHANNEL, everybody(&[])).unwrap();
+    eventually("one is known", || first.metrics().gossip_membership_total_peers_known[CHANNEL] == 1);
+    let page = first.metrics().to_prometheus();
+    assert!(page.contains("gossip_membership_total_peers_known{channel=\"mychannel\"} 1"), "{page}");
+    assert!(page.contains("\ngossip_membership_alive 1\n") && page.contains("gossip_comm_messages_sent"), "{page}");
+}
+
+fn organisations_meet_through_anchors_and_hide_internal_endpoints(net: &impl Form) {
+    let mut peers = Vec::new();
+    for (org, name) in [("org1", "a0"), ("org2", "b0"), ("org1", "a1"), ("org2", "b1")] {
+        net.world().set_org(name, org);
+        let bootstrap: Vec<String> = match peers.len() {
+            0 | 1 => vec![],
+            n => vec![endpoint_of(&peers[n - 2])],
+        };
+        peers.push(start_at(net, name, None, |builder| builder.bootstrap(bootstrap)));
+    }
+    let (a0, b0) = (peers[0].endpoint.clone(), peers[1].endpoint.clone());
+    // The first of each organisation can be reached from outside.
+    peers[0].update_endpoint(&a0).unwrap();
+    peers[1].update_endpoint(&b0).unwrap();
+    for peer in &peers {
+        peer.join_channel(CHANNEL, orgs([("org1", &[&a0]), ("org2", &[&b0])])).unwrap();
+    }
+    eventually("a0 sees b0", || alive(&peers[0]) == names(["a1", "b0"]));
+    eventually("b0 sees a0", || alive(&peers[1]) == names(["b1", "a0"]));
+    let seen = peers[0].lookup(&id("b0")).unwrap();
+    assert_eq!((&*seen.endpoint, &*seen.internal_endpoint), (&*b0, ""), "only its external endpoint");
+    // Who has no external endpoint neither sees others nor is seen.
+    eventually("a1 sees its own organisation", || alive(&peers[2]) == names(["a0"]));
+    eventually("b1 sees its own organisation", || alive(&peers[3]) == names(["b0"]));
+    eventually("the channel has both", || channel_peers(&peers[0]) == 2);
+}
+
+fn endpoint_of(peer: &Peer) -> String {
+    peer.endpoint.clone()
+}
+
+fn a_stopped_peer_is_noticed_and_a_returning_one_welcomed(net: &impl Form) {
+    let peers = network(net, 3);
+    let gone = &peers[2];
+    gone.stop();
+    net.leave(&gone.endpoint);
+    for peer in &peers[..2] {
+        eventually("it is noticed", || !alive(peer).contains("node2"));
+        assert_eq!(peer.dead().len(), 1);
+    }
+    let back = start_at(net, "node2", Some(&gone.endpoint), |b| b.bootstrap([&*peers[0].endpoint]));
+    for peer in &peers[..2] {
+        eventually("it is back", || alive(peer).contains("node2") && peer.dead().is_empty());
+    }
+    back.wait_for_members(2, PATIENCE).unwrap();
+}
+
+fn a_peer_with_a_new_certificate_takes_the_place_of_the_old(net: &impl Form) {
+    let peers = network(net, 3);
+    let (old, notices) = (&peers[2], peers[0].notices());
+    old.stop();
+    net.leave(&old.endpoint);
+    let renewed = start_at(net, "renewed", Some(&old.endpoint), |b| b.bootstrap([&*peers[0].endpoint]));
+    renewed.wait_for_members(2, PATIENCE).unwrap();
+    for peer in &peers[..2] {
+        eventually("the old name is gone", || {
+            alive(peer).contains("renewed") && peer.lookup(&id("node2")).is_none() && peer.dead().is_empty()
+        });
+    }
+    let switched = std::iter::from_fn(|| notices.recv_timeout(PATIENCE).ok()).find_map(|notice| match notice {
+        Notice::IdentitySwitched { old, .. } => Some(old),
+        _ => None,
+    });
+    assert_eq!(switched, Some(id("node2")));
+}
+
+fn waiting_for_members_says_what_is_missing(net: &impl Form) {
+    let nobody = net.refused();
+    let node = start_at(net, "node", None, |builder| builder.bootstrap([&*nobody.endpoint]));
+    eventually("it was tried", || node.seeds()[0].last_error.is_some());
+    let error = node.wait_for_members(1, ms(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(
+        error.message().starts_with("0 of 1 members in time") && error.message().contains(&nobody.endpoint),
+        "{error}"
+    );
+    node.wait_for_members(0, ms(0)).unwrap();
+    let waiting = thread::spawn({
+        let node = node.node.clone();
+        move || node.wait_for_members(1, PATIENCE).unwrap_err()
+    });
+    node.stop();
+    assert_eq!(waiting.join().unwrap().kind(), ErrorKind::Stopped);
+}
+
+fn weakness_5_a_slow_verification_and_a_slow_reader_hold_up_nobody(net: &impl Form) {
+    let first = start(net, "node0", &[]);
+    let slow: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(true)));
+    let second = start_at(net, "node1", None, |builder| {
+        builder.bootstrap([&*first.endpoint]).block_verifier(move |block| {
+            // The first block takes as long as the test wants; others are judged beside it.
+            while slow.load(Ordering::SeqCst) && block.message().nonce == 0 && is_first(block) {
+                thread::yield_now();
+            }
+            match is_first(block) {
+                true => Ok(()),
+                false => Err(Error::new(ErrorKind::Signature, "not a good block")),
+            }
+        })
+    });
+    first.wait_for_members(1, PATIENCE).unwrap();
+    second.wait_for_members(1, PATIENCE).unwrap();
+    for peer in [&first, &second] {
+        peer.join_channel(CHANNEL, everybody(&[])).unwrap();
+    }
+    eventually("the channel stands", || channel_peers(&first) == 1 && channel_peers(&second) == 1);
+    let inbox = second.accept(|_| true);
+    let unread = second.accept_with(SubscriptionOptions::default().capacity(1), |_| true);
+    first.gossip(message::data(0, CHANNEL, 1, "good")).unwrap();
+    first.gossip(message::data(0, CHANNEL, 2, "bad")).unwrap();
+    // Membership goes on meanwhile, and everything else with it.
+    first.update_metadata("meanwhile");
+    eventually("membership goes on", || second.lookup(&id("node0")).is_some_and(|m| m.metadata == "meanwhile"));
+    assert!(inbox.is_empty());
+    slow.store(false, Ordering::SeqCst);
+    assert_eq!(seq(&inbox.recv_timeout(PATIENCE).unwrap()), 1);
+    // What was refused never comes, and a subscription that nobody reads misses what has no room.
+    for n in [3, 4] {
+        first.gossip(message::data(1, CHANNEL, n, "bad")).unwrap();
+    }
+    first.update_metadata("later");
+    eventually("membership goes on", || second.lookup(&id("node0")).is_some_and(|m| m.metadata == "later"));
+    assert!(inbox.is_empty());
+    assert_eq!(unread.len(), 1);
+}
+
+fn is_first(block: &fabric_gossip::SignedMessage) -> bool {
+    matches!(block.content(), Some(Content::DataMsg(data)) if data.payload.seq_num == 1)
+}
+
+fn weakness_9_33_a_node_stops_at_once_from_anywhere_and_twice(net: &impl Form) {
+    let peers = network(net, 2);
+    let blocks: Subscription<Gossiped> = peers[1].accept(|_| true);
+    let notices = peers[1].notices();
+    // From inside a predicate, on the node's own thread.
+    let node = peers[1].node.clone();
+    let _in_predicate = peers[1].comm().accept(move |_| {
+        node.stop();
+        false
+    });
+    peers[0].send(&data(1), &[fabric_gossip::RemotePeer::with_id(&peers[1].endpoint, id("node1"))]).unwrap();
+    assert!(blocks.recv().is_err(), "subscriptions end");
+    while notices.recv().is_ok() {}
+    peers[1].stop();
+    peers[1].stop();
+    assert_eq!(peers[1].gossip(message::data(0, CHANNEL, 1, "")).unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(peers[1].connect("h:1", SeedRole::Any).unwrap_err().kind(), ErrorKind::Stopped);
+}
+
+fn weakness_8_many_identities_that_go_at_once_stall_nothing(net: &impl Form) {
+    let peers = network(net, 4);
+    let unread = peers[0].notices();
+    let others: Vec<String> = (0..200).map(|n| format!("other{n}")).collect();
+    for other in &others {
+        peers[0].comm().identity_mapper().put(&id(other), &identity(other)).unwrap();
+        net.world().revoke(other);
+    }
+    net.world().revoke("node3");
+    // Several look at once, while the membership asks the mapper whom it may tell what.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| peers[0].suspect_peers(|_| true));
+            scope.spawn(|| peers[0].initiate_sync(3));
+        }
+    });
+    assert!(peers[0].identity_info().0.len() <= 3);
+    eventually("the revoked one is gone", || alive(&peers[0]) == names(["node1", "node2"]));
+    assert!(unread.missed() == 0 && !unread.is_empty());
+    peers[0].update_metadata("still here");
+    eventually("it is still heard", || peers[1].lookup(&id("node0")).is_some_and(|it| it.metadata == "still here"));
+}
+
+fn weakness_23_a_seed_is_dialled_once(net: &impl Form) {
+    let seed = RawServer::new(net, "seed");
+    let node = start_at(net, "node", None, |builder| builder.bootstrap([&*seed.endpoint]));
+    let stream = seed.welcome();
+    let request = stream.recv();
+    assert!(
+        request.message().is_mem_req() && request.nonce() != 0,
+        "on the stream that showed who is there: {request}"
+    );
+    assert!(seed.is_idle());
+    node.stop();
+}

@@ -1,0 +1,19 @@
+//! Tests of what is not the library itself: the fuzzers' targets, the benchmark's arithmetic and its async variant.
+
+#[path = "../fuzz/org.rs"]
+mod org;
+#[path = "../../benches/side_by_side/plot.rs"]
+mod plot;
+#[path = "../../benches/side_by_side/results.rs"]
+mod results;
+#[path = "../../benches/side_by_side/statistics.rs"]
+mod statistics;
+#[path = "../../benches/side_by_side/table.rs"]
+mod table;
+#[path = "../../benches/side_by_side/targets.rs"]
+mod targets;
+
+#[cfg(feature = "grpc")]
+mod async_interop;
+mod fuzz;
+mod side_by_side;

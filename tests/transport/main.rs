@@ -1,0 +1,17 @@
+//! The transports, end to end: `suite` over each of them, the rest over gRPC's C core.
+#![cfg(feature = "grpc")]
+
+#[macro_use]
+#[path = "../common/own_process.rs"]
+mod own_process;
+
+mod certs;
+mod dialling;
+mod ends;
+mod frozen;
+mod messages;
+mod process;
+mod serving;
+mod suite;
+mod support;
+mod tls;

@@ -1,0 +1,75 @@
+//! Checks and generators of this repository that are more than a few lines of shell: `cargo xtask <command>`.
+//!
+//! It uses the standard library only, so that it builds in seconds and rebuilds nothing else.
+
+mod conformance;
+mod document;
+mod examples;
+mod header;
+mod imports;
+mod limits;
+mod markdown;
+mod paths;
+mod readme;
+mod rules;
+mod snippets;
+mod source;
+mod symbols;
+mod tool;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  rules                      dependencies, unsafe code, and the direction of imports
+  conformance                the tests against docs/conformance.md, weaknesses.md and c-core.md
+  header [--check]           generate the C header, or fail if it is not what would be generated
+  examples                   run the Rust examples and compare their output with their heads
+  prints FILE                compare standard input with the `text` block at the head of FILE
+  readme                     run the README's block against a live peer
+  snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
+  symbols exported LIBRARY   compare the exports of a shared library with the C header
+  symbols hide FROM TO       make every symbol of a static library local but the functions of the C header
+  limits                     run the programs with too few threads and file descriptors
+
+STRICT=1 in the environment turns every skipped check into a failure.";
+
+/// Describes what failed, for standard error.
+type Outcome = Result<(), String>;
+
+fn run(arguments: &[&str]) -> Outcome {
+    match arguments {
+        ["rules"] => rules::run(),
+        ["conformance"] => conformance::run(),
+        ["header"] => header::generate(),
+        ["header", "--check"] => header::check(),
+        ["examples"] => examples::run(),
+        ["prints", file] => examples::compare_input(file),
+        ["readme"] => readme::run(),
+        ["snippets", folder] => snippets::run(folder),
+        ["symbols", "exported", library] => symbols::check_exports(library),
+        ["symbols", "hide", from, to] => symbols::hide(from, to),
+        ["limits"] => limits::run(),
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // All paths are relative to the root; those of the caller are made absolute before.
+    let here = std::env::current_dir().unwrap_or_default();
+    let arguments: Vec<String> = arguments.into_iter().map(|argument| tool::absolute(&here, argument)).collect();
+    if let Err(e) = std::env::set_current_dir(paths::root()) {
+        eprintln!("xtask: {}: {e}", paths::root().display());
+        return ExitCode::FAILURE;
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Where things are in this repository. All are relative to its root, the working directory of every command.
+
+use std::path::{Path, PathBuf};
+
+/// The library's sources.
+pub const LIBRARY: &str = "src";
+/// Sources below [`LIBRARY`] that are outside of the library's modules.
+pub const NOT_THE_LIBRARY: &[&str] = &["src/lib.rs"];
+/// Rust sources that may contain `unsafe`.
+pub const UNSAFE: &[&str] = &["src/transport", "capi/src"];
+/// Rust sources that must not contain `unsafe` outside of [`UNSAFE`]. Folders that do not exist are passed over.
+pub const SAFE: &[&str] = &["src", "cli", "capi", "xtask"];
+/// Sources with tests that documents name. Folders that do not exist are passed over.
+pub const TESTS: &[&str] = &["tests", "src", "cli", "capi"];
+/// Describes the house rules and has the table of imports.
+pub const CONTRIBUTING: &str = "CONTRIBUTING.md";
+pub const README: &str = "README.md";
+/// One row for each behaviour of a Fabric peer.
+pub const CONFORMANCE: &str = "docs/conformance.md";
+/// Documents whose tables name tests in their last column.
+pub const CLAIMS: &[&str] = &["docs/weaknesses.md", "docs/c-core.md"];
+/// The Rust examples.
+pub const EXAMPLES: &str = "examples";
+
+/// The C header, the sources it is generated from, and how.
+pub const HEADER: &str = "capi/include/fabric_gossip.h";
+pub const HEADER_SOURCE: &str = "capi/src/lib.rs";
+pub const CBINDGEN: &str = "capi/cbindgen.toml";
+/// The folder that C programs include from.
+pub const INCLUDE: &str = "capi/include";
+/// The guide to the C interface.
+pub const GUIDE: &str = "docs/c-interface.md";
+/// Declarations that the guide's snippets may use.
+pub const PRELUDE: &str = "xtask/src/prelude.h";
+
+/// Selects for cargo what the test run builds. Another selection would compile the C core again.
+pub const ALL: &[&str] = &["--workspace", "--features", "host-server"];
+/// Selects for cargo what the library and the tool are built from, without what `host-server` adds.
+pub const SHIPPED: &[&str] = &["--workspace"];
+/// Selects for `cargo metadata`, which knows no packages, the features of [`ALL`].
+pub const ALL_FEATURES: &[&str] = &["--features", "host-server"];
+/// The command-line tool, below the release folder.
+pub const TOOL: &str = "fabric-gossip";
+
+/// Returns the root of the repository.
+pub fn root() -> PathBuf {
+    // Set by cargo; the fallback is the folder that this was compiled from.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(manifest).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Returns cargo's target folder, absolute.
+pub fn target() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    std::env::current_dir().unwrap_or_default().join(set)
+}
+
+/// Returns the folder of what the release profile builds.
+pub fn release() -> PathBuf {
+    target().join("release")
+}
+
+/// Returns the path of the command-line tool.
+pub fn tool() -> PathBuf {
+    release().join(TOOL)
+}
