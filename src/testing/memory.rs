@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
 use crate::sync::{spawn, Mutex};
+use crate::testing::live::Live;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -169,6 +170,7 @@ fn pair(clock: Arc<dyn Clock>, dialling: StreamInfo, accepting: StreamInfo) -> (
         incoming,
         deadline: Mutex::new(never()),
         ending: ending.clone(),
+        _live: Live::new("memory stream"),
     };
     (
         end(Side::Dialled, dialling, to_accepting, from_accepting),
@@ -213,6 +215,7 @@ struct MemoryStream {
     incoming: Receiver<Bytes>,
     deadline: Mutex<Receiver<std::time::Instant>>,
     ending: Arc<Ending>,
+    _live: Live,
 }
 
 impl MemoryStream {

@@ -4,6 +4,7 @@
 mod clock;
 pub mod cryptogen;
 mod faults;
+pub(crate) mod live;
 mod memory;
 pub mod simulator;
 pub(crate) mod thread_faults;
@@ -11,6 +12,7 @@ pub(crate) mod thread_faults;
 pub use crate::sync::counted::locks_held;
 pub use clock::VirtualClock;
 pub use faults::{FaultRates, Faults};
+pub use live::live_objects;
 pub use memory::MemoryNetwork;
 pub use simulator::{Links, NodeSpec, Report, Simulator, SimulatorConfig};
 pub use thread_faults::ThreadFaults;
