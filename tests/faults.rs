@@ -93,6 +93,7 @@ struct Tally {
     stalls: u64,
     corrupted: u64,
     cuts: u64,
+    starved: u64,
 }
 
 impl Tally {
@@ -106,6 +107,7 @@ impl Tally {
         self.stalls += other.stalls;
         self.corrupted += other.corrupted;
         self.cuts += other.cuts;
+        self.starved += other.starved;
     }
 }
 
@@ -182,10 +184,12 @@ impl Run {
                 rates.stall = rate(20);
                 rates.corrupt = rate(30);
                 rates.cut = rate(60);
+                rates.starve = rate(150);
             }
             let faults = Faults::new(random.next_u64(), rates, Arc::new(SystemClock));
             let mut config = CommConfig::default();
             config.conn_timeout = if gentle { PATIENCE } else { CONN_TIMEOUT };
+            config.dial_timeout = config.conn_timeout;
             config.send_buff_size = 2 + random.below(20) as usize;
             config.send_buff_bytes = 8 << 10;
             config.event_buff_size = 1 << 16;
@@ -407,7 +411,7 @@ impl Run {
                     "{who}: {number:x} acknowledged {acknowledged}, arrived {arrived}"
                 );
             }
-            let [refusals, delays, stalls, corrupted, cuts] = peer.faults.struck();
+            let [refusals, delays, stalls, corrupted, cuts, starved] = peer.faults.struck();
             tally.add(&Tally {
                 accepted,
                 received: log.received.len(),
@@ -418,6 +422,7 @@ impl Run {
                 stalls,
                 corrupted,
                 cuts,
+                starved,
             });
         }
         tally

@@ -5,6 +5,7 @@
 //! comes after.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::descriptor;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -21,7 +22,7 @@ impl Ready {
         let failed = |e: std::io::Error| {
             Error::new(ErrorKind::Internal, format!("cannot make a file descriptor to poll: {e}")).source(e)
         };
-        let (reader, writer) = UnixStream::pair().map_err(failed)?;
+        let (reader, writer) = descriptor("ready").and_then(|()| UnixStream::pair()).map_err(failed)?;
         reader.set_nonblocking(true).and_then(|()| writer.set_nonblocking(true)).map_err(failed)?;
         Ok(Ready { reader, writer, set: AtomicBool::new(false) })
     }

@@ -6,7 +6,7 @@ use crate::comm::stream::{Acceptor, Client, Status, Stream, StreamEnd, StreamInf
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
-use crate::sync::{spawn, Mutex};
+use crate::sync::{descriptor, spawn, Mutex};
 use crate::testing::live::Live;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -90,6 +90,8 @@ impl Transport for MemoryTransport {
             return Err(Error::new(ErrorKind::Stopped, "the dial was cancelled"));
         }
         let refused = || Error::new(ErrorKind::Unreachable, "Connection refused");
+        let starved = |e: std::io::Error| Error::new(ErrorKind::Unreachable, e.to_string()).source(e);
+        descriptor("memory dial").map_err(starved)?;
         let network = self.network.upgrade().ok_or_else(refused)?;
         let listener = network.listeners.lock().get(endpoint).cloned().ok_or_else(refused)?;
         let (endpoint, cert) = (endpoint.to_owned(), self.cert.clone());
@@ -120,6 +122,8 @@ impl Client for MemoryClient {
     }
 
     fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
+        let lost = |e: std::io::Error| Error::new(ErrorKind::Unreachable, "Socket closed").source(e);
+        descriptor("memory accept").map_err(lost)?;
         let listener = &self.listener;
         let tls = listener.cert.is_some();
         let port = self.network.next_port.fetch_add(1, Ordering::Relaxed);

@@ -6,13 +6,13 @@ pub mod cryptogen;
 mod faults;
 pub(crate) mod live;
 mod memory;
+pub(crate) mod shortage;
 pub mod simulator;
-pub(crate) mod thread_faults;
 
 pub use crate::sync::counted::locks_held;
 pub use clock::VirtualClock;
 pub use faults::{FaultRates, Faults};
 pub use live::live_objects;
 pub use memory::MemoryNetwork;
+pub use shortage::{DescriptorFaults, ThreadFaults};
 pub use simulator::{Links, NodeSpec, Report, Simulator, SimulatorConfig};
-pub use thread_faults::ThreadFaults;
