@@ -165,9 +165,9 @@ fn come_and_go(seed: u64) {
             accepted
         };
         let senders = [0, 1, 2].map(|from| scope.spawn(move || send(from)));
-        let accepted = senders.map(|sender| sender.join().unwrap()).into();
+        let accepted = senders.map(|sender| sender.join());
         over.store(true, Ordering::SeqCst);
-        accepted
+        accepted.map(|accepted| accepted.unwrap()).into()
     });
     // With descriptors everybody is reached again: what could not be accepted meanwhile is now.
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
@@ -186,7 +186,8 @@ fn come_and_go(seed: u64) {
     });
 }
 
-/// What asks the system for a descriptor asks the tests first, so that no place is missing in their faults.
+/// What asks the system for a descriptor asks the tests first, so that no place is missing in their faults. The tool's page
+/// for Prometheus is no part of the library.
 #[test]
 fn every_request_for_a_descriptor_can_be_made_to_fail() {
     const REQUESTS: [&str; 6] = [
@@ -203,7 +204,7 @@ fn every_request_for_a_descriptor_can_be_made_to_fail() {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if entry.is_dir() {
-                folders.push(entry);
+                folders.extend((!entry.ends_with("bin")).then_some(entry));
                 continue;
             }
             let text = std::fs::read_to_string(&entry).unwrap_or_default();
