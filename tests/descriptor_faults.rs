@@ -154,13 +154,11 @@ fn come_and_go(seed: u64) {
             for n in 0..60 {
                 let (peer, other) = (&peers[from], &peers[(from + 1 + random.below(2) as usize) % 3]);
                 let name = if random.below(2) == 0 { other.peer() } else { other.address() };
-                let begun = Instant::now();
-                match random.below(6) {
+                within_slack(ms(20), ms(200), "a call", || match random.below(6) {
                     0 => peer.close_conn(&name),
                     1 => drop(peer.connect(&name, ms(20))),
                     _ => accepted += u64::from(peer.send_timeout(&data(n), ms(20), from_ref(&name)).is_ok()),
-                }
-                assert!(begun.elapsed() <= ms(220), "a call with a limit of 20 ms took {:?}", begun.elapsed());
+                });
             }
             accepted
         };

@@ -40,11 +40,7 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// Checks that a call with this limit is over in time.
 fn within<T>(limit: Duration, what: &str, call: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
-    let result = call();
-    let took = begun.elapsed();
-    assert!(took <= limit + SLACK, "{what} took {took:?}, its limit is {limit:?}");
-    result
+    within_slack(limit, SLACK, what, call)
 }
 
 fn over_every_form(test: impl Fn(&dyn Fn(&str) -> Node)) {

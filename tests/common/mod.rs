@@ -16,6 +16,7 @@ pub mod host;
 pub mod http2;
 pub mod live;
 mod memory;
+mod pulse;
 mod raw;
 
 pub use fake::{signature, World};
@@ -25,6 +26,7 @@ pub use grpc::Grpc;
 #[cfg(feature = "host-server")]
 pub use host::Host;
 pub use memory::{cert, Memory};
+pub use pulse::within as within_slack;
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
 
 use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weigh};
