@@ -54,7 +54,8 @@ pub(super) fn shortage() -> Option<String> {
     Some(format!("a dial needs {DIAL} file descriptors, and only {free} could be had: {cause}{}", remedy()))
 }
 
-/// Takes this many descriptors for this place and gives them back. Returns how many could be had, and why no more, if that was fewer.
+/// Takes this many descriptors for this place and gives them back. Returns how many could be had, and why no more, if that
+/// was fewer.
 fn try_descriptors(place: &str, count: usize) -> Result<(), (usize, io::Error)> {
     let mut taken = Vec::with_capacity(count);
     while taken.len() < count {
