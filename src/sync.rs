@@ -61,7 +61,7 @@ pub fn spawn<T: Send + 'static>(
 ) -> crate::error::Result<thread::JoinHandle<T>> {
     let start = || {
         #[cfg(feature = "testing")]
-        crate::testing::thread_faults::check(name)?;
+        crate::testing::shortage::thread(name)?;
         thread::Builder::new().name(name.into()).spawn(run)
     };
     start().map_err(|e| cannot_start(name, e))
@@ -77,6 +77,18 @@ fn cannot_start(name: &str, cause: std::io::Error) -> Error {
     }
     text += ": raise the limit (ulimit -u, or pids.max of the control group)";
     Error::new(ErrorKind::Full, text).source(cause)
+}
+
+/// Asks the tests whether a file descriptor is to be had at this place. Stands before every request for one.
+///
+/// # Errors
+/// EMFILE, in tests only.
+#[cfg(any(feature = "grpc", feature = "testing"))]
+pub(crate) fn descriptor(place: &str) -> std::io::Result<()> {
+    #[cfg(feature = "testing")]
+    crate::testing::shortage::descriptor(place)?;
+    let _ = place;
+    Ok(())
 }
 
 /// Returns the number of threads that run in this process.

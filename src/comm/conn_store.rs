@@ -23,6 +23,8 @@ use crate::crypto::PkiId;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
+#[cfg(feature = "testing")]
+use crate::testing::live::Live;
 use crate::transport::{InlineWrites, StreamEnd};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -32,6 +34,8 @@ pub(super) struct ConnStore {
     table: RwLock<Table>,
     limits: Limits,
     pub open: Open,
+    #[cfg(feature = "testing")]
+    _live: Live,
 }
 
 /// Every connection whose reader runs.
@@ -110,6 +114,8 @@ pub(super) struct Peer {
     link: Mutex<Link>,
     /// Generation of the connection that is written to; 0 for none. A copy, for the writer to look at without the lock.
     current: AtomicU64,
+    #[cfg(feature = "testing")]
+    _live: Live,
 }
 
 #[derive(Default)]
@@ -200,7 +206,13 @@ pub(super) enum Loss {
 
 impl ConnStore {
     pub fn new(limits: Limits) -> Self {
-        ConnStore { table: RwLock::default(), limits, open: Open::default() }
+        ConnStore {
+            table: RwLock::default(),
+            limits,
+            open: Open::default(),
+            #[cfg(feature = "testing")]
+            _live: Live::new("comm"),
+        }
     }
 
     /// Returns the entry for a peer. If there is none, one is made, and `start` starts its writer before anybody can find it.
@@ -250,6 +262,8 @@ impl ConnStore {
             done: Cancel::new(),
             link: Mutex::new(link),
             current: AtomicU64::new(0),
+            #[cfg(feature = "testing")]
+            _live: Live::new("peer"),
         })
     }
 

@@ -5,6 +5,8 @@ use crate::cancel::Cancel;
 use crate::crypto::{PeerIdentity, PkiId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::Mutex;
+#[cfg(feature = "testing")]
+use crate::testing::live::Live;
 use crate::transport::{Outgoing, Status, Stream, StreamEnd};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -53,6 +55,8 @@ pub(super) struct Connection {
     written: AtomicU64,
     /// Holds what was written before the peer has shown that it accepts us.
     pub probation: Probation,
+    #[cfg(feature = "testing")]
+    _live: Live,
 }
 
 impl Connection {
@@ -92,6 +96,8 @@ impl Connection {
             finished: Cancel::new(),
             written: AtomicU64::new(0),
             probation,
+            #[cfg(feature = "testing")]
+            _live: Live::new("connection"),
         }
     }
 

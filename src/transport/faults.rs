@@ -15,6 +15,9 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The system's error for a process that may open no further descriptors.
+const EMFILE: i32 = 24;
+
 /// How often each fault strikes, in thousandths, and how hard.
 #[derive(Clone, Debug, Default)]
 pub struct FaultRates {
@@ -28,6 +31,9 @@ pub struct FaultRates {
     pub corrupt: u32,
     /// Messages with which the connection is lost.
     pub cut: u32,
+    /// Dials for which a descriptor is lacking: half of them here, where they fail, half at the other side, which accepts them
+    /// only once there is one: when the faults are over, or not before the limit of the dial.
+    pub starve: u32,
     /// See [`delay`](Self::delay).
     pub longest_delay: Duration,
 }
@@ -42,7 +48,7 @@ struct Source {
     clock: Arc<dyn Clock>,
     calm: Cancel,
     dials: AtomicU64,
-    struck: [AtomicU64; 5],
+    struck: [AtomicU64; 6],
 }
 
 #[derive(Clone, Copy)]
@@ -52,6 +58,7 @@ enum Fault {
     Stall,
     Corrupt,
     Cut,
+    Starve,
 }
 
 impl Faults {
@@ -71,8 +78,8 @@ impl Faults {
         self.0.calm.cancel();
     }
 
-    /// How many faults there were: refusals, delays, stalls, corrupted messages, cuts.
-    pub fn struck(&self) -> [u64; 5] {
+    /// How many faults there were: refusals, delays, stalls, corrupted messages, cuts, dials without a descriptor.
+    pub fn struck(&self) -> [u64; 6] {
         std::array::from_fn(|i| self.0.struck[i].load(Ordering::Relaxed))
     }
 }
@@ -80,6 +87,17 @@ impl Faults {
 impl Source {
     fn count(&self, fault: Fault) {
         self.struck[fault as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits for the other side to accept, which it does once the faults are over.
+    fn await_accept(&self, timeout: Duration, cancel: &Cancel) -> Result<()> {
+        select! {
+            recv(self.calm.signal()) -> _ => Ok(()),
+            recv(cancel.signal()) -> _ => Err(Error::new(ErrorKind::Stopped, "cancelled")),
+            recv(self.clock.after(timeout)) -> _ => {
+                Err(Error::new(ErrorKind::Unreachable, format!("no connection within {timeout:?}")))
+            }
+        }
     }
 
     /// What happens to the next message that these random numbers decide on.
@@ -114,6 +132,14 @@ impl Transport for FaultyTransport {
         if random.below(1000) < self.source.rates.refuse.into() && !self.source.calm.is_cancelled() {
             self.source.count(Fault::Refuse);
             return Err(Error::new(ErrorKind::Unreachable, "Connection refused"));
+        }
+        if random.below(1000) < self.source.rates.starve.into() && !self.source.calm.is_cancelled() {
+            self.source.count(Fault::Starve);
+            if random.below(2) == 0 {
+                let error = std::io::Error::from_raw_os_error(EMFILE);
+                return Err(Error::new(ErrorKind::Unreachable, error.to_string()).source(error));
+            }
+            self.source.await_accept(timeout, cancel)?;
         }
         let connection = self.transport.dial(endpoint, timeout, cancel)?;
         Ok(Box::new(FaultyConnection { connection, source: self.source.clone(), seed: random.next_u64() }))
@@ -196,7 +222,7 @@ impl FaultyStream {
                 self.cancel();
                 return Fate::Lost(self.end(StreamEnd::Local));
             }
-            Some(Fault::Refuse) | None => return Fate::Passes(message),
+            Some(Fault::Refuse | Fault::Starve) | None => return Fate::Passes(message),
         };
         Fate::IsHeld(Held { message, goes_on })
     }

@@ -5,7 +5,8 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::channel::{bounded, never, select, Receiver, Sender, TrySendError};
-use crate::sync::{spawn, Mutex};
+use crate::sync::{descriptor, spawn, Mutex};
+use crate::testing::live::Live;
 use crate::transport::{code, Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -95,6 +96,8 @@ impl Transport for MemoryTransport {
             return Err(Error::new(ErrorKind::Stopped, "the dial was cancelled"));
         }
         let refused = || Error::new(ErrorKind::Unreachable, "Connection refused");
+        let starved = |e: std::io::Error| Error::new(ErrorKind::Unreachable, e.to_string()).source(e);
+        descriptor("memory dial").map_err(starved)?;
         let network = self.network.upgrade().ok_or_else(refused)?;
         let listener = network.listeners.lock().get(endpoint).cloned().ok_or_else(refused)?;
         let (endpoint, cert) = (endpoint.to_owned(), self.cert.clone());
@@ -186,6 +189,8 @@ impl Connection for MemoryConnection {
     }
 
     fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
+        let lost = |e: std::io::Error| Error::new(ErrorKind::Unreachable, "Socket closed").source(e);
+        descriptor("memory accept").map_err(lost)?;
         let listener = &self.listener;
         let tls = listener.cert.is_some();
         let port = self.network.next_port.fetch_add(1, Ordering::Relaxed);
@@ -238,6 +243,7 @@ fn pair(clock: Arc<dyn Clock>, dialling: StreamInfo, accepting: StreamInfo) -> (
         incoming,
         deadline: Mutex::new(never()),
         ending: ending.clone(),
+        _live: Live::new("memory stream"),
     };
     (
         end(Side::Dialled, dialling, to_accepting, from_accepting),
@@ -282,6 +288,7 @@ struct MemoryStream {
     incoming: Receiver<Bytes>,
     deadline: Mutex<Receiver<std::time::Instant>>,
     ending: Arc<Ending>,
+    _live: Live,
 }
 
 impl MemoryStream {

@@ -81,6 +81,7 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
 #[cfg(target_os = "linux")]
 mod system {
     use super::{same, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+    use crate::sync::descriptor;
     use std::mem::{size_of, MaybeUninit};
     use std::net::{Shutdown, TcpStream};
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -93,7 +94,8 @@ mod system {
     const BYTES_RECEIVED: usize = 128;
 
     pub(super) fn descriptors() -> impl Iterator<Item = i32> {
-        let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        let entries = descriptor("arrivals").and_then(|()| std::fs::read_dir("/proc/self/fd"));
+        let entries = entries.into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
     }
 

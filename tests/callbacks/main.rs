@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 /// How long a callback may take that calls everything once.
 const LIMIT: Duration = Duration::from_secs(5);
 
-over_both_forms!(
+for_each_transport!(
     every_function_of_comm_can_be_called_from_every_callback,
     comm_can_be_stopped_from_every_callback,
     every_function_of_a_node_can_be_called_from_every_callback,

@@ -8,7 +8,7 @@ use fabric_gossip::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-over_both_forms!(
+for_each_transport!(
     c16_a_thousand_acknowledged_sends_each_way_at_once,
     c32_all_of_two_acknowledge,
     c33_enough_acknowledgements_end_the_wait,

@@ -4,7 +4,7 @@ use crate::common::*;
 use fabric_gossip::comm::RemotePeer;
 use fabric_gossip::ErrorKind;
 
-over_both_forms!(
+for_each_transport!(
     connecting_says_who_is_there_and_what_is_sent_then_needs_no_second_dial,
     connecting_to_who_is_connected_says_so_at_once,
     connecting_to_nobody_fails_with_the_reason,

@@ -10,7 +10,7 @@ use fabric_gossip::ErrorKind;
 use std::sync::Barrier;
 use std::thread;
 
-over_both_forms!(
+for_each_transport!(
     c48_a_new_inbound_stream_replaces_the_old_one,
     c48_an_inbound_stream_outside_the_window_replaces_the_one_we_dialled,
     the_end_of_a_replaced_stream_does_not_remove_its_successor,

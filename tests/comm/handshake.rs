@@ -10,7 +10,7 @@ use fabric_gossip::transport::{Status, StreamEnd};
 use fabric_gossip::ErrorKind;
 use std::time::Instant;
 
-over_both_forms!(
+for_each_transport!(
     c1_without_tls_a_peer_authenticates_with_its_signature_alone,
     c2_with_mutual_tls_both_sides_bind_their_identity_to_their_certificate,
     c3_without_a_client_certificate_nobody_gets_in,

@@ -8,7 +8,7 @@ use fabric_gossip::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-over_both_forms!(
+for_each_transport!(
     c14_a_peer_whose_connection_was_closed_cannot_write_for_long,
     c15_two_peers_that_send_at_once_both_receive,
     c18_a_response_reaches_the_sender,

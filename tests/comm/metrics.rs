@@ -8,7 +8,7 @@ use fabric_gossip::transport::{Status, StreamEnd};
 use fabric_gossip::ErrorKind;
 use std::thread;
 
-over_both_forms!(
+for_each_transport!(
     a_stream_too_many_from_one_address_is_refused,
     a_stream_too_many_of_one_peer_is_refused_and_the_others_live_on,
     every_refusal_is_counted_by_its_limit,

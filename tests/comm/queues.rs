@@ -8,7 +8,7 @@ use fabric_gossip::{message, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-over_both_forms!(
+for_each_transport!(
     a_queue_is_bounded_in_bytes,
     a_flush_waits_for_everything_accepted_and_says_what_is_left,
     a_flush_waits_for_a_connection_that_is_being_closed,

@@ -9,7 +9,7 @@ use fabric_gossip::{Error, ErrorKind};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-over_both_forms!(
+for_each_transport!(
     an_acknowledged_send_to_a_peer_that_refuses_us_fails_with_its_reason,
     a_tracked_send_to_a_peer_that_refuses_us_fails_with_its_reason,
     connecting_to_a_peer_that_refuses_us_fails_with_its_reason,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-over_both_forms!(
+for_each_transport!(
     a_second_stop_waits_for_the_first_and_does_nothing,
     a_stop_from_a_predicate_returns_and_everything_ends,
     a_stop_while_sending_accounts_for_every_message,

@@ -6,7 +6,7 @@ use fabric_gossip::{message, ErrorKind};
 use std::thread;
 use std::time::Duration;
 
-over_both_forms!(
+for_each_transport!(
     many_are_under_way_and_arrive_in_order,
     a_refusal_is_told_and_an_answer_is_given_once,
     what_is_not_answered_in_time_can_be_waited_for_again,

@@ -7,7 +7,7 @@ use fabric_gossip::transport::Status;
 use fabric_gossip::ErrorKind;
 use std::time::{Duration, Instant};
 
-over_both_forms!(
+for_each_transport!(
     weakness_6_no_send_outlives_its_timeout_though_the_queue_never_drains,
     weakness_7_all_senders_to_a_peer_that_cannot_be_reached_learn_it_from_one_dial,
     weakness_13_responses_that_cannot_be_written_are_told_and_the_next_connection_works,

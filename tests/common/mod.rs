@@ -1,6 +1,6 @@
 //! What the tests of the communication layer share: fake cryptography, three forms of network, peers spoken by hand.
 //!
-//! Every behaviour is a function over a [`Form`], which [`over_both_forms!`] turns into one test for each form: in memory;
+//! Every behaviour is a function over a [`Form`], which [`for_each_transport!`] turns into one test for each form: in memory;
 //! with the feature `grpc` over gRPC's C core with mutual TLS; and with the feature `host-server` the same with the
 //! service on a host's own server. Tests wait for events, never for time to pass; what
 //! has to happen gets [`PATIENCE`], which only a failing test uses up.
@@ -16,6 +16,7 @@ pub mod host;
 pub mod http2;
 pub mod live;
 mod memory;
+mod pulse;
 mod raw;
 
 pub use fake::{signature, World};
@@ -25,6 +26,7 @@ pub use grpc::Grpc;
 #[cfg(feature = "host-server")]
 pub use host::Host;
 pub use memory::{cert, Memory};
+pub use pulse::within as within_slack;
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
 
 use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weigh};
@@ -40,7 +42,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One test per form for each of these functions.
 #[macro_export]
-macro_rules! over_both_forms {
+macro_rules! for_each_transport {
     ($($name:ident),* $(,)?) => {
         mod memory {
             $(#[test]

@@ -13,7 +13,7 @@ use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
 use fabric_gossip::crypto::CryptoService;
 use fabric_gossip::message::{self, Content, GossipMessage, SignedMessage};
 use fabric_gossip::random::{Random, SeededRandom};
-use fabric_gossip::testing::{FaultRates, Faults};
+use fabric_gossip::testing::{live_objects, FaultRates, Faults};
 use fabric_gossip::ErrorKind;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -67,6 +67,7 @@ fn whatever_happens_on_the_way_every_accepted_message_is_accounted_for_and_nothi
             drop(ended);
         });
         eventually(&format!("no thread is left of seeds {batch:?}"), || library_threads().is_empty());
+        assert_eq!(live_objects(), [], "alive after the stop of seeds {batch:?}");
         next = batch.end;
     }
     println!("{} seeds in {:.1?}: {:?}", seeds.end - seeds.start, begun.elapsed(), total.lock());
@@ -93,6 +94,7 @@ struct Tally {
     stalls: u64,
     corrupted: u64,
     cuts: u64,
+    starved: u64,
 }
 
 impl Tally {
@@ -106,6 +108,7 @@ impl Tally {
         self.stalls += other.stalls;
         self.corrupted += other.corrupted;
         self.cuts += other.cuts;
+        self.starved += other.starved;
     }
 }
 
@@ -182,10 +185,12 @@ impl Run {
                 rates.stall = rate(20);
                 rates.corrupt = rate(30);
                 rates.cut = rate(60);
+                rates.starve = rate(150);
             }
             let faults = Faults::new(random.next_u64(), rates, Arc::new(SystemClock));
             let mut config = CommConfig::default();
             config.conn_timeout = if gentle { PATIENCE } else { CONN_TIMEOUT };
+            config.dial_timeout = config.conn_timeout;
             config.send_buff_size = 2 + random.below(20) as usize;
             config.send_buff_bytes = 8 << 10;
             config.event_buff_size = 1 << 16;
@@ -234,6 +239,9 @@ impl Run {
         let tally = self.account(&undelivered);
         for peer in &self.peers {
             assert_eq!((peer.comm.connection_count(), peer.comm.flush(ms(0)).is_ok()), (0, true));
+            // The threads that serve streams are the network's.
+            let none_is_open = || peer.comm.open_connections() == 0;
+            eventually(&format!("seed {}, {}: no connection is open", self.seed, peer.name), none_is_open);
             self.net.leave(&peer.endpoint);
         }
         let left: Vec<_> = self.peers.iter().map(|peer| peer.crypto.clone()).collect();
@@ -264,8 +272,8 @@ impl Run {
     fn send(&self, from: usize, peer: &Peer, thread: u64) {
         let mut random = SeededRandom::new(self.seed ^ number(from, thread, 1 << 20));
         let mut handles = Vec::new();
-        // Two names for one peer are two dials, of which the second takes the place of the first at the other side.
-        let by_address = random.below(3) == 0 && !self.gentle;
+        // Several threads name a peer in both ways at the same time.
+        let by_address = random.below(3) == 0;
         for count in 0..40 {
             let others: Vec<_> = self.peers.iter().filter(|p| p.name != peer.name).collect();
             let other = others[random.below(others.len() as u64) as usize];
@@ -406,7 +414,7 @@ impl Run {
                     "{who}: {number:x} acknowledged {acknowledged}, arrived {arrived}"
                 );
             }
-            let [refusals, delays, stalls, corrupted, cuts] = peer.faults.struck();
+            let [refusals, delays, stalls, corrupted, cuts, starved] = peer.faults.struck();
             tally.add(&Tally {
                 accepted,
                 received: log.received.len(),
@@ -417,6 +425,7 @@ impl Run {
                 stalls,
                 corrupted,
                 cuts,
+                starved,
             });
         }
         tally

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread;
 
-over_both_forms!(
+for_each_transport!(
     garbage_of_every_kind_harms_nobody,
     replays_and_what_is_said_in_anothers_name_change_nothing,
     weakness_5_a_member_that_asks_and_never_reads_holds_up_nobody,

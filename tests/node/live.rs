@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-over_both_forms!(
+for_each_transport!(
     g1_nodes_with_one_bootstrap_peer_know_each_other,
     g2_new_metadata_is_seen_by_all,
     g9_a_block_reaches_every_member_of_the_channel_once,

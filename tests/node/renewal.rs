@@ -9,7 +9,7 @@ use fabric_gossip::testing::cryptogen::Org;
 use fabric_gossip::{Node as Gossip, Subscription};
 use std::time::{Duration, SystemTime};
 
-over_both_forms!(
+for_each_transport!(
     a_certificate_that_is_renewed_in_time_is_known_at_once_and_the_old_pki_id_is_gone,
     a_certificate_that_ran_out_is_gone_at_that_moment_and_its_successor_known_at_once,
     the_end_of_our_own_certificate_is_told_ahead,

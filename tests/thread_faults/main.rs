@@ -1,5 +1,6 @@
-//! Threads that do not start: every place where one is asked for fails with an error that says so, nothing hangs or spins,
-//! nothing is lost without a report, and the next attempt works. One test at a time: the faults are those of the process.
+//! Threads that do not start and file descriptors that are not to be had: every place where one is asked for fails with an
+//! error that says so, nothing hangs or spins, nothing is lost without a report, and the next attempt works. One test at a
+//! time: the faults are those of the process. `tests/descriptor_faults.rs` takes the descriptors of a process away in earnest.
 //!
 //! `FABRIC_GOSSIP_THREAD_SEEDS` sets how many seeds are run over each form of network (60).
 
@@ -7,12 +8,14 @@
 mod common;
 
 use common::*;
-use fabric_gossip::comm::{Comm, Event, RemotePeer};
+use fabric_gossip::comm::{AckHandle, Comm, Event, RemotePeer, SendResult};
 use fabric_gossip::random::{Random, SeededRandom};
-use fabric_gossip::testing::ThreadFaults;
+use fabric_gossip::testing::{live_objects, DescriptorFaults, ThreadFaults};
 use fabric_gossip::ErrorKind;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,12 @@ use std::time::{Duration, Instant};
 const KINDS: [&str; 5] = ["gossip-write", "gossip-read", "gossip-ids", "gossip-stop", "memory-in"];
 #[cfg(feature = "grpc")]
 const KINDS_OVER_GRPC: [&str; 3] = ["gossip-in", "gossip-accept", "gossip-poll"];
+
+/// The places where the library, or the C core for it, needs a descriptor. Not among them are the files that a host names,
+/// and what only makes an error more exact: the numbers of threads, from `/proc`.
+const PLACES: [&str; 2] = ["memory dial", "memory accept"];
+#[cfg(feature = "grpc")]
+const PLACES_OVER_GRPC: [&str; 3] = ["dial", "accept", "listen"];
 
 /// How much longer than its limit a call may take.
 const SLACK: Duration = Duration::from_millis(200);
@@ -32,11 +41,7 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// Checks that a call with this limit is over in time.
 fn within<T>(limit: Duration, what: &str, call: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
-    let result = call();
-    let took = begun.elapsed();
-    assert!(took <= limit + SLACK, "{what} took {took:?}, its limit is {limit:?}");
-    result
+    within_slack(limit, SLACK, what, call)
 }
 
 fn over_every_form(test: impl Fn(&dyn Fn(&str) -> Node)) {
@@ -150,6 +155,7 @@ fn whatever_does_not_start_everything_accepted_is_accounted_for_and_nothing_is_l
     let seeds = std::env::var("FABRIC_GOSSIP_THREAD_SEEDS").map_or(60, |text| text.parse().expect("a number"));
     for seed in 0..seeds {
         over_every_form(|node| run(seed, node));
+        eventually(&format!("seed {seed}: nothing is alive"), || live_objects().is_empty());
     }
     let struck = ThreadFaults::struck();
     let missed: Vec<_> =
@@ -162,72 +168,228 @@ fn whatever_does_not_start_everything_accepted_is_accounted_for_and_nothing_is_l
             "never asked for: {kind} {struck:?}"
         );
     }
+    let descriptors = DescriptorFaults::struck();
+    let places: Vec<&str> = PLACES.into();
+    #[cfg(feature = "grpc")]
+    let places = [places, PLACES_OVER_GRPC.into()].concat();
+    let missed: Vec<_> =
+        places.iter().filter(|place| descriptors.get(**place).is_none_or(|(_, refused)| *refused == 0)).collect();
+    assert!(seeds < 60 || missed.is_empty(), "never refused: {missed:?} of {descriptors:?}");
+    // The C core is started once, before there are faults; and nothing here asks how much has arrived.
+    let elsewhere = ["core", "arrivals"];
+    let unknown: Vec<_> = descriptors
+        .keys()
+        .filter(|place| !places.contains(&place.as_str()) && !elsewhere.contains(&place.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "places that are not listed: {unknown:?}");
+    println!("{seeds} seeds over each form; asked for and refused: {struck:?} {descriptors:?}");
     let unknown: BTreeMap<_, _> =
         struck.iter().filter(|(kind, _)| !kind.starts_with("gossip-") && *kind != "memory-in").collect();
     assert!(unknown.is_empty(), "threads with other names: {unknown:?}");
 }
 
-/// Three peers send to each other while threads fail to start with some probability; then all stop.
+/// Three peers send to each other while threads do not start, descriptors are not to be had, or both, with some probability;
+/// then all stop.
 fn run(seed: u64, node: &dyn Fn(&str) -> Node) {
     let peers: Vec<Node> = ["a", "b", "c"].iter().map(|name| node(name)).collect();
-    let inboxes: Vec<_> = peers.iter().map(Node::inbox).collect();
     let events: Vec<_> = peers.iter().map(|peer| peer.events()).collect();
-    let rate = SeededRandom::new(seed).below(600);
-    let random = Mutex::new(SeededRandom::new(seed ^ 0x7ead));
-    let faults = ThreadFaults::new(move |_| random.lock().below(1000) < rate);
-    let accepted: Vec<u64> = thread::scope(|scope| {
-        let senders: Vec<_> = peers
+    let mut rates = SeededRandom::new(seed);
+    let [of_threads, of_descriptors] = [0, 1].map(|kind| match seed % 3 {
+        only if only != 2 && only != kind => 0,
+        _ => rates.below(600),
+    });
+    let strikes = |salt, rate| {
+        let random = Mutex::new(SeededRandom::new(seed ^ salt));
+        move |_: &str| random.lock().below(1000) < rate
+    };
+    thread::scope(|scope| {
+        let acknowledging: Vec<_> = peers
             .iter()
-            .enumerate()
-            .map(|(from, peer)| {
-                let peers = &peers;
-                scope.spawn(move || {
-                    let mut random = SeededRandom::new(seed ^ from as u64);
-                    let mut accepted = 0;
-                    for n in 0..30 {
-                        let other = &peers[(from + 1 + random.below(2) as usize) % 3];
-                        let name = if random.below(2) == 0 { other.peer() } else { other.address() };
-                        match random.below(8) {
-                            0 => peer.close_conn(&name),
-                            1 => drop(within(ms(20), "connect", || peer.connect(&name, ms(20)))),
-                            2 => thread::yield_now(),
-                            _ => {
-                                accepted += u64::from(within(ms(5), "send", || {
-                                    peer.send_timeout(&data(n), ms(5), std::slice::from_ref(&name)).is_ok()
-                                }))
-                            }
-                        }
-                    }
-                    accepted
-                })
+            .map(|peer| {
+                let inbox = peer.inbox();
+                scope.spawn(move || inbox.iter().filter(|received| received.ack(None).is_ok()).count() as u64)
             })
             .collect();
-        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+        let faults =
+            (ThreadFaults::new(strikes(0x7ead, of_threads)), DescriptorFaults::new(strikes(0xde5c, of_descriptors)));
+        let sent: Vec<thread::Result<Sent>> = thread::scope(|senders| {
+            let sending = |from| senders.spawn(move || send_to_others(seed, from));
+            let sending: Vec<_> = (0..peers.len()).map(|from| (from, &peers)).map(sending).collect();
+            sending.into_iter().map(|sender| sender.join()).collect()
+        });
+        let unexplained = others_start_or_say_why();
+        thread::scope(|stops| peers.iter().for_each(|peer| drop(stops.spawn(|| peer.stop()))));
+        drop(faults);
+        let acknowledged: Vec<u64> = acknowledging.into_iter().map(|thread| thread.join().unwrap()).collect();
+        // Only here, since a thread that fails would otherwise leave the others waiting.
+        let sent = sent.into_iter().map(|sent| sent.unwrap_or_else(|panic| resume_unwind(panic)));
+        assert!(unexplained.is_empty(), "seed {seed}: these errors do not say why: {unexplained:?}");
+        for (((peer, events), sent), acknowledged) in peers.iter().zip(&events).zip(sent).zip(acknowledged) {
+            let undelivered: usize = events
+                .iter()
+                .map(|event| match event {
+                    Event::Undelivered { messages, written: false, .. } => messages.len(),
+                    _ => 0,
+                })
+                .sum();
+            let found = peer.metrics().gossip_comm_messages_sent + undelivered as u64;
+            let least = sent.accepted + acknowledged;
+            assert!(
+                (least..=least + sent.perhaps).contains(&found),
+                "seed {seed}, {}: {found} written or reported of {least}, and perhaps {}",
+                peer.name,
+                sent.perhaps
+            );
+            for handle in sent.handles {
+                // Whoever asks after the stop, and has had the outcome, is told of the stop.
+                let stopped =
+                    |result: &SendResult| result.error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Stopped);
+                let told: Vec<_> = (0..3).filter_map(|_| handle.wait(Duration::ZERO)).collect();
+                let outcomes = told.iter().filter(|result| !stopped(result)).count();
+                assert!(told.len() == 3 && outcomes <= 1, "seed {seed}, {}: {outcomes} outcomes", peer.name);
+            }
+            let none_is_open = || (peer.connection_count(), peer.open_connections()) == (0, 0);
+            match peer.local_addr() {
+                Some(_) => assert!(none_is_open(), "seed {seed}, {}: connections are open after the stop", peer.name),
+                // The threads that serve streams are the network's.
+                None => eventually(&format!("seed {seed}, {}: no connection is open", peer.name), none_is_open),
+            }
+        }
     });
-    // A Comm that cannot have its own threads does not start, and says why.
-    let started = Comm::builder(identity("d"), World::default().crypto("d"), std::sync::Arc::new(World::default()))
-        .transport(Memory::new().transport("d", Security::Mutual))
-        .start();
-    match started {
-        Ok(comm) => comm.stop(),
-        Err(e) => assert!(e.to_string().contains("cannot start a thread"), "{e}"),
-    }
-    thread::scope(|scope| peers.iter().for_each(|peer| drop(scope.spawn(|| peer.stop()))));
-    drop(faults);
-    for ((peer, events), accepted) in peers.iter().zip(&events).zip(accepted) {
-        let undelivered: usize = events
-            .iter()
-            .map(|event| match event {
-                Event::Undelivered { messages, written: false, .. } => messages.len(),
-                _ => 0,
-            })
-            .sum();
-        let written = peer.metrics().gossip_comm_messages_sent;
-        assert_eq!(written + undelivered as u64, accepted, "seed {seed}, {}: written {written}", peer.name);
-        assert_eq!((peer.connection_count(), peer.open_connections()), (0, 0), "seed {seed}, {}", peer.name);
-    }
-    drop((inboxes, peers));
+    drop((events, peers));
     eventually(&format!("seed {seed}: no thread is left"), || library_threads().is_empty());
+}
+
+/// What one peer sent.
+#[derive(Default)]
+struct Sent {
+    accepted: u64,
+    /// Sends that wait for acknowledgements do not tell whether the message was accepted.
+    perhaps: u64,
+    handles: Vec<AckHandle>,
+}
+
+/// Sends to the other peers under both of their names. No call takes longer than its limit.
+fn send_to_others(seed: u64, (from, peers): (usize, &Vec<Node>)) -> Sent {
+    let mut random = SeededRandom::new(seed ^ from as u64);
+    let (peer, mut sent) = (&peers[from], Sent::default());
+    let block = |n| fabric_gossip::message::data(n, "channel", n, "block");
+    for n in 0..30 {
+        let other = &peers[(from + 1 + random.below(2) as usize) % 3];
+        let name = if random.below(2) == 0 { other.peer() } else { other.address() };
+        match random.below(10) {
+            0 => peer.close_conn(&name),
+            1 => drop(within(ms(20), "connect", || peer.connect(&name, ms(20)))),
+            2 => thread::yield_now(),
+            3 => {
+                let results = within(ms(5), "send_with_ack", || peer.send_with_ack(block(n), ms(5), 1, &[name]));
+                assert_eq!(results.len(), 1, "one outcome");
+                sent.perhaps += 1;
+            }
+            4 => {
+                let handle = within(ms(5), "send_tracked", || peer.send_tracked(block(n), ms(5), &name));
+                sent.accepted += u64::from(handle.is_ok());
+                sent.handles.extend(handle.ok());
+            }
+            _ => {
+                let send = || peer.send_timeout(&data(n), ms(5), std::slice::from_ref(&name)).is_ok();
+                sent.accepted += u64::from(within(ms(5), "send", send));
+            }
+        }
+    }
+    sent
+}
+
+/// Starts and stops others. One that cannot have its own threads, or its socket, does not start, and says why: returns the
+/// errors that do not.
+fn others_start_or_say_why() -> Vec<String> {
+    let builder = || Comm::builder(identity("d"), World::default().crypto("d"), Arc::new(World::default()));
+    let mut unexplained = Vec::new();
+    let mut judge = |started: fabric_gossip::Result<Comm>| match started.map_err(|e| e.to_string()) {
+        Ok(comm) => comm.stop(),
+        Err(text) if text.contains("cannot start a thread") || text.contains("Too many open files") => {}
+        Err(text) => unexplained.push(text),
+    };
+    judge(builder().transport(Memory::new().transport("d", Security::Mutual)).start());
+    #[cfg(feature = "grpc")]
+    judge(builder().listen("127.0.0.1:0").tls(grpc::tls("d")).start());
+    unexplained
+}
+
+#[test]
+#[cfg(feature = "grpc")]
+fn what_lacks_a_descriptor_says_so_and_works_again_after_that() {
+    let _alone = alone();
+    let net = Grpc::new();
+    let (node, peer) = (net.node("node"), net.node("peer"));
+    let limit = Duration::from_secs(2);
+    let lacking = |place: &'static str| DescriptorFaults::new(move |at| at == place);
+    for place in ["dial", "accept"] {
+        let faults = lacking(place);
+        let error = within(limit, place, || node.connect(&peer.peer(), limit)).unwrap_err();
+        assert!(place == "accept" || names_the_limit(&error), "{place}: {error}");
+        drop(faults);
+        node.connect(&peer.peer(), PATIENCE).unwrap();
+        node.close_conn(&peer.peer());
+        eventually("it is closed", || node.open_connections() + peer.open_connections() == 0);
+    }
+    let start = || net.builder("other").listen("127.0.0.1:0").tls(grpc::tls("other")).start();
+    let faults = lacking("listen");
+    let error = start().err().expect("it listens without a descriptor");
+    assert!(names_the_limit(&error), "{error}");
+    drop(faults);
+    start().unwrap().stop();
+}
+
+#[cfg(feature = "grpc")]
+fn names_the_limit(error: &fabric_gossip::Error) -> bool {
+    ["Too many open files", "RLIMIT_NOFILE is ", "ulimit -n"].iter().all(|part| error.to_string().contains(part))
+}
+
+#[test]
+fn callers_wait_without_using_the_processor_while_neither_threads_nor_descriptors_are_to_be_had() {
+    let _alone = alone();
+    let memory = Memory::new();
+    waits_without_using_the_processor(&memory);
+    #[cfg(feature = "grpc")]
+    waits_without_using_the_processor(&Grpc::new());
+}
+
+fn waits_without_using_the_processor(net: &impl Form) {
+    let (node, mute) = (net.node("node"), net.mute());
+    let silent = RemotePeer::new(&mute.endpoint);
+    // Its writer waits for the handshake, so the queue stays as full as it is.
+    let accepted = (0..10_000).take_while(|n| node.send(&data(*n), from_ref(&silent)).is_ok()).count();
+    assert!(accepted < 10_000, "the queue is never full");
+    let faults = (ThreadFaults::new(|_| true), DescriptorFaults::new(|_| true));
+    let limit = Duration::from_secs(2);
+    let begun = cpu_time();
+    let block = || fabric_gossip::message::data(1, "channel", 1, "block");
+    thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| {
+                within(limit, "send_timeout", || node.send_timeout(&data(1), limit, from_ref(&silent)).is_err())
+            });
+            scope.spawn(|| within(limit, "connect", || node.connect(&silent, limit).is_err()));
+            scope.spawn(|| within(limit, "send_with_ack", || node.send_with_ack(block(), limit, 1, from_ref(&silent))));
+            scope.spawn(|| within(limit, "send_tracked", || node.send_tracked(block(), limit, &silent).is_err()));
+        }
+        scope.spawn(|| within(limit, "flush", || node.flush(limit).is_err()));
+        // A host that tries again and again, with a pause, does not make the library spin either.
+        scope.spawn(|| {
+            let until = Instant::now() + limit;
+            while Instant::now() < until {
+                let other = net.refused();
+                let _ =
+                    within(ms(50), "send", || node.send_timeout(&data(1), ms(50), &[RemotePeer::new(&other.endpoint)]));
+                thread::park_timeout(ms(50));
+            }
+        });
+    });
+    let used = cpu_time() - begun;
+    assert!(used <= limit / 20, "{used:?} of processor time in {limit:?}");
+    drop(faults);
+    node.stop();
 }
 
 /// The names of the threads of communication layers in this process.

@@ -4,7 +4,7 @@
 //! ever when it shuts down. So both are tried before the core is entered: as many are taken as it needs, and given back.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{channel, spawn, threads_of_process};
+use crate::sync::{channel, descriptor, spawn, threads_of_process};
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// # Errors
 /// [`ErrorKind::Full`], with the limit, how much is needed, and the remedy.
 pub(super) fn check() -> Result<()> {
-    if let Err((free, cause)) = try_descriptors(DESCRIPTORS) {
+    if let Err((free, cause)) = try_descriptors("core", DESCRIPTORS) {
         let text = format!(
             "cannot start gRPC's C core: it needs {DESCRIPTORS} free file descriptors, and only {free} could be had: {cause}{}",
             remedy()
@@ -50,15 +50,16 @@ pub(super) fn check() -> Result<()> {
 
 /// Returns what to say of a failed dial if it may have failed for lack of descriptors.
 pub(super) fn shortage() -> Option<String> {
-    let (free, cause) = try_descriptors(DIAL).err()?;
+    let (free, cause) = try_descriptors("dial", DIAL).err()?;
     Some(format!("a dial needs {DIAL} file descriptors, and only {free} could be had: {cause}{}", remedy()))
 }
 
-/// Takes this many descriptors and gives them back. Returns how many could be had, and why no more, if that was fewer.
-fn try_descriptors(count: usize) -> Result<(), (usize, io::Error)> {
+/// Takes this many descriptors for this place and gives them back. Returns how many could be had, and why no more, if that
+/// was fewer.
+fn try_descriptors(place: &str, count: usize) -> Result<(), (usize, io::Error)> {
     let mut taken = Vec::with_capacity(count);
     while taken.len() < count {
-        match UnixDatagram::unbound() {
+        match descriptor(place).and_then(|()| UnixDatagram::unbound()) {
             Ok(socket) => taken.push(socket),
             Err(e) => return Err((taken.len(), e)),
         }
@@ -104,6 +105,14 @@ fn threads() -> usize {
     // SAFETY: a pure function of the core, which needs no initialization.
     let processors = unsafe { grpcio_sys::gpr_cpu_num_cores() } as usize;
     FIXED_THREADS + processors.clamp(2, 16) + LATER_THREADS
+}
+
+/// Returns the text of this error of the system, with the limit and the remedy if descriptors are what is lacking.
+pub(super) fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => format!("{error}{}", remedy()),
+        _ => error.to_string(),
+    }
 }
 
 /// Returns the limit of descriptors and what to do about it.

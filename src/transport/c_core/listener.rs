@@ -6,12 +6,14 @@
 
 use super::call::Call;
 use super::credentials::ServerCredentials;
+use super::headroom;
 use super::library::{keep_engine_after_failure, Library};
 use super::options::{Quota, Settings};
 use super::poller::{Poller, Traffic};
 use super::queue::CallQueue;
 use super::slice;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::descriptor;
 use crate::transport::Tls;
 use grpcio_sys::*;
 use std::ffi::{c_void, CString};
@@ -79,6 +81,7 @@ impl Listener {
         let address = format!("{host}:{port}");
         let malformed = |_| Error::new(ErrorKind::Config, "the address contains a zero byte").step("listen");
         let c_address = CString::new(address.as_str()).map_err(malformed)?;
+        descriptor("listen").map_err(|e| cannot_listen(&address, e))?;
         let library = Arc::new(Library::acquire()?);
         let credentials = ServerCredentials::new(tls)?;
         let quota = settings.quota();
@@ -246,11 +249,14 @@ fn why_not_bound(address: &str) -> Error {
         "the C core cannot listen there; its log at debug level (target `grpc`) says why",
     );
     match TcpListener::bind(address) {
-        Ok(_) => error,
-        Err(e) => Error::new(ErrorKind::Unreachable, format!("cannot listen: {e}")).source(e),
+        Ok(_) => error.peer(address).step("listen"),
+        Err(e) => cannot_listen(address, e),
     }
-    .peer(address)
-    .step("listen")
+}
+
+fn cannot_listen(address: &str, cause: std::io::Error) -> Error {
+    let text = format!("cannot listen: {}", headroom::explain(&cause));
+    Error::new(ErrorKind::Unreachable, text).peer(address).step("listen").source(cause)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::headroom;
 use super::queue::Wait;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::descriptor;
 use crate::transport::code;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -28,6 +29,11 @@ impl Unary {
     /// [`ErrorKind::Unreachable`] at once if the connection fails, with the C core's reason, or at the limit;
     /// [`ErrorKind::Stopped`] if cancelled.
     pub fn wait_connected(&mut self, timeout: Duration, cancel: &Cancel) -> Result<()> {
+        // In tests the dial may fail as it does where the core finds no descriptor for the connection.
+        if let Err(e) = descriptor("dial") {
+            self.call.cancel();
+            return Err(Error::new(ErrorKind::Unreachable, headroom::explain(&e)).peer(self.channel.endpoint()));
+        }
         wait_connected(&self.call, &self.channel, timeout, cancel)
     }
 
