@@ -207,6 +207,6 @@ fn async_peer(scale: Scale) -> Option<PathBuf> {
     if program.exists() {
         return Some(program);
     }
-    fabric_gossip::testing::skip("the async variant", &not_built());
+    fabric_gossip::testing::skip("the async variant", not_built());
     None
 }

@@ -12,8 +12,8 @@ mod interface;
 
 use gossip::message::{self, SignedMessage};
 use gossip::msp::{Msp, MspCryptoService, SigningIdentity};
-use gossip::transport::{Pem, Tls, TlsConfig};
 use gossip::testing::cryptogen::{Member, Org};
+use gossip::transport::{Pem, Tls, TlsConfig};
 use gossip::{Comm, RemotePeer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

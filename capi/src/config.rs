@@ -369,8 +369,7 @@ mod tests {
     fn every_field_is_a_setting_or_left_out_on_purpose() {
         // Set by functions of their own, or structures that are listed here themselves.
         let others = [
-            "grpc.extra",
-            "grpc.quota",
+            "c_core.extra",
             "node.bootstrap",
             "node.discovery",
             "node.emitter",
@@ -380,7 +379,8 @@ mod tests {
         let mut config = gossip_config::default();
         let structures = [
             ("comm", fields(&config.comm)),
-            ("grpc", fields(&config.grpc)),
+            ("transport", fields(&config.limits)),
+            ("c_core", fields(&config.c_core)),
             ("node", fields(&config.node)),
             ("discovery", fields(&config.node.discovery)),
             ("emitter", fields(config.node.emitter)),

@@ -146,8 +146,9 @@ impl Cli {
     }
 }
 
-static VERSION: LazyLock<String> =
-    LazyLock::new(|| format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::transport::c_core::core_version()));
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::transport::c_core::core_version())
+});
 
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "fabric-gossip: {}", printable(text));

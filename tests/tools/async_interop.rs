@@ -5,8 +5,8 @@
 
 use fabric_gossip::message::{self, Content};
 use fabric_gossip::testing::cryptogen::{Member, Org};
-use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::testing::skip;
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::{Comm, ErrorKind, RemotePeer};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -8,7 +8,7 @@ use fabric_gossip::transport::c_core::{CoreTransport, Options};
 use fabric_gossip::transport::{Limits, Transport};
 use fabric_gossip::transport::{Status, StreamEnd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+
 
 fn pattern(len: usize) -> Bytes {
     (0..len).map(|i| (i * 31 % 251) as u8).collect::<Vec<_>>().into()

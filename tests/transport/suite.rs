@@ -46,7 +46,7 @@ fn over_host(acceptor: Arc<dyn Acceptor>) -> Net {
     let port = host.add_listening_port("127.0.0.1:0", grpcio::ServerCredentials::insecure()).unwrap();
     host.start();
     let server = transport.listen(&format!("127.0.0.1:{port}"), acceptor).unwrap();
-    Net { transport: Arc::new(transport), server, _keep: Box::new(host) }
+    Net { transport: Arc::new(transport), server, _keep: Box::new(parking_lot::Mutex::new(host)) }
 }
 
 impl Net {
