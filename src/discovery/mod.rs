@@ -9,13 +9,15 @@
 //! `docs/conformance.md` says so.
 //!
 //! ```
-//! use fabric_gossip::crypto::{PeerIdentity, PkiId};
-//! use fabric_gossip::discovery::{Context, Disclosure, Discovery, DiscoveryConfig, Effect, NetworkMember, SelfInfo};
+//! use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
+//! use fabric_gossip::discovery::{Context, Disclosure, DisclosurePolicy, Discovery, DiscoveryConfig, Effect};
+//! use fabric_gossip::discovery::{NetworkMember, SelfInfo};
 //! use fabric_gossip::random::SeededRandom;
 //! use std::time::Instant;
 //!
 //! let own = SelfInfo {
 //!     pki_id: PkiId::from(&b"peer0"[..]),
+//!     org: OrgId::new("Org1MSP"),
 //!     identity: PeerIdentity::from(&b"peer0's certificate"[..]),
 //!     endpoint: String::new(),
 //!     internal_endpoint: "peer0:7051".into(),
@@ -24,16 +26,18 @@
 //! let now = Instant::now();
 //! let mut discovery = Discovery::new(DiscoveryConfig::default(), own, 1, now)?;
 //! let (mut random, mut effects) = (SeededRandom::new(1), Vec::new());
-//! let policy = |_: &NetworkMember, _: &NetworkMember| Disclosure::Whole;
-//! let mut context = Context { now, random: &mut random, policy: &policy, effects: &mut effects };
+//! let policy: &dyn DisclosurePolicy = &|_: &NetworkMember, _: &NetworkMember| Disclosure::Whole;
+//! let mut context = Context { now, random: &mut random, peers: policy, effects: &mut effects };
 //! discovery.connect("peer1:7051", &mut context)?;
-//! assert!(matches!(&effects[..], [Effect::Identify { endpoint, .. }] if endpoint == "peer1:7051"));
+//! assert!(matches!(&effects[..], [Effect::Handshake { endpoint, .. }] if endpoint == "peer1:7051"));
 //! # Ok::<(), fabric_gossip::Error>(())
 //! ```
 
 mod alive;
 mod concealed;
 mod config;
+mod disclosure;
+mod effect;
 mod event;
 mod limiter;
 mod member;
@@ -47,7 +51,9 @@ mod tasks;
 mod verify;
 
 pub use config::DiscoveryConfig;
-pub use event::{Change, Context, Disclosure, DisclosurePolicy, Effect, Event, Identified, Token};
+pub use disclosure::{Disclosure, DisclosurePolicy};
+pub use effect::{Change, Context, Effect, Notice};
+pub use event::{Event, Remote, Token};
 pub use member::{Members, NetworkMember, Timestamp};
 pub use own::{check_endpoint, SelfInfo};
 pub use seeds::Seed;
@@ -146,13 +152,14 @@ impl Discovery {
             Event::Verified { token, valid } => self.on_verified(token, valid, cx),
             Event::Signed { token, result } => self.on_signed(token, result, cx),
             Event::Pinged { token, reachable } => self.on_pinged(token, reachable, cx),
-            Event::Identified { token, result } => self.on_identified(token, result, cx),
+            Event::Handshaken { token, result } => self.on_handshaken(token, result, cx),
+            Event::Dialled { .. } => {}
             Event::PresumedDead(id) => {
                 if let Some(member) = self.table.bury(&id) {
                     self.on_dead(member, cx);
                 }
             }
-            Event::IdentitySwitch(id) => {
+            Event::IdentitySwitch(id) | Event::IdentityPurged(id) => {
                 let member = self.table.forget(&id, cx.now);
                 self.on_forgotten(&id, member, cx);
             }
@@ -307,14 +314,15 @@ impl Discovery {
         self.verifications.len()
     }
 
-    fn token(&mut self) -> Token {
+    /// Returns a token that was not used before: the one source for discovery and the node around it.
+    pub(crate) fn next_token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
     }
 
     /// Asks for a signature over our next alive message.
     fn sign(&mut self, cx: &mut Context<'_>) -> Token {
-        let token = self.token();
+        let token = self.next_token();
         let message: GossipMessage = self.own.next_alive(cx.now);
         let internal_endpoint = self.own.member.internal_endpoint.clone();
         cx.effects.push(Effect::Sign { token, message, internal_endpoint });
@@ -324,13 +332,13 @@ impl Discovery {
     fn on_dead(&mut self, member: NetworkMember, cx: &mut Context<'_>) {
         journal::warning!("{member} is dead");
         cx.effects.push(Effect::Close(member.pki_id.clone()));
-        cx.effects.push(Effect::Changed(Change::Dead(member)));
+        cx.effects.push(Effect::Notify(Notice::Membership(Change::Dead(member))));
     }
 
     fn on_forgotten(&mut self, id: &PkiId, member: Option<NetworkMember>, cx: &mut Context<'_>) {
         if let Some(member) = member {
             journal::info!("Removing member: {member}");
-            cx.effects.push(Effect::Changed(Change::Forgotten(member)));
+            cx.effects.push(Effect::Notify(Notice::Membership(Change::Forgotten(member))));
         }
         self.seeds.lost(id, cx.now, cx.random);
     }

@@ -4,14 +4,15 @@
 //! writer threads, cryptography on the [workers](super::workers), and subscribers that have no room miss what comes.
 
 use super::core::NodeCore;
-use super::event::{Context, Effect, Event, Notice, Remote};
 use super::inbox::Inbox;
 use super::workers::Workers;
+use super::Context;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::threads::Threads;
 use crate::comm::{self, Comm, Demux, ReceivedMessage, RemotePeer, Subscription, Weigh};
 use crate::crypto::PkiId;
+use crate::discovery::{Effect, Event, Notice, Remote};
 use crate::error::Result;
 use crate::journal::Deferred;
 use crate::message::{Content, SignedMessage};
@@ -109,7 +110,7 @@ impl Shared {
                 &mut Context {
                     now: self.clock.now(),
                     random: &mut SystemRandom,
-                    identities: self.comm.identity_mapper(),
+                    peers: self.comm.identity_mapper(),
                     effects: &mut effects,
                 },
             )
@@ -147,6 +148,8 @@ impl Shared {
             }
             Effect::Close(id) => self.comm.close_conn(&RemotePeer::with_id("", id)),
             Effect::Deliver { message, from } => drop(self.messages.publish(&Gossiped { message, from })),
+            // The core has chosen the peers itself, and asked to send to them.
+            Effect::Gossip { .. } => {}
             Effect::Notify(notice) => drop(self.notices.publish(&notice)),
         }
     }

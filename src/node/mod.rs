@@ -12,7 +12,6 @@ pub mod core;
 pub mod disclosure;
 mod driver;
 pub mod emitter;
-pub mod event;
 mod expiry;
 mod fair;
 pub mod filter;
@@ -27,11 +26,11 @@ mod room;
 mod workers;
 
 pub use self::core::{Criteria, NodeCore, SeedRole};
+pub use crate::discovery::Notice;
 pub use builder::NodeBuilder;
 pub use channel::{AnchorPeer, ChannelConfig, ChannelOrgs};
 pub use config::NodeConfig;
 pub use driver::Gossiped;
-pub use event::{Context, Effect, Event, Notice, Remote, Token};
 pub use identities::Identities;
 pub use metrics::NodeSnapshot;
 pub use workers::BlockVerifier;
@@ -50,6 +49,9 @@ use bytes::Bytes;
 use driver::Shared;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The context of a call to [`NodeCore`].
+pub type Context<'a> = crate::discovery::Context<'a, dyn Identities + 'a>;
 
 /// A peer of the network. Clones are the same; dropping the last one stops it. Every method can be called from any
 /// thread, and none but those that say so blocks.
