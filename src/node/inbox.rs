@@ -3,7 +3,7 @@
 //! Each peer has a share of the room. Who fills its own waits, so that its connection is read no further; the messages of
 //! the others come in all the same, and in their turn.
 
-use super::fair::FairQueue;
+use super::fair_queue::FairQueue;
 use crate::cancel::Cancel;
 use crate::comm::{ReceivedMessage, Weigh};
 use crate::crypto::PkiId;

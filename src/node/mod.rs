@@ -13,7 +13,7 @@ pub mod disclosure;
 mod driver;
 pub mod emitter;
 mod expiry;
-mod fair;
+mod fair_queue;
 pub mod filter;
 mod forward;
 pub mod identities;

@@ -1,6 +1,6 @@
 //! The threads that sign and verify, so that the driver never waits for cryptography.
 
-use super::fair::FairQueue;
+use super::fair_queue::FairQueue;
 use super::identities;
 use crate::cancel::Cancel;
 use crate::comm::threads::Threads;
