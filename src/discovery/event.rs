@@ -9,13 +9,6 @@ use crate::message::SignedMessage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub(super) u64);
 
-impl Token {
-    #[cfg(test)]
-    pub(crate) fn numbered(number: u64) -> Token {
-        Token(number)
-    }
-}
-
 /// What happened. Every effect with a token wants exactly one answer, however late; an answer to what was never asked,
 /// or asked already, is ignored.
 #[derive(Debug)]

@@ -34,6 +34,7 @@
 //! ```
 
 mod alive;
+mod budget;
 mod concealed;
 mod config;
 mod disclosure;
@@ -63,6 +64,7 @@ use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{GossipMessage, SignedMessage};
+pub(crate) use budget::{Amount, Permit, VerificationBudget};
 use bytes::Bytes;
 use concealed::Concealed;
 pub(crate) use limiter::Limiter;
@@ -73,7 +75,7 @@ use seeds::Seeds;
 use std::time::Instant;
 use table::Table;
 use tasks::SyncTimer;
-use verify::{Limits, Verifications};
+use verify::Verifications;
 
 /// The membership as one node sees it. See the [module documentation](self).
 pub struct Discovery {
@@ -114,18 +116,14 @@ impl Discovery {
     pub fn new(config: DiscoveryConfig, own: SelfInfo, incarnation: u64, now: Instant) -> Result<Self> {
         config.validate()?;
         let limiter = || Limiter::new(config.request_interval, config.request_burst, config.max_members);
-        let limits = Limits {
-            count: config.max_verifications,
-            bytes: config.max_verification_bytes,
-            per_member: config.max_verifications_per_member,
-        };
+        let max = Amount { count: config.max_verifications, bytes: config.max_verification_bytes };
         Ok(Discovery {
             own: Own::new(own, incarnation, config.publish_cert_period, now)?,
             table: Table::new(config.max_members, config.message_ttl()),
             seeds: Seeds::new(config.seed_retry_wait, config.reconnect_interval),
             asked: limiter(),
             responses: limiter(),
-            verifications: Verifications::new(limits),
+            verifications: Verifications::new(max, config.max_verifications_per_member),
             requests: Requests::default(),
             answers: Answers::default(),
             concealed: Concealed::default(),

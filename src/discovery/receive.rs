@@ -143,22 +143,22 @@ impl Discovery {
         if self.verifications.join(&alive, &wanted) {
             return;
         }
-        if !self.verifications.has_room(&alive, &sender) {
+        let Some(permit) = self.verifications.try_acquire(&alive, &sender) else {
             return journal::debug!("no room to verify a message of {}", alive.pki_id);
-        }
+        };
         let alive = alive.detached(carrier);
         let token = self.next_token();
-        cx.effects.push(Effect::Verify { token, message: alive.message.clone(), from: sender.clone() });
-        self.verifications.begin(token, alive, wanted, sender);
+        cx.effects.push(Effect::Verify { token, message: alive.message.clone(), from: sender });
+        self.verifications.begin(token, alive, wanted, permit);
     }
 
     pub(super) fn on_verified(&mut self, token: Token, valid: bool, cx: &mut Context<'_>) {
-        let Some(pending) = self.verifications.take(token) else { return };
+        let Some((alive, uses)) = self.verifications.take(token) else { return };
         if !valid {
-            return journal::debug!("an alive message of {} is not authentic", pending.alive.pki_id);
+            return journal::debug!("an alive message of {} is not authentic", alive.pki_id);
         }
-        for wanted in pending.uses {
-            self.on_authentic(&pending.alive, wanted, cx);
+        for wanted in uses {
+            self.on_authentic(&alive, wanted, cx);
         }
     }
 

@@ -16,9 +16,9 @@ use super::expiry::Expiry;
 use super::forward::Gossip;
 use super::peers::AlivePeers;
 use super::renewal::Renewal;
-use super::room::Room;
 use super::Context;
 use crate::crypto::{OrgId, PkiId};
+use crate::discovery::{Amount, Permit, VerificationBudget};
 use crate::discovery::{Discovery, Effect, Event, Members, NetworkMember, Notice, SelfInfo, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
@@ -93,7 +93,9 @@ pub struct NodeCore {
     renewal: Renewal,
     expiry: Option<Expiry>,
     pending: HashMap<Token, Pending>,
-    room: Room,
+    budget: VerificationBudget,
+    /// For each verification under way, its share of the budget.
+    permits: HashMap<Token, Permit>,
     timers: Timers,
     stopped: bool,
     /// What discovery wants done, empty between calls: kept for its room.
@@ -133,6 +135,7 @@ impl NodeCore {
     /// [`ErrorKind::Config`] names the wrong setting or endpoint.
     pub fn new(config: NodeConfig, own: SelfInfo, incarnation: u64, now: Instant) -> Result<Self> {
         config.validate()?;
+        let max = Amount { count: config.max_verifications, bytes: config.discovery.max_verification_bytes };
         Ok(NodeCore {
             own: own.pki_id.clone(),
             own_org: own.org.clone(),
@@ -151,7 +154,8 @@ impl NodeCore {
             renewal: Renewal::default(),
             expiry: None,
             pending: HashMap::new(),
-            room: Room::new(config.max_verifications, config.discovery.max_verification_bytes),
+            budget: VerificationBudget::new(max).first_of_any_size(),
+            permits: HashMap::new(),
             timers: Timers {
                 pull: now + config.pull_interval,
                 publish_state: now + config.channel.publish_state_info_interval,
@@ -296,6 +300,8 @@ impl NodeCore {
         self.certs.stop();
         self.emitter.stop();
         self.pending.clear();
+        self.permits.clear();
+        self.budget.reset();
     }
 
     /// The membership: who is alive, who dead, the seeds, ourselves.
@@ -373,8 +379,11 @@ impl NodeCore {
         let Some(pending) = self.pending.remove(&token) else { return };
         if self.pending.is_empty() {
             self.pending.shrink_to(KEPT_ROOM);
+            self.permits.shrink_to(KEPT_ROOM);
         }
-        self.room.leave(token);
+        if let Some(permit) = self.permits.remove(&token) {
+            self.budget.release(permit);
+        }
         if !valid {
             return;
         }
@@ -413,11 +422,11 @@ impl NodeCore {
 
     /// Asks for a verification, if there is room for one more.
     fn verify(&mut self, message: SignedMessage, from: &PkiId, pending: Pending, cx: &mut Context<'_>) {
-        let token = self.discovery.next_token();
-        if !self.room.enter(token, from, message.wire_len()) {
+        let Some(permit) = self.budget.try_acquire(from, message.wire_len()) else {
             return journal::debug!("no room to verify {message}");
-        }
-        self.pending.insert(token, pending);
+        };
+        let token = self.ask(pending);
+        self.permits.insert(token, permit);
         cx.effects.push(Effect::Verify { token, message, from: from.clone() });
     }
 

@@ -22,7 +22,6 @@ mod metrics;
 pub mod peers;
 pub mod pull;
 mod renewal;
-mod room;
 mod workers;
 
 pub use self::core::{Criteria, NodeCore, SeedRole};
