@@ -190,7 +190,9 @@ impl NodeCore {
             Event::Timeout => self.on_timeout(cx),
             Event::Received { message, from } => self.on_received(message, from, cx),
             Event::Verified { token, valid } if self.pending.contains_key(&token) => self.on_verified(token, valid, cx),
-            Event::Signed { token, result } if self.pending.contains_key(&token) => self.on_signed(token, result),
+            Event::Signed { token, result } if self.pending.contains_key(&token) => {
+                self.on_signed(token, result, cx.now)
+            }
             Event::Handshaken { token, result } => self.on_handshaken(token, result, cx),
             Event::Dialled { endpoint, remote } => self.on_proof(&endpoint, &remote, cx),
             Event::IdentitySwitch(id) => self.retire(&id, None, cx),
@@ -397,7 +399,7 @@ impl NodeCore {
         }
     }
 
-    fn on_signed(&mut self, token: Token, result: Result<SignedMessage>) {
+    fn on_signed(&mut self, token: Token, result: Result<SignedMessage>, now: Instant) {
         let Some(pending) = self.pending.remove(&token) else { return };
         match (pending, result) {
             (Pending::OwnIdentity, Ok(message)) => {
@@ -406,7 +408,7 @@ impl NodeCore {
             }
             (Pending::OwnState(channel), Ok(message)) => {
                 if let Some(channel) = self.channels.get_mut(&channel) {
-                    channel.set_own_state(message);
+                    channel.set_own_state(message, now);
                 }
             }
             (Pending::OwnState(channel), Err(e)) => {

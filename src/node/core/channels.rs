@@ -253,7 +253,7 @@ impl NodeCore {
         match message.content() {
             Some(Content::StateInfo(info)) => {
                 let org = cx.peers.org(&PkiId::new(info.pki_id.clone()));
-                if message.wire_len() <= MAX_STATE && channel.has_org(org.as_ref()) && channel.wants(info) {
+                if message.wire_len() <= MAX_STATE && channel.has_org(org.as_ref()) && channel.wants(&message) {
                     let channel = channel.name.clone();
                     let pending = Pending::State { channel, message: message.clone(), from: Some(from.clone()) };
                     self.verify(message, &from, pending, cx);
@@ -315,7 +315,10 @@ impl NodeCore {
             };
             let id = PkiId::new(info.pki_id.clone());
             let belongs = channel.has_mac(&id, &info.channel_MAC) && channel.has_org(cx.peers.org(&id).as_ref());
-            if belongs && message.wire_len() <= MAX_STATE && channel.wants(info) && self.discovery.member(&id).is_some()
+            if belongs
+                && message.wire_len() <= MAX_STATE
+                && channel.wants(&message)
+                && self.discovery.member(&id).is_some()
             {
                 let message = message.detached();
                 let pending = Pending::State { channel: name.clone(), message: message.clone(), from: None };
@@ -331,7 +334,7 @@ impl NodeCore {
         from: Option<PkiId>,
         cx: &mut Context<'_>,
     ) {
-        let added = self.channels.get_mut(channel).is_some_and(|channel| channel.add_state(&message));
+        let added = self.channels.get_mut(channel).is_some_and(|channel| channel.add_state(&message, cx.now));
         if let Some(from) = from.filter(|_| added) {
             self.emit(Gossip { message, from: Some(from) }, cx);
         }
