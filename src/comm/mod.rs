@@ -25,6 +25,7 @@ mod outbox;
 mod probation;
 mod reader;
 mod received;
+mod redial;
 mod send;
 pub mod stream;
 pub(crate) mod threads;
