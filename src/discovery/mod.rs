@@ -37,6 +37,7 @@ mod alive;
 mod budget;
 mod concealed;
 mod config;
+mod dead_probe;
 mod disclosure;
 mod effect;
 mod event;
@@ -44,7 +45,6 @@ mod limiter;
 mod member;
 mod own;
 mod receive;
-mod reconnect;
 mod requests;
 mod seeds;
 mod table;
@@ -67,9 +67,9 @@ use crate::message::{GossipMessage, SignedMessage};
 pub(crate) use budget::{Amount, Permit, VerificationBudget};
 use bytes::Bytes;
 use concealed::Concealed;
+use dead_probe::DeadProbe;
 pub(crate) use limiter::Limiter;
 use own::Own;
-use reconnect::Reconnect;
 use requests::Requests;
 use seeds::Seeds;
 use std::time::Instant;
@@ -90,7 +90,7 @@ pub struct Discovery {
     requests: Requests,
     answers: Answers,
     concealed: Concealed,
-    reconnect: Reconnect,
+    dead_probe: DeadProbe,
     sync: SyncTimer,
     /// The heartbeat that is being signed.
     heartbeat: Option<Token>,
@@ -127,7 +127,7 @@ impl Discovery {
             requests: Requests::default(),
             answers: Answers::default(),
             concealed: Concealed::default(),
-            reconnect: Reconnect::new(now),
+            dead_probe: DeadProbe::new(now),
             sync: SyncTimer::new(config.sync_interval, now),
             heartbeat: None,
             next_heartbeat: now + config.alive_time_interval,
@@ -170,7 +170,7 @@ impl Discovery {
             return None;
         }
         let always = self.next_heartbeat.min(self.next_check);
-        let others = [self.reconnect.next_round(), self.sync.next(), self.seeds.next_timeout()];
+        let others = [self.dead_probe.next_round(), self.sync.next(), self.seeds.next_timeout()];
         others.into_iter().flatten().chain([always]).min()
     }
 

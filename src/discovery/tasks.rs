@@ -60,8 +60,8 @@ impl Discovery {
                 self.heartbeat = Some(self.sign(cx));
             }
         }
-        if due(self.reconnect.next_round()) {
-            self.reconnect.begin(self.table.dead().iter().map(|record| record.member.pki_id.clone()));
+        if due(self.dead_probe.next_round()) {
+            self.dead_probe.begin(self.table.dead().iter().map(|record| record.member.pki_id.clone()));
             self.ping(cx);
         }
         if due(self.sync.next()) {
@@ -151,19 +151,19 @@ impl Discovery {
     }
 
     fn ping(&mut self, cx: &mut Context<'_>) {
-        while let Some(id) = self.reconnect.next_ping(self.config.max_pings) {
+        while let Some(id) = self.dead_probe.next_ping(self.config.max_pings) {
             if let Some((record, State::Dead)) = self.table.get(&id) {
                 let endpoint = record.member.preferred_endpoint().to_owned();
                 let token = self.next_token();
                 cx.effects.push(Effect::Ping { token, pki_id: id.clone(), endpoint });
-                self.reconnect.pinging(token, id);
+                self.dead_probe.pinging(token, id);
             }
         }
-        self.reconnect.end_if_done(self.config.reconnect_interval, cx.now);
+        self.dead_probe.end_if_done(self.config.reconnect_interval, cx.now);
     }
 
     pub(super) fn on_pinged(&mut self, token: Token, reachable: bool, cx: &mut Context<'_>) {
-        let Some(id) = self.reconnect.pinged(token) else { return };
+        let Some(id) = self.dead_probe.pinged(token) else { return };
         self.ask_dead(reachable, &id, cx);
         self.ping(cx);
     }
