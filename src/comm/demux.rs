@@ -3,7 +3,7 @@
 //! Subscriptions are asked in the order in which they were made. Each has its own bound and its own policy for when it
 //! is full, so that one slow reader costs the publisher at most the wait it was given, and the others nothing more.
 
-use super::mailbox::{Mailbox, NotPut, Nothing, Weigh};
+use super::bounded_queue::{BoundedQueue, ByteSize, NotPut, RecvError};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{SubscriptionOptions, WhenFull};
@@ -27,7 +27,7 @@ pub struct Demux<T> {
 struct Subscriber<T> {
     /// `None`: it gets everything.
     predicate: Option<Predicate<T>>,
-    mailbox: PublishersEnd<T>,
+    queue: PublishersEnd<T>,
     when_full: WhenFull,
     /// It made the publisher wait in vain and has had no room since.
     lagging: AtomicBool,
@@ -44,7 +44,7 @@ impl<T> Subscriber<T> {
     }
 }
 
-struct PublishersEnd<T>(Arc<Mailbox<T>>);
+struct PublishersEnd<T>(Arc<BoundedQueue<T>>);
 
 impl<T> Drop for PublishersEnd<T> {
     fn drop(&mut self) {
@@ -56,7 +56,7 @@ impl<T> Drop for PublishersEnd<T> {
 /// ends the subscription.
 pub struct Subscription<T>(Arc<ReceiversEnd<T>>);
 
-struct ReceiversEnd<T>(Arc<Mailbox<T>>);
+struct ReceiversEnd<T>(Arc<BoundedQueue<T>>);
 
 impl<T> Drop for ReceiversEnd<T> {
     fn drop(&mut self) {
@@ -70,8 +70,8 @@ impl<T> Clone for Subscription<T> {
     }
 }
 
-impl<T: Weigh> Subscription<T> {
-    fn mailbox(&self) -> &Mailbox<T> {
+impl<T: ByteSize> Subscription<T> {
+    fn queue(&self) -> &BoundedQueue<T> {
         &self.0 .0
     }
 
@@ -90,20 +90,20 @@ impl<T: Weigh> Subscription<T> {
     pub(crate) fn recv_while(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T> {
         // A timeout that goes beyond all time has none.
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
-        self.mailbox().recv(deadline, wanted).map_err(why_not)
+        self.queue().recv(deadline, wanted).map_err(why_not)
     }
 
     /// Has those who wait in [`recv_while`](Self::recv_while) ask whether it is wanted still.
     #[cfg(feature = "capi")]
     pub(crate) fn interrupt(&self) {
-        self.mailbox().interrupt();
+        self.queue().interrupt();
     }
 
     /// The next item if there is one now. Never blocks.
     pub fn try_recv(&self) -> Result<Option<T>> {
-        match self.mailbox().try_recv() {
+        match self.queue().try_recv() {
             Ok(item) => Ok(Some(item)),
-            Err(Nothing::Ended) => Err(why_not(Nothing::Ended)),
+            Err(RecvError::Closed) => Err(why_not(RecvError::Closed)),
             Err(_) => Ok(None),
         }
     }
@@ -118,23 +118,23 @@ impl<T: Weigh> Subscription<T> {
     /// [`try_recv`](Self::try_recv) until nothing is left. It is called on the threads that publish, and must not block. The
     /// first one that is set stays.
     pub fn on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
-        self.mailbox().set_waker(Box::new(wake));
+        self.queue().set_waker(Box::new(wake));
     }
 
     /// An arm for a `select!` of ours: tells the one thread that waits there that there is something to
     /// [`try_recv`](Self::try_recv), or the end. To be asked for anew for each selection.
     pub(crate) fn signal(&self) -> &Receiver<()> {
-        self.mailbox().signal()
+        self.queue().signal()
     }
 
     /// How many matching items this subscription did not get because it was full.
     pub fn missed(&self) -> u64 {
-        self.mailbox().missed()
+        self.queue().missed()
     }
 
     /// How many items wait to be received.
     pub fn len(&self) -> usize {
-        self.mailbox().len()
+        self.queue().len()
     }
 
     /// Whether none waits.
@@ -143,15 +143,15 @@ impl<T: Weigh> Subscription<T> {
     }
 }
 
-fn why_not(nothing: Nothing) -> Error {
+fn why_not(nothing: RecvError) -> Error {
     match nothing {
-        Nothing::InTime => Error::new(ErrorKind::Timeout, "nothing received in time"),
-        Nothing::Ended => Error::new(ErrorKind::Stopped, "the subscription ended: its publisher was stopped"),
-        Nothing::Wanted => Error::new(ErrorKind::Stopped, "the subscription was closed"),
+        RecvError::Timeout => Error::new(ErrorKind::Timeout, "nothing received in time"),
+        RecvError::Closed => Error::new(ErrorKind::Stopped, "the subscription ended: its publisher was stopped"),
+        RecvError::Interrupted => Error::new(ErrorKind::Stopped, "the subscription was closed"),
     }
 }
 
-impl<T: Weigh + Clone + Send> Demux<T> {
+impl<T: ByteSize + Clone + Send> Demux<T> {
     /// One without subscriptions.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Demux { subscribers: RwLock::default(), closed: Cancel::new(), clock }
@@ -173,10 +173,10 @@ impl<T: Weigh + Clone + Send> Demux<T> {
     }
 
     fn add(&self, options: SubscriptionOptions, predicate: Option<Predicate<T>>) -> Subscription<T> {
-        let mailbox = Arc::new(Mailbox::new(options.capacity, options.bytes));
+        let queue = Arc::new(BoundedQueue::new(options.capacity, options.bytes));
         let subscriber = Arc::new(Subscriber {
             predicate,
-            mailbox: PublishersEnd(mailbox.clone()),
+            queue: PublishersEnd(queue.clone()),
             when_full: options.when_full,
             lagging: AtomicBool::new(false),
         });
@@ -192,7 +192,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         drop(subscribers);
         // Not under the lock: what a predicate owns may, when it is dropped, come here again.
         drop(gone);
-        Subscription(Arc::new(ReceiversEnd(mailbox)))
+        Subscription(Arc::new(ReceiversEnd(queue)))
     }
 
     /// Gives `item` to every subscription that wants it; returns how many wanted it but had no room. Waits where a
@@ -230,7 +230,7 @@ const TURN: usize = 32;
 
 /// Items that come one right after the other: receivers that sleep are told of several at once. Whoever has no more of them
 /// calls [`flush`](Self::flush), and does not wait for anything before that.
-pub struct Batch<'a, T: Weigh> {
+pub struct Batch<'a, T: ByteSize> {
     demux: &'a Demux<T>,
     /// Who has to be told.
     owed: Vec<Arc<Subscriber<T>>>,
@@ -242,7 +242,7 @@ pub struct Batch<'a, T: Weigh> {
     gone: bool,
 }
 
-impl<T: Weigh + Clone + Send> Batch<'_, T> {
+impl<T: ByteSize + Clone + Send> Batch<'_, T> {
     /// As [`Demux::publish`].
     pub fn publish(&mut self, item: &T) -> usize {
         let dropped = self.put(item);
@@ -251,7 +251,7 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
         }
         if !self.owed.is_empty() {
             self.items += 1;
-            self.bytes += item.weight();
+            self.bytes += item.byte_size();
             if self.items >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
                 self.flush();
             }
@@ -274,7 +274,7 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
             match self.deliver(subscriber, item.clone()) {
                 Delivery::Done => {}
                 Delivery::NoRoom => {
-                    subscriber.mailbox.0.miss();
+                    subscriber.queue.0.miss();
                     dropped += 1;
                 }
                 Delivery::Gone => self.gone = true,
@@ -284,10 +284,10 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
     }
 
     fn deliver(&mut self, subscriber: &Arc<Subscriber<T>>, item: T) -> Delivery {
-        let mailbox = &subscriber.mailbox.0;
+        let queue = &subscriber.queue.0;
         let turn = self.turn > 0;
         self.turn = self.turn.saturating_sub(1);
-        let mut item = match mailbox.put(item, turn) {
+        let mut item = match queue.put(item, turn) {
             Ok(owed) => {
                 subscriber.lagging.store(false, Ordering::Relaxed);
                 self.owe(subscriber, owed);
@@ -304,10 +304,10 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
         self.flush();
         let timeout = limit.map_or_else(never, |limit| self.demux.clock.after(limit));
         let closed = self.demux.closed.signal();
-        let _waiting = mailbox.await_room();
+        let _waiting = queue.await_room();
         let (mut turn, mut last) = (false, false);
         loop {
-            item = match mailbox.put(item, turn || last) {
+            item = match queue.put(item, turn || last) {
                 Ok(_) => {
                     // In any case: who waits as well is told of what room is left.
                     self.owe(subscriber, true);
@@ -325,7 +325,7 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
                 Err(NotPut::NoRoom(item)) => item,
             };
             select! {
-                recv(mailbox.room()) -> _ => (turn, self.turn) = (true, TURN),
+                recv(queue.room()) -> _ => (turn, self.turn) = (true, TURN),
                 // Room that came up little by little, and no further, is not told.
                 recv(timeout) -> _ => last = true,
                 recv(closed) -> _ => return Delivery::Done,
@@ -340,15 +340,15 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
     }
 }
 
-impl<T: Weigh> Batch<'_, T> {
+impl<T: ByteSize> Batch<'_, T> {
     /// Tells who sleeps of what has come in.
     pub fn flush(&mut self) {
         (self.items, self.bytes) = (0, 0);
-        self.owed.drain(..).for_each(|subscriber| subscriber.mailbox.0.tell());
+        self.owed.drain(..).for_each(|subscriber| subscriber.queue.0.tell());
     }
 }
 
-impl<T: Weigh> Drop for Batch<'_, T> {
+impl<T: ByteSize> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         self.flush();
     }
@@ -356,7 +356,7 @@ impl<T: Weigh> Drop for Batch<'_, T> {
 
 /// Takes out those whose other end is gone.
 fn take_gone<T>(subscribers: &mut Vec<Arc<Subscriber<T>>>) -> Vec<Arc<Subscriber<T>>> {
-    let (gone, here) = std::mem::take(subscribers).into_iter().partition(|subscriber| subscriber.mailbox.0.is_gone());
+    let (gone, here) = std::mem::take(subscribers).into_iter().partition(|subscriber| subscriber.queue.0.is_gone());
     *subscribers = here;
     gone
 }
@@ -374,8 +374,8 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::sync::channel::bounded;
 
-    impl Weigh for u32 {
-        fn weight(&self) -> usize {
+    impl ByteSize for u32 {
+        fn byte_size(&self) -> usize {
             *self as usize
         }
     }

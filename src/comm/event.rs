@@ -1,7 +1,7 @@
 //! What happens to connections and to messages after they were accepted.
 
+use super::bounded_queue::ByteSize;
 use super::connection::ConnectionInfo;
-use super::mailbox::Weigh;
 use super::RemotePeer;
 use crate::crypto::PkiId;
 use crate::error::Error;
@@ -89,8 +89,8 @@ pub enum Event {
     },
 }
 
-impl Weigh for Event {
-    fn weight(&self) -> usize {
+impl ByteSize for Event {
+    fn byte_size(&self) -> usize {
         match self {
             Event::Undelivered { messages, .. } => messages.iter().map(SignedMessage::wire_len).sum(),
             _ => 0,
@@ -98,4 +98,4 @@ impl Weigh for Event {
     }
 }
 
-impl Weigh for PkiId {}
+impl ByteSize for PkiId {}

@@ -7,6 +7,7 @@
 
 mod ack;
 mod admission;
+mod bounded_queue;
 mod builder;
 mod conn_store;
 mod connect;
@@ -20,7 +21,6 @@ mod handshake;
 #[cfg(feature = "host-server")]
 pub mod host;
 mod inner;
-mod mailbox;
 mod outbox;
 mod probation;
 mod reader;
@@ -33,11 +33,12 @@ mod tracked;
 mod writer;
 
 pub use ack::{AggregatedSendResult, SendResult};
+pub use bounded_queue::ByteSize;
 pub use builder::CommBuilder;
 pub use connection::{AuthInfo, ConnectionInfo};
+pub(crate) use demux::Sink;
 pub use demux::{Batch, Demux, Subscription};
 pub use event::Event;
-pub use mailbox::Weigh;
 pub use received::ReceivedMessage;
 pub use send::{NotSent, SendError};
 pub use tracked::AckHandle;

@@ -10,7 +10,7 @@ use super::Context;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::threads::Threads;
-use crate::comm::{self, Comm, Demux, ReceivedMessage, RemotePeer, Subscription, Weigh};
+use crate::comm::{self, ByteSize, Comm, Demux, ReceivedMessage, RemotePeer, Subscription};
 use crate::crypto::PkiId;
 use crate::discovery::{Effect, Event, Notice, Remote};
 use crate::error::Result;
@@ -34,13 +34,13 @@ pub struct Gossiped {
     pub from: PkiId,
 }
 
-impl Weigh for Gossiped {
-    fn weight(&self) -> usize {
+impl ByteSize for Gossiped {
+    fn byte_size(&self) -> usize {
         self.message.wire_len()
     }
 }
 
-impl Weigh for Notice {}
+impl ByteSize for Notice {}
 
 /// What the driver and the handles on a node share.
 pub(super) struct Shared {
@@ -227,7 +227,7 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
 }
 
 /// What was signalled; for what is left behind it is signalled again.
-fn one_of<T: Weigh>(subscription: &Subscription<T>) -> Option<T> {
+fn one_of<T: ByteSize>(subscription: &Subscription<T>) -> Option<T> {
     subscription.try_recv().ok().flatten()
 }
 
