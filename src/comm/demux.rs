@@ -1,7 +1,8 @@
 //! The demultiplexer: hands each item to every subscription whose predicate wants it.
 //!
 //! Subscriptions are asked in the order in which they were made. Each has its own bound and its own policy for when it
-//! is full, so that one slow reader costs the publisher at most the wait it was given, and the others nothing more.
+//! is full, so that one slow reader costs the publisher at most the wait it was given, and the others nothing more. Sinks
+//! get each item before the subscriptions, on the publisher's thread.
 
 use super::bounded_queue::{BoundedQueue, ByteSize, NotPut, RecvError};
 use crate::cancel::Cancel;
@@ -19,9 +20,58 @@ type Predicate<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
 
 /// Distributes items of one type to subscriptions.
 pub struct Demux<T> {
-    subscribers: RwLock<Arc<Vec<Arc<Subscriber<T>>>>>,
+    subscribers: RwLock<Arc<Subscribers<T>>>,
     closed: Cancel,
     clock: Arc<dyn Clock>,
+}
+
+struct Subscribers<T> {
+    sinks: Vec<Arc<SinkSubscriber<T>>>,
+    queues: Vec<Arc<Subscriber<T>>>,
+}
+
+impl<T> Default for Subscribers<T> {
+    fn default() -> Self {
+        Subscribers { sinks: Vec::new(), queues: Vec::new() }
+    }
+}
+
+impl<T> Clone for Subscribers<T> {
+    fn clone(&self) -> Self {
+        Subscribers { sinks: self.sinks.clone(), queues: self.queues.clone() }
+    }
+}
+
+/// The publisher's end of a sink.
+struct SinkSubscriber<T> {
+    deliver: Box<dyn Fn(&T) + Send + Sync>,
+    ended: Cancel,
+    left: Cancel,
+}
+
+impl<T> Drop for SinkSubscriber<T> {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+/// Keeps a function subscribed that gets every item; dropping it ends that.
+pub(crate) struct Sink {
+    ended: Cancel,
+    left: Cancel,
+}
+
+impl Sink {
+    /// Returns the signal of the end: the publisher was stopped.
+    pub fn ended(&self) -> &Cancel {
+        &self.ended
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.left.cancel();
+    }
 }
 
 struct Subscriber<T> {
@@ -172,6 +222,27 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
         self.add(options, None)
     }
 
+    /// Calls `deliver` with each item, on the publisher's thread and before the subscriptions. Unlike a predicate it may
+    /// block: the publisher, and so the connection that it reads, waits as long. After [`close`](Self::close) the sink has
+    /// ended already.
+    pub(crate) fn add_sink(&self, deliver: impl Fn(&T) + Send + Sync + 'static) -> Sink {
+        let (ended, left) = (Cancel::new(), Cancel::new());
+        let sink = Sink { ended: ended.clone(), left: left.clone() };
+        let subscriber = Arc::new(SinkSubscriber { deliver: Box::new(deliver), ended, left });
+        let rejected = {
+            let mut subscribers = self.subscribers.write();
+            if self.closed.is_cancelled() {
+                Some(subscriber)
+            } else {
+                Arc::make_mut(&mut subscribers).sinks.push(subscriber);
+                None
+            }
+        };
+        // Not under the lock: what the function owns may, when it is dropped, come here again.
+        drop(rejected);
+        sink
+    }
+
     fn add(&self, options: SubscriptionOptions, predicate: Option<Predicate<T>>) -> Subscription<T> {
         let queue = Arc::new(BoundedQueue::new(options.capacity, options.bytes));
         let subscriber = Arc::new(Subscriber {
@@ -182,11 +253,11 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
         });
         let mut subscribers = self.subscribers.write();
         let gone = if self.closed.is_cancelled() {
-            vec![subscriber]
+            Subscribers { sinks: Vec::new(), queues: vec![subscriber] }
         } else {
             let subscribers = Arc::make_mut(&mut subscribers);
             let gone = take_gone(subscribers);
-            subscribers.push(subscriber);
+            subscribers.queues.push(subscriber);
             gone
         };
         drop(subscribers);
@@ -259,12 +330,21 @@ impl<T: ByteSize + Clone + Send> Batch<'_, T> {
         dropped
     }
 
-    /// As [`publish`](Self::publish), but nobody is woken before [`flush`](Self::flush). Where no subscription has a
-    /// predicate or waits for room, this neither blocks nor enters user code.
+    /// As [`publish`](Self::publish), but nobody is woken before [`flush`](Self::flush). Where there is no
+    /// sink and no subscription has a predicate or waits for room, this neither blocks nor enters user code.
     pub(super) fn put(&mut self, item: &T) -> usize {
         let subscribers = self.demux.subscribers.read().clone();
         let mut dropped = 0;
-        for subscriber in subscribers.iter() {
+        for sink in &subscribers.sinks {
+            if self.demux.closed.is_cancelled() {
+                break;
+            }
+            match sink.left.is_cancelled() {
+                true => self.gone = true,
+                false => (sink.deliver)(item),
+            }
+        }
+        for subscriber in &subscribers.queues {
             if self.demux.closed.is_cancelled() {
                 break;
             }
@@ -355,10 +435,12 @@ impl<T: ByteSize> Drop for Batch<'_, T> {
 }
 
 /// Takes out those whose other end is gone.
-fn take_gone<T>(subscribers: &mut Vec<Arc<Subscriber<T>>>) -> Vec<Arc<Subscriber<T>>> {
-    let (gone, here) = std::mem::take(subscribers).into_iter().partition(|subscriber| subscriber.queue.0.is_gone());
-    *subscribers = here;
-    gone
+fn take_gone<T>(subscribers: &mut Subscribers<T>) -> Subscribers<T> {
+    let Subscribers { sinks, queues } = std::mem::take(subscribers);
+    let (gone_sinks, sinks) = sinks.into_iter().partition(|sink| sink.left.is_cancelled());
+    let (gone_queues, queues) = queues.into_iter().partition(|subscriber| subscriber.queue.0.is_gone());
+    *subscribers = Subscribers { sinks, queues };
+    Subscribers { sinks: gone_sinks, queues: gone_queues }
 }
 
 enum Delivery {
@@ -382,6 +464,27 @@ mod tests {
 
     fn demux() -> Demux<u32> {
         Demux::new(Arc::new(SystemClock))
+    }
+
+    #[test]
+    fn a_sink_gets_every_item_until_it_is_dropped_or_the_publisher_stops() {
+        let demux = demux();
+        let (send, items) = bounded(10);
+        let sink = |send: &crate::sync::channel::Sender<u32>| {
+            let send = send.clone();
+            demux.add_sink(move |item: &u32| send.send(*item).unwrap())
+        };
+        let (dropped, kept) = (sink(&send), sink(&send));
+        demux.publish(&1);
+        drop(dropped);
+        demux.publish(&2);
+        assert_eq!(items.try_iter().collect::<Vec<_>>(), [1, 1, 2]);
+        assert_eq!(demux.subscribers.read().sinks.len(), 1, "what has left is forgotten");
+        assert!(!kept.ended().is_cancelled());
+        demux.close();
+        assert!(kept.ended().is_cancelled() && sink(&send).ended().is_cancelled());
+        demux.publish(&3);
+        assert_eq!(items.try_iter().count(), 0);
     }
 
     #[test]
@@ -432,7 +535,7 @@ mod tests {
         let demux = demux();
         drop(demux.subscribe(SubscriptionOptions::default(), |_| true));
         demux.publish(&1);
-        assert!(demux.subscribers.read().is_empty());
+        assert!(demux.subscribers.read().queues.is_empty());
     }
 
     #[test]

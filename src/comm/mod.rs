@@ -179,6 +179,12 @@ impl Comm {
         self.inner().messages.subscribe(options, predicate)
     }
 
+    /// Calls `deliver` with each received message, on the threads that read the connections. It may block: then the
+    /// connection that the message came over is read no further. Acknowledgements are not among the messages.
+    pub(crate) fn add_sink(&self, deliver: impl Fn(&ReceivedMessage) + Send + Sync + 'static) -> Sink {
+        self.inner().messages.add_sink(deliver)
+    }
+
     /// What happens to connections and accepted messages, from now on. What is not received in time is dropped and
     /// counted ([`Subscription::missed`]): nothing waits for the reader of events.
     pub fn events(&self) -> Subscription<Event> {

@@ -10,7 +10,7 @@ use super::Context;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::threads::Threads;
-use crate::comm::{self, ByteSize, Comm, Demux, ReceivedMessage, RemotePeer, Subscription};
+use crate::comm::{self, ByteSize, Comm, Demux, ReceivedMessage, RemotePeer, Sink, Subscription};
 use crate::crypto::PkiId;
 use crate::discovery::{Effect, Event, Notice, Remote};
 use crate::error::Result;
@@ -60,8 +60,8 @@ pub(super) struct Shared {
 
 /// What happens, as it comes in.
 pub(super) struct Inputs {
-    /// What puts messages into the inbox. Nothing comes out of it, but its end tells that of the communication layer.
-    pub tap: Subscription<ReceivedMessage>,
+    /// Puts messages into the inbox; ends with the communication layer.
+    pub sink: Sink,
     pub connections: Subscription<comm::Event>,
     pub presumed_dead: Subscription<PkiId>,
     pub identity_switch: Subscription<PkiId>,
@@ -71,7 +71,7 @@ pub(super) struct Inputs {
 impl Inputs {
     pub fn new(comm: &Comm, inbox: Arc<Inbox>, answers: Receiver<Event>) -> Self {
         Inputs {
-            tap: comm.accept(move |received| {
+            sink: comm.add_sink(move |received| {
                 let unwanted = matches!(
                     received.message().content(),
                     None | Some(
@@ -83,12 +83,10 @@ impl Inputs {
                             | Content::PrivateData(_)
                     )
                 );
-                // Waits where other predicates must not: so that a connection that brings more than its share is read no
-                // further, and no other has to wait.
+                // Waits, so that a connection that brings more than its share is read no further, and no other has to wait.
                 if !unwanted {
                     inbox.put(&received.connection_info().id, received.clone());
                 }
-                false
             }),
             connections: comm.events(),
             presumed_dead: comm.presumed_dead(),
@@ -198,7 +196,7 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
         };
         let first = select! {
             recv(shared.inbox.arrived()) -> _ => shared.inbox.take().as_ref().map(received),
-            recv(inputs.tap.signal()) -> _ => return,
+            recv(inputs.sink.ended().signal()) -> _ => return,
             recv(inputs.answers) -> answer => answer.ok(),
             recv(inputs.connections.signal()) -> _ => {
                 one_of(&inputs.connections).and_then(|event| connected(shared, event))
