@@ -2,7 +2,7 @@
 
 use super::config::NodeConfig;
 use super::core::NodeCore;
-use super::driver::{self, Inputs, Shared};
+use super::driver::{self, Inputs, NodeState};
 use super::inbox::Inbox;
 use super::workers::{BlockVerifier, Judge, Workers};
 use super::{Node, Notice};
@@ -183,7 +183,7 @@ impl NodeBuilder {
         })?;
         let inbox = Arc::new(Inbox::new(stopping.clone()));
         let inputs = Inputs::new(&comm, inbox.clone(), answered);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(NodeState {
             core: Mutex::new(core),
             messages: Demux::new(clock.clone()),
             notices: self.notices,

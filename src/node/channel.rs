@@ -1,7 +1,7 @@
 //! A channel: who is in it, and which of its blocks have been seen.
 
 use super::config::NodeConfig;
-use super::peers::Peer;
+use super::peers::AlivePeer;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::Limiter;
 use crate::message::{self, channel_mac, Content, GossipMessage, InvalidationResult, SignedMessage};
@@ -222,7 +222,7 @@ impl Channel {
     }
 
     /// Whether a peer has told that it is in the channel, and its organisation is.
-    pub(super) fn has_peer(&self, peer: &Peer) -> bool {
+    pub(super) fn has_peer(&self, peer: &AlivePeer) -> bool {
         let told = self.states.latest(&peer.pki_id).and_then(state_info);
         self.has_org(peer.org.as_ref()) && told.is_some_and(|info| !has_left(info))
     }

@@ -266,7 +266,7 @@ impl NodeCore {
             None => None,
         };
         let in_channel =
-            |peer: &super::peers::Peer| channel.is_none_or(|channel| !channel.left() && channel.has_peer(peer));
+            |peer: &super::peers::AlivePeer| channel.is_none_or(|channel| !channel.left() && channel.has_peer(peer));
         let peers = self.peers.select(usize::MAX, cx.random, in_channel);
         Ok(peers.iter().filter_map(|peer| self.discovery.member(&peer.pki_id).cloned()).collect())
     }

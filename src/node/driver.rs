@@ -43,7 +43,7 @@ impl ByteSize for Gossiped {
 impl ByteSize for Notice {}
 
 /// What the driver and the handles on a node share.
-pub(super) struct Shared {
+pub(super) struct NodeState {
     /// Held for as long as the core takes to think, never while its effects are carried out.
     pub core: Mutex<NodeCore>,
     pub comm: Comm,
@@ -96,7 +96,7 @@ impl Inputs {
     }
 }
 
-impl Shared {
+impl NodeState {
     /// Lets the core think, and then carries out what it wants.
     pub fn with_core<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
         let mut effects = Vec::new();
@@ -188,7 +188,7 @@ impl Shared {
 }
 
 /// Runs until the node stops.
-pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
+pub(super) fn run(shared: &Arc<NodeState>, inputs: &Inputs) {
     while !shared.stopping.is_cancelled() {
         let Some(timer) = shared.timer() else {
             shared.with_core(|core, cx| core.handle(Event::Timeout, cx));
@@ -234,7 +234,7 @@ fn received(message: &ReceivedMessage) -> Event {
 }
 
 /// Who proved to be at an endpoint that we dialled.
-fn connected(shared: &Shared, event: comm::Event) -> Option<Event> {
+fn connected(shared: &NodeState, event: comm::Event) -> Option<Event> {
     match event {
         comm::Event::Connected { info, dialled: Some(endpoint) } => {
             let remote = Remote { pki_id: info.id.clone(), org: shared.comm.identity_mapper().org(&info.id) };

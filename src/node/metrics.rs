@@ -1,6 +1,6 @@
 //! What a node counts.
 
-use super::driver::Shared;
+use super::driver::NodeState;
 use crate::discovery::State;
 use crate::metrics::table::{self, Samples};
 use crate::metrics::{self, CommSnapshot, Sample};
@@ -29,7 +29,7 @@ pub struct NodeSnapshot {
 }
 
 impl NodeSnapshot {
-    pub(super) fn take(shared: &Shared) -> Self {
+    pub(super) fn take(shared: &NodeState) -> Self {
         let comm = shared.comm.metrics();
         let gossip_verifications_waiting = shared.workers.waiting();
         let core = shared.core.lock();

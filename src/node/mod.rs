@@ -45,7 +45,7 @@ use crate::message::{GossipMessage, SignedMessage};
 use crate::sync::channel::select;
 use crate::sync::entering_user_code;
 use bytes::Bytes;
-use driver::Shared;
+use driver::NodeState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub type Context<'a> = crate::discovery::Context<'a, dyn Identities + 'a>;
 pub struct Node(Arc<Handle>);
 
 struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<NodeState>,
     mapper: IdentityMapper,
     stop: StopOnce,
 }
@@ -86,7 +86,7 @@ impl Node {
         NodeBuilder::new(identity, crypto, advisor)
     }
 
-    fn new(shared: Arc<Shared>, mapper: IdentityMapper, stop: StopOnce) -> Node {
+    fn new(shared: Arc<NodeState>, mapper: IdentityMapper, stop: StopOnce) -> Node {
         Node(Arc::new(Handle { shared, mapper, stop }))
     }
 
@@ -311,7 +311,7 @@ impl Node {
         self.0.stop();
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<NodeState> {
         &self.0.shared
     }
 

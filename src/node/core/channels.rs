@@ -9,7 +9,7 @@ use crate::journal;
 use crate::message::{self, Content, Envelope, SignedMessage};
 use crate::node::channel::{Channel, ChannelConfig, ChannelOrgs};
 use crate::node::forward::Gossip;
-use crate::node::peers::Peer;
+use crate::node::peers::AlivePeer;
 use crate::node::Context;
 use crate::proto::gossip::{Properties, StateInfo, StateInfoPullRequest, StateInfoSnapshot};
 use bytes::Bytes;
@@ -225,7 +225,7 @@ impl NodeCore {
         for channel in self.channels.values().filter(|channel| !channel.left()) {
             let request = message::state_info_pull_request(&self.own, &channel.name);
             let Ok(request) = SignedMessage::noop_sign(request) else { continue };
-            let in_channel = |peer: &Peer| channel.has_org(peer.org.as_ref());
+            let in_channel = |peer: &AlivePeer| channel.has_org(peer.org.as_ref());
             for peer in self.peers.select(self.config.pull_peer_num, cx.random, in_channel) {
                 let endpoint = endpoint_of(&self.discovery, &peer.pki_id);
                 cx.effects.push(Effect::Send { to: peer.pki_id, endpoint, message: request.clone() });
