@@ -43,7 +43,7 @@ pub use received::ReceivedMessage;
 pub use send::{NotSent, SendError};
 pub use tracked::AckHandle;
 
-use crate::config::{SubscriptionOptions, WhenFull};
+use crate::config::SubscriptionOptions;
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
@@ -188,20 +188,19 @@ impl Comm {
     /// What happens to connections and accepted messages, from now on. What is not received in time is dropped and
     /// counted ([`Subscription::missed`]): nothing waits for the reader of events.
     pub fn events(&self) -> Subscription<Event> {
-        let options = SubscriptionOptions::default().capacity(self.inner().config.event_buff_size);
-        self.inner().events.subscribe_all(options.when_full(WhenFull::Drop))
+        self.inner().events.subscribe(self.inner().config.event_buff_size)
     }
 
     /// The PKI-IDs of peers that could not be reached for a send, or not again after their connection was lost, from now
     /// on. A hundred wait; more are dropped and counted.
     pub fn presumed_dead(&self) -> Subscription<PkiId> {
-        self.inner().presumed_dead.subscribe_all(hundred())
+        self.inner().events.presumed_dead()
     }
 
     /// The PKI-IDs that turned out to be out of date, from now on: another peer of the same organisation answered where
     /// they were expected. A hundred wait; more are dropped and counted.
     pub fn identity_switch(&self) -> Subscription<PkiId> {
-        self.inner().identity_switch.subscribe_all(hundred())
+        self.inner().events.identity_switch()
     }
 
     /// Closes the connection to a peer and forgets it; what is queued for it is still written, within the connection
@@ -266,10 +265,6 @@ impl Comm {
     fn inner(&self) -> &Arc<Inner> {
         &self.0.inner
     }
-}
-
-fn hundred() -> SubscriptionOptions {
-    SubscriptionOptions::default().capacity(100).when_full(WhenFull::Drop)
 }
 
 impl Handle {
