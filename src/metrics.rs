@@ -1,8 +1,7 @@
 //! Counters and gauges, under Fabric's names where Fabric has the same.
 //!
-//! [`Comm::metrics`](crate::Comm::metrics) takes a [`CommSnapshot`], whose
-//! [`samples`](CommSnapshot::samples) are its values and [`to_prometheus`](CommSnapshot::to_prometheus) the text that
-//! Prometheus reads. [`all`] lists the metrics. Counting takes no lock but for drops, which count by peer.
+//! [`Comm::metrics`](crate::Comm::metrics) takes a [`CommSnapshot`]: its [`samples`](CommSnapshot::samples) are the values,
+//! and [`to_prometheus`](CommSnapshot::to_prometheus) is the text that Prometheus reads. [`all`] lists the metrics. Counting takes no lock but for drops, which count by peer.
 
 mod histogram;
 mod samples;

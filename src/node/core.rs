@@ -18,8 +18,9 @@ use super::peers::AlivePeers;
 use super::renewal::Renewal;
 use super::Context;
 use crate::crypto::{OrgId, PkiId};
-use crate::discovery::{Amount, Permit, VerificationBudget};
-use crate::discovery::{Discovery, Effect, Event, Members, NetworkMember, Notice, SelfInfo, Token};
+use crate::discovery::{
+    Amount, Discovery, Effect, Event, Members, NetworkMember, Notice, Permit, SelfInfo, Token, VerificationBudget,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{self, Content, GossipMessage, PullMsgType, SignedMessage};
