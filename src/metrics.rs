@@ -1,13 +1,15 @@
 //! Counters and gauges, under Fabric's names where Fabric has the same.
 //!
-//! [`Comm::metrics`](crate::Comm::metrics) takes a [`CommSnapshot`], and [`CommSnapshot::to_prometheus`] writes it down as
-//! Prometheus reads it. Counting takes no lock but for drops, which count by peer.
+//! [`Comm::metrics`](crate::Comm::metrics) takes a [`CommSnapshot`]: its [`samples`](CommSnapshot::samples) are the values,
+//! and [`to_prometheus`](CommSnapshot::to_prometheus) is the text that Prometheus reads. [`all`] lists the metrics. Counting takes no lock but for drops, which count by peer.
 
 mod histogram;
-mod prometheus;
+mod samples;
+pub(crate) mod table;
 
 pub use histogram::Histogram;
 pub(crate) use histogram::LiveHistogram;
+pub use table::{all, Kind, Metric, Sample};
 
 use crate::crypto::PkiId;
 use crate::error::ErrorKind;

@@ -1,4 +1,6 @@
-//! A store of messages that supersede one another, and that expire.
+//! A store of messages that supersede one another, and that expire. Channels keep the state information of their members
+//! in one. The membership does not: its table of members remembers the times by itself, without a second copy of each
+//! message.
 
 use crate::message::InvalidationResult;
 use std::collections::HashMap;
@@ -14,6 +16,7 @@ pub type Policy<M> = fn(&M, &M) -> InvalidationResult;
 /// A message that is as old as the TTL has expired: it is not among the [`messages`](Self::messages) any more, but until
 /// twice the TTL it keeps those out that it supersedes. The store has neither thread nor clock: call
 /// [`expire`](Self::expire) when [`next_expiry`](Self::next_expiry) has come.
+#[derive(Debug)]
 pub struct MessageStore<K, M> {
     entries: HashMap<K, Vec<Entry<M>>>,
     policy: Policy<M>,
@@ -25,6 +28,7 @@ pub struct MessageStore<K, M> {
     next: u64,
 }
 
+#[derive(Debug)]
 struct Entry<M> {
     message: M,
     added: Instant,
@@ -59,7 +63,8 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
             return None;
         }
         let entry = Entry { message, added: now, number: self.next, expired: false };
-        self.entries.entry(key).or_default().push(entry);
+        // Most keys only ever have one message.
+        self.entries.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(entry);
         (self.next, self.len) = (self.next + 1, self.len + 1);
         Some(messages(out.into_iter().filter(|entry| !entry.expired).collect()))
     }
@@ -97,6 +102,11 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
         messages(removed.into_iter().filter(|entry| !entry.expired).collect())
     }
 
+    /// Returns the message under this key that came last and has not expired.
+    pub fn latest(&self, key: &K) -> Option<&M> {
+        self.entries.get(key)?.iter().rfind(|entry| !entry.expired).map(|entry| &entry.message)
+    }
+
     /// The messages that have not expired, first come first.
     pub fn messages(&self) -> Vec<&M> {
         let mut entries: Vec<&Entry<M>> = self.live().collect();
@@ -106,12 +116,15 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
 
     /// How many messages have not expired.
     pub fn len(&self) -> usize {
-        self.live().count()
+        match self.ttl {
+            None => self.len,
+            Some(_) => self.live().count(),
+        }
     }
 
     /// Whether all messages have expired, or there are none.
     pub fn is_empty(&self) -> bool {
-        self.live().next().is_none()
+        self.len() == 0
     }
 
     fn live(&self) -> impl Iterator<Item = &Entry<M>> {
@@ -229,6 +242,7 @@ mod tests {
         assert!(!store.check_valid(&"a", &4));
         assert_eq!(store.add("b", 4, Instant::now()), Some(vec![]));
         assert_eq!(store.messages(), [&5, &4]);
+        assert_eq!((store.latest(&"a"), store.latest(&"b"), store.latest(&"c")), (Some(&5), Some(&4), None));
     }
 
     #[test]

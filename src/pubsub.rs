@@ -1,8 +1,11 @@
 //! Topics with a deadline: publish to whoever waits for it right now.
 //!
-//! This is how an acknowledgement finds the one who waits for it. There is no thread behind it: a subscription ends
-//! when it is dropped or when its time has passed, which is noticed when its topic is touched, or when a timer calls
-//! [`PubSub::purge_expired`].
+//! Fabric routes acknowledgements and membership responses through it, and it is here for programs that wait for messages
+//! of their own. The library itself does not use it: an acknowledgement here counts only from the peer that the message was
+//! written to, which a topic cannot express, and membership responses are matched by a state machine that never waits.
+//!
+//! There is no thread behind it: a subscription ends when it is dropped or when its time has passed, which is noticed when
+//! its topic is touched, or when a timer calls [`PubSub::purge_expired`].
 //!
 //! ```
 //! use fabric_gossip::{cancel::Cancel, clock::SystemClock, pubsub::PubSub};
@@ -29,9 +32,9 @@ use std::time::{Duration, Instant};
 pub const SUBSCRIPTION_BUFFER: usize = 50;
 
 /// Topics of type `K` that carry items of type `T`. Clones are the same table.
-pub struct PubSub<K, T>(Arc<Inner<K, T>>);
+pub struct PubSub<K, T>(Arc<Topics<K, T>>);
 
-struct Inner<K, T> {
+struct Topics<K, T> {
     clock: Arc<dyn Clock>,
     table: Mutex<Table<K, T>>,
 }
@@ -72,7 +75,7 @@ impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
     /// An empty table whose subscriptions last by this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let table = Mutex::new(Table { topics: HashMap::new(), next_id: 0 });
-        PubSub(Arc::new(Inner { clock, table }))
+        PubSub(Arc::new(Topics { clock, table }))
     }
 
     /// Subscribes to a topic for the time `ttl`.

@@ -417,7 +417,8 @@ pub unsafe extern "C" fn gossip_comm_metrics(
 ) -> gossip_result {
     guard(error, || {
         let metrics = Out::new(metrics, "metrics")?;
-        metrics.give(gossip_metrics::new(handle::get(comm, "comm")?.comm.metrics().to_prometheus()))
+        let snapshot = handle::get(comm, "comm")?.comm.metrics();
+        metrics.give(gossip_metrics::new(snapshot.to_prometheus(), snapshot.samples()))
     })
 }
 

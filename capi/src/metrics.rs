@@ -4,6 +4,7 @@ use super::error::{gossip_error, gossip_result};
 use super::guard::guard;
 use super::handle::{self, Out, Owned};
 use super::text::{gossip_str, Text};
+use gossip::metrics::Sample;
 use std::ffi::c_char;
 
 /// Counters and gauges at one moment. Immutable, thread-safe.
@@ -16,13 +17,12 @@ pub struct gossip_metrics {
 impl Owned for gossip_metrics {}
 
 impl gossip_metrics {
-    pub(super) fn new(page: String) -> gossip_metrics {
-        let sample = |line: &str| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), Text::from(name), value.parse().ok()?))
+    pub(super) fn new(page: String, samples: Vec<Sample>) -> gossip_metrics {
+        let sample = |sample: Sample| {
+            let name = sample.to_string();
+            (name.clone(), Text::from(name), sample.value)
         };
-        let samples = page.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect();
-        gossip_metrics { page: Text::from(page), samples }
+        gossip_metrics { page: Text::from(page), samples: samples.into_iter().map(sample).collect() }
     }
 }
 
@@ -83,9 +83,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_that_is_no_comment_is_a_value() {
-        let metrics = gossip_metrics::new("# HELP a b\na 1\nb{c=\"d e\"} -2.5\n".into());
-        let values: Vec<_> = metrics.samples.iter().map(|(name, _, value)| (name.as_str(), *value)).collect();
-        assert_eq!(values, [("a", 1.0), ("b{c=\"d e\"}", -2.5)]);
+    fn every_sample_has_its_name_and_value() {
+        let snapshot = gossip::metrics::CommSnapshot { gossip_comm_dials: 2, ..Default::default() };
+        let metrics = gossip_metrics::new(snapshot.to_prometheus(), snapshot.samples());
+        let value = |name: &str| metrics.samples.iter().find(|(it, ..)| it == name).map(|(.., value)| *value);
+        assert_eq!(value("gossip_comm_dials"), Some(2.0));
+        assert_eq!(value("gossip_comm_ack_round_trip_seconds_bucket{le=\"+Inf\"}"), Some(0.0));
+        assert_eq!(value("gossip_comm_tls_expires_in_seconds"), None);
     }
 }

@@ -479,7 +479,8 @@ pub unsafe extern "C" fn gossip_node_metrics(
 ) -> gossip_result {
     guard(error, || {
         let metrics = Out::new(metrics, "metrics")?;
-        metrics.give(gossip_metrics::new(handle::get(node, "node")?.0.metrics().to_prometheus()))
+        let snapshot = handle::get(node, "node")?.0.metrics();
+        metrics.give(gossip_metrics::new(snapshot.to_prometheus(), snapshot.samples()))
     })
 }
 

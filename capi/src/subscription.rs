@@ -7,7 +7,7 @@ use super::handle::{self, Out, Owned};
 use super::host::{gossip_free_callback, User};
 use super::ready::Ready;
 use super::{duration, gossip_duration};
-use gossip::comm::{Subscription, Weigh};
+use gossip::comm::{ByteSize, Subscription};
 use gossip::config::{SubscriptionOptions, WhenFull};
 use gossip::error::{Error, ErrorKind, Result};
 use gossip::internals::spawn;
@@ -51,7 +51,7 @@ trait Source: Send + Sync {
     fn on_ready(&self, ready: Arc<OnceLock<Ready>>);
 }
 
-impl<T: Weigh + Into<gossip_event> + Send> Source for Subscription<T> {
+impl<T: ByteSize + Into<gossip_event> + Send> Source for Subscription<T> {
     fn try_recv(&self) -> Result<Option<gossip_event>> {
         Ok(Subscription::try_recv(self)?.map(Into::into))
     }
@@ -131,7 +131,7 @@ impl Shared {
 }
 
 impl gossip_subscription {
-    pub(super) fn new<T: Weigh + Into<gossip_event> + Send + 'static>(of: Subscription<T>) -> gossip_subscription {
+    pub(super) fn new<T: ByteSize + Into<gossip_event> + Send + 'static>(of: Subscription<T>) -> gossip_subscription {
         let shared = Shared {
             source: Mutex::new(Some(Arc::new(of))),
             missed: AtomicU64::new(0),

@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::conn_store::{self, ConnStore};
 use super::demux::Demux;
+use super::event::EventStream;
 use super::handshake::Handshaker;
 use super::inner::Inner;
 use super::threads::{StopOnce, Threads};
@@ -182,9 +183,7 @@ impl CommBuilder {
             transport,
             store: ConnStore::new(limits),
             messages: Demux::new(clock.clone()),
-            events: Demux::new(clock.clone()),
-            presumed_dead: Demux::new(clock.clone()),
-            identity_switch: Demux::new(clock.clone()),
+            events: EventStream::new(&clock),
             clock,
             acks: Arc::default(),
             metrics: Default::default(),

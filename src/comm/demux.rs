@@ -1,9 +1,10 @@
 //! The demultiplexer: hands each item to every subscription whose predicate wants it.
 //!
 //! Subscriptions are asked in the order in which they were made. Each has its own bound and its own policy for when it
-//! is full, so that one slow reader costs the publisher at most the wait it was given, and the others nothing more.
+//! is full, so that one slow reader costs the publisher at most the wait it was given, and the others nothing more. Sinks
+//! get each item before the subscriptions, on the publisher's thread.
 
-use super::mailbox::{Mailbox, NotPut, Nothing, Weigh};
+use super::bounded_queue::{BoundedQueue, ByteSize, NotPut, RecvError};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{SubscriptionOptions, WhenFull};
@@ -19,15 +20,64 @@ type Predicate<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
 
 /// Distributes items of one type to subscriptions.
 pub struct Demux<T> {
-    subscribers: RwLock<Arc<Vec<Arc<Subscriber<T>>>>>,
+    subscribers: RwLock<Arc<Subscribers<T>>>,
     closed: Cancel,
     clock: Arc<dyn Clock>,
+}
+
+struct Subscribers<T> {
+    sinks: Vec<Arc<SinkSubscriber<T>>>,
+    queues: Vec<Arc<Subscriber<T>>>,
+}
+
+impl<T> Default for Subscribers<T> {
+    fn default() -> Self {
+        Subscribers { sinks: Vec::new(), queues: Vec::new() }
+    }
+}
+
+impl<T> Clone for Subscribers<T> {
+    fn clone(&self) -> Self {
+        Subscribers { sinks: self.sinks.clone(), queues: self.queues.clone() }
+    }
+}
+
+/// The publisher's end of a sink.
+struct SinkSubscriber<T> {
+    deliver: Box<dyn Fn(&T) + Send + Sync>,
+    ended: Cancel,
+    left: Cancel,
+}
+
+impl<T> Drop for SinkSubscriber<T> {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+/// Keeps a function subscribed that gets every item; dropping it ends that.
+pub(crate) struct Sink {
+    ended: Cancel,
+    left: Cancel,
+}
+
+impl Sink {
+    /// Returns the signal of the end: the publisher was stopped.
+    pub fn ended(&self) -> &Cancel {
+        &self.ended
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.left.cancel();
+    }
 }
 
 struct Subscriber<T> {
     /// `None`: it gets everything.
     predicate: Option<Predicate<T>>,
-    mailbox: PublishersEnd<T>,
+    queue: PublishersEnd<T>,
     when_full: WhenFull,
     /// It made the publisher wait in vain and has had no room since.
     lagging: AtomicBool,
@@ -44,7 +94,7 @@ impl<T> Subscriber<T> {
     }
 }
 
-struct PublishersEnd<T>(Arc<Mailbox<T>>);
+struct PublishersEnd<T>(Arc<BoundedQueue<T>>);
 
 impl<T> Drop for PublishersEnd<T> {
     fn drop(&mut self) {
@@ -56,7 +106,7 @@ impl<T> Drop for PublishersEnd<T> {
 /// ends the subscription.
 pub struct Subscription<T>(Arc<ReceiversEnd<T>>);
 
-struct ReceiversEnd<T>(Arc<Mailbox<T>>);
+struct ReceiversEnd<T>(Arc<BoundedQueue<T>>);
 
 impl<T> Drop for ReceiversEnd<T> {
     fn drop(&mut self) {
@@ -70,8 +120,8 @@ impl<T> Clone for Subscription<T> {
     }
 }
 
-impl<T: Weigh> Subscription<T> {
-    fn mailbox(&self) -> &Mailbox<T> {
+impl<T: ByteSize> Subscription<T> {
+    fn queue(&self) -> &BoundedQueue<T> {
         &self.0 .0
     }
 
@@ -91,19 +141,19 @@ impl<T: Weigh> Subscription<T> {
     pub fn recv_while(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T> {
         // A timeout that goes beyond all time has none.
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
-        self.mailbox().recv(deadline, wanted).map_err(why_not)
+        self.queue().recv(deadline, wanted).map_err(why_not)
     }
 
     /// Wakes the threads that wait in [`recv_while`](Self::recv_while), which then call their `wanted` again.
     pub fn interrupt(&self) {
-        self.mailbox().interrupt();
+        self.queue().interrupt();
     }
 
     /// The next item if there is one now. Never blocks.
     pub fn try_recv(&self) -> Result<Option<T>> {
-        match self.mailbox().try_recv() {
+        match self.queue().try_recv() {
             Ok(item) => Ok(Some(item)),
-            Err(Nothing::Ended) => Err(why_not(Nothing::Ended)),
+            Err(RecvError::Closed) => Err(why_not(RecvError::Closed)),
             Err(_) => Ok(None),
         }
     }
@@ -118,23 +168,23 @@ impl<T: Weigh> Subscription<T> {
     /// [`try_recv`](Self::try_recv) until nothing is left. It is called on the threads that publish, and must not block. The
     /// first one that is set stays.
     pub fn on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
-        self.mailbox().set_waker(Box::new(wake));
+        self.queue().set_waker(Box::new(wake));
     }
 
     /// An arm for a `select!` of ours: tells the one thread that waits there that there is something to
     /// [`try_recv`](Self::try_recv), or the end. To be asked for anew for each selection.
     pub(crate) fn signal(&self) -> &Receiver<()> {
-        self.mailbox().signal()
+        self.queue().signal()
     }
 
     /// How many matching items this subscription did not get because it was full.
     pub fn missed(&self) -> u64 {
-        self.mailbox().missed()
+        self.queue().missed()
     }
 
     /// How many items wait to be received.
     pub fn len(&self) -> usize {
-        self.mailbox().len()
+        self.queue().len()
     }
 
     /// Whether none waits.
@@ -143,15 +193,15 @@ impl<T: Weigh> Subscription<T> {
     }
 }
 
-fn why_not(nothing: Nothing) -> Error {
+fn why_not(nothing: RecvError) -> Error {
     match nothing {
-        Nothing::InTime => Error::new(ErrorKind::Timeout, "nothing received in time"),
-        Nothing::Ended => Error::new(ErrorKind::Stopped, "the subscription ended: its publisher was stopped"),
-        Nothing::Wanted => Error::new(ErrorKind::Stopped, "the subscription was closed"),
+        RecvError::Timeout => Error::new(ErrorKind::Timeout, "nothing received in time"),
+        RecvError::Closed => Error::new(ErrorKind::Stopped, "the subscription ended: its publisher was stopped"),
+        RecvError::Interrupted => Error::new(ErrorKind::Stopped, "the subscription was closed"),
     }
 }
 
-impl<T: Weigh + Clone + Send> Demux<T> {
+impl<T: ByteSize + Clone + Send> Demux<T> {
     /// One without subscriptions.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Demux { subscribers: RwLock::default(), closed: Cancel::new(), clock }
@@ -172,27 +222,48 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         self.add(options, None)
     }
 
+    /// Calls `deliver` with each item, on the publisher's thread and before the subscriptions. Unlike a predicate it may
+    /// block: the publisher, and so the connection that it reads, waits as long. After [`close`](Self::close) the sink has
+    /// ended already.
+    pub(crate) fn add_sink(&self, deliver: impl Fn(&T) + Send + Sync + 'static) -> Sink {
+        let (ended, left) = (Cancel::new(), Cancel::new());
+        let sink = Sink { ended: ended.clone(), left: left.clone() };
+        let subscriber = Arc::new(SinkSubscriber { deliver: Box::new(deliver), ended, left });
+        let rejected = {
+            let mut subscribers = self.subscribers.write();
+            if self.closed.is_cancelled() {
+                Some(subscriber)
+            } else {
+                Arc::make_mut(&mut subscribers).sinks.push(subscriber);
+                None
+            }
+        };
+        // Not under the lock: what the function owns may, when it is dropped, come here again.
+        drop(rejected);
+        sink
+    }
+
     fn add(&self, options: SubscriptionOptions, predicate: Option<Predicate<T>>) -> Subscription<T> {
-        let mailbox = Arc::new(Mailbox::new(options.capacity, options.bytes));
+        let queue = Arc::new(BoundedQueue::new(options.capacity, options.bytes));
         let subscriber = Arc::new(Subscriber {
             predicate,
-            mailbox: PublishersEnd(mailbox.clone()),
+            queue: PublishersEnd(queue.clone()),
             when_full: options.when_full,
             lagging: AtomicBool::new(false),
         });
         let mut subscribers = self.subscribers.write();
         let gone = if self.closed.is_cancelled() {
-            vec![subscriber]
+            Subscribers { sinks: Vec::new(), queues: vec![subscriber] }
         } else {
             let subscribers = Arc::make_mut(&mut subscribers);
             let gone = take_gone(subscribers);
-            subscribers.push(subscriber);
+            subscribers.queues.push(subscriber);
             gone
         };
         drop(subscribers);
         // Not under the lock: what a predicate owns may, when it is dropped, come here again.
         drop(gone);
-        Subscription(Arc::new(ReceiversEnd(mailbox)))
+        Subscription(Arc::new(ReceiversEnd(queue)))
     }
 
     /// Gives `item` to every subscription that wants it; returns how many wanted it but had no room. Waits where a
@@ -230,7 +301,7 @@ const TURN: usize = 32;
 
 /// Items that come one right after the other: receivers that sleep are told of several at once. Whoever has no more of them
 /// calls [`flush`](Self::flush), and does not wait for anything before that.
-pub struct Batch<'a, T: Weigh> {
+pub struct Batch<'a, T: ByteSize> {
     demux: &'a Demux<T>,
     /// Who has to be told.
     owed: Vec<Arc<Subscriber<T>>>,
@@ -242,7 +313,7 @@ pub struct Batch<'a, T: Weigh> {
     gone: bool,
 }
 
-impl<T: Weigh + Clone + Send> Batch<'_, T> {
+impl<T: ByteSize + Clone + Send> Batch<'_, T> {
     /// As [`Demux::publish`].
     pub fn publish(&mut self, item: &T) -> usize {
         let dropped = self.put(item);
@@ -251,7 +322,7 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
         }
         if !self.owed.is_empty() {
             self.items += 1;
-            self.bytes += item.weight();
+            self.bytes += item.byte_size();
             if self.items >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
                 self.flush();
             }
@@ -259,12 +330,21 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
         dropped
     }
 
-    /// As [`publish`](Self::publish), but nobody is woken before [`flush`](Self::flush). Where no subscription has a
-    /// predicate or waits for room, this neither blocks nor enters user code.
+    /// As [`publish`](Self::publish), but nobody is woken before [`flush`](Self::flush). Where there is no
+    /// sink and no subscription has a predicate or waits for room, this neither blocks nor enters user code.
     pub(super) fn put(&mut self, item: &T) -> usize {
         let subscribers = self.demux.subscribers.read().clone();
         let mut dropped = 0;
-        for subscriber in subscribers.iter() {
+        for sink in &subscribers.sinks {
+            if self.demux.closed.is_cancelled() {
+                break;
+            }
+            match sink.left.is_cancelled() {
+                true => self.gone = true,
+                false => (sink.deliver)(item),
+            }
+        }
+        for subscriber in &subscribers.queues {
             if self.demux.closed.is_cancelled() {
                 break;
             }
@@ -274,7 +354,7 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
             match self.deliver(subscriber, item.clone()) {
                 Delivery::Done => {}
                 Delivery::NoRoom => {
-                    subscriber.mailbox.0.miss();
+                    subscriber.queue.0.miss();
                     dropped += 1;
                 }
                 Delivery::Gone => self.gone = true,
@@ -284,10 +364,10 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
     }
 
     fn deliver(&mut self, subscriber: &Arc<Subscriber<T>>, item: T) -> Delivery {
-        let mailbox = &subscriber.mailbox.0;
+        let queue = &subscriber.queue.0;
         let turn = self.turn > 0;
         self.turn = self.turn.saturating_sub(1);
-        let mut item = match mailbox.put(item, turn) {
+        let mut item = match queue.put(item, turn) {
             Ok(owed) => {
                 subscriber.lagging.store(false, Ordering::Relaxed);
                 self.owe(subscriber, owed);
@@ -304,10 +384,10 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
         self.flush();
         let timeout = limit.map_or_else(never, |limit| self.demux.clock.after(limit));
         let closed = self.demux.closed.signal();
-        let _waiting = mailbox.await_room();
+        let _waiting = queue.await_room();
         let (mut turn, mut last) = (false, false);
         loop {
-            item = match mailbox.put(item, turn || last) {
+            item = match queue.put(item, turn || last) {
                 Ok(_) => {
                     // In any case: who waits as well is told of what room is left.
                     self.owe(subscriber, true);
@@ -325,7 +405,7 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
                 Err(NotPut::NoRoom(item)) => item,
             };
             select! {
-                recv(mailbox.room()) -> _ => (turn, self.turn) = (true, TURN),
+                recv(queue.room()) -> _ => (turn, self.turn) = (true, TURN),
                 // Room that came up little by little, and no further, is not told.
                 recv(timeout) -> _ => last = true,
                 recv(closed) -> _ => return Delivery::Done,
@@ -340,25 +420,27 @@ impl<T: Weigh + Clone + Send> Batch<'_, T> {
     }
 }
 
-impl<T: Weigh> Batch<'_, T> {
+impl<T: ByteSize> Batch<'_, T> {
     /// Tells who sleeps of what has come in.
     pub fn flush(&mut self) {
         (self.items, self.bytes) = (0, 0);
-        self.owed.drain(..).for_each(|subscriber| subscriber.mailbox.0.tell());
+        self.owed.drain(..).for_each(|subscriber| subscriber.queue.0.tell());
     }
 }
 
-impl<T: Weigh> Drop for Batch<'_, T> {
+impl<T: ByteSize> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         self.flush();
     }
 }
 
 /// Takes out those whose other end is gone.
-fn take_gone<T>(subscribers: &mut Vec<Arc<Subscriber<T>>>) -> Vec<Arc<Subscriber<T>>> {
-    let (gone, here) = std::mem::take(subscribers).into_iter().partition(|subscriber| subscriber.mailbox.0.is_gone());
-    *subscribers = here;
-    gone
+fn take_gone<T>(subscribers: &mut Subscribers<T>) -> Subscribers<T> {
+    let Subscribers { sinks, queues } = std::mem::take(subscribers);
+    let (gone_sinks, sinks) = sinks.into_iter().partition(|sink| sink.left.is_cancelled());
+    let (gone_queues, queues) = queues.into_iter().partition(|subscriber| subscriber.queue.0.is_gone());
+    *subscribers = Subscribers { sinks, queues };
+    Subscribers { sinks: gone_sinks, queues: gone_queues }
 }
 
 enum Delivery {
@@ -374,14 +456,35 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::sync::channel::bounded;
 
-    impl Weigh for u32 {
-        fn weight(&self) -> usize {
+    impl ByteSize for u32 {
+        fn byte_size(&self) -> usize {
             *self as usize
         }
     }
 
     fn demux() -> Demux<u32> {
         Demux::new(Arc::new(SystemClock))
+    }
+
+    #[test]
+    fn a_sink_gets_every_item_until_it_is_dropped_or_the_publisher_stops() {
+        let demux = demux();
+        let (send, items) = bounded(10);
+        let sink = |send: &crate::sync::channel::Sender<u32>| {
+            let send = send.clone();
+            demux.add_sink(move |item: &u32| send.send(*item).unwrap())
+        };
+        let (dropped, kept) = (sink(&send), sink(&send));
+        demux.publish(&1);
+        drop(dropped);
+        demux.publish(&2);
+        assert_eq!(items.try_iter().collect::<Vec<_>>(), [1, 1, 2]);
+        assert_eq!(demux.subscribers.read().sinks.len(), 1, "what has left is forgotten");
+        assert!(!kept.ended().is_cancelled());
+        demux.close();
+        assert!(kept.ended().is_cancelled() && sink(&send).ended().is_cancelled());
+        demux.publish(&3);
+        assert_eq!(items.try_iter().count(), 0);
     }
 
     #[test]
@@ -432,7 +535,7 @@ mod tests {
         let demux = demux();
         drop(demux.subscribe(SubscriptionOptions::default(), |_| true));
         demux.publish(&1);
-        assert!(demux.subscribers.read().is_empty());
+        assert!(demux.subscribers.read().queues.is_empty());
     }
 
     #[test]

@@ -96,7 +96,6 @@ impl Dial<'_> {
             if comm.advisor.org_by_peer_identity(&info.identity) != comm.handshaker.mapper.org(expected) {
                 return refused("authentication failure");
             }
-            comm.identity_switch.publish(expected);
             comm.tell(Event::IdentitySwitch { expected: expected.clone(), actual: info.id.clone() });
         }
         Ok(())

@@ -1,8 +1,11 @@
 //! What happens to connections and to messages after they were accepted.
 
+use super::bounded_queue::ByteSize;
 use super::connection::ConnectionInfo;
-use super::mailbox::Weigh;
+use super::demux::{Batch, Demux, Subscription};
 use super::RemotePeer;
+use crate::clock::Clock;
+use crate::config::{SubscriptionOptions, WhenFull};
 use crate::crypto::PkiId;
 use crate::error::Error;
 use crate::message::SignedMessage;
@@ -89,8 +92,8 @@ pub enum Event {
     },
 }
 
-impl Weigh for Event {
-    fn weight(&self) -> usize {
+impl ByteSize for Event {
+    fn byte_size(&self) -> usize {
         match self {
             Event::Undelivered { messages, .. } => messages.iter().map(SignedMessage::wire_len).sum(),
             _ => 0,
@@ -98,4 +101,89 @@ impl Weigh for Event {
     }
 }
 
-impl Weigh for PkiId {}
+impl ByteSize for PkiId {}
+
+/// The one stream of events, and Fabric's two streams of PKI-IDs, which are views of it with queues of their own: a flood of
+/// other events does not push a PKI-ID out.
+pub(super) struct EventStream {
+    all: Demux<Event>,
+    presumed_dead: Demux<PkiId>,
+    identity_switch: Demux<PkiId>,
+}
+
+/// The number of PKI-IDs that wait for a slow reader of a view.
+const VIEW_CAPACITY: usize = 100;
+
+impl EventStream {
+    /// Creates a stream without subscriptions.
+    pub fn new(clock: &Arc<dyn Clock>) -> Self {
+        EventStream {
+            all: Demux::new(clock.clone()),
+            presumed_dead: Demux::new(clock.clone()),
+            identity_switch: Demux::new(clock.clone()),
+        }
+    }
+
+    /// Publishes an event, to the view first. Does not wait for a reader.
+    pub fn publish(&self, event: &Event) {
+        match event {
+            Event::PresumedDead { pki_id } => drop(self.presumed_dead.publish(pki_id)),
+            Event::IdentitySwitch { expected, .. } => drop(self.identity_switch.publish(expected)),
+            _ => {}
+        }
+        self.all.publish(event);
+    }
+
+    /// Starts a batch, for events that are in no view.
+    pub fn batch(&self) -> Batch<'_, Event> {
+        self.all.batch()
+    }
+
+    /// Subscribes to all events.
+    pub fn subscribe(&self, capacity: usize) -> Subscription<Event> {
+        self.all.subscribe_all(dropping(capacity))
+    }
+
+    /// Subscribes to the PKI-IDs of [`Event::PresumedDead`].
+    pub fn presumed_dead(&self) -> Subscription<PkiId> {
+        self.presumed_dead.subscribe_all(dropping(VIEW_CAPACITY))
+    }
+
+    /// Subscribes to the expected PKI-IDs of [`Event::IdentitySwitch`].
+    pub fn identity_switch(&self) -> Subscription<PkiId> {
+        self.identity_switch.subscribe_all(dropping(VIEW_CAPACITY))
+    }
+
+    /// Ends all subscriptions.
+    pub fn close(&self) {
+        self.presumed_dead.close();
+        self.identity_switch.close();
+        self.all.close();
+    }
+}
+
+fn dropping(capacity: usize) -> SubscriptionOptions {
+    SubscriptionOptions::default().capacity(capacity).when_full(WhenFull::Drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn the_views_have_the_ids_of_their_events_whatever_else_comes() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let stream = EventStream::new(&clock);
+        let (all, dead, switched) = (stream.subscribe(2), stream.presumed_dead(), stream.identity_switch());
+        let [a, b] = ["a", "b"].map(|name| PkiId::from(name.as_bytes()));
+        stream.publish(&Event::PresumedDead { pki_id: a.clone() });
+        let fail = || Event::OutOfThreads { error: Arc::new(Error::new(crate::ErrorKind::Full, "no thread")) };
+        (0..1000).for_each(|_| stream.publish(&fail()));
+        stream.publish(&Event::IdentitySwitch { expected: b.clone(), actual: a.clone() });
+        assert_eq!((all.len(), all.missed()), (2, 1000));
+        assert_eq!((dead.recv().unwrap(), switched.recv().unwrap()), (a, b));
+        stream.close();
+        assert!(dead.recv().is_err() && switched.recv().is_err());
+    }
+}

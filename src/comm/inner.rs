@@ -5,7 +5,7 @@ use super::admission::Admission;
 use super::conn_store::{ConnStore, Loss, Peer};
 use super::connection::Connection;
 use super::demux::Demux;
-use super::event::Event;
+use super::event::{Event, EventStream};
 use super::handshake::Handshaker;
 use super::outbox::{Item, NotTaken, Taken};
 use super::probation::Kept;
@@ -31,9 +31,7 @@ pub(super) struct Inner {
     pub transport: Arc<dyn Transport>,
     pub store: ConnStore,
     pub messages: Demux<ReceivedMessage>,
-    pub events: Demux<Event>,
-    pub presumed_dead: Demux<PkiId>,
-    pub identity_switch: Demux<PkiId>,
+    pub events: EventStream,
     pub acks: Arc<AckTable>,
     pub metrics: CommMetrics,
     pub threads: Threads,
@@ -205,7 +203,6 @@ impl Inner {
     pub fn presume_dead(&self, pki_id: Option<PkiId>) {
         if let Some(pki_id) = pki_id {
             log::info!("{pki_id}: presumed dead");
-            self.presumed_dead.publish(&pki_id);
             self.tell(Event::PresumedDead { pki_id });
         }
     }
@@ -284,8 +281,6 @@ impl Inner {
         if self.owns_mapper {
             self.handshaker.mapper.stop();
         }
-        self.presumed_dead.close();
-        self.identity_switch.close();
         self.events.close();
     }
 }

@@ -7,6 +7,7 @@
 
 mod ack;
 mod admission;
+mod bounded_queue;
 mod builder;
 mod conn_store;
 mod connect;
@@ -16,27 +17,28 @@ mod dial;
 mod event;
 mod handshake;
 mod inner;
-mod mailbox;
 mod outbox;
 mod probation;
 mod reader;
 mod received;
+mod redial;
 mod send;
 pub(crate) mod threads;
 mod tracked;
 mod writer;
 
 pub use ack::{AggregatedSendResult, SendResult};
+pub use bounded_queue::ByteSize;
 pub use builder::CommBuilder;
 pub use connection::{AuthInfo, ConnectionInfo};
+pub(crate) use demux::Sink;
 pub use demux::{Batch, Demux, Subscription};
 pub use event::Event;
-pub use mailbox::Weigh;
 pub use received::ReceivedMessage;
 pub use send::{NotSent, SendError};
 pub use tracked::AckHandle;
 
-use crate::config::{SubscriptionOptions, WhenFull};
+use crate::config::SubscriptionOptions;
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
@@ -170,23 +172,28 @@ impl Comm {
         self.inner().messages.subscribe(options, predicate)
     }
 
+    /// Calls `deliver` with each received message, on the threads that read the connections. It may block: then the
+    /// connection that the message came over is read no further. Acknowledgements are not among the messages.
+    pub(crate) fn add_sink(&self, deliver: impl Fn(&ReceivedMessage) + Send + Sync + 'static) -> Sink {
+        self.inner().messages.add_sink(deliver)
+    }
+
     /// What happens to connections and accepted messages, from now on. What is not received in time is dropped and
     /// counted ([`Subscription::missed`]): nothing waits for the reader of events.
     pub fn events(&self) -> Subscription<Event> {
-        let options = SubscriptionOptions::default().capacity(self.inner().config.event_buff_size);
-        self.inner().events.subscribe_all(options.when_full(WhenFull::Drop))
+        self.inner().events.subscribe(self.inner().config.event_buff_size)
     }
 
     /// The PKI-IDs of peers that could not be reached for a send, or not again after their connection was lost, from now
     /// on. A hundred wait; more are dropped and counted.
     pub fn presumed_dead(&self) -> Subscription<PkiId> {
-        self.inner().presumed_dead.subscribe_all(hundred())
+        self.inner().events.presumed_dead()
     }
 
     /// The PKI-IDs that turned out to be out of date, from now on: another peer of the same organisation answered where
     /// they were expected. A hundred wait; more are dropped and counted.
     pub fn identity_switch(&self) -> Subscription<PkiId> {
-        self.inner().identity_switch.subscribe_all(hundred())
+        self.inner().events.identity_switch()
     }
 
     /// Closes the connection to a peer and forgets it; what is queued for it is still written, within the connection
@@ -251,10 +258,6 @@ impl Comm {
     fn inner(&self) -> &Arc<Inner> {
         &self.0.inner
     }
-}
-
-fn hundred() -> SubscriptionOptions {
-    SubscriptionOptions::default().capacity(100).when_full(WhenFull::Drop)
 }
 
 impl Handle {

@@ -1,9 +1,9 @@
 //! A message that came in, with the way back to its sender.
 
+use super::bounded_queue::ByteSize;
 use super::conn_store::Peer;
 use super::connection::ConnectionInfo;
 use super::inner::Inner;
-use super::mailbox::Weigh;
 use super::outbox::{Item, NotTaken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, GossipMessage, SignedMessage};
@@ -74,8 +74,8 @@ impl ReceivedMessage {
     }
 }
 
-impl Weigh for ReceivedMessage {
-    fn weight(&self) -> usize {
+impl ByteSize for ReceivedMessage {
+    fn byte_size(&self) -> usize {
         self.0.message.wire_len()
     }
 }

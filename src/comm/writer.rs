@@ -8,6 +8,7 @@ use super::event::Event;
 use super::inner::Inner;
 use super::outbox::{Item, Unfinished};
 use super::reader;
+use super::redial::{self, Decision, Ending};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
@@ -359,36 +360,49 @@ impl Writer {
         self.joined()
     }
 
-    /// The connection has ended. Dials again, once, if something is owed or if it was lost; otherwise the entry goes.
+    /// The connection has ended. Does what [`redial::decide`] says.
     fn reconnect(&mut self, ended: &Ended) -> Next {
-        let lost = matches!(ended.end, StreamEnd::Lost(_)) && ended.dialled;
         if ended.dialled && ended.lasted > self.comm.config.conn_timeout {
             self.redialled_at = None;
         }
         let settled = self.peer.outbox.settled();
-        let fruitless = self.redialled_at == Some(settled);
+        let decision = redial::decide(Ending {
+            dialled: ended.dialled,
+            broke: matches!(ended.end, StreamEnd::Lost(_)),
+            refused: ended.end.refusal().is_some(),
+            owed: self.peer.outbox.owed() > 0,
+            progress: self.redialled_at != Some(settled),
+            can_dial: self.peer.can_dial(),
+        });
+        match decision {
+            Decision::Redial => {
+                self.redialled_at = Some(settled);
+                self.comm.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
+                self.connect()
+            }
+            Decision::GiveUp => self.lost(ended),
+            Decision::Ping if self.is_silent() => self.lost(ended),
+            Decision::Ping | Decision::Retire => self.retire(),
+        }
+    }
+
+    /// The peer cannot be had again: reports what it is owed, and presumes it dead unless it refused us.
+    fn lost(&mut self, ended: &Ended) -> Next {
+        if !self.comm.store.remove_unless_connected(&self.peer) {
+            return Next::Continue;
+        }
         let refused = ended.dialled && ended.end.refusal().is_some();
-        let owed = self.peer.outbox.owed() > 0;
-        if (owed || lost) && !refused && !fruitless && self.peer.can_dial() {
-            self.redialled_at = Some(settled);
-            self.comm.metrics.reconnects.fetch_add(1, Ordering::Relaxed);
-            return self.connect();
+        let kind = if refused { ErrorKind::Refused } else { ErrorKind::Disconnected };
+        let text = ended.end.refusal().map_or_else(|| ended.end.to_string(), str::to_owned);
+        self.give_up(Error::new(kind, text));
+        if !refused {
+            self.comm.presume_dead(self.peer.remote().pki_id);
         }
-        // An accepted stream ends alike when its dialler dies and when it cancels, so that a Ping has to tell: dialling
-        // anew would open again what a live peer closed.
-        let gone = matches!(ended.end, StreamEnd::Lost(_)) && !ended.dialled && self.is_silent();
-        if owed || lost || gone {
-            if !self.comm.store.remove_unless_connected(&self.peer) {
-                return Next::Continue;
-            }
-            let kind = if refused { ErrorKind::Refused } else { ErrorKind::Disconnected };
-            let text = ended.end.refusal().map_or_else(|| ended.end.to_string(), str::to_owned);
-            self.give_up(Error::new(kind, text));
-            if !refused {
-                self.comm.presume_dead(self.peer.remote().pki_id);
-            }
-            return Next::End;
-        }
+        Next::End
+    }
+
+    /// Nothing is owed: the entry goes, unless something is queued by now.
+    fn retire(&mut self) -> Next {
         if !self.comm.store.remove_if_settled(&self.peer) {
             return Next::Continue;
         }

@@ -43,7 +43,7 @@ impl Discovery {
             (false, true) => THEIRS,
             (false, false) => return None,
         };
-        (cx.policy.disclose(remote, &self.own.member) == Disclosure::Nothing).then_some(reason)
+        (cx.peers.disclose(remote, &self.own.member) == Disclosure::Nothing).then_some(reason)
     }
 
     /// Closes the connection to such a peer, with the reason in the log the first time.

@@ -9,13 +9,15 @@
 //! `docs/conformance.md` says so.
 //!
 //! ```
-//! use fabric_gossip::crypto::{PeerIdentity, PkiId};
-//! use fabric_gossip::discovery::{Context, Disclosure, Discovery, DiscoveryConfig, Effect, NetworkMember, SelfInfo};
+//! use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
+//! use fabric_gossip::discovery::{Context, Disclosure, DisclosurePolicy, Discovery, DiscoveryConfig, Effect};
+//! use fabric_gossip::discovery::{NetworkMember, SelfInfo};
 //! use fabric_gossip::random::SeededRandom;
 //! use std::time::Instant;
 //!
 //! let own = SelfInfo {
 //!     pki_id: PkiId::from(&b"peer0"[..]),
+//!     org: OrgId::new("Org1MSP"),
 //!     identity: PeerIdentity::from(&b"peer0's certificate"[..]),
 //!     endpoint: String::new(),
 //!     internal_endpoint: "peer0:7051".into(),
@@ -24,22 +26,25 @@
 //! let now = Instant::now();
 //! let mut discovery = Discovery::new(DiscoveryConfig::default(), own, 1, now)?;
 //! let (mut random, mut effects) = (SeededRandom::new(1), Vec::new());
-//! let policy = |_: &NetworkMember, _: &NetworkMember| Disclosure::Whole;
-//! let mut context = Context { now, random: &mut random, policy: &policy, effects: &mut effects };
+//! let policy: &dyn DisclosurePolicy = &|_: &NetworkMember, _: &NetworkMember| Disclosure::Whole;
+//! let mut context = Context { now, random: &mut random, peers: policy, effects: &mut effects };
 //! discovery.connect("peer1:7051", &mut context)?;
-//! assert!(matches!(&effects[..], [Effect::Identify { endpoint, .. }] if endpoint == "peer1:7051"));
+//! assert!(matches!(&effects[..], [Effect::Handshake { endpoint, .. }] if endpoint == "peer1:7051"));
 //! # Ok::<(), fabric_gossip::Error>(())
 //! ```
 
 mod alive;
+mod budget;
 mod concealed;
 mod config;
+mod dead_probe;
+mod disclosure;
+mod effect;
 mod event;
 mod limiter;
 mod member;
 mod own;
 mod receive;
-mod reconnect;
 mod requests;
 mod seeds;
 mod table;
@@ -47,7 +52,9 @@ mod tasks;
 mod verify;
 
 pub use config::DiscoveryConfig;
-pub use event::{Change, Context, Disclosure, DisclosurePolicy, Effect, Event, Identified, Token};
+pub use disclosure::{Disclosure, DisclosurePolicy};
+pub use effect::{Change, Context, Effect, Notice};
+pub use event::{Event, Remote, Token};
 pub use member::{Members, NetworkMember, Timestamp};
 pub use own::{check_endpoint, SelfInfo};
 pub use seeds::Seed;
@@ -57,17 +64,18 @@ use crate::crypto::PkiId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{GossipMessage, SignedMessage};
+pub(crate) use budget::{Amount, Permit, VerificationBudget};
 use bytes::Bytes;
 use concealed::Concealed;
+use dead_probe::DeadProbe;
 pub(crate) use limiter::Limiter;
 use own::Own;
-use reconnect::Reconnect;
 use requests::Requests;
 use seeds::Seeds;
 use std::time::Instant;
 use table::Table;
 use tasks::SyncTimer;
-use verify::{Limits, Verifications};
+use verify::Verifications;
 
 /// The membership as one node sees it. See the [module documentation](self).
 pub struct Discovery {
@@ -82,7 +90,7 @@ pub struct Discovery {
     requests: Requests,
     answers: Answers,
     concealed: Concealed,
-    reconnect: Reconnect,
+    dead_probe: DeadProbe,
     sync: SyncTimer,
     /// The heartbeat that is being signed.
     heartbeat: Option<Token>,
@@ -108,22 +116,18 @@ impl Discovery {
     pub fn new(config: DiscoveryConfig, own: SelfInfo, incarnation: u64, now: Instant) -> Result<Self> {
         config.validate()?;
         let limiter = || Limiter::new(config.request_interval, config.request_burst, config.max_members);
-        let limits = Limits {
-            count: config.max_verifications,
-            bytes: config.max_verification_bytes,
-            per_member: config.max_verifications_per_member,
-        };
+        let max = Amount { count: config.max_verifications, bytes: config.max_verification_bytes };
         Ok(Discovery {
             own: Own::new(own, incarnation, config.publish_cert_period, now)?,
             table: Table::new(config.max_members, config.message_ttl()),
             seeds: Seeds::new(config.seed_retry_wait, config.reconnect_interval),
             asked: limiter(),
             responses: limiter(),
-            verifications: Verifications::new(limits),
+            verifications: Verifications::new(max, config.max_verifications_per_member),
             requests: Requests::default(),
             answers: Answers::default(),
             concealed: Concealed::default(),
-            reconnect: Reconnect::new(now),
+            dead_probe: DeadProbe::new(now),
             sync: SyncTimer::new(config.sync_interval, now),
             heartbeat: None,
             next_heartbeat: now + config.alive_time_interval,
@@ -146,13 +150,14 @@ impl Discovery {
             Event::Verified { token, valid } => self.on_verified(token, valid, cx),
             Event::Signed { token, result } => self.on_signed(token, result, cx),
             Event::Pinged { token, reachable } => self.on_pinged(token, reachable, cx),
-            Event::Identified { token, result } => self.on_identified(token, result, cx),
+            Event::Handshaken { token, result } => self.on_handshaken(token, result, cx),
+            Event::Dialled { .. } => {}
             Event::PresumedDead(id) => {
                 if let Some(member) = self.table.bury(&id) {
                     self.on_dead(member, cx);
                 }
             }
-            Event::IdentitySwitch(id) => {
+            Event::IdentitySwitch(id) | Event::IdentityPurged(id) => {
                 let member = self.table.forget(&id, cx.now);
                 self.on_forgotten(&id, member, cx);
             }
@@ -165,7 +170,7 @@ impl Discovery {
             return None;
         }
         let always = self.next_heartbeat.min(self.next_check);
-        let others = [self.reconnect.next_round(), self.sync.next(), self.seeds.next_timeout()];
+        let others = [self.dead_probe.next_round(), self.sync.next(), self.seeds.next_timeout()];
         others.into_iter().flatten().chain([always]).min()
     }
 
@@ -307,14 +312,15 @@ impl Discovery {
         self.verifications.len()
     }
 
-    fn token(&mut self) -> Token {
+    /// Returns a token that was not used before: the one source for discovery and the node around it.
+    pub(crate) fn next_token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
     }
 
     /// Asks for a signature over our next alive message.
     fn sign(&mut self, cx: &mut Context<'_>) -> Token {
-        let token = self.token();
+        let token = self.next_token();
         let message: GossipMessage = self.own.next_alive(cx.now);
         let internal_endpoint = self.own.member.internal_endpoint.clone();
         cx.effects.push(Effect::Sign { token, message, internal_endpoint });
@@ -324,13 +330,13 @@ impl Discovery {
     fn on_dead(&mut self, member: NetworkMember, cx: &mut Context<'_>) {
         journal::warning!("{member} is dead");
         cx.effects.push(Effect::Close(member.pki_id.clone()));
-        cx.effects.push(Effect::Changed(Change::Dead(member)));
+        cx.effects.push(Effect::Notify(Notice::Membership(Change::Dead(member))));
     }
 
     fn on_forgotten(&mut self, id: &PkiId, member: Option<NetworkMember>, cx: &mut Context<'_>) {
         if let Some(member) = member {
             journal::info!("Removing member: {member}");
-            cx.effects.push(Effect::Changed(Change::Forgotten(member)));
+            cx.effects.push(Effect::Notify(Notice::Membership(Change::Forgotten(member))));
         }
         self.seeds.lost(id, cx.now, cx.random);
     }

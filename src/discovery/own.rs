@@ -1,7 +1,7 @@
 //! Ourselves: what our alive messages say.
 
 use super::{NetworkMember, Timestamp};
-use crate::crypto::{PeerIdentity, PkiId};
+use crate::crypto::{OrgId, PeerIdentity, PkiId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{Content, GossipMessage, SignedMessage, Tag};
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub struct SelfInfo {
     /// Our PKI-ID.
     pub pki_id: PkiId,
+    /// Our organisation, whose peers may learn our internal endpoint.
+    pub org: OrgId,
     /// Our identity as it travels.
     pub identity: PeerIdentity,
     /// Where other organisations reach us, as `host:port`; empty if they shall not.
@@ -29,6 +31,7 @@ pub(super) struct Own {
     pub member: NetworkMember,
     /// The newest alive message of ours that was for everybody: a heartbeat, or the first answer.
     pub latest: Option<SignedMessage>,
+    pub org: OrgId,
     identity: PeerIdentity,
     time: Timestamp,
     publish_until: Instant,
@@ -49,7 +52,7 @@ impl Own {
             envelope: None,
         };
         let time = Timestamp { incarnation, sequence: 0 };
-        Ok(Own { member, latest: None, identity: info.identity, time, publish_until: now + publish })
+        Ok(Own { member, latest: None, org: info.org, identity: info.identity, time, publish_until: now + publish })
     }
 
     /// Our next alive message, to be signed: no two have the same time.

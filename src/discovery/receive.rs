@@ -4,7 +4,7 @@ use super::alive::Alive;
 use super::requests::response;
 use super::table::Source;
 use super::verify::Use;
-use super::{Change, Context, Disclosure, Discovery, Effect, NetworkMember, State, Token};
+use super::{Change, Context, Disclosure, Discovery, Effect, NetworkMember, Notice, State, Token};
 use crate::crypto::PkiId;
 use crate::journal;
 use crate::message::{Content, Envelope, SignedMessage};
@@ -143,22 +143,22 @@ impl Discovery {
         if self.verifications.join(&alive, &wanted) {
             return;
         }
-        if !self.verifications.has_room(&alive, &sender) {
+        let Some(permit) = self.verifications.try_acquire(&alive, &sender) else {
             return journal::debug!("no room to verify a message of {}", alive.pki_id);
-        }
+        };
         let alive = alive.detached(carrier);
-        let token = self.token();
-        cx.effects.push(Effect::Verify { token, message: alive.message.clone(), from: sender.clone() });
-        self.verifications.begin(token, alive, wanted, sender);
+        let token = self.next_token();
+        cx.effects.push(Effect::Verify { token, message: alive.message.clone(), from: sender });
+        self.verifications.begin(token, alive, wanted, permit);
     }
 
     pub(super) fn on_verified(&mut self, token: Token, valid: bool, cx: &mut Context<'_>) {
-        let Some(pending) = self.verifications.take(token) else { return };
+        let Some((alive, uses)) = self.verifications.take(token) else { return };
         if !valid {
-            return journal::debug!("an alive message of {} is not authentic", pending.alive.pki_id);
+            return journal::debug!("an alive message of {} is not authentic", alive.pki_id);
         }
-        for wanted in pending.uses {
-            self.on_authentic(&pending.alive, wanted, cx);
+        for wanted in uses {
+            self.on_authentic(&alive, wanted, cx);
         }
     }
 
@@ -172,7 +172,7 @@ impl Discovery {
                 if self.is_fresh_gossip(alive, cx) {
                     self.learn_alive(alive, Source::Hearsay, cx);
                     if self.table.note_gossiped(alive, cx.now) {
-                        cx.effects.push(Effect::Forward { message: alive.message.clone(), from });
+                        cx.effects.push(Effect::Gossip { message: alive.message.clone(), from: Some(from) });
                     }
                 }
             }
@@ -192,7 +192,7 @@ impl Discovery {
             }
             Use::Dead => {
                 if let Some(change) = self.table.learn_dead(alive, cx.now) {
-                    cx.effects.push(Effect::Changed(change));
+                    cx.effects.push(Effect::Notify(Notice::Membership(change)));
                 }
             }
         }
@@ -203,12 +203,12 @@ impl Discovery {
         if matches!(change, Change::Alive(_)) && self.table.alive().len() == 1 {
             self.sync.hasten(cx.now, cx.random);
         }
-        cx.effects.push(Effect::Changed(change));
+        cx.effects.push(Effect::Notify(Notice::Membership(change)));
     }
 
     /// Answers a membership request, or closes the connection of who may not know us.
     fn answer(&mut self, remote: NetworkMember, nonce: u64, cx: &mut Context<'_>) {
-        let disclosure = cx.policy.disclose(&remote, &self.own.member);
+        let disclosure = cx.peers.disclose(&remote, &self.own.member);
         if disclosure == Disclosure::Nothing {
             journal::debug!("{remote} may not know us");
             return cx.effects.push(Effect::Close(remote.pki_id));
@@ -224,7 +224,7 @@ impl Discovery {
         };
         let disclosed = |member: &NetworkMember| {
             let envelope = member.envelope.as_ref()?;
-            disclosed(envelope, cx.policy.disclose(&remote, member))
+            disclosed(envelope, cx.peers.disclose(&remote, member))
         };
         let mut answer = MembershipResponse {
             alive: self.table.alive().iter().filter_map(|it| disclosed(&it.member)).collect(),
@@ -234,7 +234,7 @@ impl Discovery {
         answer.alive.extend(self::disclosed(own.envelope(), disclosure));
         match response(nonce, answer) {
             Ok(message) => {
-                let endpoint = remote.preferred_endpoint().to_owned();
+                let endpoint = remote.preferred_endpoint().into();
                 cx.effects.push(Effect::Send { to: remote.pki_id, endpoint, message });
             }
             Err(e) => journal::warning!("cannot answer {remote}: {e}"),

@@ -1,6 +1,5 @@
 //! Seeds: the endpoints by which the network is found. They are tried until they answer, and never forgotten.
 
-use super::event::Identified;
 use super::{NetworkMember, Token};
 use crate::crypto::PkiId;
 use crate::journal;
@@ -105,11 +104,17 @@ impl Seeds {
     }
 
     /// The seed that was found out about, to be asked for the membership by `deadline`: its endpoint and its nonce.
-    pub fn identified(&mut self, token: Token, found: &Identified, deadline: Instant) -> Option<(String, u64)> {
+    pub fn identified(
+        &mut self,
+        token: Token,
+        found: &PkiId,
+        same_org: bool,
+        deadline: Instant,
+    ) -> Option<(String, u64)> {
         let (endpoint, entry) = self.entries.iter_mut().find(|(_, e)| e.phase == Phase::Identifying(token))?;
         entry.phase = Phase::Asked(deadline);
-        entry.found = Some(found.pki_id.clone());
-        entry.foreign = !found.same_org;
+        entry.found = Some(found.clone());
+        entry.foreign = !same_org;
         Some((endpoint.clone(), entry.nonce))
     }
 

@@ -2,7 +2,7 @@
 
 use super::requests::{request, Target};
 use super::seeds::jitter;
-use super::{Context, Disclosure, Discovery, Effect, Identified, NetworkMember, Record, State, Token};
+use super::{Context, Disclosure, Discovery, Effect, NetworkMember, Record, Remote, State, Token};
 use crate::crypto::PkiId;
 use crate::error::Result;
 use crate::journal;
@@ -60,8 +60,8 @@ impl Discovery {
                 self.heartbeat = Some(self.sign(cx));
             }
         }
-        if due(self.reconnect.next_round()) {
-            self.reconnect.begin(self.table.dead().iter().map(|record| record.member.pki_id.clone()));
+        if due(self.dead_probe.next_round()) {
+            self.dead_probe.begin(self.table.dead().iter().map(|record| record.member.pki_id.clone()));
             self.ping(cx);
         }
         if due(self.sync.next()) {
@@ -97,7 +97,7 @@ impl Discovery {
     }
 
     fn target(&self, endpoint: String, record: &Record, cx: &Context<'_>) -> Target {
-        let with_secret = cx.policy.disclose(&record.member, &self.own.member) == Disclosure::Whole;
+        let with_secret = cx.peers.disclose(&record.member, &self.own.member) == Disclosure::Whole;
         Target { pki_id: record.member.pki_id.clone(), endpoint, nonce: 0, with_secret }
     }
 
@@ -118,7 +118,7 @@ impl Discovery {
             match result {
                 Ok(message) => {
                     self.own.latest = Some(message.clone());
-                    cx.effects.push(Effect::Gossip(message));
+                    cx.effects.push(Effect::Gossip { message, from: None });
                 }
                 // The next one comes all the same.
                 Err(e) => journal::warning!("cannot sign our alive message: {e}"),
@@ -151,19 +151,19 @@ impl Discovery {
     }
 
     fn ping(&mut self, cx: &mut Context<'_>) {
-        while let Some(id) = self.reconnect.next_ping(self.config.max_pings) {
+        while let Some(id) = self.dead_probe.next_ping(self.config.max_pings) {
             if let Some((record, State::Dead)) = self.table.get(&id) {
                 let endpoint = record.member.preferred_endpoint().to_owned();
-                let token = self.token();
+                let token = self.next_token();
                 cx.effects.push(Effect::Ping { token, pki_id: id.clone(), endpoint });
-                self.reconnect.pinging(token, id);
+                self.dead_probe.pinging(token, id);
             }
         }
-        self.reconnect.end_if_done(self.config.reconnect_interval, cx.now);
+        self.dead_probe.end_if_done(self.config.reconnect_interval, cx.now);
     }
 
     pub(super) fn on_pinged(&mut self, token: Token, reachable: bool, cx: &mut Context<'_>) {
-        let Some(id) = self.reconnect.pinged(token) else { return };
+        let Some(id) = self.dead_probe.pinged(token) else { return };
         self.ask_dead(reachable, &id, cx);
         self.ping(cx);
     }
@@ -179,19 +179,20 @@ impl Discovery {
     /// Finds out who is at the seeds whose time has come.
     pub(super) fn contact_seeds(&mut self, cx: &mut Context<'_>) {
         while let Some(endpoint) = self.seeds.due(cx.now) {
-            let token = self.token();
+            let token = self.next_token();
             self.seeds.identify(&endpoint, token);
-            cx.effects.push(Effect::Identify { token, endpoint });
+            cx.effects.push(Effect::Handshake { token, endpoint });
         }
     }
 
-    pub(super) fn on_identified(&mut self, token: Token, result: Result<Identified>, cx: &mut Context<'_>) {
+    pub(super) fn on_handshaken(&mut self, token: Token, result: Result<Remote>, cx: &mut Context<'_>) {
         match result {
             Ok(found) if found.pki_id == self.own.member.pki_id => self.seeds.identified_as_self(token),
             Ok(found) => {
+                let same_org = found.org.as_ref() == Some(&self.own.org);
                 let deadline = cx.now + self.config.response_timeout;
-                if let Some((endpoint, nonce)) = self.seeds.identified(token, &found, deadline) {
-                    let target = Target { pki_id: found.pki_id, endpoint, nonce, with_secret: found.same_org };
+                if let Some((endpoint, nonce)) = self.seeds.identified(token, &found.pki_id, same_org, deadline) {
+                    let target = Target { pki_id: found.pki_id, endpoint, nonce, with_secret: same_org };
                     self.request(target, cx);
                 }
             }
@@ -202,7 +203,7 @@ impl Discovery {
 
 fn request_to(own: &SignedMessage, target: &Target) -> Result<Effect, String> {
     let message = request(own, target).map_err(|e| e.to_string())?;
-    Ok(Effect::Send { to: target.pki_id.clone(), endpoint: target.endpoint.clone(), message })
+    Ok(Effect::Send { to: target.pki_id.clone(), endpoint: (&*target.endpoint).into(), message })
 }
 
 /// Where Fabric sends its periodic requests: the internal endpoint only if the newest message still brings it.

@@ -4,6 +4,7 @@
 //! a few places: what others bring is verified all the same.
 
 use super::alive::Alive;
+use super::budget::{Amount, Permit, VerificationBudget};
 use super::Token;
 use crate::crypto::PkiId;
 use std::collections::HashMap;
@@ -22,32 +23,17 @@ pub(super) enum Use {
 }
 
 /// A message and what waits for its verification.
-pub(super) struct Pending {
-    pub alive: Alive,
-    pub uses: Vec<Use>,
-    sender: PkiId,
-}
-
-/// How much room there is.
-pub(super) struct Limits {
-    pub count: usize,
-    pub bytes: usize,
-    pub per_member: usize,
-}
-
-/// How much room is taken.
-#[derive(Clone, Copy, Default)]
-struct Load {
-    count: usize,
-    bytes: usize,
+struct Pending {
+    alive: Alive,
+    uses: Vec<Use>,
+    permit: Permit,
 }
 
 pub(super) struct Verifications {
-    limits: Limits,
+    budget: VerificationBudget,
+    per_member: usize,
     pending: HashMap<Token, Pending>,
     by_member: HashMap<PkiId, Vec<Token>>,
-    by_sender: HashMap<PkiId, Load>,
-    load: Load,
 }
 
 /// Room for so many is kept.
@@ -56,26 +42,11 @@ const KEPT_ROOM: usize = 128;
 /// How many different uses one verification may have.
 const MAX_USES: usize = 16;
 
-impl Load {
-    fn add(&mut self, bytes: usize) {
-        (self.count, self.bytes) = (self.count + 1, self.bytes + bytes);
-    }
-
-    fn sub(&mut self, bytes: usize) {
-        (self.count, self.bytes) = (self.count - 1, self.bytes - bytes);
-    }
-
-    /// Whether another one is within `1 / share` of the limits.
-    fn has_room(&self, bytes: usize, limits: &Limits, share: usize) -> bool {
-        self.count < (limits.count / share).max(1) && self.bytes + bytes <= limits.bytes / share
-    }
-}
-
 impl Verifications {
-    pub fn new(limits: Limits) -> Self {
-        let load = Load::default();
-        let (pending, by_member, by_sender) = Default::default();
-        Verifications { limits, pending, by_member, by_sender, load }
+    /// Nothing is under way; at most `per_member` verifications about one member may be.
+    pub fn new(max: Amount, per_member: usize) -> Self {
+        let (pending, by_member) = Default::default();
+        Verifications { budget: VerificationBudget::new(max), per_member, pending, by_member }
     }
 
     /// Joins a verification of this very message that is under way, if there is one.
@@ -93,45 +64,35 @@ impl Verifications {
         true
     }
 
-    /// Whether there is room for this message from this sender.
-    pub fn has_room(&self, alive: &Alive, sender: &PkiId) -> bool {
-        let bytes = alive.message.wire_len();
-        self.load.has_room(bytes, &self.limits, 1)
-            && self.by_sender.get(sender).is_none_or(|load| load.has_room(bytes, &self.limits, 2))
-            && self.has_place(&alive.pki_id, sender)
+    /// Takes a share of the budget for this message from this sender, if there is one left.
+    pub fn try_acquire(&mut self, alive: &Alive, sender: &PkiId) -> Option<Permit> {
+        match self.has_place(&alive.pki_id, sender) {
+            true => self.budget.try_acquire(sender, alive.message.wire_len()),
+            false => None,
+        }
     }
 
     /// Whether there is a place among the messages of this member. Whoever else brings them has few of the places, so that
     /// forged ones leave some; and the member itself always has its own.
     fn has_place(&self, member: &PkiId, sender: &PkiId) -> bool {
-        let (Some(tokens), most) = (self.by_member.get(member), self.limits.per_member) else { return true };
-        let brought = tokens.iter().filter(|token| self.pending[token].sender == *sender).count();
+        let (Some(tokens), most) = (self.by_member.get(member), self.per_member) else { return true };
+        let brought = tokens.iter().filter(|token| self.pending[token].permit.sender() == sender).count();
         match sender == member {
             true => brought < most,
             false => tokens.len() < most && brought < (most / 4).max(1),
         }
     }
 
-    pub fn begin(&mut self, token: Token, alive: Alive, wanted: Use, sender: PkiId) {
-        let bytes = alive.message.wire_len();
-        self.load.add(bytes);
-        self.by_sender.entry(sender.clone()).or_default().add(bytes);
+    pub fn begin(&mut self, token: Token, alive: Alive, wanted: Use, permit: Permit) {
         self.by_member.entry(alive.pki_id.clone()).or_default().push(token);
-        self.pending.insert(token, Pending { alive, uses: vec![wanted], sender });
+        self.pending.insert(token, Pending { alive, uses: vec![wanted], permit });
     }
 
-    /// Ends a verification.
-    pub fn take(&mut self, token: Token) -> Option<Pending> {
-        let pending = self.pending.remove(&token)?;
-        let bytes = pending.alive.message.wire_len();
-        self.load.sub(bytes);
-        if let Some(load) = self.by_sender.get_mut(&pending.sender) {
-            load.sub(bytes);
-            if load.count == 0 {
-                self.by_sender.remove(&pending.sender);
-            }
-        }
-        let id = &pending.alive.pki_id;
+    /// Ends a verification: returns the message, and what it was verified for.
+    pub fn take(&mut self, token: Token) -> Option<(Alive, Vec<Use>)> {
+        let Pending { alive, uses, permit } = self.pending.remove(&token)?;
+        self.budget.release(permit);
+        let id = &alive.pki_id;
         if let Some(tokens) = self.by_member.get_mut(id) {
             tokens.retain(|it| *it != token);
             if tokens.is_empty() {
@@ -139,17 +100,18 @@ impl Verifications {
             }
         }
         // The room for thousands, which a large network takes once, is not kept for ever.
-        if self.load.count == 0 && self.pending.capacity() > KEPT_ROOM {
+        if self.pending.is_empty() && self.pending.capacity() > KEPT_ROOM {
             self.clear();
         }
-        Some(pending)
+        Some((alive, uses))
     }
 
     pub fn len(&self) -> usize {
-        self.load.count
+        self.budget.in_use()
     }
 
     pub fn clear(&mut self) {
-        (self.pending, self.by_member, self.by_sender, self.load) = Default::default();
+        (self.pending, self.by_member) = Default::default();
+        self.budget.reset();
     }
 }

@@ -25,9 +25,9 @@ const NO_SIGNER: Option<Signer> = None;
 
 /// A gossip message with its envelope, immutable. Clones share everything.
 #[derive(Clone)]
-pub struct SignedMessage(Arc<Inner>);
+pub struct SignedMessage(Arc<Parts>);
 
-struct Inner {
+struct Parts {
     message: GossipMessage,
     /// Whether encoding `message` gives all of it: not if it came with unknown fields, which lose their order.
     whole: bool,
@@ -41,7 +41,7 @@ struct Inner {
 impl SignedMessage {
     fn new(message: GossipMessage, whole: bool, decoded: bool, envelope: Envelope, wire: Option<Bytes>) -> Self {
         let wire = wire.map_or_else(OnceLock::new, OnceLock::from);
-        SignedMessage(Arc::new(Inner { message, whole, decoded, envelope, wire }))
+        SignedMessage(Arc::new(Parts { message, whole, decoded, envelope, wire }))
     }
 
     /// Encodes a message without a signature, as everything travels that is meant for one peer alone.

@@ -5,7 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::proto::gossip::PullMsgType;
 use protobuf::EnumOrUnknown;
 
-/// What kind of message it is. Fabric's names, without regard to the tag.
+/// What kind of message it is. Fabric's names, without regard to the tag: for the predicates of subscribers. The library
+/// itself matches on the content.
 impl GossipMessage {
     /// Whether it tells that a peer is alive.
     pub fn is_alive(&self) -> bool {

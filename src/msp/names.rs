@@ -2,7 +2,7 @@
 //! Go's `crypto/x509` has them: DNS names, e-mail addresses, URIs and IP addresses.
 
 use super::der::{tag, Reader};
-use super::mailbox::Mailbox;
+use super::email_address::EmailAddress;
 use super::uri;
 
 type Parse<T> = Result<T, &'static str>;
@@ -98,12 +98,13 @@ impl NameConstraints {
                 check(("DNS name", name), &permitted.domains, &excluded.domains, |c| domain_matches(name, c))
             }
             GeneralName::Email(name) => {
-                let Some(mailbox) = Mailbox::parse(name).filter(|mailbox| domain_valid(&mailbox.domain, false)) else {
+                let Some(address) = EmailAddress::parse(name).filter(|address| domain_valid(&address.domain, false))
+                else {
                     return Err(format!("cannot parse rfc822Name \"{name}\""));
                 };
-                check(("email address", name), &permitted.emails, &excluded.emails, |c| match Mailbox::parse(c) {
-                    Some(wanted) => mailbox == wanted,
-                    None => domain_matches(&mailbox.domain, c),
+                check(("email address", name), &permitted.emails, &excluded.emails, |c| match EmailAddress::parse(c) {
+                    Some(wanted) => address == wanted,
+                    None => domain_matches(&address.domain, c),
                 })
             }
             GeneralName::Uri(name) => {
@@ -156,7 +157,7 @@ impl Subtrees {
                 _ if base.tag & 0xe0 != 0x80 => handled = false,
                 1 => {
                     let email = ia5(base.content)?;
-                    let whole = email.contains('@').then(|| Mailbox::parse(&email).map(|_| email.clone()));
+                    let whole = email.contains('@').then(|| EmailAddress::parse(&email).map(|_| email.clone()));
                     self.emails.push(whole.unwrap_or_else(domain)?);
                 }
                 2 => self.domains.push(domain()?),

@@ -2,7 +2,7 @@
 
 use super::config::NodeConfig;
 use super::core::NodeCore;
-use super::driver::{self, Inputs, Shared};
+use super::driver::{self, Inputs, NodeState};
 use super::inbox::Inbox;
 use super::workers::{BlockVerifier, Judge, Workers};
 use super::{Node, Notice};
@@ -11,7 +11,7 @@ use crate::clock::SystemClock;
 use crate::comm::threads::{StopOnce, Threads};
 use crate::comm::{Comm, CommBuilder, Demux, Subscription};
 use crate::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
-use crate::discovery::SelfInfo;
+use crate::discovery::{Event, SelfInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::SignedMessage;
 use crate::sync::channel::unbounded;
@@ -132,7 +132,7 @@ impl NodeBuilder {
         let (answers, answered) = unbounded();
         let purged = answers.clone();
         let mapper = self.comm.make_mapper(move |id, _| {
-            let _ = purged.send(super::Event::IdentityPurged(id.clone()));
+            let _ = purged.send(Event::IdentityPurged(id.clone()));
         })?;
         let stop_once = StopOnce::new().inspect_err(|_| mapper.stop())?;
         let comm = self.comm.start().inspect_err(|_| mapper.stop())?;
@@ -144,6 +144,7 @@ impl NodeBuilder {
 
         let own = SelfInfo {
             pki_id: comm.pki_id().clone(),
+            org: own_org,
             identity: self.identity,
             endpoint: self.external_endpoint,
             internal_endpoint,
@@ -152,7 +153,7 @@ impl NodeBuilder {
         let wall = clock.wall();
         let since_epoch = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let incarnation = u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX);
-        let mut core = NodeCore::new(self.config, own, own_org, incarnation, clock.now()).inspect_err(|_| stop())?;
+        let mut core = NodeCore::new(self.config, own, incarnation, clock.now()).inspect_err(|_| stop())?;
         core.set_expiry(mapper.self_expiration().map(|at| instant(at, wall, clock.now())));
 
         let (threads, stopping) = (Threads::default(), Cancel::new());
@@ -165,7 +166,7 @@ impl NodeBuilder {
         })?;
         let inbox = Arc::new(Inbox::new(stopping.clone()));
         let inputs = Inputs::new(&comm, inbox.clone(), answered);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(NodeState {
             core: Mutex::new(core),
             messages: Demux::new(clock.clone()),
             notices: self.notices,

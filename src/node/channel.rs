@@ -1,10 +1,11 @@
 //! A channel: who is in it, and which of its blocks have been seen.
 
 use super::config::NodeConfig;
-use super::peers::Peer;
+use super::peers::AlivePeer;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::Limiter;
-use crate::message::{self, channel_mac, Content, GossipMessage, SignedMessage};
+use crate::message::{self, channel_mac, Content, GossipMessage, InvalidationResult, SignedMessage};
+use crate::msgstore::MessageStore;
 use crate::proto::gossip::{Properties, StateInfo};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +83,7 @@ pub(super) struct Channel {
     left: bool,
     properties: Properties,
     /// The newest state information of each peer, ours among them.
-    states: BTreeMap<PkiId, SignedMessage>,
+    states: MessageStore<PkiId, SignedMessage>,
     /// Whether ours has changed since it was signed.
     changed: bool,
     /// Whether it was signed since it was published.
@@ -105,7 +106,8 @@ impl Channel {
             own,
             left: false,
             properties: Properties::default(),
-            states: BTreeMap::new(),
+            // One more, for ours.
+            states: MessageStore::new(newer_state, None, config.max_state_infos.saturating_add(1)),
             changed: false,
             unpublished: false,
             blocks,
@@ -150,14 +152,14 @@ impl Channel {
     }
 
     /// Our signed state information, to be published.
-    pub(super) fn set_own_state(&mut self, message: SignedMessage) {
-        self.states.insert(self.own.clone(), message);
+    pub(super) fn set_own_state(&mut self, message: SignedMessage, now: Instant) {
+        self.states.add(self.own.clone(), message, now);
         self.unpublished = true;
     }
 
     /// Our state information, if it has to be published: it counts as published then.
     pub(super) fn publish(&mut self) -> Option<SignedMessage> {
-        std::mem::take(&mut self.unpublished).then(|| self.states.get(&self.own).cloned()).flatten()
+        std::mem::take(&mut self.unpublished).then(|| self.states.latest(&self.own).cloned()).flatten()
     }
 
     /// Whether a channel MAC that this peer made means this channel.
@@ -170,23 +172,23 @@ impl Channel {
     }
 
     /// Whether state information is newer than what we have of its peer, and there is room for it.
-    pub(super) fn wants(&self, info: &StateInfo) -> bool {
+    pub(super) fn wants(&self, message: &SignedMessage) -> bool {
+        let Some(info) = state_info(message) else { return false };
         let pki_id = PkiId::new(info.pki_id.clone());
         if pki_id == self.own || info.timestamp.is_none() {
             return false;
         }
-        match self.states.get(&pki_id).and_then(state_info) {
-            Some(known) => time(info) > time(known),
+        match self.states.latest(&pki_id) {
+            Some(_) => self.states.check_valid(&pki_id, message),
             None => self.states.len() < self.max_states,
         }
     }
 
     /// Keeps state information that was found valid. `false` if newer has come in the meantime.
-    pub(super) fn add_state(&mut self, message: &SignedMessage) -> bool {
+    pub(super) fn add_state(&mut self, message: &SignedMessage, now: Instant) -> bool {
         match state_info(message) {
-            Some(info) if self.wants(info) => {
-                self.states.insert(PkiId::new(info.pki_id.clone()), message.clone());
-                true
+            Some(info) if self.wants(message) => {
+                self.states.add(PkiId::new(info.pki_id.clone()), message.clone(), now).is_some()
             }
             _ => false,
         }
@@ -194,7 +196,8 @@ impl Channel {
 
     /// Forgets the state of those for whom `known` does not hold.
     pub(super) fn retain_states(&mut self, known: impl Fn(&PkiId) -> bool) {
-        self.states.retain(|pki_id, _| *pki_id == self.own || known(pki_id));
+        let own = &self.own;
+        self.states.purge(|message| author(message).is_none_or(|pki_id| pki_id != *own && !known(&pki_id)));
     }
 
     /// Whether a peer may ask for the states now, or has too often.
@@ -214,19 +217,19 @@ impl Channel {
 
     /// The state of those that `shown` picks, by their PKI-ID.
     pub(super) fn snapshot(&self, shown: impl Fn(&PkiId) -> bool) -> GossipMessage {
-        let states = self.states.iter().filter(|(pki_id, _)| shown(pki_id)).map(|(_, message)| message);
-        message::state_info_snapshot(self.name.clone(), states)
+        let shown = |message: &&SignedMessage| author(message).is_some_and(|pki_id| shown(&pki_id));
+        message::state_info_snapshot(self.name.clone(), self.states.messages().into_iter().filter(shown))
     }
 
     /// Whether a peer has told that it is in the channel, and its organisation is.
-    pub(super) fn has_peer(&self, peer: &Peer) -> bool {
-        let told = self.states.get(&peer.pki_id).and_then(state_info);
+    pub(super) fn has_peer(&self, peer: &AlivePeer) -> bool {
+        let told = self.states.latest(&peer.pki_id).and_then(state_info);
         self.has_org(peer.org.as_ref()) && told.is_some_and(|info| !has_left(info))
     }
 
     /// What a peer has told about itself.
     pub(super) fn properties_of(&self, pki_id: &PkiId) -> Option<&Properties> {
-        self.states.get(pki_id).and_then(state_info)?.properties.as_ref()
+        self.states.latest(pki_id).and_then(state_info)?.properties.as_ref()
     }
 
     /// Whether a block has not been seen yet, and its number is not behind the others.
@@ -247,8 +250,14 @@ fn state_info(message: &SignedMessage) -> Option<&StateInfo> {
     }
 }
 
-fn time(info: &StateInfo) -> (u64, u64) {
-    info.timestamp.as_ref().map_or((0, 0), |time| (time.inc_num, time.seq_num))
+/// Returns the PKI-ID of the peer that state information is about.
+fn author(message: &SignedMessage) -> Option<PkiId> {
+    state_info(message).map(|info| PkiId::new(info.pki_id.clone()))
+}
+
+/// The policy of the store: of the state information of one peer the newest counts.
+fn newer_state(this: &SignedMessage, that: &SignedMessage) -> InvalidationResult {
+    message::compare(this.message(), that.message(), 0)
 }
 
 fn has_left(info: &StateInfo) -> bool {

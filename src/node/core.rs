@@ -12,14 +12,15 @@ use super::cert_store::CertStore;
 use super::channel::Channel;
 use super::config::NodeConfig;
 use super::emitter::Emitter;
-use super::event::{Asked, Context, Effect, Event, Notice, Token};
 use super::expiry::Expiry;
 use super::forward::Gossip;
 use super::peers::AlivePeers;
 use super::renewal::Renewal;
-use super::room::Room;
+use super::Context;
 use crate::crypto::{OrgId, PkiId};
-use crate::discovery::{self, Discovery, Members, NetworkMember, SelfInfo};
+use crate::discovery::{
+    Amount, Discovery, Effect, Event, Members, NetworkMember, Notice, Permit, SelfInfo, Token, VerificationBudget,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{self, Content, GossipMessage, PullMsgType, SignedMessage};
@@ -92,13 +93,14 @@ pub struct NodeCore {
     seeds: SeedRoles,
     renewal: Renewal,
     expiry: Option<Expiry>,
-    pending: HashMap<u64, Pending>,
-    room: Room,
-    tokens: u64,
+    pending: HashMap<Token, Pending>,
+    budget: VerificationBudget,
+    /// For each verification under way, its share of the budget.
+    permits: HashMap<Token, Permit>,
     timers: Timers,
     stopped: bool,
     /// What discovery wants done, empty between calls: kept for its room.
-    wanted: Vec<discovery::Effect>,
+    wanted: Vec<Effect>,
 }
 
 /// What an answer is for.
@@ -132,11 +134,12 @@ impl NodeCore {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names the wrong setting or endpoint.
-    pub fn new(config: NodeConfig, own: SelfInfo, own_org: OrgId, incarnation: u64, now: Instant) -> Result<Self> {
+    pub fn new(config: NodeConfig, own: SelfInfo, incarnation: u64, now: Instant) -> Result<Self> {
         config.validate()?;
+        let max = Amount { count: config.max_verifications, bytes: config.discovery.max_verification_bytes };
         Ok(NodeCore {
             own: own.pki_id.clone(),
-            own_org,
+            own_org: own.org.clone(),
             own_endpoint: own.internal_endpoint.clone(),
             incarnation,
             own_identity: Some(message::peer_identity(&own.pki_id, &own.identity)),
@@ -152,8 +155,8 @@ impl NodeCore {
             renewal: Renewal::default(),
             expiry: None,
             pending: HashMap::new(),
-            room: Room::new(config.max_verifications, config.discovery.max_verification_bytes),
-            tokens: 0,
+            budget: VerificationBudget::new(max).first_of_any_size(),
+            permits: HashMap::new(),
             timers: Timers {
                 pull: now + config.pull_interval,
                 publish_state: now + config.channel.publish_state_info_interval,
@@ -187,27 +190,16 @@ impl NodeCore {
         match event {
             Event::Timeout => self.on_timeout(cx),
             Event::Received { message, from } => self.on_received(message, from, cx),
-            Event::Verified { token, valid } => match token.0 {
-                Asked::ByDiscovery(token) => self.discover(discovery::Event::Verified { token, valid }, cx),
-                Asked::ByNode(token) => self.on_verified(token, valid, cx),
-            },
-            Event::Signed { token, result } => match token.0 {
-                Asked::ByDiscovery(token) => self.discover(discovery::Event::Signed { token, result }, cx),
-                Asked::ByNode(token) => self.on_signed(token, result),
-            },
-            Event::Pinged { token, reachable } => {
-                if let Asked::ByDiscovery(token) = token.0 {
-                    self.discover(discovery::Event::Pinged { token, reachable }, cx);
-                }
+            Event::Verified { token, valid } if self.pending.contains_key(&token) => self.on_verified(token, valid, cx),
+            Event::Signed { token, result } if self.pending.contains_key(&token) => {
+                self.on_signed(token, result, cx.now)
             }
-            Event::Handshaken { token, result } => match token.0 {
-                Asked::ByDiscovery(token) => self.on_seed_handshake(token, result, cx),
-                Asked::ByNode(token) => self.on_renewal_handshake(token, result, cx),
-            },
+            Event::Handshaken { token, result } => self.on_handshaken(token, result, cx),
             Event::Dialled { endpoint, remote } => self.on_proof(&endpoint, &remote, cx),
-            Event::PresumedDead(id) => self.discover(discovery::Event::PresumedDead(id), cx),
             Event::IdentitySwitch(id) => self.retire(&id, None, cx),
             Event::IdentityPurged(id) => self.on_identity_purged(id, cx),
+            // The rest is about membership, as are answers that the node itself has not asked for.
+            event => self.discover(event, cx),
         }
     }
 
@@ -275,7 +267,7 @@ impl NodeCore {
             None => None,
         };
         let in_channel =
-            |peer: &super::peers::Peer| channel.is_none_or(|channel| !channel.left() && channel.has_peer(peer));
+            |peer: &super::peers::AlivePeer| channel.is_none_or(|channel| !channel.left() && channel.has_peer(peer));
         let peers = self.peers.select(usize::MAX, cx.random, in_channel);
         Ok(peers.iter().filter_map(|peer| self.discovery.member(&peer.pki_id).cloned()).collect())
     }
@@ -311,6 +303,8 @@ impl NodeCore {
         self.certs.stop();
         self.emitter.stop();
         self.pending.clear();
+        self.permits.clear();
+        self.budget.reset();
     }
 
     /// The membership: who is alive, who dead, the seeds, ourselves.
@@ -342,7 +336,7 @@ impl NodeCore {
 
     fn on_timeout(&mut self, cx: &mut Context<'_>) {
         if self.discovery.next_timeout().is_some_and(|at| at <= cx.now) {
-            self.discover(discovery::Event::Timeout, cx);
+            self.discover(Event::Timeout, cx);
         }
         let batch = self.emitter.poll(cx.now);
         self.route(batch, cx);
@@ -370,11 +364,11 @@ impl NodeCore {
         }
         match message.content() {
             Some(Content::AliveMsg(_) | Content::MemRes(_)) => {
-                self.discover(discovery::Event::Received { message, from }, cx);
+                self.discover(Event::Received { message, from }, cx);
             }
             // Nobody asks in another peer's name.
             Some(Content::MemReq(request)) => match asker(request) {
-                Some(asker) if asker == from => self.discover(discovery::Event::Received { message, from }, cx),
+                Some(asker) if asker == from => self.discover(Event::Received { message, from }, cx),
                 _ => journal::warning!("{from} asks for membership in another peer's name"),
             },
             _ if gossip.is_pull() && gossip.pull_type() == PullMsgType::IDENTITY_MSG.into() => {
@@ -384,12 +378,15 @@ impl NodeCore {
         }
     }
 
-    fn on_verified(&mut self, token: u64, valid: bool, cx: &mut Context<'_>) {
+    fn on_verified(&mut self, token: Token, valid: bool, cx: &mut Context<'_>) {
         let Some(pending) = self.pending.remove(&token) else { return };
         if self.pending.is_empty() {
             self.pending.shrink_to(KEPT_ROOM);
+            self.permits.shrink_to(KEPT_ROOM);
         }
-        self.room.leave(token);
+        if let Some(permit) = self.permits.remove(&token) {
+            self.budget.release(permit);
+        }
         if !valid {
             return;
         }
@@ -403,7 +400,7 @@ impl NodeCore {
         }
     }
 
-    fn on_signed(&mut self, token: u64, result: Result<SignedMessage>) {
+    fn on_signed(&mut self, token: Token, result: Result<SignedMessage>, now: Instant) {
         let Some(pending) = self.pending.remove(&token) else { return };
         match (pending, result) {
             (Pending::OwnIdentity, Ok(message)) => {
@@ -412,7 +409,7 @@ impl NodeCore {
             }
             (Pending::OwnState(channel), Ok(message)) => {
                 if let Some(channel) = self.channels.get_mut(&channel) {
-                    channel.set_own_state(message);
+                    channel.set_own_state(message, now);
                 }
             }
             (Pending::OwnState(channel), Err(e)) => {
@@ -428,10 +425,11 @@ impl NodeCore {
 
     /// Asks for a verification, if there is room for one more.
     fn verify(&mut self, message: SignedMessage, from: &PkiId, pending: Pending, cx: &mut Context<'_>) {
-        if !self.room.enter(self.tokens + 1, from, message.wire_len()) {
+        let Some(permit) = self.budget.try_acquire(from, message.wire_len()) else {
             return journal::debug!("no room to verify {message}");
-        }
+        };
         let token = self.ask(pending);
+        self.permits.insert(token, permit);
         cx.effects.push(Effect::Verify { token, message, from: from.clone() });
     }
 
@@ -441,9 +439,9 @@ impl NodeCore {
     }
 
     fn ask(&mut self, pending: Pending) -> Token {
-        self.tokens += 1;
-        self.pending.insert(self.tokens, pending);
-        Token(Asked::ByNode(self.tokens))
+        let token = self.discovery.next_token();
+        self.pending.insert(token, pending);
+        token
     }
 }
 

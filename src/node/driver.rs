@@ -4,14 +4,15 @@
 //! writer threads, cryptography on the [workers](super::workers), and subscribers that have no room miss what comes.
 
 use super::core::NodeCore;
-use super::event::{Context, Effect, Event, Notice, Remote};
 use super::inbox::Inbox;
 use super::workers::Workers;
+use super::Context;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::threads::Threads;
-use crate::comm::{self, Comm, Demux, ReceivedMessage, RemotePeer, Subscription, Weigh};
+use crate::comm::{self, ByteSize, Comm, Demux, ReceivedMessage, RemotePeer, Sink, Subscription};
 use crate::crypto::PkiId;
+use crate::discovery::{Effect, Event, Notice, Remote};
 use crate::error::Result;
 use crate::journal::Deferred;
 use crate::message::{Content, SignedMessage};
@@ -33,16 +34,16 @@ pub struct Gossiped {
     pub from: PkiId,
 }
 
-impl Weigh for Gossiped {
-    fn weight(&self) -> usize {
+impl ByteSize for Gossiped {
+    fn byte_size(&self) -> usize {
         self.message.wire_len()
     }
 }
 
-impl Weigh for Notice {}
+impl ByteSize for Notice {}
 
 /// What the driver and the handles on a node share.
-pub(super) struct Shared {
+pub(super) struct NodeState {
     /// Held for as long as the core takes to think, never while its effects are carried out.
     pub core: Mutex<NodeCore>,
     pub comm: Comm,
@@ -59,8 +60,8 @@ pub(super) struct Shared {
 
 /// What happens, as it comes in.
 pub(super) struct Inputs {
-    /// What puts messages into the inbox. Nothing comes out of it, but its end tells that of the communication layer.
-    pub tap: Subscription<ReceivedMessage>,
+    /// Puts messages into the inbox; ends with the communication layer.
+    pub sink: Sink,
     pub connections: Subscription<comm::Event>,
     pub presumed_dead: Subscription<PkiId>,
     pub identity_switch: Subscription<PkiId>,
@@ -70,7 +71,7 @@ pub(super) struct Inputs {
 impl Inputs {
     pub fn new(comm: &Comm, inbox: Arc<Inbox>, answers: Receiver<Event>) -> Self {
         Inputs {
-            tap: comm.accept(move |received| {
+            sink: comm.add_sink(move |received| {
                 let unwanted = matches!(
                     received.message().content(),
                     None | Some(
@@ -82,12 +83,10 @@ impl Inputs {
                             | Content::PrivateData(_)
                     )
                 );
-                // Waits where other predicates must not: so that a connection that brings more than its share is read no
-                // further, and no other has to wait.
+                // Waits, so that a connection that brings more than its share is read no further, and no other has to wait.
                 if !unwanted {
                     inbox.put(&received.connection_info().id, received.clone());
                 }
-                false
             }),
             connections: comm.events(),
             presumed_dead: comm.presumed_dead(),
@@ -97,7 +96,7 @@ impl Inputs {
     }
 }
 
-impl Shared {
+impl NodeState {
     /// Lets the core think, and then carries out what it wants.
     pub fn with_core<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
         let mut effects = Vec::new();
@@ -109,7 +108,7 @@ impl Shared {
                 &mut Context {
                     now: self.clock.now(),
                     random: &mut SystemRandom,
-                    identities: self.comm.identity_mapper(),
+                    peers: self.comm.identity_mapper(),
                     effects: &mut effects,
                 },
             )
@@ -147,6 +146,8 @@ impl Shared {
             }
             Effect::Close(id) => self.comm.close_conn(&RemotePeer::with_id("", id)),
             Effect::Deliver { message, from } => drop(self.messages.publish(&Gossiped { message, from })),
+            // The core has chosen the peers itself, and asked to send to them.
+            Effect::Gossip { .. } => {}
             Effect::Notify(notice) => drop(self.notices.publish(&notice)),
         }
     }
@@ -187,7 +188,7 @@ impl Shared {
 }
 
 /// Runs until the node stops.
-pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
+pub(super) fn run(shared: &Arc<NodeState>, inputs: &Inputs) {
     while !shared.stopping.is_cancelled() {
         let Some(timer) = shared.timer() else {
             shared.with_core(|core, cx| core.handle(Event::Timeout, cx));
@@ -195,7 +196,7 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
         };
         let first = select! {
             recv(shared.inbox.arrived()) -> _ => shared.inbox.take().as_ref().map(received),
-            recv(inputs.tap.signal()) -> _ => return,
+            recv(inputs.sink.ended().signal()) -> _ => return,
             recv(inputs.answers) -> answer => answer.ok(),
             recv(inputs.connections.signal()) -> _ => {
                 one_of(&inputs.connections).and_then(|event| connected(shared, event))
@@ -224,7 +225,7 @@ pub(super) fn run(shared: &Arc<Shared>, inputs: &Inputs) {
 }
 
 /// What was signalled; for what is left behind it is signalled again.
-fn one_of<T: Weigh>(subscription: &Subscription<T>) -> Option<T> {
+fn one_of<T: ByteSize>(subscription: &Subscription<T>) -> Option<T> {
     subscription.try_recv().ok().flatten()
 }
 
@@ -233,7 +234,7 @@ fn received(message: &ReceivedMessage) -> Event {
 }
 
 /// Who proved to be at an endpoint that we dialled.
-fn connected(shared: &Shared, event: comm::Event) -> Option<Event> {
+fn connected(shared: &NodeState, event: comm::Event) -> Option<Event> {
     match event {
         comm::Event::Connected { info, dialled: Some(endpoint) } => {
             let remote = Remote { pki_id: info.id.clone(), org: shared.comm.identity_mapper().org(&info.id) };

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::identities::Identities;
-use super::peers::{AlivePeers, Peer};
+use super::peers::{AlivePeer, AlivePeers};
 use crate::crypto::{OrgId, PkiId};
 use crate::journal;
 use crate::message::{Content, SignedMessage};
@@ -20,7 +20,7 @@ pub(super) struct Gossip {
 }
 
 impl Gossip {
-    fn goes_back_to(&self, peer: &Peer) -> bool {
+    fn goes_back_to(&self, peer: &AlivePeer) -> bool {
         self.from.as_ref() == Some(&peer.pki_id)
     }
 }
@@ -37,7 +37,7 @@ pub(super) struct Router<'a> {
 }
 
 /// What goes to whom.
-pub(super) type Sends = Vec<(Peer, SignedMessage)>;
+pub(super) type Sends = Vec<(AlivePeer, SignedMessage)>;
 
 impl Router<'_> {
     /// The rules of Fabric's `gossipBatch`. Within a batch, the blocks of a channel go to the same peers, and so does
@@ -77,7 +77,7 @@ impl Router<'_> {
     fn route_alike(
         &self,
         batch: Vec<Gossip>,
-        filter: impl Fn(&Peer) -> bool,
+        filter: impl Fn(&AlivePeer) -> bool,
         peers: &mut AlivePeers,
         random: &mut dyn Random,
         sends: &mut Sends,
@@ -105,7 +105,7 @@ impl Router<'_> {
         let pki_id = PkiId::new(info.pki_id.clone());
         let channel = self.channels.values().find(|channel| channel.has_mac(&pki_id, &info.channel_MAC));
         let channel = channel.filter(|_| (self.has_external)(&pki_id));
-        let may_have = |peer: &Peer| match channel {
+        let may_have = |peer: &AlivePeer| match channel {
             Some(channel) => channel.has_org(peer.org.as_ref()),
             None => peer.is_of(self.own_org),
         };
@@ -124,7 +124,7 @@ impl Router<'_> {
         sends: &mut Sends,
     ) {
         let ours = org == self.own_org;
-        let may_have = |peer: &Peer| ours || peer.is_of(self.own_org) || peer.is_of(org);
+        let may_have = |peer: &AlivePeer| ours || peer.is_of(self.own_org) || peer.is_of(org);
         let chosen = peers.select(self.propagate_peer_num, random, |peer| may_have(peer) && !gossip.goes_back_to(peer));
         for peer in chosen.into_iter().filter(|peer| ours || peer.external) {
             let within = peer.is_of(self.own_org);

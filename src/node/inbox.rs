@@ -3,9 +3,9 @@
 //! Each peer has a share of the room. Who fills its own waits, so that its connection is read no further; the messages of
 //! the others come in all the same, and in their turn.
 
-use super::fair::FairQueue;
+use super::fair_queue::FairQueue;
 use crate::cancel::Cancel;
-use crate::comm::{ReceivedMessage, Weigh};
+use crate::comm::{ByteSize, ReceivedMessage};
 use crate::crypto::PkiId;
 use crate::sync::channel::{bounded, select, Receiver, Sender};
 use crate::sync::Mutex;
@@ -40,7 +40,7 @@ struct Share {
     less: (Sender<()>, Receiver<()>),
 }
 
-impl<M: Weigh> Inbox<M> {
+impl<M: ByteSize> Inbox<M> {
     pub fn new(stopping: Cancel) -> Self {
         let waiting = Waiting { messages: FairQueue::default(), shares: HashMap::new(), bytes: 0 };
         Inbox { waiting: Mutex::new(waiting), arrived: bounded(1), stopping }
@@ -49,7 +49,7 @@ impl<M: Weigh> Inbox<M> {
     /// Puts in a message. Blocks while this peer has too much waiting: until the driver has taken some of it, which waits
     /// for nobody, or the stop.
     pub fn put(&self, from: &PkiId, message: M) {
-        let weight = message.weight();
+        let weight = message.byte_size();
         loop {
             let mut waiting = self.waiting.lock();
             let Some(full) = waiting.lacks_room(from, weight) else {
@@ -74,7 +74,7 @@ impl<M: Weigh> Inbox<M> {
     pub fn take(&self) -> Option<M> {
         let mut waiting = self.waiting.lock();
         let (from, message) = waiting.messages.pop()?;
-        let weight = message.weight();
+        let weight = message.byte_size();
         waiting.bytes -= weight;
         if let Some(share) = waiting.shares.get_mut(&from) {
             (share.count, share.bytes) = (share.count - 1, share.bytes - weight);
@@ -124,8 +124,8 @@ mod tests {
 
     struct Message(&'static str, usize);
 
-    impl Weigh for Message {
-        fn weight(&self) -> usize {
+    impl ByteSize for Message {
+        fn byte_size(&self) -> usize {
             self.1
         }
     }

@@ -1,10 +1,10 @@
 //! What a node counts.
 
-use super::driver::Shared;
+use super::driver::NodeState;
 use crate::discovery::State;
-use crate::metrics::CommSnapshot;
+use crate::metrics::table::{self, Samples};
+use crate::metrics::{self, CommSnapshot, Sample};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// The counters and gauges of a node at one moment, under Fabric's names where Fabric has them.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct NodeSnapshot {
 }
 
 impl NodeSnapshot {
-    pub(super) fn take(shared: &Shared) -> Self {
+    pub(super) fn take(shared: &NodeState) -> Self {
         let comm = shared.comm.metrics();
         let gossip_verifications_waiting = shared.workers.waiting();
         let core = shared.core.lock();
@@ -52,31 +52,53 @@ impl NodeSnapshot {
         }
     }
 
-    /// Prometheus' text format, version 0.0.4: what [`CommSnapshot::to_prometheus`] has, and the node's own.
-    pub fn to_prometheus(&self) -> String {
-        let mut page = self.comm.to_prometheus();
-        let name = "gossip_membership_total_peers_known";
-        // Writing to a string does not fail.
-        let _ = writeln!(page, "# HELP {name} Peers of the channel that are alive\n# TYPE {name} gauge");
+    /// Returns all values, in the order of the [table](crate::metrics::all): those of the communication layer first.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = Samples(self.comm.samples());
         for (channel, known) in &self.gossip_membership_total_peers_known {
-            let channel = channel.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = writeln!(page, "{name}{{channel=\"{channel}\"}} {known}");
+            samples.add_labelled(&table::TOTAL_PEERS_KNOWN, &[channel], *known);
         }
-        let gauges = [
-            ("gossip_membership_alive", "Members that are alive", self.gossip_membership_alive),
-            ("gossip_membership_dead", "Members that died and are remembered", self.gossip_membership_dead),
-            (
-                "gossip_membership_seeds_missing",
-                "Bootstrap and anchor peers that have not answered yet",
-                self.gossip_membership_seeds_missing,
-            ),
-            ("gossip_identities_offered", "Identities that others can pull", self.gossip_identities_offered),
-            ("gossip_messages_waiting", "Messages that wait for their turn", self.gossip_messages_waiting),
-            ("gossip_verifications_waiting", "Messages that wait to be verified", self.gossip_verifications_waiting),
-        ];
-        for (name, help, value) in gauges {
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-        }
-        page
+        samples.add(&table::MEMBERS_ALIVE, self.gossip_membership_alive);
+        samples.add(&table::MEMBERS_DEAD, self.gossip_membership_dead);
+        samples.add(&table::SEEDS_MISSING, self.gossip_membership_seeds_missing);
+        samples.add(&table::IDENTITIES_OFFERED, self.gossip_identities_offered);
+        samples.add(&table::MESSAGES_WAITING, self.gossip_messages_waiting);
+        samples.add(&table::VERIFICATIONS_WAITING, self.gossip_verifications_waiting);
+        samples.0
+    }
+
+    /// Returns the [samples](Self::samples) in Prometheus' text format, version 0.0.4.
+    pub fn to_prometheus(&self) -> String {
+        table::prometheus(metrics::all(), &self.samples())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_every_metric_of_the_table_once_and_every_sample() {
+        let mut comm = CommSnapshot::default();
+        (comm.gossip_comm_identity_expires_in, comm.gossip_comm_tls_expires_in) = (Some(1), Some(2));
+        let snapshot = NodeSnapshot {
+            comm,
+            gossip_membership_total_peers_known: [("a \"channel\"".to_owned(), 3)].into(),
+            gossip_membership_alive: 4,
+            gossip_membership_dead: 0,
+            gossip_membership_seeds_missing: 0,
+            gossip_identities_offered: 0,
+            gossip_messages_waiting: 0,
+            gossip_verifications_waiting: 0,
+        };
+        let text = snapshot.to_prometheus();
+        let heads: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let table: Vec<_> = metrics::all().map(|it| format!("{} {}", it.name, it.kind.as_str())).collect();
+        assert_eq!(heads, table);
+        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = snapshot.samples().iter().map(|it| format!("{it} {}", it.value)).collect();
+        assert_eq!(values, samples);
+        assert!(samples.contains(&"gossip_membership_total_peers_known{channel=\"a \\\"channel\\\"\"} 3".to_owned()));
+        assert!(samples.contains(&"gossip_membership_alive 4".to_owned()));
     }
 }

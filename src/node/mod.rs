@@ -12,9 +12,8 @@ pub mod core;
 pub mod disclosure;
 mod driver;
 pub mod emitter;
-pub mod event;
 mod expiry;
-mod fair;
+mod fair_queue;
 pub mod filter;
 mod forward;
 pub mod identities;
@@ -23,15 +22,14 @@ mod metrics;
 pub mod peers;
 pub mod pull;
 mod renewal;
-mod room;
 mod workers;
 
 pub use self::core::{Criteria, NodeCore, SeedRole};
+pub use crate::discovery::Notice;
 pub use builder::NodeBuilder;
 pub use channel::{AnchorPeer, ChannelConfig, ChannelOrgs};
 pub use config::NodeConfig;
 pub use driver::Gossiped;
-pub use event::{Context, Effect, Event, Notice, Remote, Token};
 pub use identities::Identities;
 pub use metrics::NodeSnapshot;
 pub use workers::BlockVerifier;
@@ -47,9 +45,12 @@ use crate::message::{GossipMessage, SignedMessage};
 use crate::sync::channel::select;
 use crate::sync::entering_user_code;
 use bytes::Bytes;
-use driver::Shared;
+use driver::NodeState;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The context of a call to [`NodeCore`].
+pub type Context<'a> = crate::discovery::Context<'a, dyn Identities + 'a>;
 
 /// A peer of the network. Clones are the same; dropping the last one stops it. Every method can be called from any
 /// thread, and none but those that say so blocks.
@@ -57,7 +58,7 @@ use std::time::Duration;
 pub struct Node(Arc<Handle>);
 
 struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<NodeState>,
     mapper: IdentityMapper,
     stop: StopOnce,
 }
@@ -85,7 +86,7 @@ impl Node {
         NodeBuilder::new(identity, crypto, advisor)
     }
 
-    fn new(shared: Arc<Shared>, mapper: IdentityMapper, stop: StopOnce) -> Node {
+    fn new(shared: Arc<NodeState>, mapper: IdentityMapper, stop: StopOnce) -> Node {
         Node(Arc::new(Handle { shared, mapper, stop }))
     }
 
@@ -310,7 +311,7 @@ impl Node {
         self.0.stop();
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<NodeState> {
         &self.0.shared
     }
 

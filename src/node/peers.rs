@@ -8,7 +8,7 @@ use crate::random::Random;
 
 /// A peer that a message can go to; where it is the membership knows. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct AlivePeer {
     /// Who it is.
     pub pki_id: PkiId,
     /// Whether it has an endpoint for other organisations.
@@ -17,9 +17,9 @@ pub struct Peer {
     pub org: Option<OrgId>,
 }
 
-impl Peer {
-    fn new(member: &NetworkMember, identities: &dyn Identities) -> Peer {
-        Peer {
+impl AlivePeer {
+    fn new(member: &NetworkMember, identities: &dyn Identities) -> AlivePeer {
+        AlivePeer {
             pki_id: member.pki_id.clone(),
             external: !member.endpoint.is_empty(),
             org: identities.org(&member.pki_id),
@@ -36,7 +36,7 @@ impl Peer {
 #[derive(Debug, Default)]
 pub struct AlivePeers {
     /// In an order that choosing keeps shuffling.
-    peers: Vec<Peer>,
+    peers: Vec<AlivePeer>,
 }
 
 impl AlivePeers {
@@ -44,10 +44,10 @@ impl AlivePeers {
     pub fn apply(&mut self, change: &Change, identities: &dyn Identities) {
         match change {
             // Who comes alive was not: nothing to look for among thousands.
-            Change::Alive(member) => self.peers.push(Peer::new(member, identities)),
+            Change::Alive(member) => self.peers.push(AlivePeer::new(member, identities)),
             Change::Updated(member) => {
                 if let Some(known) = self.peers.iter_mut().find(|known| known.pki_id == member.pki_id) {
-                    *known = Peer::new(member, identities);
+                    *known = AlivePeer::new(member, identities);
                 }
             }
             Change::Dead(member) | Change::Forgotten(member) => {
@@ -57,12 +57,17 @@ impl AlivePeers {
     }
 
     /// Up to `count` peers that pass the filter, at random.
-    pub fn select(&mut self, count: usize, random: &mut dyn Random, filter: impl FnMut(&Peer) -> bool) -> Vec<Peer> {
+    pub fn select(
+        &mut self,
+        count: usize,
+        random: &mut dyn Random,
+        filter: impl FnMut(&AlivePeer) -> bool,
+    ) -> Vec<AlivePeer> {
         select_peers(random, count, &mut self.peers, filter)
     }
 
     /// All of them, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+    pub fn iter(&self) -> impl Iterator<Item = &AlivePeer> {
         self.peers.iter()
     }
 

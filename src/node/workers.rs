@@ -1,11 +1,11 @@
 //! The threads that sign and verify, so that the driver never waits for cryptography.
 
-use super::event::{Event, Token};
-use super::fair::FairQueue;
+use super::fair_queue::FairQueue;
 use super::identities;
 use crate::cancel::Cancel;
 use crate::comm::threads::Threads;
 use crate::crypto::{CryptoService, PkiId};
+use crate::discovery::{Event, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
 use crate::message::{Content, GossipMessage, SignedMessage};

@@ -28,10 +28,10 @@ pub use links::Links;
 pub use report::Report;
 
 use crate::crypto::{OrgId, PeerIdentity, PkiId};
-use crate::discovery::SelfInfo;
+use crate::discovery::{Effect, Event, SelfInfo, Token};
 use crate::error::Result;
 use crate::message::SignedMessage;
-use crate::node::{Context, Effect, Event, NodeConfig, NodeCore, Token};
+use crate::node::{Context, NodeConfig, NodeCore};
 use crate::random::SeededRandom;
 use links::Network;
 use names::{identity, org, parts, pki_id, Known};
@@ -371,6 +371,7 @@ impl Simulator {
         node.identity = identity(&node.pki_id, self.config.identity_size);
         let own = SelfInfo {
             pki_id: node.pki_id.clone(),
+            org,
             identity: node.identity.clone(),
             endpoint: if node.spec.external { external } else { String::new() },
             internal_endpoint: internal,
@@ -380,7 +381,7 @@ impl Simulator {
         config.bootstrap = endpoints;
         // Later at each start, as a clock's nanoseconds are.
         let incarnation = 1_700_000_000_000_000_000 + self.net.now() * 1_000_000 + u64::from(node.epoch);
-        node.core = Some(Box::new(NodeCore::new(config, own, org, incarnation, now)?));
+        node.core = Some(Box::new(NodeCore::new(config, own, incarnation, now)?));
         node.epoch += 1;
         node.known = Known::default();
         node.known.insert(number);

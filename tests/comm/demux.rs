@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use fabric_gossip::clock::SystemClock;
-use fabric_gossip::comm::{Demux, Weigh};
+use fabric_gossip::comm::{ByteSize, Demux};
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
 use fabric_gossip::testing::VirtualClock;
 use fabric_gossip::ErrorKind;
@@ -14,8 +14,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Number(u64);
 
-impl Weigh for Number {
-    fn weight(&self) -> usize {
+impl ByteSize for Number {
+    fn byte_size(&self) -> usize {
         1
     }
 }

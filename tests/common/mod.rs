@@ -29,7 +29,7 @@ pub use memory::{cert, Memory};
 pub use pulse::within as within_slack;
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
 
-use fabric_gossip::comm::{Event, ReceivedMessage, RemotePeer, Subscription, Weigh};
+use fabric_gossip::comm::{ByteSize, Event, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::message::{self, SignedMessage};
 use fabric_gossip::{Error, ErrorKind};
@@ -90,7 +90,7 @@ pub fn blob(nonce: u64, size: usize) -> SignedMessage {
 }
 
 /// The next item, which has to come.
-pub fn next<T: Weigh>(subscription: &Subscription<T>) -> T {
+pub fn next<T: ByteSize>(subscription: &Subscription<T>) -> T {
     subscription.recv_timeout(PATIENCE).expect("nothing came")
 }
 
@@ -105,7 +105,7 @@ pub fn next_nonces(inbox: &Subscription<ReceivedMessage>, count: usize) -> Vec<u
 }
 
 /// Nothing is in the subscription now.
-pub fn assert_nothing<T: Weigh + std::fmt::Debug>(subscription: &Subscription<T>) {
+pub fn assert_nothing<T: ByteSize + std::fmt::Debug>(subscription: &Subscription<T>) {
     if let Ok(Some(item)) = subscription.try_recv() {
         panic!("unexpected: {item:?}");
     }

@@ -1,8 +1,9 @@
 //! A network of state machines: virtual time, messages that take a millisecond, signatures that anybody can compute.
 
-use fabric_gossip::crypto::{PeerIdentity, PkiId};
+use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
 use fabric_gossip::discovery::{
-    Change, Context, Disclosure, Discovery, DiscoveryConfig, Effect, Event, Identified, NetworkMember, SelfInfo,
+    Change, Context, Disclosure, DisclosurePolicy, Discovery, DiscoveryConfig, Effect, Event, NetworkMember, Notice,
+    Remote, SelfInfo,
 };
 use fabric_gossip::message::{Content, GossipMessage, SignedMessage, Tag};
 use fabric_gossip::proto::gossip::{AliveMessage, Member, MembershipRequest, MembershipResponse, PeerTime};
@@ -229,7 +230,8 @@ impl Net {
         let disclose =
             |remote: &NetworkMember, member: &NetworkMember| policy(&name_of(&remote.pki_id), &name_of(&member.pki_id));
         let mut effects = Vec::new();
-        let mut cx = Context { now, random: &mut self.random, policy: &disclose, effects: &mut effects };
+        let peers: &dyn DisclosurePolicy = &disclose;
+        let mut cx = Context { now, random: &mut self.random, peers, effects: &mut effects };
         let result = act(&mut self.nodes[node].discovery, &mut cx);
         effects.into_iter().for_each(|effect| self.carry_out(node, effect));
         result
@@ -255,16 +257,16 @@ impl Net {
                 };
                 self.queue(Duration::ZERO, at, Event::Signed { token, result });
             }
-            Effect::Gossip(message) => {
+            Effect::Gossip { message, from: None } => {
                 self.nodes[at].gossiped.push((elapsed, message.clone()));
                 self.push(at, &message, None);
             }
-            Effect::Forward { message, from } => {
+            Effect::Gossip { message, from: Some(from) } => {
                 self.nodes[at].forwarded.push(message.clone());
                 self.push(at, &message, Some(from));
             }
             Effect::Send { to, endpoint, message } => {
-                self.nodes[at].sent.push((elapsed, endpoint.clone(), message.clone()));
+                self.nodes[at].sent.push((elapsed, endpoint.to_string(), message.clone()));
                 if let Some(there) =
                     self.reach(&name, &endpoint).filter(|&there| self.nodes[there].name == name_of(&to))
                 {
@@ -276,17 +278,17 @@ impl Net {
                 let reachable = self.reach(&name, &endpoint).is_some();
                 self.queue(MS, at, Event::Pinged { token, reachable });
             }
-            Effect::Identify { token, endpoint } => {
+            Effect::Handshake { token, endpoint } => {
                 self.nodes[at].identified.push((elapsed, endpoint.clone()));
-                let same_org = self.nodes[at].same_org;
+                let org = Some(OrgId::new(if self.nodes[at].same_org { "own" } else { "other" }));
                 let result = match self.reach(&name, &endpoint) {
-                    Some(there) => Ok(Identified { pki_id: id(&self.nodes[there].name), same_org }),
+                    Some(there) => Ok(Remote { pki_id: id(&self.nodes[there].name), org }),
                     None => Err(Error::new(ErrorKind::Unreachable, "connection refused")),
                 };
-                self.queue(MS, at, Event::Identified { token, result });
+                self.queue(MS, at, Event::Handshaken { token, result });
             }
             Effect::Close(peer) => self.nodes[at].closed.push(name_of(&peer)),
-            Effect::Changed(change) => self.nodes[at].changes.push(change),
+            Effect::Notify(Notice::Membership(change)) => self.nodes[at].changes.push(change),
             other => panic!("{other:?}"),
         }
     }
@@ -396,6 +398,7 @@ impl Net {
 pub fn self_info(name: &str) -> SelfInfo {
     SelfInfo {
         pki_id: id(name),
+        org: OrgId::new("own"),
         identity: PeerIdentity::from(name.as_bytes()),
         endpoint: endpoint(name),
         internal_endpoint: internal(name),

@@ -1,8 +1,9 @@
 //! Nodes as others see them: the core that real nodes run, in networks on virtual time.
 
 use fabric_gossip::crypto::PkiId;
+use fabric_gossip::discovery::Event;
 use fabric_gossip::message::{self, Content, Envelope, GossipMessage, SignedMessage, Tag};
-use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Criteria, Event, NodeConfig, NodeCore, SeedRole};
+use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Criteria, NodeConfig, NodeCore, SeedRole};
 use fabric_gossip::proto::gossip;
 use fabric_gossip::testing::{NodeSpec, Simulator, SimulatorConfig};
 use std::cell::RefCell;

@@ -3,7 +3,7 @@
 use crate::fake::World;
 use crate::support::{check, clock, id, ms, task, together};
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::{Demux, Weigh};
+use fabric_gossip::comm::{ByteSize, Demux};
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
 use fabric_gossip::crypto::PeerIdentity;
 use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
@@ -48,8 +48,8 @@ fn a_hook_runs_once_or_was_dropped_before() {
 #[derive(Clone, PartialEq, Debug)]
 struct Item(u32);
 
-impl Weigh for Item {
-    fn weight(&self) -> usize {
+impl ByteSize for Item {
+    fn byte_size(&self) -> usize {
         10
     }
 }

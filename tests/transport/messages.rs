@@ -9,7 +9,6 @@ use fabric_gossip::transport::{Limits, Transport};
 use fabric_gossip::transport::{Status, StreamEnd};
 use std::sync::Arc;
 
-
 fn pattern(len: usize) -> Bytes {
     (0..len).map(|i| (i * 31 % 251) as u8).collect::<Vec<_>>().into()
 }

@@ -6,9 +6,9 @@
 use crate::record::Record;
 use crate::support::{check_sections, hex, load, unhex};
 use crate::tally::{Case, Tally};
-use fabric_gossip::crypto::{PeerIdentity, PkiId};
+use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
 use fabric_gossip::discovery::{
-    Context, Disclosure, Discovery, DiscoveryConfig, Effect, Event, Identified, NetworkMember, SelfInfo, State,
+    Context, Disclosure, Discovery, DiscoveryConfig, Effect, Event, NetworkMember, Notice, Remote, SelfInfo, State,
 };
 use fabric_gossip::message::{Content, Envelope, GossipMessage, SignedMessage, Tag};
 use fabric_gossip::proto::gossip::{self, MembershipResponse};
@@ -83,7 +83,7 @@ struct Player<'a> {
     names: HashMap<PkiId, String>,
     hidden_from: Vec<PkiId>,
     /// Who is at the endpoint of a seed, and how often finding out fails first.
-    seeds: HashMap<String, (Identified, u64)>,
+    seeds: HashMap<String, (Remote, u64)>,
     reachable: Vec<PkiId>,
     calls: Calls,
     last_nonce: u64,
@@ -155,6 +155,7 @@ impl<'a> Player<'a> {
         let own = peers.iter().find(|it| it["name"] == "self").expect("ourselves");
         let own = SelfInfo {
             pki_id: id(own),
+            org: OrgId::new("own"),
             identity: PeerIdentity::from(&b"self"[..]),
             endpoint: text(&own["endpoint"]).into(),
             internal_endpoint: text(&own["internal_endpoint"]).into(),
@@ -255,7 +256,8 @@ impl<'a> Player<'a> {
             "connect" => {
                 let endpoint = text(&event["endpoint"]);
                 let (pki_id, _) = self.names.iter().find(|(_, it)| event["identified_as"] == **it).expect("a peer");
-                let found = Identified { pki_id: pki_id.clone(), same_org: event["same_org"] == true };
+                let org = if event["same_org"] == true { "own" } else { "other" };
+                let found = Remote { pki_id: pki_id.clone(), org: Some(OrgId::new(org)) };
                 let failures = event["identify_failures_first"].as_u64().expect("a number");
                 self.seeds.insert(endpoint.to_owned(), (found, failures));
                 self.act(|discovery, cx| discovery.connect(endpoint, cx).expect("an endpoint"));
@@ -283,7 +285,7 @@ impl<'a> Player<'a> {
         let mut effects = Vec::new();
         act(
             &mut self.discovery,
-            &mut Context { now: self.now, random: &mut self.random, policy: &policy, effects: &mut effects },
+            &mut Context { now: self.now, random: &mut self.random, peers: &policy, effects: &mut effects },
         );
         effects.into_iter().for_each(|effect| self.carry_out(effect));
     }
@@ -300,7 +302,7 @@ impl<'a> Player<'a> {
                 self.calls.pinged.push(format!("{} @ {endpoint}", self.names[&pki_id]).into());
                 self.handle(Event::Pinged { token, reachable: self.reachable.contains(&pki_id) });
             }
-            Effect::Identify { token, endpoint } => {
+            Effect::Handshake { token, endpoint } => {
                 let result = match self.seeds.get_mut(&endpoint) {
                     None => return,
                     Some((found, 0)) => Ok(found.clone()),
@@ -309,21 +311,21 @@ impl<'a> Player<'a> {
                         Err(Error::new(ErrorKind::Unreachable, "nobody there"))
                     }
                 };
-                self.handle(Event::Identified { token, result });
+                self.handle(Event::Handshaken { token, result });
             }
-            Effect::Gossip(message) => {
+            Effect::Gossip { message, from: None } => {
                 let mut alive = self.entry(&message);
                 alive["nonce"] = message.nonce().into();
                 alive["tag"] = message.message().tag.value().into();
                 self.calls.gossiped.push(alive);
             }
-            Effect::Forward { message, .. } => {
+            Effect::Gossip { message, from: Some(_) } => {
                 let entry = self.entry(&message);
                 self.calls.forwarded.push(part(&entry, &["peer", "inc_num", "seq_num"]));
             }
             Effect::Close(peer) => self.calls.closed.push(self.names[&peer].clone().into()),
             Effect::Send { to, endpoint, message } => self.on_send(&to, &endpoint, &message),
-            Effect::Changed(_) => {}
+            Effect::Notify(Notice::Membership(_)) => {}
             other => panic!("{other:?}"),
         }
     }

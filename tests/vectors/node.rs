@@ -6,11 +6,11 @@ use crate::support::unhex;
 use bytes::Bytes;
 use fabric_gossip::clock::SystemClock;
 use fabric_gossip::crypto::{CryptoService, PkiId};
-use fabric_gossip::discovery::SelfInfo;
+use fabric_gossip::discovery::{Effect, Event, SelfInfo};
 use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::msp::MspCryptoService;
-use fabric_gossip::node::{identities, Context, Effect, Event, NodeConfig, NodeCore};
+use fabric_gossip::node::{identities, Context, NodeConfig, NodeCore};
 use fabric_gossip::random::SeededRandom;
 use fabric_gossip::SecurityAdvisor;
 use serde_json::json;
@@ -63,13 +63,14 @@ impl TestNode {
         let identity = orgs.identity_of(member);
         let own = SelfInfo {
             pki_id: mapper.self_pki_id().clone(),
+            org: service.org_by_peer_identity(&identity).expect("an organisation"),
             endpoint: external.to_owned(),
             internal_endpoint: "127.0.0.1:7051".into(),
             metadata: Bytes::new(),
             identity: identity.clone(),
         };
-        let (org, now) = (service.org_by_peer_identity(&identity).expect("an organisation"), Instant::now());
-        let core = NodeCore::new(config, own, org, 1, now).expect("a node");
+        let now = Instant::now();
+        let core = NodeCore::new(config, own, 1, now).expect("a node");
         let random = SeededRandom::new(1);
         let mut node = TestNode { core, mapper, service, random, now, sent: Vec::new(), closed: Vec::new() };
         node.drive(NodeCore::start);
@@ -96,14 +97,14 @@ impl TestNode {
 
     fn drive(&mut self, call: impl FnOnce(&mut NodeCore, &mut Context<'_>)) {
         let mut effects = Vec::new();
-        let (now, identities) = (self.now, &self.mapper);
-        call(&mut self.core, &mut Context { now, random: &mut self.random, identities, effects: &mut effects });
+        let (now, peers) = (self.now, &self.mapper);
+        call(&mut self.core, &mut Context { now, random: &mut self.random, peers, effects: &mut effects });
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             let Some(answer) = self.carry_out(effect) else { continue };
             let mut more = Vec::new();
             let (random, effects_of) = (&mut self.random, &mut more);
-            self.core.handle(answer, &mut Context { now, random, identities: &self.mapper, effects: effects_of });
+            self.core.handle(answer, &mut Context { now, random, peers: &self.mapper, effects: effects_of });
             effects.extend(more);
         }
     }

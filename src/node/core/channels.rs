@@ -3,14 +3,14 @@
 use super::effects::{endpoint_of, has_external};
 use super::{NodeCore, Pending, SeedRole};
 use crate::crypto::{OrgId, PkiId};
-use crate::discovery::Members;
+use crate::discovery::{Effect, Members};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{self, Content, Envelope, SignedMessage};
 use crate::node::channel::{Channel, ChannelConfig, ChannelOrgs};
-use crate::node::event::{Context, Effect};
 use crate::node::forward::Gossip;
-use crate::node::peers::Peer;
+use crate::node::peers::AlivePeer;
+use crate::node::Context;
 use crate::proto::gossip::{Properties, StateInfo, StateInfoPullRequest, StateInfoSnapshot};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -225,7 +225,7 @@ impl NodeCore {
         for channel in self.channels.values().filter(|channel| !channel.left()) {
             let request = message::state_info_pull_request(&self.own, &channel.name);
             let Ok(request) = SignedMessage::noop_sign(request) else { continue };
-            let in_channel = |peer: &Peer| channel.has_org(peer.org.as_ref());
+            let in_channel = |peer: &AlivePeer| channel.has_org(peer.org.as_ref());
             for peer in self.peers.select(self.config.pull_peer_num, cx.random, in_channel) {
                 let endpoint = endpoint_of(&self.discovery, &peer.pki_id);
                 cx.effects.push(Effect::Send { to: peer.pki_id, endpoint, message: request.clone() });
@@ -247,13 +247,13 @@ impl NodeCore {
             _ => self.channels.get(channel),
         };
         let Some(channel) = found else { return self.on_outside_message(message, from, cx) };
-        if !channel.has_org(cx.identities.org(&from).as_ref()) {
+        if !channel.has_org(cx.peers.org(&from).as_ref()) {
             return journal::warning!("{from} is not of an organisation of channel {}", name(channel));
         }
         match message.content() {
             Some(Content::StateInfo(info)) => {
-                let org = cx.identities.org(&PkiId::new(info.pki_id.clone()));
-                if message.wire_len() <= MAX_STATE && channel.has_org(org.as_ref()) && channel.wants(info) {
+                let org = cx.peers.org(&PkiId::new(info.pki_id.clone()));
+                if message.wire_len() <= MAX_STATE && channel.has_org(org.as_ref()) && channel.wants(&message) {
                     let channel = channel.name.clone();
                     let pending = Pending::State { channel, message: message.clone(), from: Some(from.clone()) };
                     self.verify(message, &from, pending, cx);
@@ -278,7 +278,7 @@ impl NodeCore {
     /// Of channels that we are not in, we pass on who of our organisation is in them.
     fn on_outside_message(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let Some(Content::StateInfo(info)) = message.content() else { return };
-        let ours = cx.identities.org(&PkiId::new(info.pki_id.clone())).as_ref() == Some(&self.own_org);
+        let ours = cx.peers.org(&PkiId::new(info.pki_id.clone())).as_ref() == Some(&self.own_org);
         if ours && message.wire_len() <= MAX_STATE && self.outside.wants(info, &self.config.channel) {
             self.verify(message.clone(), &from.clone(), Pending::OutsideState { message, from }, cx);
         }
@@ -292,9 +292,9 @@ impl NodeCore {
             return;
         }
         let channel = &*channel;
-        let same_org = cx.identities.org(&from).as_ref() == Some(&self.own_org);
+        let same_org = cx.peers.org(&from).as_ref() == Some(&self.own_org);
         let shown = |id: &PkiId| {
-            same_org || cx.identities.org(id).as_ref() != Some(&self.own_org) || has_external(&self.discovery, id)
+            same_org || cx.peers.org(id).as_ref() != Some(&self.own_org) || has_external(&self.discovery, id)
         };
         match SignedMessage::noop_sign(channel.snapshot(shown)) {
             Ok(answer) => self.send_all([(from, answer)], cx),
@@ -314,8 +314,11 @@ impl NodeCore {
                 continue;
             };
             let id = PkiId::new(info.pki_id.clone());
-            let belongs = channel.has_mac(&id, &info.channel_MAC) && channel.has_org(cx.identities.org(&id).as_ref());
-            if belongs && message.wire_len() <= MAX_STATE && channel.wants(info) && self.discovery.member(&id).is_some()
+            let belongs = channel.has_mac(&id, &info.channel_MAC) && channel.has_org(cx.peers.org(&id).as_ref());
+            if belongs
+                && message.wire_len() <= MAX_STATE
+                && channel.wants(&message)
+                && self.discovery.member(&id).is_some()
             {
                 let message = message.detached();
                 let pending = Pending::State { channel: name.clone(), message: message.clone(), from: None };
@@ -331,7 +334,7 @@ impl NodeCore {
         from: Option<PkiId>,
         cx: &mut Context<'_>,
     ) {
-        let added = self.channels.get_mut(channel).is_some_and(|channel| channel.add_state(&message));
+        let added = self.channels.get_mut(channel).is_some_and(|channel| channel.add_state(&message, cx.now));
         if let Some(from) = from.filter(|_| added) {
             self.emit(Gossip { message, from: Some(from) }, cx);
         }

@@ -2,16 +2,16 @@
 
 use super::{NodeCore, KEPT_ROOM};
 use crate::crypto::PkiId;
-use crate::discovery::{self, Change, Discovery, NetworkMember};
+use crate::discovery::{self, Change, DisclosurePolicy, Discovery, Effect, Event, NetworkMember, Notice};
 use crate::message::SignedMessage;
 use crate::node::disclosure::OrgDisclosure;
-use crate::node::event::{Asked, Context, Effect, Notice, Token};
 use crate::node::forward::{Gossip, Router};
+use crate::node::Context;
 use std::sync::Arc;
 
 impl NodeCore {
     /// Hands an event to discovery, and has done what it wants.
-    pub(super) fn discover(&mut self, event: discovery::Event, cx: &mut Context<'_>) {
+    pub(super) fn discover(&mut self, event: Event, cx: &mut Context<'_>) {
         self.with_discovery(cx, |discovery, cx| discovery.handle(event, cx));
     }
 
@@ -20,46 +20,31 @@ impl NodeCore {
         cx: &mut Context<'_>,
         call: impl FnOnce(&mut Discovery, &mut discovery::Context<'_>) -> T,
     ) -> T {
-        let policy = OrgDisclosure { own_org: &self.own_org, identities: cx.identities };
+        let policy: &dyn DisclosurePolicy = &OrgDisclosure { own_org: &self.own_org, identities: cx.peers };
         let mut wanted = std::mem::take(&mut self.wanted);
         let mut inner =
-            discovery::Context { now: cx.now, random: &mut *cx.random, policy: &policy, effects: &mut wanted };
+            discovery::Context { now: cx.now, random: &mut *cx.random, peers: policy, effects: &mut wanted };
         let result = call(&mut self.discovery, &mut inner);
-        wanted.drain(..).for_each(|effect| self.carry_out(effect, cx));
+        wanted.drain(..).for_each(|effect| self.relay(effect, cx));
         wanted.shrink_to(KEPT_ROOM);
         self.wanted = wanted;
         result
     }
 
-    fn carry_out(&mut self, effect: discovery::Effect, cx: &mut Context<'_>) {
-        let asked = |token| Token(Asked::ByDiscovery(token));
+    /// Passes on an effect of discovery, except what the node does itself.
+    fn relay(&mut self, effect: Effect, cx: &mut Context<'_>) {
         match effect {
-            discovery::Effect::Verify { token, message, from } => {
-                cx.effects.push(Effect::Verify { token: asked(token), message, from });
-            }
-            discovery::Effect::Sign { token, message, internal_endpoint } => {
-                cx.effects.push(Effect::Sign { token: asked(token), message, internal_endpoint });
-            }
-            discovery::Effect::Gossip(message) => self.emit(Gossip { message, from: None }, cx),
-            discovery::Effect::Forward { message, from } => self.emit(Gossip { message, from: Some(from) }, cx),
-            discovery::Effect::Send { to, endpoint, message } => {
-                cx.effects.push(Effect::Send { to, endpoint: endpoint.into(), message });
-            }
-            discovery::Effect::Ping { token, pki_id, endpoint } => {
-                cx.effects.push(Effect::Ping { token: asked(token), pki_id, endpoint });
-            }
-            discovery::Effect::Identify { token, endpoint } => {
-                self.seeds.asked(token, endpoint.clone());
-                cx.effects.push(Effect::Handshake { token: asked(token), endpoint });
-            }
-            discovery::Effect::Close(id) => cx.effects.push(Effect::Close(id)),
-            discovery::Effect::Changed(change) => self.on_changed(change, cx),
+            Effect::Gossip { message, from } => return self.emit(Gossip { message, from }, cx),
+            Effect::Notify(Notice::Membership(change)) => return self.on_changed(change, cx),
+            Effect::Handshake { token, ref endpoint } => self.seeds.asked(token, endpoint.clone()),
+            _ => {}
         }
+        cx.effects.push(effect);
     }
 
     fn on_changed(&mut self, change: Change, cx: &mut Context<'_>) {
         let was_alone = self.peers.is_empty();
-        self.peers.apply(&change, cx.identities);
+        self.peers.apply(&change, cx.peers);
         match &change {
             Change::Alive(member) | Change::Updated(member) => self.note_endpoint(member, cx),
             Change::Forgotten(member) => self.renewal.forget(member),
@@ -86,7 +71,7 @@ impl NodeCore {
         let discovery = &self.discovery;
         let router = Router {
             own_org: &self.own_org,
-            identities: cx.identities,
+            identities: cx.peers,
             channels: &self.channels,
             propagate_peer_num: self.config.propagate_peer_num,
             has_external: &|id| has_external(discovery, id),

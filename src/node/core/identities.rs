@@ -3,15 +3,15 @@
 use super::effects::has_external;
 use super::{NodeCore, Pending};
 use crate::crypto::{OrgId, PkiId};
-use crate::discovery;
+use crate::discovery::{Effect, Event};
 use crate::journal;
 use crate::message::SignedMessage;
-use crate::node::event::{Context, Effect};
+use crate::node::Context;
 use bytes::Bytes;
 
 impl NodeCore {
     pub(super) fn on_identity_pull(&mut self, message: &SignedMessage, from: &PkiId, cx: &mut Context<'_>) {
-        let org = cx.identities.org(from);
+        let org = cx.peers.org(from);
         let (own_org, discovery) = (&self.own_org, &self.discovery);
         // Others get identities of theirs and of ours, and only of peers that they may reach.
         let may_have = |id: &Bytes| match &org {
@@ -19,7 +19,7 @@ impl NodeCore {
             Some(org) if org == own_org => true,
             Some(org) => {
                 let (id, shared) = (PkiId::new(id.clone()), |of: OrgId| of == *own_org || of == *org);
-                cx.identities.org(&id).is_some_and(shared) && has_external(discovery, &id)
+                cx.peers.org(&id).is_some_and(shared) && has_external(discovery, &id)
             }
         };
         let (answer, items) = self.certs.handle(from, message, cx.now, may_have);
@@ -50,7 +50,7 @@ impl NodeCore {
         }
         self.certs.remove(&id);
         self.channels.values_mut().for_each(|channel| channel.retain_states(|known| *known != id));
-        self.discover(discovery::Event::IdentitySwitch(id.clone()), cx);
+        self.discover(Event::IdentityPurged(id.clone()), cx);
         cx.effects.push(Effect::Close(id));
     }
 }

@@ -2,11 +2,11 @@
 
 use super::{NodeCore, Pending};
 use crate::crypto::{OrgId, PkiId};
-use crate::discovery::{self, Identified, NetworkMember};
+use crate::discovery::{Effect, Event, NetworkMember, Notice, Remote, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::pki_id_text;
-use crate::node::event::{Context, Effect, Notice, Remote};
+use crate::node::Context;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -48,11 +48,11 @@ impl SeedRole {
 pub(super) struct SeedRoles {
     roles: BTreeMap<String, BTreeSet<SeedRole>>,
     /// For which endpoint a handshake was asked.
-    handshakes: HashMap<discovery::Token, String>,
+    handshakes: HashMap<Token, String>,
 }
 
 impl SeedRoles {
-    pub(super) fn asked(&mut self, token: discovery::Token, endpoint: String) {
+    pub(super) fn asked(&mut self, token: Token, endpoint: String) {
         self.handshakes.insert(token, endpoint);
     }
 
@@ -79,32 +79,37 @@ impl NodeCore {
         Ok(())
     }
 
+    /// Handles the answer to a handshake with a seed, or with an endpoint that two members name.
+    pub(super) fn on_handshaken(&mut self, token: Token, result: Result<Remote>, cx: &mut Context<'_>) {
+        match self.pending.contains_key(&token) {
+            true => self.on_renewal_handshake(token, result, cx),
+            false => self.on_seed_handshake(token, result, cx),
+        }
+    }
+
     /// A seed has shown who it is, or has not.
-    pub(super) fn on_seed_handshake(&mut self, token: discovery::Token, result: Result<Remote>, cx: &mut Context<'_>) {
+    fn on_seed_handshake(&mut self, token: Token, result: Result<Remote>, cx: &mut Context<'_>) {
         let Some(endpoint) = self.seeds.handshakes.remove(&token) else { return };
         if let Ok(remote) = &result {
             self.on_proof(&endpoint, remote, cx);
         }
-        let result = result.and_then(|remote| self.accept_seed(&endpoint, &remote));
+        let result = result.and_then(|remote| self.accept_seed(&endpoint, remote));
         if let Err(e) = &result {
             journal::warning!("{endpoint}: {e}");
             let reason = e.to_string();
             cx.effects.push(Effect::Notify(Notice::SeedFailed { endpoint, reason }));
         }
-        self.discover(discovery::Event::Identified { token, result }, cx);
+        self.discover(Event::Handshaken { token, result }, cx);
     }
 
     /// Whether this peer may be at the endpoint in any of the roles that it has.
-    fn accept_seed(&self, endpoint: &str, remote: &Remote) -> Result<Identified> {
+    fn accept_seed(&self, endpoint: &str, remote: Remote) -> Result<Remote> {
         let roles = self.seeds.roles.get(endpoint).into_iter().flatten();
         let objections: Vec<_> =
             roles.map(|role| role.objection(endpoint, remote.org.as_ref(), &self.own_org)).collect();
         match objections.iter().all(Option::is_some).then(|| objections.into_iter().flatten().next()).flatten() {
             Some(objection) => Err(Error::new(ErrorKind::Refused, objection)),
-            None => {
-                let same_org = remote.org.as_ref() == Some(&self.own_org);
-                Ok(Identified { pki_id: remote.pki_id.clone(), same_org })
-            }
+            None => Ok(remote),
         }
     }
 
@@ -137,7 +142,7 @@ impl NodeCore {
         }
     }
 
-    pub(super) fn on_renewal_handshake(&mut self, token: u64, result: Result<Remote>, cx: &mut Context<'_>) {
+    fn on_renewal_handshake(&mut self, token: Token, result: Result<Remote>, cx: &mut Context<'_>) {
         let Some(Pending::Renewal { endpoint, old }) = self.pending.remove(&token) else { return };
         match result {
             Ok(remote) => self.retire_if_replaced(&old.pki_id, &remote, cx),
@@ -154,7 +159,7 @@ impl NodeCore {
     }
 
     fn retire_if_replaced(&mut self, old: &PkiId, remote: &Remote, cx: &mut Context<'_>) {
-        if *old != remote.pki_id && remote.org.is_some() && cx.identities.org(old) == remote.org {
+        if *old != remote.pki_id && remote.org.is_some() && cx.peers.org(old) == remote.org {
             self.retire(old, Some(&remote.pki_id), cx);
         }
     }
@@ -162,7 +167,7 @@ impl NodeCore {
     /// Forgets a member whose place another one has taken.
     pub(super) fn retire(&mut self, old: &PkiId, new: Option<&PkiId>, cx: &mut Context<'_>) {
         journal::info!("{old} is {} by now", pki_id_text(new));
-        self.discover(discovery::Event::IdentitySwitch(old.clone()), cx);
+        self.discover(Event::IdentitySwitch(old.clone()), cx);
         cx.effects.push(Effect::Close(old.clone()));
         cx.effects.push(Effect::Notify(Notice::IdentitySwitched { old: old.clone(), new: new.cloned() }));
     }

@@ -26,7 +26,7 @@ type Sent = (Instant, PkiId, Send);
 /// Which items a peer gets, by its name.
 type Egress = fn(&PkiId, u64) -> bool;
 
-struct Peer {
+struct PullingPeer {
     engine: PullEngine<u64>,
     asks: Vec<PkiId>,
     egress: Egress,
@@ -37,7 +37,7 @@ struct Peer {
 
 /// Peers that pull every half second, and what they said.
 struct Net {
-    peers: BTreeMap<PkiId, Peer>,
+    peers: BTreeMap<PkiId, PullingPeer>,
     random: SeededRandom,
     now: Instant,
     start: Instant,
@@ -57,11 +57,11 @@ impl Net {
         items.into_iter().for_each(|item| assert!(engine.add(digest(item), item)));
         let asks: Vec<PkiId> = asks.iter().map(|name| id(*name)).collect();
         let active = !asks.is_empty();
-        self.peers.insert(id(name), Peer { engine, asks, egress: |_, _| true, delay: Duration::ZERO, active });
+        self.peers.insert(id(name), PullingPeer { engine, asks, egress: |_, _| true, delay: Duration::ZERO, active });
         id(name)
     }
 
-    fn peer(&mut self, name: usize) -> &mut Peer {
+    fn peer(&mut self, name: usize) -> &mut PullingPeer {
         self.peers.get_mut(&id(name)).unwrap()
     }
 
@@ -99,7 +99,7 @@ impl Net {
     }
 }
 
-fn receive(peer: &mut Peer, from: &PkiId, nonce: u64, step: PullStep<u64>, now: Instant) -> Option<Send> {
+fn receive(peer: &mut PullingPeer, from: &PkiId, nonce: u64, step: PullStep<u64>, now: Instant) -> Option<Send> {
     let egress = |item: &Bytes| (peer.egress)(from, number(item));
     match step {
         PullStep::Hello => peer.engine.on_hello(from, nonce, now, egress),

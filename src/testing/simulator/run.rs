@@ -3,10 +3,10 @@
 use super::names::{node_at, parts, signature};
 use super::{Happening, Node, Simulator};
 use crate::crypto::PkiId;
-use crate::discovery::Change;
+use crate::discovery::{Change, Effect, Event, Notice, Remote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Content, SignedMessage};
-use crate::node::{Context, Effect, Event, NodeCore, Notice, Remote};
+use crate::node::{Context, NodeCore};
 use std::time::Instant;
 
 impl Simulator {
@@ -117,7 +117,7 @@ impl Simulator {
             let (_, org) = parts(id).filter(|(number, _)| known.contains(*number))?;
             orgs.get(usize::from(org)).cloned()
         };
-        call(&mut Context { now, random, identities: &of, effects });
+        call(&mut Context { now, random, peers: &of, effects });
     }
 
     /// Sees to it that the node wakes when it wants to.
@@ -168,7 +168,7 @@ impl Simulator {
                     self.report.false_deaths += 1;
                 }
             }
-            Effect::Close(_) | Effect::Notify(_) => {}
+            Effect::Close(_) | Effect::Gossip { .. } | Effect::Notify(_) => {}
         }
         None
     }

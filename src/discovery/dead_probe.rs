@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// One round after the other: the next begins an interval after all pings of this one were answered.
-pub(super) struct Reconnect {
+pub(super) struct DeadProbe {
     waiting: VecDeque<PkiId>,
     pinging: BTreeMap<Token, PkiId>,
     /// When the next round begins; none while one is under way.
     next: Option<Instant>,
 }
 
-impl Reconnect {
+impl DeadProbe {
     pub fn new(first: Instant) -> Self {
-        Reconnect { waiting: VecDeque::new(), pinging: BTreeMap::new(), next: Some(first) }
+        DeadProbe { waiting: VecDeque::new(), pinging: BTreeMap::new(), next: Some(first) }
     }
 
     pub fn next_round(&self) -> Option<Instant> {

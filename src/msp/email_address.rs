@@ -2,20 +2,20 @@
 
 /// The two parts of an address, told apart and without quotation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mailbox {
+pub(super) struct EmailAddress {
     pub local: String,
     /// In lower case: only here it does not matter.
     pub domain: String,
 }
 
-impl Mailbox {
+impl EmailAddress {
     /// `None` if it is no address. What the domain looks like is the caller's business.
-    pub fn parse(address: &str) -> Option<Mailbox> {
+    pub fn parse(address: &str) -> Option<EmailAddress> {
         let (local, rest) = match address.strip_prefix('"') {
             Some(quoted) => quoted_local(quoted)?,
             None => plain_local(address)?,
         };
-        Some(Mailbox { local, domain: rest.strip_prefix('@')?.to_ascii_lowercase() })
+        Some(EmailAddress { local, domain: rest.strip_prefix('@')?.to_ascii_lowercase() })
     }
 }
 
@@ -79,8 +79,8 @@ mod tests {
             ("\"a\tb\"@x", None),
             ("a\\", None),
         ] {
-            let read = read.map(|(local, domain)| Mailbox { local: local.into(), domain: domain.into() });
-            assert_eq!(Mailbox::parse(address), read, "{address}");
+            let read = read.map(|(local, domain)| EmailAddress { local: local.into(), domain: domain.into() });
+            assert_eq!(EmailAddress::parse(address), read, "{address}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What waits for one subscriber: a bounded queue, and the two sides that wait at it.
 //!
 //! To wake a thread costs more than to hand over a message, so neither side is woken for every message. A publisher with
-//! more at hand says later that something came ([`Mailbox::tell`]); who waits for room is told when half of it is free,
+//! more at hand says later that something came ([`BoundedQueue::tell`]); who waits for room is told when half of it is free,
 //! one at a time, and passes that on when he has nothing more; and a receiver takes all there is in one go.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,9 +12,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Something that takes room in a subscription.
-pub trait Weigh {
+pub trait ByteSize {
     /// Its size in bytes.
-    fn weight(&self) -> usize {
+    fn byte_size(&self) -> usize {
         0
     }
 }
@@ -25,7 +25,7 @@ const LOOKS: u32 = 11;
 /// A receiver that is slow tells of room this often, even if it is less than half.
 const PACE: Duration = Duration::from_millis(1);
 
-pub(super) struct Mailbox<T> {
+pub(super) struct BoundedQueue<T> {
     capacity: usize,
     max_bytes: usize,
     state: Mutex<State<T>>,
@@ -68,15 +68,15 @@ pub(super) enum NotPut<T> {
 
 /// Why nothing was received.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Nothing {
-    InTime,
+pub(super) enum RecvError {
+    Timeout,
     /// The publisher has ended, and all it left was received.
-    Ended,
+    Closed,
     /// The receiver does not want to wait any longer.
-    Wanted,
+    Interrupted,
 }
 
-impl<T> Mailbox<T> {
+impl<T> BoundedQueue<T> {
     /// Nothing more is put in.
     pub fn end(&self) {
         let mut state = self.state.lock();
@@ -118,9 +118,9 @@ impl<T> Mailbox<T> {
     }
 }
 
-impl<T: Weigh> Mailbox<T> {
+impl<T: ByteSize> BoundedQueue<T> {
     pub fn new(capacity: usize, max_bytes: usize) -> Self {
-        Mailbox {
+        BoundedQueue {
             capacity,
             max_bytes,
             state: Mutex::new(State { items: VecDeque::new(), ended: false }),
@@ -148,7 +148,7 @@ impl<T: Weigh> Mailbox<T> {
             let _ = self.room.0.try_send(());
             return Err(NotPut::Gone);
         }
-        let (weight, bytes) = (item.weight(), self.held_bytes.load(Ordering::SeqCst));
+        let (weight, bytes) = (item.byte_size(), self.held_bytes.load(Ordering::SeqCst));
         let fits = bytes == 0 || bytes.saturating_add(weight) <= self.max_bytes;
         let overtakes = !turn && self.waiting.load(Ordering::SeqCst) > 0 && !self.is_half_free();
         if !fits || overtakes || self.held.load(Ordering::SeqCst) >= self.capacity {
@@ -217,26 +217,26 @@ impl<T: Weigh> Mailbox<T> {
     /// Brings a value when there is something to [`try_recv`](Self::try_recv), until nothing is left, or it has ended.
     pub fn signal(&self) -> &Receiver<()> {
         let (signal, signalled) = self.signal.get_or_init(|| bounded(1));
-        // Whoever waits comes from an empty mailbox, or leaves something in it for the next time.
+        // Whoever waits comes from an empty queue, or leaves something in it for the next time.
         if self.held.load(Ordering::SeqCst) > 0 || self.state.lock().ended {
             let _ = signal.try_send(());
         }
         signalled
     }
 
-    pub fn try_recv(&self) -> Result<T, Nothing> {
+    pub fn try_recv(&self) -> Result<T, RecvError> {
         if let Some(item) = self.take() {
             return Ok(item);
         }
         let state = self.state.lock();
         match self.held.load(Ordering::SeqCst) {
-            0 if state.ended => Err(Nothing::Ended),
-            _ => Err(Nothing::InTime),
+            0 if state.ended => Err(RecvError::Closed),
+            _ => Err(RecvError::Timeout),
         }
     }
 
     /// Waits until `deadline`, or for ever, for as long as it is `wanted`.
-    pub fn recv(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<T, Nothing> {
+    pub fn recv(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<T, RecvError> {
         for look in 0.. {
             if let Some(item) = self.take() {
                 return Ok(item);
@@ -247,21 +247,21 @@ impl<T: Weigh> Mailbox<T> {
                 _ => self.await_item(deadline, &wanted)?,
             }
         }
-        Err(Nothing::InTime)
+        Err(RecvError::Timeout)
     }
 
     /// Waits until something is there.
-    fn await_item(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<(), Nothing> {
+    fn await_item(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<(), RecvError> {
         let mut state = self.state.lock();
         loop {
             if self.held.load(Ordering::SeqCst) > 0 {
                 return Ok(());
             }
             if state.ended {
-                return Err(Nothing::Ended);
+                return Err(RecvError::Closed);
             }
             if !wanted() {
-                return Err(Nothing::Wanted);
+                return Err(RecvError::Interrupted);
             }
             self.asleep.fetch_add(1, Ordering::SeqCst);
             let in_time = match deadline {
@@ -273,7 +273,7 @@ impl<T: Weigh> Mailbox<T> {
             };
             self.asleep.fetch_sub(1, Ordering::SeqCst);
             if !in_time && self.held.load(Ordering::SeqCst) == 0 {
-                return Err(Nothing::InTime);
+                return Err(RecvError::Timeout);
             }
         }
     }
@@ -288,7 +288,7 @@ impl<T: Weigh> Mailbox<T> {
         }
         let item = front.items.pop_front()?;
         self.held.fetch_sub(1, Ordering::SeqCst);
-        self.held_bytes.fetch_sub(item.weight(), Ordering::SeqCst);
+        self.held_bytes.fetch_sub(item.byte_size(), Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.tell_of_room(&mut front);
         }
@@ -322,76 +322,76 @@ mod tests {
 
     struct Item;
 
-    impl Weigh for Item {
-        fn weight(&self) -> usize {
+    impl ByteSize for Item {
+        fn byte_size(&self) -> usize {
             10
         }
     }
 
-    fn put(mailbox: &Mailbox<Item>, turn: bool) -> bool {
-        mailbox.put(Item, turn).is_ok()
+    fn put(queue: &BoundedQueue<Item>, turn: bool) -> bool {
+        queue.put(Item, turn).is_ok()
     }
 
     #[test]
     fn while_others_wait_more_than_half_is_theirs() {
-        let mailbox = Mailbox::new(4, 1000);
-        assert!((0..4).all(|_| put(&mailbox, false)) && !put(&mailbox, false) && !put(&mailbox, true));
-        let waiting = mailbox.await_room();
-        assert!(mailbox.try_recv().is_ok() && !put(&mailbox, false) && put(&mailbox, true));
-        assert!(mailbox.try_recv().is_ok() && mailbox.try_recv().is_ok());
-        assert!(put(&mailbox, false) && !put(&mailbox, false), "half of it is anybody's");
+        let queue = BoundedQueue::new(4, 1000);
+        assert!((0..4).all(|_| put(&queue, false)) && !put(&queue, false) && !put(&queue, true));
+        let waiting = queue.await_room();
+        assert!(queue.try_recv().is_ok() && !put(&queue, false) && put(&queue, true));
+        assert!(queue.try_recv().is_ok() && queue.try_recv().is_ok());
+        assert!(put(&queue, false) && !put(&queue, false), "half of it is anybody's");
         drop(waiting);
-        assert!(put(&mailbox, false));
+        assert!(put(&queue, false));
     }
 
     #[test]
     fn who_waits_is_told_when_half_is_free_and_passes_it_on() {
-        let mailbox = Mailbox::new(40, 1000);
-        assert!((0..40).all(|_| put(&mailbox, false)));
-        let _waiting = mailbox.await_room();
-        let told = || mailbox.room().try_recv().is_ok();
+        let queue = BoundedQueue::new(40, 1000);
+        assert!((0..40).all(|_| put(&queue, false)));
+        let _waiting = queue.await_room();
+        let told = || queue.room().try_recv().is_ok();
         // The first time in this long, so to say.
-        (0..6).for_each(|_| assert!(mailbox.try_recv().is_ok()));
+        (0..6).for_each(|_| assert!(queue.try_recv().is_ok()));
         assert!(told());
-        mailbox.tell();
+        queue.tell();
         assert!(!told(), "not half of it is free");
-        (0..34).for_each(|_| assert!(mailbox.try_recv().is_ok()));
+        (0..34).for_each(|_| assert!(queue.try_recv().is_ok()));
         assert!(told() && !told());
-        mailbox.tell();
+        queue.tell();
         assert!(told(), "who has nothing more passes it on");
     }
 
     #[test]
     fn room_is_that_of_what_was_not_received_in_numbers_and_in_bytes() {
-        let mailbox = Mailbox::new(100, 45);
-        assert!((0..4).all(|_| put(&mailbox, false)) && !put(&mailbox, false));
+        let queue = BoundedQueue::new(100, 45);
+        assert!((0..4).all(|_| put(&queue, false)) && !put(&queue, false));
         for left in (0..4).rev() {
-            assert!(mailbox.try_recv().is_ok());
-            assert_eq!((mailbox.len(), put(&mailbox, false)), (left, true), "its room is given back at once");
-            assert!(mailbox.len() == left + 1 && mailbox.try_recv().is_ok());
+            assert!(queue.try_recv().is_ok());
+            assert_eq!((queue.len(), put(&queue, false)), (left, true), "its room is given back at once");
+            assert!(queue.len() == left + 1 && queue.try_recv().is_ok());
         }
-        assert_eq!(mailbox.try_recv().err(), Some(Nothing::InTime));
-        mailbox.end();
-        assert_eq!(mailbox.try_recv().err(), Some(Nothing::Ended));
+        assert_eq!(queue.try_recv().err(), Some(RecvError::Timeout));
+        queue.end();
+        assert_eq!(queue.try_recv().err(), Some(RecvError::Closed));
     }
 
     #[test]
     fn what_a_receiver_has_not_come_to_yet_takes_room_and_what_it_received_does_not() {
-        let mailbox = Mailbox::new(100, 10_000);
-        assert!((0..100).all(|_| put(&mailbox, false)));
+        let queue = BoundedQueue::new(100, 10_000);
+        assert!((0..100).all(|_| put(&queue, false)));
         // Takes all of it out, and receives one.
-        assert!(mailbox.try_recv().is_ok());
-        assert!(put(&mailbox, false) && !put(&mailbox, false));
-        assert_eq!(mailbox.len(), 100);
+        assert!(queue.try_recv().is_ok());
+        assert!(put(&queue, false) && !put(&queue, false));
+        assert_eq!(queue.len(), 100);
     }
 
     #[test]
     fn nothing_stays_when_nobody_receives_any_more() {
-        let mailbox = Mailbox::new(1, 10);
-        assert!(put(&mailbox, false));
-        mailbox.leave();
-        assert!(mailbox.is_gone() && mailbox.len() == 0);
-        assert!(matches!(mailbox.put(Item, false), Err(NotPut::Gone)));
-        assert!(mailbox.room().try_recv().is_ok(), "who waits is told as well");
+        let queue = BoundedQueue::new(1, 10);
+        assert!(put(&queue, false));
+        queue.leave();
+        assert!(queue.is_gone() && queue.len() == 0);
+        assert!(matches!(queue.put(Item, false), Err(NotPut::Gone)));
+        assert!(queue.room().try_recv().is_ok(), "who waits is told as well");
     }
 }
