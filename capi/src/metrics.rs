@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn every_sample_has_its_name_and_value() {
-        let snapshot = gossip::metrics::CommSnapshot { gossip_comm_dials: 2, ..Default::default() };
+        let mut snapshot = gossip::metrics::CommSnapshot::default();
+        snapshot.gossip_comm_dials = 2;
         let metrics = gossip_metrics::new(snapshot.to_prometheus(), snapshot.samples());
         let value = |name: &str| metrics.samples.iter().find(|(it, ..)| it == name).map(|(.., value)| *value);
         assert_eq!(value("gossip_comm_dials"), Some(2.0));

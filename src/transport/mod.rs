@@ -63,7 +63,7 @@ pub(crate) fn default_transport(tls: Option<Tls>, limits: Limits) -> Result<Arc<
     {
         let _ = (tls, limits);
         let text = "no transport is given, and the library was built without one (feature grpc)";
-        Err(crate::Error::new(crate::ErrorKind::Config, text))
+        Err(crate::error::Error::new(crate::error::ErrorKind::Config, text))
     }
 }
 
