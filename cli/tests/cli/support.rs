@@ -144,6 +144,12 @@ impl Running {
         }
     }
 
+    /// Returns the event with this name that satisfies `so`, also if it came before and was passed over.
+    pub fn find_or_await(&mut self, name: &str, so: impl Fn(&Value) -> bool) -> Value {
+        let found = self.seen.iter().map(|line| parse(line)).find(|value| value["event"] == name && so(value));
+        found.unwrap_or_else(|| self.await_that(name, so))
+    }
+
     pub fn signal(&self, signal: &str) {
         send_signal(signal, self.child.id());
     }
