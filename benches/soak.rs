@@ -5,9 +5,9 @@
 //! plot.svg, and prints the slope of each series after the warm-up. Exits with 1 unless every slope is within its limit,
 //! also where the run was too short to tell.
 //!
-//! Process 0 has the allocator as it comes. Process 1 has glibc without thread caches and with two arenas: only there the
-//! number of allocated bytes is exact, because glibc counts what is in thread caches as allocated, and only there resident
-//! memory has a limit. See docs/memory.md.
+//! Process 0 has the allocator as it comes. Process 1 has glibc without thread caches: only there the number of allocated
+//! bytes is exact, because glibc counts what is in thread caches as allocated, and only there resident memory has a limit.
+//! See docs/memory.md.
 //!
 //! Restarted nodes keep their identities and endpoints. Dead members, identities and blocks are forgotten after a minute or
 //! two, so that the tables that hold them are as full as they get when the warm-up is over.
@@ -32,9 +32,8 @@ use trend::{Trend, Verdict};
 const PROCESSES: usize = 4;
 const WATCHED: usize = 2;
 
-/// Environment of each process: process 1 has the settings that bound what glibc keeps.
-const ENVIRONMENT: [&[(&str, &str)]; PROCESSES] =
-    [&[], &[("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=2")], &[], &[]];
+/// Environment of each process: process 1 has the setting that bounds what glibc keeps.
+const ENVIRONMENT: [&[(&str, &str)]; PROCESSES] = [&[], &[("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")], &[], &[]];
 
 /// Series of a process with four nodes.
 const SERIES: [&str; 4] = ["allocated KiB", "resident KiB", "threads", "descriptors"];
