@@ -220,11 +220,11 @@ fn verdict(samples: &[Sample]) -> bool {
     println!("after {warm:.1} minutes of warm-up:\n");
     println!("| process | series | first | last | a minute | at most | verdict |\n|---|---|---|---|---|---|---|");
     let mut all = true;
-    for process in 0..WATCHED {
+    for (process, limits) in LIMITS.iter().enumerate() {
         for (n, name) in SERIES.iter().enumerate() {
             let points: Vec<_> = samples.iter().map(|s| (s.minutes, s.values[process][n])).collect();
             let trend = Trend::of(&points);
-            let (limit, verdict) = match LIMITS[process][n] {
+            let (limit, verdict) = match limits[n] {
                 None => (String::new(), "no limit"),
                 Some(limit) => {
                     let verdict = trend.verdict(limit);
