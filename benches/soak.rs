@@ -43,7 +43,10 @@ const SERIES: [&str; 4] = ["allocated KiB", "resident KiB", "threads", "descript
 /// Some 60 connections of a process end in a minute. The limits are what a leak of 256 bytes, of 1 KiB, and of one thread or
 /// descriptor in 120 would make of that.
 const LIMITS: [[Option<f64>; SERIES.len()]; WATCHED] =
-    [[None, None, Some(0.5), Some(0.5)], [Some(16.0), Some(64.0), Some(0.5), Some(0.5)]];
+    [[None, None, Some(0.5), Some(0.5)], [ALLOCATED, Some(64.0), Some(0.5), Some(0.5)]];
+
+/// The number of allocated bytes is known with glibc only.
+const ALLOCATED: Option<f64> = if cfg!(all(target_os = "linux", target_env = "gnu")) { Some(16.0) } else { None };
 
 /// Between two samples.
 const SAMPLE: Duration = Duration::from_secs(5);
