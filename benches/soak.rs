@@ -40,8 +40,8 @@ const SERIES: [&str; 4] = ["allocated KiB", "resident KiB", "threads", "descript
 
 /// The largest growth of each series in a minute, by process.
 ///
-/// Some 60 connections of a process end in a minute. The limits are what a leak of 256 bytes, of 1 KiB, and of one thread or
-/// descriptor in 120 would make of that.
+/// Some 65 connections of a process end in a minute. The limits are what a leak of 250 bytes, of 1 KiB, and of one thread or
+/// descriptor in 130 would make of that.
 const LIMITS: [[Option<f64>; SERIES.len()]; WATCHED] =
     [[None, None, Some(0.5), Some(0.5)], [ALLOCATED, Some(64.0), Some(0.5), Some(0.5)]];
 
