@@ -36,10 +36,10 @@ fn orchestrate(processes: usize, nodes: usize, steady: Duration) -> Outcome<()> 
     println!("{total} nodes in {processes} processes, two organisations, mutual TLS, Fabric's default intervals\n");
     println!("| | |\n|---|---|");
     let begin = Instant::now();
-    let mut serving = vec![Serving::start(&dir.0, 0, nodes, &[], &[], Pace::Default)?];
+    let mut serving = vec![Serving::start(&dir.0, 0, nodes, &[], &[], Pace::Default, &[])?];
     let seeds: Vec<String> = serving[0].endpoints.iter().take(2).cloned().collect();
     for n in 1..processes {
-        serving.push(Serving::start(&dir.0, n, nodes, &seeds, &[], Pace::Default)?);
+        serving.push(Serving::start(&dir.0, n, nodes, &seeds, &[], Pace::Default, &[])?);
     }
     println!("| all started | {:.1} s |", begin.elapsed().as_secs_f64());
     await_alive(&mut serving, total - 1)?;
@@ -66,7 +66,7 @@ fn orchestrate(processes: usize, nodes: usize, steady: Duration) -> Outcome<()> 
     await_alive(&mut serving, total - nodes - 1)?;
     println!("| {nodes} nodes killed: gone from every view | {:.1} s |", begin.elapsed().as_secs_f64());
     let begin = Instant::now();
-    serving.push(Serving::start(&dir.0, processes - 1, nodes, &seeds, &killed.endpoints, Pace::Default)?);
+    serving.push(Serving::start(&dir.0, processes - 1, nodes, &seeds, &killed.endpoints, Pace::Default, &[])?);
     await_alive(&mut serving, total - 1)?;
     println!("| the {nodes} restarted: all know all | {:.1} s |", begin.elapsed().as_secs_f64());
     Ok(())

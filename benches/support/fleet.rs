@@ -2,6 +2,9 @@
 // Each benchmark uses a part of it.
 #![allow(dead_code)]
 
+#[path = "heap.rs"]
+mod heap;
+
 use fabric_gossip::crypto::OrgId;
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
 use fabric_gossip::node::{AnchorPeer, ChannelOrgs, NodeConfig};
@@ -71,7 +74,7 @@ pub struct Usage {
 }
 
 impl Serving {
-    /// Starts a process with nodes, at these endpoints or free ones.
+    /// Starts a process with nodes, at these endpoints or free ones, with these additional environment variables.
     pub fn start(
         dir: &Path,
         process: usize,
@@ -79,10 +82,12 @@ impl Serving {
         seeds: &[String],
         at: &[String],
         pace: Pace,
+        environment: &[(&str, &str)],
     ) -> Outcome<Serving> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--serve", &dir.display().to_string(), &process.to_string(), &nodes.to_string()])
             .args([seeds.join(","), at.join(","), pace.name().to_owned()])
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?);
@@ -151,7 +156,8 @@ pub fn await_alive(serving: &mut [Serving], wanted: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// The process with nodes: says where they are, and then ten times a second how many members they see.
+/// Runs the process with nodes. Prints their endpoints, and then ten times a second: the fewest and the most members that one
+/// of them sees, the number of bytes that are allocated, and the number of connections that have ended.
 pub fn serve(args: &[String]) -> Outcome<()> {
     let [dir, process, count, seeds, at, pace] = args else { return Err("six arguments".into()) };
     let pace = if pace == Pace::Brief.name() { Pace::Brief } else { Pace::Default };
@@ -182,7 +188,9 @@ pub fn serve(args: &[String]) -> Outcome<()> {
     println!("{}", endpoints.join(","));
     loop {
         let alive = nodes.iter().map(|node| node.peers().len());
-        println!("{} {}", alive.clone().min().unwrap_or_default(), alive.max().unwrap_or_default());
+        let (fewest, most) = (alive.clone().min().unwrap_or_default(), alive.max().unwrap_or_default());
+        let ended: u64 = nodes.iter().map(|node| node.comm().metrics().gossip_comm_disconnects).sum();
+        println!("{fewest} {most} {} {ended}", heap::in_use());
         thread::sleep(Duration::from_millis(100));
     }
 }

@@ -40,7 +40,7 @@ fn code(file: &str, from: &str) -> String {
 fn every_event_and_notice_has_its_kind() {
     for (part, name, from) in [
         ("comm", "Event", "impl From<comm::Event> for gossip_event"),
-        ("node", "Notice", "impl From<Notice> for gossip_event"),
+        ("discovery", "Notice", "impl From<Notice> for gossip_event"),
         ("discovery", "Change", "impl From<Notice> for gossip_event"),
     ] {
         let (variants, code) = (variants(part, name), code("event.rs", from));

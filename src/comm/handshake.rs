@@ -98,7 +98,8 @@ impl Handshaker {
         if conn.pki_id.is_empty() {
             return Err(Error::new(ErrorKind::Protocol, "no PKI-ID"));
         }
-        let id = PkiId::new(conn.pki_id.clone());
+        // A copy: tables by peer keep it for longer than the connection, and a slice would keep all of this message.
+        let id = PkiId::from(&conn.pki_id[..]);
         let identity = PeerIdentity::new(conn.identity.clone());
         self.mapper.put(&id, &identity)?;
         if let Some(presented) = remote_hash.filter(|presented| *tls && *presented != conn.tls_cert_hash) {

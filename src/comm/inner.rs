@@ -65,8 +65,9 @@ impl Inner {
             };
             match conn.start_write(wire) {
                 Ok(true) => {
+                    self.count_written(&conn);
                     peer.outbox.written(&item);
-                    return self.written(peer, &conn, item);
+                    return self.keep_written(peer, &conn, item);
                 }
                 Ok(false) => return peer.outbox.unfinished(item, conn),
                 // The writer finds out why.
@@ -76,10 +77,14 @@ impl Inner {
         peer.outbox.unwritten(item);
     }
 
-    /// Counts a message whose write is done. It comes back if the peer refuses us.
-    pub fn written(&self, peer: &Peer, conn: &Connection, item: Item) {
+    /// Counts a message whose write is done. Called before it is settled: a flush ends with all of them counted.
+    pub fn count_written(&self, conn: &Connection) {
         self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
         conn.count_written();
+    }
+
+    /// Keeps a message that was written, for as long as the peer may refuse it.
+    pub fn keep_written(&self, peer: &Peer, conn: &Connection, item: Item) {
         if conn.probation.is_open() {
             if self.clock.now().saturating_duration_since(conn.since) > self.config.conn_timeout {
                 conn.probation.lapse();

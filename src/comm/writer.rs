@@ -83,8 +83,9 @@ impl Outgoing for Batch<'_> {
         self.under_way = self.under_way.saturating_sub(1);
         let Writer { comm, peer, hand, .. } = &mut *self.writer;
         if let Some(item) = hand.pop_front() {
+            comm.count_written(self.conn);
             peer.outbox.settle(&item);
-            comm.written(peer, self.conn, item);
+            comm.keep_written(peer, self.conn, item);
         }
     }
 

@@ -139,8 +139,10 @@ impl<T: Clone> PullEngine<T> {
         self.items.digests()
     }
 
-    /// Begins a round with these peers; one that is under way ends. Returns the hellos, each with a nonce of its own.
+    /// Begins a round with these peers; one that is under way ends. Returns the hellos, each with a nonce of its own. Forgets
+    /// the hellos of others that can have no request any more.
     pub fn start_round(&mut self, peers: Vec<PkiId>, now: Instant, random: &mut dyn Random) -> Vec<PullSend<T>> {
+        self.forget_old_hellos(now);
         let nonces: BTreeMap<PkiId, u64> = peers.into_iter().map(|peer| (peer, random.next_u64())).collect();
         let hello = |(to, nonce): (&PkiId, &u64)| PullSend { to: to.clone(), nonce: *nonce, step: PullStep::Hello };
         let hellos: Vec<_> = nonces.iter().map(hello).collect();
@@ -263,6 +265,13 @@ impl<T: Clone> PullEngine<T> {
         self.hellos.clear();
     }
 
+    fn forget_old_hellos(&mut self, now: Instant) {
+        self.hellos.retain(|_, open| {
+            open.retain(|hello| hello.until > now);
+            !open.is_empty()
+        });
+    }
+
     /// `false` if the peer has too many open already.
     fn remember_hello(&mut self, from: &PkiId, nonce: u64, now: Instant) -> bool {
         let until = now + self.config.request_wait;
@@ -275,7 +284,7 @@ impl<T: Clone> PullEngine<T> {
             return true;
         }
         if self.hellos.len() >= self.config.max_hello_peers {
-            self.hellos.retain(|_, open| open.iter().any(|hello| hello.until > now));
+            self.forget_old_hellos(now);
         }
         if self.hellos.len() >= self.config.max_hello_peers {
             return false;

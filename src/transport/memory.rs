@@ -305,7 +305,8 @@ impl MemoryStream {
 
 impl Stream for MemoryStream {
     fn start_send(&self, message: Bytes) -> Result<(), StreamEnd> {
-        if self.ending.abrupt.is_cancelled() {
+        let answered = self.side == Side::Dialled && self.ending.how.lock().is_some();
+        if answered || self.ending.abrupt.is_cancelled() {
             return Err(self.how_it_ended());
         }
         // As over a network: the other side gets bytes of its own.

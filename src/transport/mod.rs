@@ -250,10 +250,11 @@ pub trait Stream: Send + Sync {
     /// in time; the call can be repeated and nothing is lost. After an `Err` every further call returns the same.
     fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd>;
 
-    /// Returns the next message as [`recv`](Stream::recv) does, if it has at most `max` bytes. Otherwise it cancels the
-    /// stream and returns [`StreamEnd::TooLarge`], if possible before all of the message has been received.
+    /// Returns the next message as [`recv`](Stream::recv) does, if it has at most `max` bytes. Otherwise it returns
+    /// [`StreamEnd::TooLarge`]: with the size if all of the message has been received, and then the stream is the caller's to
+    /// end; without a size if the message was given up before, and then the stream is cancelled.
     fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
-        limited(self.recv(Some(timeout))?, max).inspect_err(|_| self.cancel())
+        limited(self.recv(Some(timeout))?, max)
     }
 
     /// Waits without limit for a message, then adds it, and those at hand behind it up to [`MAX_BATCH`] bytes, to `messages`.

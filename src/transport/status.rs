@@ -58,8 +58,8 @@ pub enum StreamEnd {
     Lost(Status),
     /// This side ended it: cancelled, finished, or past its limit of time.
     Local,
-    /// A message above the limit of [`Stream::recv_limited`](super::Stream::recv_limited) came, or is on its way; this side
-    /// ended the stream. The size in bytes, if it is known.
+    /// A message above the limit of [`Stream::recv_limited`](super::Stream::recv_limited): of this size in bytes, or, if this
+    /// side ended the stream before all of it had come, of unknown size.
     TooLarge(Option<usize>),
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for StreamEnd {
             StreamEnd::Remote(s) => write!(f, "the peer ended the stream: {}", s.message),
             StreamEnd::Lost(s) => write!(f, "connection lost: {}", s.message),
             StreamEnd::Local => f.write_str("closed by us"),
-            StreamEnd::TooLarge(Some(size)) => write!(f, "closed by us: a message of {size} bytes is too large"),
+            StreamEnd::TooLarge(Some(size)) => write!(f, "a message of {size} bytes is too large"),
             StreamEnd::TooLarge(None) => f.write_str("closed by us: a message that has not ended yet is too large"),
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn recv_watched(
     while !left.is_zero() {
         let look = left.min(LOOK);
         if let Some(message) = stream.recv(Some(look))? {
-            return limited(Some(message), max).inspect_err(|_| stream.cancel());
+            return limited(Some(message), max);
         }
         left -= look;
         let Some(arrived) = socket.bytes_received() else { continue };

@@ -34,6 +34,7 @@ for_each_transport!(
     c47_a_probing_handshake_leaves_identities_and_no_connection,
     c49_a_refused_port_fails_at_once,
     a_malformed_first_message_is_refused,
+    the_pki_id_of_a_connection_does_not_keep_its_connection_message,
     a_revoked_identity_is_refused_in_the_cryptos_own_words,
     the_same_faults_of_an_acceptor_fail_the_dial,
     a_handshake_tells_that_we_were_refused,
@@ -53,6 +54,21 @@ fn c1_without_tls_a_peer_authenticates_with_its_signature_alone(net: &impl Form)
     let info = received.connection_info();
     assert_eq!((&info.id, &info.identity), (&id("client"), &identity("client")));
     assert_eq!(info.auth.signature, signature(b"client", &info.auth.signed_data));
+}
+
+fn the_pki_id_of_a_connection_does_not_keep_its_connection_message(net: &impl Form) {
+    let node = net.node("server");
+    let inbox = node.inbox();
+    let raw = Raw::dial(net, "client", &node.endpoint);
+    raw.hello();
+    raw.send(&data(1));
+    let received = next(&inbox);
+    let info = received.connection_info();
+    let message = info.auth.signed_data.as_ptr_range();
+    assert!(
+        !message.contains(&info.id.as_bytes().as_ptr()),
+        "counters by peer keep PKI-IDs for the life of the process"
+    );
 }
 
 fn c2_with_mutual_tls_both_sides_bind_their_identity_to_their_certificate(net: &impl Form) {

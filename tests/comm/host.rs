@@ -132,7 +132,7 @@ fn gossip_shares_a_port_with_the_hosts_services() {
     assert!(error.message().contains("the gossip service is not running"), "{error}");
     let stream = net.transport("other", Security::Mutual).dial(&endpoint, PATIENCE, &Cancel::new()).unwrap();
     match end(&*stream.open(None).unwrap()) {
-        StreamEnd::Lost(status) => assert_eq!(status.message, "the gossip service is not running"),
+        StreamEnd::Lost(status) => assert_eq!(status.message, "the server is stopping"),
         end => panic!("{end:?}"),
     }
 }

@@ -12,6 +12,8 @@ mod statistics;
 mod table;
 #[path = "../../benches/side_by_side/targets.rs"]
 mod targets;
+#[path = "../../benches/support/trend.rs"]
+mod trend;
 
 #[cfg(feature = "grpc")]
 mod async_interop;

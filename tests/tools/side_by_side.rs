@@ -1,11 +1,12 @@
 //! What the side-by-side benchmark makes of its measurements: statistics, targets, tables. (The benchmark itself has no
-//! test harness; `cargo test` tries it as a whole.)
+//! test harness; `cargo test` tries it as a whole.) And the verdict of the soak, which has none either.
 
 use crate::plot;
 use crate::results::{Point, Record, Recorded, Results};
 use crate::statistics::{at, ratios, Spread};
 use crate::table;
 use crate::targets::{self, Target, Verdict};
+use crate::trend;
 use std::path::Path;
 
 fn record(workload: &str, size: u64, variant: &str, metric: &str, round: u64, value: f64) -> Record {
@@ -151,4 +152,30 @@ fn a_bar_to_the_right_means_that_threads_are_better() {
     assert!(svg.contains(">2.00</text>") && svg.contains("a &lt; b"), "{svg}");
     let svg = plot::svg(&rates(100, &[("threads", &[50.0]), ("async", &[100.0])]), "");
     assert!(svg.contains(">0.50</text>"), "{svg}");
+}
+
+/// Returns a value every five seconds that grows by `growth` in a minute and is lower by `noise` half of the time, in periods
+/// of 20 seconds.
+fn series(minutes: usize, growth: f64, noise: f64) -> Vec<(f64, f64)> {
+    let value = |n: usize| {
+        let minute = n as f64 / 12.0;
+        let is_lower = (n as u64 / 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 0;
+        (minute, 10_000.0 + growth * minute - if is_lower { noise } else { 0.0 })
+    };
+    (0..12 * minutes).map(value).collect()
+}
+
+#[test]
+fn a_trend_is_within_its_limit_above_it_or_undecided() {
+    use trend::Verdict::{Above, Undecided, Within};
+    let verdict = |minutes, growth, noise| trend::Trend::of(&series(minutes, growth, noise)).verdict(16.0);
+    assert_eq!(verdict(40, 0.0, 800.0), Within);
+    assert_eq!(verdict(40, -100.0, 800.0), Within);
+    assert_eq!(verdict(40, 100.0, 800.0), Above);
+    assert_eq!(verdict(40, 16.0, 800.0), Undecided, "the limit itself");
+    assert_eq!(verdict(5, 0.0, 800.0), Undecided, "too short for this noise");
+    assert_eq!([0, 1, 2].map(|minutes| verdict(minutes, 0.0, 0.0)), [Undecided; 3], "too short for a line");
+    assert_eq!(verdict(40, 16.5, 0.0), Above);
+    let exact = trend::Trend::of(&series(10, 3.0, 0.0));
+    assert!((exact.slope - 3.0).abs() < 1e-6 && exact.error < 1e-6, "{exact:?}");
 }

@@ -324,6 +324,20 @@ fn hellos_without_end_are_neither_answered_nor_remembered() {
 }
 
 #[test]
+fn a_round_forgets_the_hellos_whose_time_is_up() {
+    let now = Instant::now();
+    let mut engine = PullEngine::new(config());
+    engine.add(digest(1), 1);
+    (1..=100).for_each(|peer| assert!(engine.on_hello(&id(peer), 7, now, |_| true).is_some()));
+    let later = now + 200 * MS;
+    assert!(engine.on_hello(&id(1), 8, later - MS, |_| true).is_some());
+    engine.start_round(Vec::new(), later, &mut SeededRandom::new(1));
+    assert_eq!(engine.hellos.keys().collect::<Vec<_>>(), [&id(1)]);
+    assert_eq!(engine.hellos[&id(1)].len(), 1, "its first one is forgotten, too");
+    assert!(engine.on_request(&id(1), 8, &[digest(1)], later, |_| true).is_some());
+}
+
+#[test]
 fn requests_without_end_are_not_answered() {
     let now = Instant::now();
     let mut engine = PullEngine::new(config());
