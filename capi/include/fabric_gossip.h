@@ -1023,9 +1023,9 @@ gossip_result gossip_config_set_tls(struct gossip_config *config,
 // An integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. One given here goes before the
 // settings of this library.
 gossip_result gossip_config_set_c_core_argument(struct gossip_config *config,
-                                              const char *name,
-                                              int32_t value,
-                                              struct gossip_error **error);
+                                                const char *name,
+                                                int32_t value,
+                                                struct gossip_error **error);
 
 // Nodes: an endpoint of a peer of our organisation to contact first, `peer.gossip.bootstrap`. May be called several
 // times.

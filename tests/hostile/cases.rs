@@ -290,14 +290,12 @@ fn hundreds_of_streams_on_one_connection() {
         by: 1,
         attack: |attack| {
             let mut connection = attack.connect(&attack.member)?;
-            let streams: Vec<_> = (0..500).map(|_| connection.open()).collect::<Result<_>>()?;
-            for stream in streams {
-                connection.await_end(stream)?;
-                attack.did();
-            }
-            Ok(())
+            // Either they are refused one by one, or the connection is closed for having more than it may.
+            let open = |_| connection.open().inspect(|_| attack.did());
+            let streams: Vec<_> = (0..500).map(open).collect::<Result<_>>()?;
+            streams.into_iter().try_for_each(|stream| connection.await_end(stream))
         },
-        times: 64,
+        times: 1000,
         mib: 96,
         // When a connection is closed for having more streams than it may, the threads of these run until they are
         // scheduled, and keep its descriptor, while the next connection brings as many.
