@@ -4,8 +4,8 @@
 pub fn printed_text(source: &str) -> Option<String> {
     let mut text: Option<String> = None;
     for line in source.lines() {
-        let line = ["//!", "//"].into_iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line);
-        let line = line.strip_prefix(' ').unwrap_or(line);
+        let comment = ["//!", "//"].into_iter().find_map(|mark| line.strip_prefix(mark));
+        let line = comment.map_or(line, |text| text.strip_prefix(' ').unwrap_or(text));
         match &mut text {
             None if line == "```text" => text = Some(String::new()),
             Some(_) if line == "```" => return text,
@@ -31,7 +31,7 @@ mod tests {
         ] {
             assert_eq!(printed_text(head).unwrap(), "one\n\n two\n", "{head}");
         }
-        assert_eq!(printed_text("\"\"\"A.\n```text\none\n```\n\"\"\"").unwrap(), "one\n");
+        assert_eq!(printed_text("\"\"\"A.\n```text\none\n  two\n```\n\"\"\"").unwrap(), "one\n  two\n");
     }
 
     #[test]
