@@ -77,7 +77,7 @@ pub struct SendCriteria {
 }
 
 impl Node {
-    /// Returns a builder for a node with this identity and these services, which verify the identities of others.
+    /// Returns a builder for a node with this identity, crypto service and security advisor.
     pub fn builder(
         identity: PeerIdentity,
         crypto: Arc<dyn CryptoService>,
