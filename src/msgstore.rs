@@ -103,7 +103,7 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
         messages(removed.into_iter().filter(|entry| !entry.expired).collect())
     }
 
-    /// Returns the newest message under this key that has not expired.
+    /// Returns the last added message under this key that has not expired.
     pub fn latest(&self, key: &K) -> Option<&M> {
         self.entries.get(key)?.iter().rfind(|entry| !entry.expired).map(|entry| &entry.message)
     }

@@ -36,8 +36,8 @@ impl Discovery {
         }
     }
 
-    /// Returns whether a gossiped message should be used and forwarded: only once, and not if it is older than what was
-    /// forgotten.
+    /// Returns whether a gossiped message should be used and forwarded: only once, and not if its member is forgotten
+    /// and the message is not newer than that.
     fn is_fresh_gossip(&self, alive: &Alive, cx: &Context<'_>) -> bool {
         let past = matches!(self.table.get(&alive.pki_id), Some((it, State::Forgotten)) if it.time >= alive.time);
         !past && self.table.is_newer_than_gossip(alive, cx.now)
@@ -68,8 +68,8 @@ impl Discovery {
         if !self.responses.admit(from, cx.now) {
             return journal::debug!("{from} sends too many membership responses");
         }
-        // A valid response cannot have more entries, plus us. The sender's entry comes last; start with it, because it
-        // is certainly useful.
+        // A valid response cannot have more entries, plus us. The entries are read in reverse, because the sender's own
+        // entry comes last and must not be cut off.
         let most = self.config.max_members + 1;
         for envelope in response.alive.iter().rev().take(most) {
             self.on_alive_entry(envelope, message, from, cx);
