@@ -19,8 +19,8 @@ impl EmailAddress {
     }
 }
 
-/// Reads up to the closing quotation mark; a backslash escapes the next character. White space is allowed, other
-/// controls too as in Go.
+/// Reads up to the closing quotation mark; a backslash escapes the next character. Control characters are allowed,
+/// except NUL, tab, line feed and carriage return.
 fn quoted_local(text: &str) -> Option<(String, &str)> {
     let allowed = |c: char| matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{7f}');
     let mut local = String::new();

@@ -85,7 +85,7 @@ impl Identity {
     }
 }
 
-/// Shows MSP id and certificate data.
+/// Shows MSP id and subject.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({}, {})", self.mspid, self.certificate.subject)

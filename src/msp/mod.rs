@@ -47,7 +47,7 @@ pub use own_key::OwnKey;
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind};
 
-/// Returns the serialized identity of a certificate in PEM, without any check.
+/// Returns the serialized identity of a PEM certificate. The text is used unchanged and unchecked.
 pub fn serialized_identity(mspid: &str, cert_pem: &[u8]) -> PeerIdentity {
     serialized::SerializedIdentity::encode(mspid, cert_pem).into()
 }

@@ -314,7 +314,7 @@ impl SecurityAdvisor for MspCryptoService {
     }
 }
 
-/// Shows the trusted organisations and channels.
+/// Shows the local MSP's id, the channels and the trusted organisations.
 impl fmt::Debug for MspCryptoService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
