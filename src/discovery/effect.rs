@@ -31,7 +31,7 @@ pub enum Effect {
     Sign {
         /// To be repeated in the answer.
         token: Token,
-        /// What to sign.
+        /// The message to sign.
         message: GossipMessage,
         /// The content of the secret envelope, also signed; if empty, there is no secret envelope.
         internal_endpoint: String,

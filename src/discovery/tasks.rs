@@ -206,7 +206,8 @@ fn request_to(own: &SignedMessage, target: &Target) -> Result<Effect, String> {
     Ok(Effect::Send { to: target.pki_id.clone(), endpoint: (&*target.endpoint).into(), message })
 }
 
-/// Where Fabric sends its periodic requests: the internal endpoint only if the newest message still brings it.
+/// Returns the recipient endpoint of periodic requests as in Fabric: the internal endpoint only if the newest message
+/// still contains it.
 fn sync_endpoint(record: &Record) -> String {
     let NetworkMember { endpoint, envelope, .. } = &record.member;
     let secret = envelope.as_ref().and_then(|envelope| envelope.secret.as_ref());

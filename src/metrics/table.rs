@@ -35,7 +35,7 @@ pub struct Metric {
     pub name: &'static str,
     /// How its values change.
     pub kind: Kind,
-    /// What it measures, in one line.
+    /// One-line description.
     pub help: &'static str,
     /// The labels of its samples; a metric without labels has at most one value.
     pub labels: &'static [&'static str],

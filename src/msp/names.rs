@@ -108,7 +108,7 @@ impl NameConstraints {
                 })
             }
             GeneralName::Uri(name) => {
-                // Whatever the constraints: a URI without a host name cannot be checked against any.
+                // A URI without a host name cannot be checked against any constraint.
                 let host = uri_host(name).filter(|h| !h.is_empty() && h.parse::<std::net::IpAddr>().is_err());
                 let Some(host) = host.filter(|h| !h.starts_with('[')) else {
                     return Err(format!("URI without host name (\"{name}\") cannot be matched against constraints"));

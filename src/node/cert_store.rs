@@ -99,7 +99,7 @@ impl CertStore {
         envelopes(self.engine.poll(now, random))
     }
 
-    /// Returns the time of the next call to [`poll`](Self::poll).
+    /// Returns when [`poll`](Self::poll) must be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.engine.next_deadline()
     }

@@ -113,9 +113,9 @@ impl Router<'_> {
         sends.extend(chosen.into_iter().map(|peer| (peer, gossip.message.clone())));
     }
 
-    /// Routes alive messages. Those of our organisation go to any peer; those of another organisation go to that
-    /// organisation and to ours. The secret envelope stays in our organisation. Peers of other organisations get only
-    /// messages about members with an external endpoint.
+    /// Routes alive messages. Those of our organisation go to any peer. Those of another organisation go to that
+    /// organisation and to ours, but only to peers with an external endpoint. The secret envelope stays in our
+    /// organisation.
     fn route_alive(
         &self,
         gossip: &Gossip,

@@ -46,8 +46,8 @@ impl<M: ByteSize> Inbox<M> {
         Inbox { waiting: Mutex::new(waiting), arrived: bounded(1), stopping }
     }
 
-    /// Adds a message. Blocks while this peer has too much waiting, until the driver has taken some of it (the driver
-    /// never blocks on other peers) or the node stops.
+    /// Adds a message. Blocks while this peer has too much waiting, until the driver has taken some of it or the node
+    /// stops. The driver does not wait for any peer.
     pub fn put(&self, from: &PkiId, message: M) {
         let weight = message.byte_size();
         loop {

@@ -200,8 +200,8 @@ impl<T: Clone> PullEngine<T> {
         }
     }
 
-    /// Handles a request. It is answered if it follows a hello of that peer and is not the third one. The answer
-    /// contains the requested items that we have and for which `egress` returns true, each once.
+    /// Handles a request. At most two requests are answered per hello of that peer. The answer contains the requested
+    /// items that we have and for which `egress` returns true, each once.
     pub fn on_request(
         &mut self,
         from: &PkiId,
@@ -256,7 +256,7 @@ impl<T: Clone> PullEngine<T> {
         requests
     }
 
-    /// Returns the time of the next call to [`poll`](Self::poll).
+    /// Returns when [`poll`](Self::poll) must be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.round.as_ref().map(|round| round.ends)
     }
