@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Maximum number of peers remembered as logged.
 const MAX_NAMED: usize = 1000;
 
-/// How often the connection of each peer was closed.
+/// Number of connections closed, by peer.
 #[derive(Default)]
 pub(super) struct Concealed {
     closed: BTreeMap<PkiId, u64>,

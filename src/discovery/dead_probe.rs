@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(super) struct DeadProbe {
     waiting: VecDeque<PkiId>,
     pinging: BTreeMap<Token, PkiId>,
-    /// When the next round begins; `None` during a round.
+    /// Time when the next round begins; `None` during a round.
     next: Option<Instant>,
 }
 

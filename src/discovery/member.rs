@@ -80,7 +80,7 @@ impl Members {
 /// The logical time of a peer: successive incarnations, with the messages of each numbered from one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
-    /// When the peer's process started, in nanoseconds since 1970 by its own clock.
+    /// Start time of the peer's process, in nanoseconds since 1970 by its own clock.
     pub incarnation: u64,
     /// Number of its alive message.
     pub sequence: u64,

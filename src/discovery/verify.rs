@@ -9,7 +9,7 @@ use super::Token;
 use crate::crypto::PkiId;
 use std::collections::HashMap;
 
-/// How to use a message that proves authentic.
+/// The use of a message that proves authentic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// A gossiped message; `from` is its first sender.

@@ -6,7 +6,7 @@
 use super::Histogram;
 use std::fmt::{self, Display, Write};
 
-/// How the values of a metric change.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Only increases, from the start of the process.
@@ -33,7 +33,7 @@ impl Kind {
 pub struct Metric {
     /// Its name, Fabric's where Fabric has the same.
     pub name: &'static str,
-    /// How its values change.
+    /// Its kind.
     pub kind: Kind,
     /// One-line description.
     pub help: &'static str,

@@ -36,9 +36,9 @@ struct Search<'a> {
     at: i64,
     checks: usize,
     found: Vec<Chain>,
-    /// Why the last issuer whose signature on the certificate below is valid was rejected.
+    /// Reason for rejecting the last issuer whose signature on the certificate below is valid.
     refused: Option<String>,
-    /// Why the first issuer was not used: wrong signature, or rejected.
+    /// Reason for not using the first issuer: wrong signature, or rejected.
     hint: Option<String>,
 }
 

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 /// Settings of channels.
 #[derive(Clone, Debug)]
 pub struct ChannelConfig {
-    /// How often our state information is published if it has changed: `peer.gossip.publishStateInfoInterval`, 4 s.
+    /// Interval at which our state information is published if it has changed: `peer.gossip.publishStateInfoInterval`,
+    /// 4 s.
     pub publish_state_info_interval: Duration,
-    /// How often some peers are asked for theirs: `peer.gossip.requestStateInfoInterval`, 4 s.
+    /// Interval at which some peers are asked for theirs: `peer.gossip.requestStateInfoInterval`, 4 s.
     pub request_state_info_interval: Duration,
     /// Size of the window of block numbers that are accepted: `peer.gossip.maxBlockCountToStore`, 10.
     pub max_block_count_to_store: u64,
-    /// How long the number of a block is remembered: 400 s, which is Fabric's hundred pull intervals.
+    /// Time for which the number of a block is remembered: 400 s, which is Fabric's hundred pull intervals.
     pub block_expiration: Duration,
     /// Maximum number of peers whose state information is kept, for each channel: 20,000.
     pub max_state_infos: usize,

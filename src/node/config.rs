@@ -15,7 +15,7 @@ pub struct NodeConfig {
     pub bootstrap: Vec<String>,
     /// Membership.
     pub discovery: DiscoveryConfig,
-    /// How messages are batched.
+    /// Batching of gossiped messages.
     pub emitter: EmitterConfig,
     /// Number of peers that a message is pushed to: `peer.gossip.propagatePeerNum`, 3.
     pub propagate_peer_num: usize,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How messages are batched.
+/// Settings of an [`Emitter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitterConfig {
     /// Number of times each message is emitted: `peer.gossip.propagateIterations`, 1. With 0, no message is ever
@@ -26,7 +26,7 @@ impl Default for EmitterConfig {
 pub struct Emitter<T> {
     config: EmitterConfig,
     waiting: Vec<Waiting<T>>,
-    /// When the next batch is due; `None` while no message waits.
+    /// Time when the next batch is due; `None` while no message waits.
     due: Option<Instant>,
     stopped: bool,
 }

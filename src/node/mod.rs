@@ -66,7 +66,7 @@ struct Handle {
 /// The recipients of [`Node::send_by_criteria`] and its condition of success. Fabric's `SendCriteria`.
 #[derive(Clone, Debug, Default)]
 pub struct SendCriteria {
-    /// How long to wait for acknowledgements; must not be zero.
+    /// Maximum wait for acknowledgements; must not be zero.
     pub timeout: Duration,
     /// Number of peers that must acknowledge.
     pub min_ack: usize,

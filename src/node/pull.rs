@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 /// Time limits of the steps of an exchange, and limits on what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PullConfig {
-    /// How long digests are accepted after the hello: `peer.gossip.digestWaitTime`, 1 s.
+    /// Time for which digests are accepted after the hello: `peer.gossip.digestWaitTime`, 1 s.
     pub digest_wait: Duration,
-    /// How long requests are accepted after a hello that we answered: `peer.gossip.requestWaitTime`, 1.5 s.
+    /// Time for which requests are accepted after a hello that we answered: `peer.gossip.requestWaitTime`, 1.5 s.
     pub request_wait: Duration,
-    /// How long responses are accepted after the request: `peer.gossip.responseWaitTime`, 2 s.
+    /// Time for which responses are accepted after the request: `peer.gossip.responseWaitTime`, 2 s.
     pub response_wait: Duration,
     /// Maximum number of items kept, and of items requested in a round: 65,536.
     pub max_items: usize,
