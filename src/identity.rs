@@ -1,6 +1,6 @@
-//! The identity mapper: which identity, and so which organisation, is behind a PKI-ID.
+//! The identity mapper: maps a PKI-ID to an identity, and thus to an organisation.
 //!
-//! An identity enters once it is valid and leaves when it expires, when nobody used it for a while, or when
+//! An identity is stored once it is valid. It is removed when it expires, when it was unused for too long, or when
 //! [`IdentityMapper::suspect_peers`] finds it no longer valid.
 
 use crate::cancel::Cancel;
@@ -18,18 +18,18 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// An identity goes this long after the end of its validity, so that at the end itself it still counts.
+/// Delay between the end of an identity's validity and its removal, so that it is still accepted at the end itself.
 const EXPIRY_GRACE: Duration = Duration::from_millis(1);
 
-/// The usage check never runs more often than this, however small the threshold.
+/// Minimum interval of the usage check, however small the threshold.
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
-/// How long and how many.
+/// Settings of an [`IdentityMapper`].
 #[derive(Clone, Debug)]
 pub struct IdentityConfig {
-    /// An identity that nobody used for longer than this is removed. Checked every tenth of it. One hour by default.
+    /// Time without use after which an identity is removed: 1 h by default. Checked every tenth of it.
     pub usage_threshold: Duration,
-    /// No more than this many identities are kept, our own included; a further one is refused. 65,536 by default.
+    /// Maximum number of identities, our own included: 65,536 by default. Further ones are rejected.
     pub max_identities: usize,
 }
 
@@ -39,20 +39,20 @@ impl Default for IdentityConfig {
     }
 }
 
-/// The store of identities. Clones are handles on the same store.
+/// The store of identities. Clones are handles to the same store.
 ///
-/// Reading takes a shared lock for the length of a hash look-up. Neither the crypto service, nor the advisor, nor any
-/// callback is called with a lock held, and a panic in one of them is an error or a line in the log. Removals happen on
-/// one thread of the mapper's own, `gossip-ids`, which ends with [`stop`](IdentityMapper::stop) or the last handle.
+/// Reads hold a shared lock during a hash look-up. The crypto service, the advisor and all callbacks are called without
+/// locks held. A panic in one of them becomes an error or a log line. Removals happen on a dedicated thread,
+/// `gossip-ids`, which ends with [`stop`](IdentityMapper::stop) or the last handle.
 #[derive(Clone)]
 pub struct IdentityMapper(Arc<Handle>);
 
-/// What the handles share and the thread does not, so that dropping the last handle ends the thread.
+/// State that the handles share but the thread does not, so that dropping the last handle ends the thread.
 struct Handle {
     inner: Arc<Inner>,
     thread: ThreadId,
     join: Mutex<Option<JoinHandle<()>>>,
-    /// Disconnected when the thread ends: any number of stops can wait for it.
+    /// Disconnected when the thread ends; any number of `stop` calls can wait for it.
     ended: Receiver<()>,
 }
 
@@ -68,7 +68,7 @@ struct Inner {
     self_key: OwnKey,
     /// In nanoseconds.
     usage_threshold: AtomicU64,
-    /// What times of use are counted from.
+    /// Reference point for times of use.
     start: Instant,
     store: RwLock<Store>,
     wake: Sender<()>,
@@ -90,9 +90,9 @@ struct Entry {
 }
 
 impl IdentityMapper {
-    /// A mapper that holds our own identity, which stays however long it is unused.
+    /// Creates a mapper that holds our own identity, which is never removed for lack of use.
     ///
-    /// `on_purge` is told of every removal, on the thread that removes; it may call the mapper, `stop` included.
+    /// `on_purge` is called for every removal, on the thread that removes; it may call the mapper, including `stop`.
     ///
     /// Fails if our own identity is not valid, or the thread cannot be started.
     pub fn new(
@@ -136,7 +136,7 @@ impl IdentityMapper {
         Ok(IdentityMapper(Arc::new(Handle { inner, thread, join: Mutex::new(Some(join)), ended })))
     }
 
-    /// Stores a valid identity. One that is known already stays as it is.
+    /// Stores a valid identity. An already known one is left unchanged.
     ///
     /// Fails, and changes nothing, if either is empty (`PKIID is nil`, `identity is nil`), if the identity is not valid
     /// (`failed classifying identity: …`) or has expired (`gossipping peer identity expired`), if the PKI-ID belongs to
@@ -145,25 +145,25 @@ impl IdentityMapper {
         self.0.inner.put(pki_id, identity)
     }
 
-    /// The identity behind a PKI-ID, or `PKIID wasn't found`. Counts as use.
+    /// Returns the identity of a PKI-ID, or the error `PKIID wasn't found`. Counts as use.
     pub fn get(&self, pki_id: &PkiId) -> Result<PeerIdentity> {
         self.0.inner.get(pki_id).map(|entry| entry.identity.clone())
     }
 
-    /// The organisation of a stored identity. Does not count as use.
+    /// Returns the organisation of a stored identity. Does not count as use.
     pub fn org(&self, pki_id: &PkiId) -> Option<OrgId> {
         self.0.inner.find(pki_id)?.organization.clone()
     }
 
-    /// Signs with our own key. A DER ECDSA signature of our certificate's curve leaves with low S, whatever
-    /// [`CryptoService::sign`] returned; anything else leaves as it is.
+    /// Signs with our own key. A DER ECDSA signature for our certificate's curve is returned with low S, whatever
+    /// [`CryptoService::sign`] returned; any other signature is returned unchanged.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         let inner = &self.0.inner;
         contained(|| inner.crypto.sign(message)).map(|signature| inner.self_key.low_s(signature))
     }
 
-    /// Signs once and checks that the signature fits our own identity, so that a wrong signer is an error at the start and
-    /// not a refusal by every peer.
+    /// Signs once and verifies the signature under our own identity, so that a wrong signer is reported at the start
+    /// and not by every peer's refusal.
     pub(crate) fn check_signer(&self) -> Result<()> {
         let identity = self.get(self.self_pki_id())?;
         let signature = self
@@ -176,57 +176,57 @@ impl IdentityMapper {
         })
     }
 
-    /// Checks a signature under the key of the identity behind a PKI-ID. Counts as use.
+    /// Verifies a signature under the key of the identity of a PKI-ID. Counts as use.
     pub fn verify(&self, pki_id: &PkiId, signature: &[u8], message: &[u8]) -> Result<()> {
         let entry = self.0.inner.get(pki_id)?;
         contained(|| self.0.inner.crypto.verify(&entry.identity, signature, message))
     }
 
-    /// The PKI-ID that an identity has, stored or not; `None` if it has none.
+    /// Returns the PKI-ID of an identity, stored or not; `None` if it has none.
     pub fn pki_id_of(&self, identity: &PeerIdentity) -> Option<PkiId> {
         contained(|| Ok(self.0.inner.crypto.pki_id(identity))).ok().flatten()
     }
 
-    /// Our own PKI-ID.
+    /// Returns our own PKI-ID.
     pub fn self_pki_id(&self) -> &PkiId {
         &self.0.inner.self_pki_id
     }
 
-    /// Validates those identities anew that the predicate picks, our own too, and removes what is no longer valid; on
-    /// the way it removes whatever was unused for too long. Returns when all are done.
+    /// Revalidates the identities for which the predicate is true, including our own, and removes those no longer
+    /// valid. Also removes identities that were unused for too long. Returns when all are done.
     pub fn suspect_peers(&self, predicate: impl Fn(&PeerIdentity) -> bool) {
         self.0.inner.suspect_peers(predicate);
     }
 
-    /// All stored identities, our own included, in no particular order. Does not count as use.
+    /// Returns all stored identities, our own included, in no particular order. Does not count as use.
     pub fn identity_info(&self) -> PeerIdentitySet {
         self.0.inner.identity_info()
     }
 
-    /// How many identities are stored, our own included.
+    /// Returns the number of stored identities, our own included.
     pub fn count(&self) -> usize {
         self.0.inner.store.read().by_id.len()
     }
 
-    /// When our own identity expires; `None` for never, or if the crypto service cannot tell.
+    /// Returns when our own identity expires; `None` for never, or if the crypto service cannot determine it.
     pub(crate) fn self_expiration(&self) -> Option<SystemTime> {
         let identity = self.get(self.self_pki_id()).ok()?;
         contained(|| self.0.inner.crypto.expiration(&identity)).ok().flatten()
     }
 
-    /// After how long without use an identity is removed.
+    /// Returns the time without use after which an identity is removed.
     pub fn usage_threshold(&self) -> Duration {
         self.0.inner.usage_threshold()
     }
 
-    /// Changes the usage threshold, effective at once.
+    /// Changes the usage threshold, effective immediately.
     pub fn set_usage_threshold(&self, threshold: Duration) {
         self.0.inner.usage_threshold.store(nanos(threshold), Ordering::Relaxed);
         self.0.inner.wake();
     }
 
-    /// Ends the removals and waits for the thread, so for a purge callback that is running, unless it is the callback
-    /// that calls. From then on no callback is run. What is stored stays readable. Further calls only wait.
+    /// Stops removals and waits for the thread, including a running purge callback, unless called from that callback.
+    /// No callback runs afterwards. Stored identities remain readable. Further calls only wait.
     pub fn stop(&self) {
         self.0.stop();
     }
@@ -296,7 +296,7 @@ impl Inner {
         Ok(entry)
     }
 
-    /// Nobody sees an expired entry, even while the thread that removes it is held up.
+    /// Returns a stored identity, but never an expired one, even if its removal is delayed.
     fn find(&self, pki_id: &PkiId) -> Option<Arc<Entry>> {
         let entry = self.store.read().by_id.get(pki_id).cloned()?;
         (!self.expired(&entry)).then_some(entry)
@@ -328,7 +328,7 @@ impl Inner {
         }
     }
 
-    /// The thread: expiries when they come, the usage check every tenth of the threshold.
+    /// The thread's loop: removes identities when they expire, and checks usage every tenth of the threshold.
     fn run(&self, woken: &Receiver<()>) {
         let mut last_check = self.clock.now();
         loop {
@@ -340,7 +340,7 @@ impl Inner {
                 wait = wait.min(at.duration_since(self.clock.wall()).unwrap_or_default());
             }
             let timer = self.clock.after(wait);
-            // A clock that was moved while the timer was being set would make it late.
+            // If the clock advanced while the timer was being set, the timer would fire late.
             if self.clock.now().saturating_duration_since(start) < wait {
                 select! {
                     recv(self.stop.signal()) -> _ => {}
@@ -373,7 +373,8 @@ impl Inner {
         }
     }
 
-    /// Removes this very entry, if it is still there and the condition holds now that nobody can use it, and tells.
+    /// Removes this exact entry, if it is still stored and the condition still holds now that it cannot be used, and
+    /// calls the callback.
     fn purge_if(&self, pki_id: &PkiId, entry: &Arc<Entry>, still: impl Fn() -> bool) {
         let removed = {
             let mut store = self.store.write();
@@ -413,13 +414,13 @@ impl Inner {
     }
 
     fn wake(&self) {
-        // A full channel means that it is going to wake already.
+        // A full channel means that the thread is about to wake already.
         let _ = self.wake.try_send(());
     }
 }
 
 impl Store {
-    /// Whether the entry expires before all others, which the thread has to know.
+    /// Returns whether the entry expires before all others, of which the thread must be notified.
     fn insert(&mut self, pki_id: &PkiId, entry: Entry, max: usize) -> Result<bool> {
         if self.by_id.contains_key(pki_id) {
             return Ok(false);
@@ -456,12 +457,12 @@ pub struct PeerIdentityInfo {
     pub organization: Option<OrgId>,
 }
 
-/// Stored identities at one moment.
+/// A snapshot of the stored identities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerIdentitySet(pub Vec<PeerIdentityInfo>);
 
 impl PeerIdentitySet {
-    /// Grouped by organisation. Those without one are in no group.
+    /// Returns the identities grouped by organisation. Those without an organisation are omitted.
     pub fn by_org(&self) -> HashMap<OrgId, PeerIdentitySet> {
         let mut groups: HashMap<OrgId, PeerIdentitySet> = HashMap::new();
         for info in &self.0 {
@@ -472,29 +473,29 @@ impl PeerIdentitySet {
         groups
     }
 
-    /// By PKI-ID.
+    /// Returns the identities by PKI-ID.
     pub fn by_id(&self) -> HashMap<PkiId, PeerIdentityInfo> {
         self.0.iter().map(|info| (info.pki_id.clone(), info.clone())).collect()
     }
 
-    /// Those that the predicate picks.
+    /// Returns the identities for which the predicate is true.
     #[must_use]
     pub fn filter(&self, predicate: impl Fn(&PeerIdentityInfo) -> bool) -> PeerIdentitySet {
         PeerIdentitySet(self.0.iter().filter(|info| predicate(info)).cloned().collect())
     }
 
-    /// How many.
+    /// Returns the number of identities.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no identities.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Runs what the host gave us, crypto service or callback; its panic is an error here and not the end of our thread.
+/// Runs code of the host (crypto service or callback); turns a panic into an error, so that our thread survives.
 fn contained<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     entering_user_code();
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {

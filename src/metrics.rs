@@ -1,7 +1,8 @@
-//! Counters and gauges, under Fabric's names where Fabric has the same.
+//! Counters and gauges, under Fabric's names where Fabric has the same metric.
 //!
-//! [`Comm::metrics`](crate::Comm::metrics) takes a [`CommSnapshot`]: its [`samples`](CommSnapshot::samples) are the values,
-//! and [`to_prometheus`](CommSnapshot::to_prometheus) is the text that Prometheus reads. [`all`] lists the metrics. Counting takes no lock but for drops, which count by peer.
+//! [`Comm::metrics`](crate::Comm::metrics) returns a [`CommSnapshot`]: [`samples`](CommSnapshot::samples) returns its
+//! values, and [`to_prometheus`](CommSnapshot::to_prometheus) returns the text for Prometheus. [`all`] lists the
+//! metrics. Counting takes no lock, except for drops, which are counted by peer.
 
 mod histogram;
 mod samples;
@@ -17,23 +18,24 @@ use crate::sync::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Peers that drops are told apart for; those beyond are counted together, so that a flood of names costs nothing.
+/// Maximum number of peers with separate drop counts. Further peers are counted together, so that a flood of names uses
+/// no memory.
 const MAX_LABELS: usize = 1024;
 
-/// Why a message was dropped.
+/// The reason why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The queue to the peer was full; the caller got the message back.
+    /// The queue to the peer was full; the message was returned to the caller.
     SendQueueFull,
-    /// It had been accepted for the peer and was reported undelivered.
+    /// It was accepted for the peer and later reported undelivered.
     Undelivered,
     /// A subscription was full.
     SubscriptionFull,
 }
 
 impl DropReason {
-    /// As a metrics label.
+    /// Returns the reason as a metrics label.
     pub fn as_str(self) -> &'static str {
         match self {
             DropReason::SendQueueFull => "send_queue_full",
@@ -43,7 +45,7 @@ impl DropReason {
     }
 }
 
-/// Which limit turned an inbound stream away. (Who fails to authenticate counts as a failed handshake instead.)
+/// The limit that rejected an inbound stream. (A failed authentication is counted as a failed handshake instead.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -57,7 +59,7 @@ pub enum Refusal {
     TooManyConnections,
     /// We are stopping.
     Stopping,
-    /// No thread could be started to write to it.
+    /// No writer thread could be started.
     NoThread,
 }
 
@@ -71,7 +73,7 @@ impl Refusal {
         Refusal::NoThread,
     ];
 
-    /// As a metrics label.
+    /// Returns the limit as a metrics label.
     pub fn as_str(self) -> &'static str {
         match self {
             Refusal::TooManyUnauthenticated => "too_many_unauthenticated",
@@ -95,7 +97,7 @@ impl<const N: usize> Default for ByReason<N> {
 
 impl<const N: usize> ByReason<N> {
     fn add(&self, place: usize) {
-        // Every reason has its place; one that had not would be counted with the last.
+        // Every reason has an index; an unknown one would be counted with the last.
         self.0[place.min(N - 1)].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -191,7 +193,7 @@ impl CommMetrics {
     }
 }
 
-/// What is counted by looking.
+/// Values that are read on demand instead of counted.
 #[derive(Default)]
 pub(crate) struct CommGauges {
     pub connections: usize,
@@ -205,35 +207,35 @@ pub(crate) struct CommGauges {
     pub ack_round_trip: Histogram,
 }
 
-/// The counters at one moment; those fields that begin with `gossip_` are named as their metrics.
+/// A snapshot of the counters; fields that begin with `gossip_` have the names of their metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommSnapshot {
     /// Messages written to streams (Fabric's). Handshake messages are not counted.
     pub gossip_comm_messages_sent: u64,
-    /// Envelopes read from streams, malformed ones too (Fabric's).
+    /// Envelopes read from streams, including malformed ones (Fabric's).
     pub gossip_comm_messages_received: u64,
     /// Messages not accepted because a peer's queue was full (Fabric's).
     pub gossip_comm_overflow_count: u64,
-    /// Connections tried for sends.
+    /// Connection attempts for sends.
     pub gossip_comm_dials: u64,
-    /// Those that failed, at any step up to the handshake.
+    /// Failed connection attempts, at any step up to the handshake.
     pub gossip_comm_dial_failures: u64,
-    /// Handshakes that authenticated the other side, dialled and accepted.
+    /// Successful handshakes, outbound and inbound.
     pub gossip_comm_handshakes: u64,
     /// Inbound streams that failed to authenticate.
     pub gossip_comm_handshake_failures: u64,
-    /// Inbound streams that a limit turned away.
+    /// Inbound streams rejected by a limit.
     pub gossip_comm_inbound_refusals: u64,
-    /// Connections that a peer ended with an error, after we had authenticated it: it refused us.
+    /// Connections that a peer ended with an error after we had authenticated it, that is, refused.
     pub gossip_comm_refused_by_peer: u64,
-    /// Dials of a peer whose connection had ended, for what it was still owed or because the connection was lost.
+    /// Dials of a peer whose connection had ended, because messages were pending or the connection was lost.
     pub gossip_comm_reconnects: u64,
-    /// Connections that ended and left their peer without one.
+    /// Connections that ended and left the peer disconnected.
     pub gossip_comm_disconnects: u64,
-    /// How long peers took to acknowledge, from the write to the answer. Refusals (nacks) count too.
+    /// Time from writing a message to its acknowledgement. Refusals (nacks) count too.
     pub gossip_comm_ack_round_trip: Histogram,
-    /// Peers connected now.
+    /// Number of currently connected peers.
     pub gossip_comm_connections: u64,
     /// Inbound streams that have not authenticated yet.
     pub gossip_comm_unauthenticated: u64,
@@ -247,26 +249,26 @@ pub struct CommSnapshot {
     pub gossip_comm_threads: u64,
     /// Seconds until our own identity expires; negative once it has, `None` if it never does.
     pub gossip_comm_identity_expires_in: Option<i64>,
-    /// Seconds until our TLS certificate expires (of two the one that does first); `None` without TLS of our own.
+    /// Seconds until our TLS certificate expires (of two, the earlier one); `None` without our own TLS certificate.
     pub gossip_comm_tls_expires_in: Option<i64>,
-    /// Failed dials by the kind of error, those that happened.
+    /// Failed dials by kind of error; kinds that have not occurred are omitted.
     pub dial_failures: Vec<(ErrorKind, u64)>,
-    /// Failed inbound handshakes by the kind of error, those that happened.
+    /// Failed inbound handshakes by kind of error; kinds that have not occurred are omitted.
     pub handshake_failures: Vec<(ErrorKind, u64)>,
-    /// Inbound streams turned away by limit, those that happened.
+    /// Rejected inbound streams by limit; limits that have not been hit are omitted.
     pub inbound_refusals: Vec<(Refusal, u64)>,
-    /// Drops by peer and reason, in that order.
+    /// Drops, sorted by peer and reason.
     pub drops: Vec<Drops>,
 }
 
-/// How many messages were dropped for one peer, for one reason.
+/// Number of messages dropped for one peer and one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drops {
-    /// The peer; `None` where it is not known, and for all peers beyond the first thousand.
+    /// The peer; `None` if it is unknown, and for all peers beyond the first thousand.
     pub peer: Option<PkiId>,
-    /// Why.
+    /// The reason.
     pub reason: DropReason,
-    /// How many.
+    /// Number of messages.
     pub count: u64,
 }
 

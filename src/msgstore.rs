@@ -1,5 +1,5 @@
-//! A store of messages that supersede one another, and that expire. Channels keep the state information of their members
-//! in one. The membership does not: its table of members remembers the times by itself, without a second copy of each
+//! A store of messages that supersede one another and expire. Channels keep the state information of their members in
+//! one. The membership does not: its table of members remembers the times itself, without a second copy of each
 //! message.
 
 use crate::message::InvalidationResult;
@@ -7,24 +7,24 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// What a message, the first, means for another one that is there already.
+/// The relation of the first message to the second, which is already stored.
 pub type Policy<M> = fn(&M, &M) -> InvalidationResult;
 
-/// Messages under keys (Fabric's message store). Only messages under the same key are compared: a store of one message
-/// per peer has its PKI-ID for key, one where each message may matter for all others has `()`.
+/// Messages under keys (Fabric's message store). Only messages under the same key are compared. A store of one message
+/// per peer uses the PKI-ID as key; one where each message may affect all others uses `()`.
 ///
-/// A message that is as old as the TTL has expired: it is not among the [`messages`](Self::messages) any more, but until
-/// twice the TTL it keeps those out that it supersedes. The store has neither thread nor clock: call
-/// [`expire`](Self::expire) when [`next_expiry`](Self::next_expiry) has come.
+/// A message expires when its age reaches the TTL. It is then no longer among the [`messages`](Self::messages), but
+/// until twice the TTL it still blocks messages that it supersedes. The store has neither thread nor clock: call
+/// [`expire`](Self::expire) when [`next_expiry`](Self::next_expiry) is reached.
 #[derive(Debug)]
 pub struct MessageStore<K, M> {
     entries: HashMap<K, Vec<Entry<M>>>,
     policy: Policy<M>,
     ttl: Option<Duration>,
     capacity: usize,
-    /// Entries, expired ones among them.
+    /// Number of entries, including expired ones.
     len: usize,
-    /// The number of the next entry: they come out in the order in which they came in.
+    /// The number of the next entry; entries are returned in insertion order.
     next: u64,
 }
 
@@ -37,19 +37,20 @@ struct Entry<M> {
 }
 
 impl<K: Eq + Hash, M> MessageStore<K, M> {
-    /// A store for at most `capacity` messages, expired ones among them. Without a `ttl` none expires.
+    /// Creates a store for at most `capacity` messages, including expired ones. Without a `ttl`, messages do not
+    /// expire.
     pub fn new(policy: Policy<M>, ttl: Option<Duration>, capacity: usize) -> Self {
         MessageStore { entries: HashMap::new(), policy, ttl, capacity, len: 0, next: 0 }
     }
 
-    /// Whether no message under this key supersedes this one, or says the same.
+    /// Returns whether no message under this key supersedes this one or is equivalent.
     pub fn check_valid(&self, key: &K, message: &M) -> bool {
         let invalidated = |entry: &Entry<M>| (self.policy)(message, &entry.message) == InvalidationResult::Invalidated;
         !self.entries.get(key).into_iter().flatten().any(invalidated)
     }
 
-    /// Adds a message, and returns those that it superseded, first come first; expired ones are not among them. `None` if
-    /// it is superseded itself, or if there is no room.
+    /// Adds a message. Returns the messages that it superseded, oldest first and without expired ones; `None` if it is
+    /// superseded itself, or if there is no room.
     pub fn add(&mut self, key: K, message: M, now: Instant) -> Option<Vec<M>> {
         if !self.check_valid(&key, &message) {
             return None;
@@ -69,8 +70,8 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
         Some(messages(out.into_iter().filter(|entry| !entry.expired).collect()))
     }
 
-    /// Marks as expired what is as old as the TTL, and returns copies of it, first come first; lets go of what is as old
-    /// as twice the TTL.
+    /// Marks messages whose age has reached the TTL as expired and returns copies of them, oldest first. Removes
+    /// messages whose age has reached twice the TTL.
     pub fn expire(&mut self, now: Instant) -> Vec<M>
     where
         M: Clone,
@@ -88,33 +89,33 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
         expired.into_iter().map(|(_, message)| message).collect()
     }
 
-    /// When [`expire`](Self::expire) has something to do next.
+    /// Returns the time when [`expire`](Self::expire) must be called next.
     pub fn next_expiry(&self) -> Option<Instant> {
         let ttl = self.ttl?;
         let time = |entry: &Entry<M>| entry.added + if entry.expired { 2 * ttl } else { ttl };
         self.entries.values().flatten().map(time).min()
     }
 
-    /// Removes the messages that `predicate` holds for, and returns them, first come first; expired ones go without being
-    /// returned.
+    /// Removes the messages for which `predicate` returns true, and returns them, oldest first. Expired ones are
+    /// removed without being returned.
     pub fn purge(&mut self, predicate: impl Fn(&M) -> bool) -> Vec<M> {
         let removed = self.remove(|entry| predicate(&entry.message));
         messages(removed.into_iter().filter(|entry| !entry.expired).collect())
     }
 
-    /// Returns the message under this key that came last and has not expired.
+    /// Returns the last added message under this key that has not expired.
     pub fn latest(&self, key: &K) -> Option<&M> {
         self.entries.get(key)?.iter().rfind(|entry| !entry.expired).map(|entry| &entry.message)
     }
 
-    /// The messages that have not expired, first come first.
+    /// Returns the messages that have not expired, oldest first.
     pub fn messages(&self) -> Vec<&M> {
         let mut entries: Vec<&Entry<M>> = self.live().collect();
         entries.sort_by_key(|entry| entry.number);
         entries.into_iter().map(|entry| &entry.message).collect()
     }
 
-    /// How many messages have not expired.
+    /// Returns the number of messages that have not expired.
     pub fn len(&self) -> usize {
         match self.ttl {
             None => self.len,
@@ -122,7 +123,7 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
         }
     }
 
-    /// Whether all messages have expired, or there are none.
+    /// Returns whether there are no messages that have not expired.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -142,7 +143,7 @@ impl<K: Eq + Hash, M> MessageStore<K, M> {
     }
 }
 
-/// Takes out the entries that `wanted` holds for; all keep their order.
+/// Removes and returns the entries for which `wanted` returns true; all keep their order.
 fn take_if<M>(entries: &mut Vec<Entry<M>>, wanted: impl Fn(&Entry<M>) -> bool) -> Vec<Entry<M>> {
     let (taken, rest) = std::mem::take(entries).into_iter().partition(wanted);
     *entries = rest;

@@ -1,9 +1,9 @@
-//! The messages as they are on the wire, generated from `proto/`, and how they are decoded.
+//! The wire messages, generated from `proto/`, and their decoder.
 //!
 //! **Exempt from semantic versioning**: a new version of the code generator may change these types.
 //!
-//! [`decode`] is the one way in: it accepts, refuses and means exactly what Fabric's decoder does, where the generated
-//! parsers alone differ in corners that a peer could use to make two readers of one message disagree.
+//! Use only [`decode`] to decode: it accepts, rejects and interprets input exactly as Fabric's decoder does. The
+//! generated parsers differ in corner cases, with which a peer could make two readers of one message disagree.
 
 mod shape;
 mod wire;
@@ -21,19 +21,19 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/proto/mod.rs"));
 }
 
-/// Package `protos`, as far as private data messages carry it.
+/// Package `protos`, as far as private data messages use it.
 pub use generated::collection;
 /// Package `gossip`.
 pub use generated::gossip;
 /// Package `msp`.
 pub use generated::msp;
 
-/// How many elements (repeated entries, nested messages, unknown fields) one message may have. The smallest element
-/// takes two bytes on the wire and up to a hundred when decoded, so the size of a message alone would not bound the
-/// memory that it costs. No honest message comes near it.
+/// Maximum number of elements (repeated entries, nested messages, unknown fields) of one message. The smallest element
+/// takes two bytes on the wire and up to a hundred when decoded, so the size of a message alone would not bound its
+/// memory use. Honest messages are far below the limit.
 pub const MAX_ELEMENTS: usize = 1 << 20;
 
-/// A message that [`decode`] can read: those that are ever serialized by themselves.
+/// A message that [`decode`] can read: all types that are serialized separately.
 pub trait Decode: MessageFull + private::Shaped {}
 
 mod private {
@@ -66,9 +66,9 @@ decodable!(
 
 /// Decodes a message. Its bytes fields are slices of `bytes`, not copies.
 ///
-/// As in Fabric: a field sent twice counts the last time, or is merged if it is a message; a known number with another
-/// wire type is an unknown field; enum values are cut to 32 bits; strings must be UTF-8. Unknown fields are kept, but
-/// groups among them only by [`reencode`].
+/// As in Fabric: of a field sent twice, the last one takes effect, or both are merged if it is a message; a known
+/// number with another wire type is an unknown field; enum values are truncated to 32 bits; strings must be UTF-8.
+/// Unknown fields are kept, but groups among them only by [`reencode`].
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`] for malformed input, [`ErrorKind::TooLarge`] beyond [`MAX_ELEMENTS`].
@@ -76,7 +76,7 @@ pub fn decode<M: Decode>(bytes: &Bytes) -> Result<M> {
     decode_and_judge(bytes).map(|(message, _)| message)
 }
 
-/// Decodes, and tells whether encoding the message gives what [`reencode`] gives.
+/// Decodes a message and returns whether encoding it gives the same result as [`reencode`].
 pub(crate) fn decode_and_judge<M: Decode>(bytes: &Bytes) -> Result<(M, bool)> {
     let found = shape::check(M::shape(), bytes)?;
     let parsed = if found.alike {
@@ -88,7 +88,7 @@ pub(crate) fn decode_and_judge<M: Decode>(bytes: &Bytes) -> Result<(M, bool)> {
     Ok((message, !found.unknown))
 }
 
-/// The message that `bytes` encode, encoded again: known fields by number, then all unknown ones as they came.
+/// Re-encodes a serialized message: known fields by number, then all unknown ones as received.
 ///
 /// # Errors
 /// As [`decode`].

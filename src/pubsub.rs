@@ -1,11 +1,12 @@
-//! Topics with a deadline: publish to whoever waits for it right now.
+//! Topics with a deadline: publishes items to the current subscribers of a topic.
 //!
-//! Fabric routes acknowledgements and membership responses through it, and it is here for programs that wait for messages
-//! of their own. The library itself does not use it: an acknowledgement here counts only from the peer that the message was
-//! written to, which a topic cannot express, and membership responses are matched by a state machine that never waits.
+//! Fabric routes acknowledgements and membership responses through it. It is provided for programs that wait for their
+//! own messages. The library itself does not use it: an acknowledgement is accepted only from the peer that the message
+//! was written to, which a topic cannot express, and membership responses are matched by a state machine that never
+//! waits.
 //!
-//! There is no thread behind it: a subscription ends when it is dropped or when its time has passed, which is noticed when
-//! its topic is touched, or when a timer calls [`PubSub::purge_expired`].
+//! It has no thread. A subscription ends when it is dropped or its time has passed. Expiry is noticed when its topic is
+//! used, or when a timer calls [`PubSub::purge_expired`].
 //!
 //! ```
 //! use fabric_gossip::{cancel::Cancel, clock::SystemClock, pubsub::PubSub};
@@ -28,10 +29,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many items wait in a subscription, for each of its topics. More are dropped (Fabric's `subscriptionBuffSize`).
+/// Maximum number of items waiting in a subscription, for each of its topics. Further ones are dropped (Fabric's
+/// `subscriptionBuffSize`).
 pub const SUBSCRIPTION_BUFFER: usize = 50;
 
-/// Topics of type `K` that carry items of type `T`. Clones are the same table.
+/// Topics of type `K` that carry items of type `T`. Clones refer to the same table.
 pub struct PubSub<K, T>(Arc<Topics<K, T>>);
 
 struct Topics<K, T> {
@@ -47,13 +49,13 @@ struct Table<K, T> {
 struct Subscriber<T> {
     id: u64,
     expires: Instant,
-    /// Filled only under the table's lock, so that its length can be relied on. Not a bounded channel because that
-    /// sets aside all its room when it is made, and most subscriptions get one item.
+    /// Filled only under the table's lock, so that its length is reliable. Not a bounded channel, because that
+    /// allocates all its capacity when created, and most subscriptions get one item.
     queue: Sender<T>,
     capacity: usize,
 }
 
-/// Nobody waits for the item.
+/// The topic has no subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSubscribers;
 
@@ -72,7 +74,7 @@ impl<K, T> Clone for PubSub<K, T> {
 }
 
 impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
-    /// An empty table whose subscriptions last by this clock.
+    /// Creates an empty table whose subscriptions expire by this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let table = Mutex::new(Table { topics: HashMap::new(), next_id: 0 });
         PubSub(Arc::new(Topics { clock, table }))
@@ -83,8 +85,8 @@ impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
         self.subscribe_all([topic], ttl)
     }
 
-    /// Subscribes to several topics at once: their items come through one queue, in the order in which they are
-    /// published. One wait instead of one per topic.
+    /// Subscribes to several topics with one subscription. Their items arrive through one queue, in the order of
+    /// publication, so that a single wait covers all topics.
     pub fn subscribe_all(&self, topics: impl IntoIterator<Item = K>, ttl: Duration) -> Subscription<K, T> {
         let topics: Vec<K> = topics.into_iter().collect();
         let expires = self.0.clock.now() + ttl;
@@ -95,7 +97,7 @@ impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
         table.next_id += 1;
         for topic in &topics {
             let subscribers = table.topics.entry(topic.clone()).or_default();
-            // A topic named twice is one.
+            // Duplicate topics are ignored.
             if subscribers.last().is_none_or(|last| last.id != id) {
                 subscribers.push(Subscriber { id, expires, queue: queue.clone(), capacity });
             }
@@ -104,10 +106,10 @@ impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
         Subscription { pubsub: self.clone(), topics, id, expires, items }
     }
 
-    /// Gives an item to everybody who is subscribed to the topic and has room for it. Never blocks.
+    /// Delivers an item to every subscriber of the topic that has room for it. Never blocks.
     ///
     /// # Errors
-    /// [`NoSubscribers`] if nobody is subscribed (any more).
+    /// [`NoSubscribers`] if the topic has no subscriber (any more).
     pub fn publish(&self, topic: &K, item: T) -> Result<(), NoSubscribers>
     where
         T: Clone,
@@ -125,8 +127,7 @@ impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
         Ok(())
     }
 
-    /// Forgets all subscriptions whose time has passed. Expired ones get nothing even without this; it only returns
-    /// their memory.
+    /// Removes all expired subscriptions. They receive no items even without this call; it only frees their memory.
     pub fn purge_expired(&self, now: Instant) {
         self.0.table.lock().topics.retain(|_, subscribers| {
             subscribers.retain(|subscriber| subscriber.expires > now);
@@ -134,7 +135,7 @@ impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
         });
     }
 
-    /// How many topics are in the table, expired ones that nobody has noticed included.
+    /// Returns the number of topics in the table, including expired ones not yet noticed.
     pub fn topic_count(&self) -> usize {
         self.0.table.lock().topics.len()
     }
@@ -143,7 +144,7 @@ impl<K: Eq + Hash + Clone, T> PubSub<K, T> {
 impl<T> Subscriber<T> {
     fn offer(&self, item: impl FnOnce() -> T) {
         if self.queue.len() < self.capacity {
-            // The receiver outlives the entry in the table: it is dropped after it.
+            // The receiver is dropped after its entry in the table, so the send succeeds.
             let _ = self.queue.send(item());
         }
     }
@@ -159,11 +160,12 @@ pub struct Subscription<K: Eq + Hash, T> {
 }
 
 impl<K: Eq + Hash + Clone, T> Subscription<K, T> {
-    /// The next item, waiting for it until the subscription's time has passed. Items that came before are still
-    /// given afterwards.
+    /// Returns the next item, waiting for it until the subscription expires. Items that arrived before are still
+    /// returned afterwards.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] (`timed out`) if none came in time, [`ErrorKind::Stopped`] if `cancel` was set first.
+    /// [`ErrorKind::Timeout`] (`timed out`) if no item arrived in time, [`ErrorKind::Stopped`] if `cancel` was set
+    /// first.
     pub fn listen(&self, cancel: &Cancel) -> Result<T> {
         if let Ok(item) = self.items.try_recv() {
             return Ok(item);
@@ -173,22 +175,22 @@ impl<K: Eq + Hash + Clone, T> Subscription<K, T> {
         let missed = select! {
             recv(self.items) -> item => match item {
                 Ok(item) => return Ok(item),
-                // All topics were purged.
+                // All topics were removed.
                 Err(_) => Error::new(ErrorKind::Timeout, "timed out"),
             },
             recv(timer) -> _ => Error::new(ErrorKind::Timeout, "timed out"),
             recv(cancel.signal()) -> _ => Error::new(ErrorKind::Stopped, "stopped"),
         };
-        // What came in the same moment counts.
+        // An item that arrived at the last moment is still returned.
         self.items.try_recv().map_err(|_| missed)
     }
 
-    /// When the subscription ends.
+    /// Returns when the subscription expires.
     pub fn expires(&self) -> Instant {
         self.expires
     }
 
-    /// The queue itself: an arm for `select!`.
+    /// Returns the queue itself, for use in `select!`.
     pub fn items(&self) -> &Receiver<T> {
         &self.items
     }

@@ -1,4 +1,4 @@
-//! An alive message that has everything the membership needs.
+//! An alive message with all fields that the membership needs.
 
 use super::{NetworkMember, Timestamp};
 use crate::crypto::PkiId;
@@ -7,7 +7,7 @@ use crate::proto::gossip::Member;
 use bytes::Bytes;
 use protobuf::Message;
 
-/// An alive message with membership, PKI-ID, time, payload and signature. Says nothing about its authenticity.
+/// An alive message with membership, PKI-ID, time, payload and signature. Its authenticity is not checked.
 pub(super) struct Alive {
     pub message: SignedMessage,
     pub pki_id: PkiId,
@@ -15,7 +15,7 @@ pub(super) struct Alive {
 }
 
 impl Alive {
-    /// `None` if it is no alive message, lacks something, or is larger than `max_size`.
+    /// Returns `None` if it is not an alive message, lacks a field, or is larger than `max_size`.
     pub fn of(message: SignedMessage, max_size: usize) -> Option<Self> {
         let Some(Content::AliveMsg(alive)) = message.content() else { return None };
         let (member, time) = (alive.membership.as_ref()?, alive.timestamp.as_ref()?);
@@ -26,13 +26,13 @@ impl Alive {
         Some(Alive { message, pki_id, time })
     }
 
-    /// One that came inside another message.
+    /// Like [`of`](Self::of), for a message nested in another one.
     pub fn nested(envelope: Envelope, max_size: usize) -> Option<Self> {
         Self::of(SignedMessage::from_envelope(Some(envelope)).ok()?, max_size)
     }
 
-    /// The same, fit to be kept: in memory of its own if it would keep the message that it came in otherwise. The PKI-ID
-    /// outlives even this message, all of which a slice would hold.
+    /// Returns a copy fit for storage: with separate memory if it would otherwise keep its carrier message in memory.
+    /// The PKI-ID is always copied, because it outlives even this message.
     pub fn detached(self, carrier: Option<&SignedMessage>) -> Self {
         let own = |id: PkiId| PkiId::from(id.as_bytes());
         match carrier {
@@ -44,7 +44,7 @@ impl Alive {
         }
     }
 
-    /// The member as this message describes it.
+    /// Returns the member as described by this message.
     pub fn member(&self) -> NetworkMember {
         let described = self.described();
         NetworkMember {
@@ -60,7 +60,7 @@ impl Alive {
         &self.described().metadata
     }
 
-    /// Whether it describes the member as it is known, as far as it describes it.
+    /// Returns whether its description of the member matches the known one, in the fields that it has.
     pub fn says_the_same_as(&self, member: &NetworkMember) -> bool {
         let described = self.described();
         let secret = |envelope: &Envelope| envelope.secret.as_ref().map(|secret| secret.payload.clone());
@@ -76,8 +76,8 @@ impl Alive {
         }
     }
 
-    /// Whether `verified`, of the same peer, being authentic, this is too: nothing in it is new, at most its secret
-    /// envelope was taken off.
+    /// Returns whether this message is authentic because `verified`, of the same peer, is: it has nothing new; at most
+    /// its secret envelope was removed.
     pub fn is_part_of(&self, verified: &Envelope) -> bool {
         let ours = self.message.envelope();
         ours.payload == verified.payload

@@ -1,4 +1,4 @@
-//! How much is verified at a time, in total and of what one peer brings.
+//! Limits on verifications in progress, in total and per sender.
 
 use crate::crypto::PkiId;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ impl Amount {
     }
 }
 
-/// Bounds the verifications under way. One peer gets at most half of the budget.
+/// Bounds the verifications in progress. One peer gets at most half of the budget.
 #[derive(Debug)]
 pub(crate) struct VerificationBudget {
     max: Amount,
@@ -50,18 +50,18 @@ impl Permit {
 }
 
 impl VerificationBudget {
-    /// Creates a budget of which nothing is used.
+    /// Creates an unused budget.
     pub fn new(max: Amount) -> Self {
         VerificationBudget { max, used: Amount::default(), by_sender: HashMap::new(), first_of_any_size: false }
     }
 
-    /// Grants each peer one message of any size, as long as the number of messages allows it: for messages without a
+    /// Allows each peer one message of any size, within the limit on the number of messages: for messages without a
     /// maximum size, such as blocks.
     pub fn first_of_any_size(self) -> Self {
         VerificationBudget { first_of_any_size: true, ..self }
     }
 
-    /// Takes a share for a message that `sender` brought; `None` if there is none left for it.
+    /// Acquires a permit for a message from `sender`; `None` if the budget does not allow it.
     pub fn try_acquire(&mut self, sender: &PkiId, bytes: usize) -> Option<Permit> {
         if !self.has_room(sender, bytes) {
             return None;
@@ -80,7 +80,7 @@ impl VerificationBudget {
         }
     }
 
-    /// Gives a share back.
+    /// Returns a permit to the budget.
     pub fn release(&mut self, permit: Permit) {
         let Permit { sender, bytes } = permit;
         self.used.sub(bytes);
@@ -92,7 +92,7 @@ impl VerificationBudget {
         }
     }
 
-    /// Returns the number of verifications under way.
+    /// Returns the number of verifications in progress.
     pub fn in_use(&self) -> usize {
         self.used.count
     }

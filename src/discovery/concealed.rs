@@ -1,21 +1,22 @@
-//! Peers of other organisations that may not know us, because they or we have no external endpoint: named once, then counted.
+//! Peers of other organisations that may not know us, because they or we have no external endpoint: logged once each,
+//! then counted.
 
 use super::{Context, Disclosure, Discovery, Effect, NetworkMember};
 use crate::crypto::PkiId;
 use crate::journal;
 use std::collections::BTreeMap;
 
-/// The number of peers that are remembered as named.
+/// Maximum number of peers remembered as logged.
 const MAX_NAMED: usize = 1000;
 
-/// How often the connection of each of them was closed.
+/// Number of connections closed, by peer.
 #[derive(Default)]
 pub(super) struct Concealed {
     closed: BTreeMap<PkiId, u64>,
 }
 
 impl Concealed {
-    /// Counts, and returns how often it was before.
+    /// Increments the count; returns its previous value.
     fn count(&mut self, id: &PkiId) -> u64 {
         if self.closed.len() >= MAX_NAMED && !self.closed.contains_key(id) {
             self.closed.clear();
@@ -28,8 +29,8 @@ impl Concealed {
 }
 
 impl Discovery {
-    /// Returns why a peer can learn nothing of us however often it asks, if an endpoint is missing. We do not ask such a peer
-    /// either: it would find no way to answer once its connection is closed.
+    /// Returns the missing endpoint if it prevents a peer from ever learning about us. We do not ask such a peer
+    /// either: it would have no way to answer once its connection is closed.
     pub(super) fn missing_endpoint(&self, remote: &NetworkMember, cx: &Context<'_>) -> Option<&'static str> {
         const OURS: &str =
             "we have no external endpoint (peer.gossip.externalEndpoint), and only peers of our organisation \
@@ -37,7 +38,7 @@ impl Discovery {
         const THEIRS: &str =
             "it belongs to another organisation and has no external endpoint (peer.gossip.externalEndpoint \
             on its side)";
-        // Whether something is missing is cheap to see, and is asked for every member; the policy is not.
+        // The endpoint check is cheap and runs for every member; the policy is not cheap.
         let reason = match (self.own.member.endpoint.is_empty(), remote.endpoint.is_empty()) {
             (true, _) => OURS,
             (false, true) => THEIRS,
@@ -46,7 +47,7 @@ impl Discovery {
         (cx.peers.disclose(remote, &self.own.member) == Disclosure::Nothing).then_some(reason)
     }
 
-    /// Closes the connection to such a peer, with the reason in the log the first time.
+    /// Closes the connection to such a peer and logs the reason the first time.
     pub(super) fn close_concealed(&mut self, remote: NetworkMember, reason: &str, cx: &mut Context<'_>) {
         let text = format!("closing the connection to {}, which asks for our membership: {reason}", remote.pki_id);
         match self.concealed.count(&remote.pki_id) {

@@ -3,61 +3,61 @@
 use crate::error::{Error, ErrorKind, Result};
 use std::time::Duration;
 
-/// The longest any wait can be set to: far from what an `Instant` can hold.
+/// Maximum of any wait, well below the limit of an `Instant`.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Settings of the membership, with the defaults of Fabric's `core.yaml` where Fabric has the setting.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DiscoveryConfig {
-    /// Between two alive messages of ours. `peer.gossip.aliveTimeInterval`, 5 s.
+    /// Interval between our alive messages: `peer.gossip.aliveTimeInterval`, 5 s.
     pub alive_time_interval: Duration,
-    /// After how long without a newer alive message a peer is dead. `peer.gossip.aliveExpirationTimeout`, 25 s.
+    /// Time without a newer alive message after which a peer is dead: `peer.gossip.aliveExpirationTimeout`, 25 s.
     pub alive_expiration_timeout: Duration,
-    /// How often is looked for such peers: Fabric's tenth of the above, 2.5 s.
+    /// Interval between checks for such peers: as in Fabric, a tenth of the above, 2.5 s.
     pub alive_expiration_check_interval: Duration,
-    /// Between two rounds of trying to reach the dead, and the longest wait between two attempts to contact a seed.
+    /// Interval between rounds of pings to dead members, and maximum wait between attempts to contact a seed:
     /// `peer.gossip.reconnectInterval`, 25 s.
     pub reconnect_interval: Duration,
-    /// How many times [`alive_expiration_timeout`](Self::alive_expiration_timeout) a dead peer is remembered.
-    /// `peer.gossip.msgExpirationFactor`, 20.
+    /// Time for which a dead peer is remembered, as a multiple of
+    /// [`alive_expiration_timeout`](Self::alive_expiration_timeout): `peer.gossip.msgExpirationFactor`, 20.
     pub msg_expiration_factor: u32,
-    /// Between two membership requests to random peers; `None` for none but those asked for.
-    /// `peer.gossip.pullInterval`, 4 s. A node that just found the network asks sooner, at a sixteenth of this first and
-    /// then at doubling intervals.
+    /// Interval between membership requests to random peers: `peer.gossip.pullInterval`, 4 s. With `None`, requests are
+    /// made only on demand. A node that has just found the network asks sooner: first after a sixteenth of the
+    /// interval, then at doubling intervals.
     pub sync_interval: Option<Duration>,
-    /// How many peers get such a request. `peer.gossip.pullPeerNum`, 3.
+    /// Number of peers that get such a request: `peer.gossip.pullPeerNum`, 3.
     pub sync_peers: usize,
-    /// For how long after the start our alive messages bring our identity. `peer.gossip.publishCertPeriod`, 10 s.
+    /// Time after the start for which our alive messages include our identity: `peer.gossip.publishCertPeriod`, 10 s.
     pub publish_cert_period: Duration,
-    /// How long a seed has to answer a membership request, 2 s. (Fabric: 5 s.)
+    /// Time that a seed has to answer a membership request: 2 s. (Fabric: 5 s.)
     pub response_timeout: Duration,
-    /// The longest wait after the first failed contact with a seed, 500 ms; it doubles with every failure, up to
-    /// [`reconnect_interval`](Self::reconnect_interval), and the actual wait is between half of it and all. (Fabric
-    /// waits `reconnectInterval` at once, and gives up after `maxConnectionAttempts`; we never do.) A peer of another
-    /// organisation that accepts us and answers no membership request is tried again after `reconnect_interval`.
+    /// Maximum wait after the first failed contact with a seed: 500 ms. It doubles with every failure, up to
+    /// [`reconnect_interval`](Self::reconnect_interval); the actual wait is random, between half of it and all. (Fabric
+    /// always waits `reconnectInterval`, and gives up after `maxConnectionAttempts`; we never do.) A peer of another
+    /// organisation that accepts us but answers no membership request is retried after `reconnect_interval`.
     pub seed_retry_wait: Duration,
-    /// Seeds at most, 1,000.
+    /// Maximum number of seeds: 1,000.
     pub max_seeds: usize,
-    /// Members at most, alive and dead, 20,000; beyond, new ones are not learned. As many forgotten ones are remembered by
-    /// their time alone, so that old messages do not bring them back.
+    /// Maximum number of members, alive and dead: 20,000. Beyond it, new members are not learned. The same number of
+    /// forgotten members is remembered by their time alone, so that old messages do not bring them back.
     pub max_members: usize,
-    /// Verifications under way at most, 20,000; beyond, what is new is dropped, and learned when it comes again. What one
-    /// peer brings takes half of that at most.
+    /// Maximum number of verifications in progress: 20,000. Beyond it, new messages are dropped, and learned when they
+    /// are received again. Messages of one sender use at most half of it.
     pub max_verifications: usize,
-    /// Bytes of messages whose verification is under way at most, 64 MiB; of one peer half of that.
+    /// Maximum number of bytes in messages being verified: 64 MiB; half of that for one sender.
     pub max_verification_bytes: usize,
-    /// Verifications under way for one PKI-ID at most, 8, of which each peer that brings such messages takes a quarter.
-    /// What the peer itself brings has as many places of its own.
+    /// Maximum number of verifications in progress for one PKI-ID: 8. Each sender of such messages may use a quarter.
+    /// Messages sent by the peer itself have the same number of separate places.
     pub max_verifications_per_member: usize,
-    /// Pings under way at most, 128.
+    /// Maximum number of pings in progress: 128.
     pub max_pings: usize,
-    /// The largest alive message, as serialized envelope, 64 KiB.
+    /// Maximum size of an alive message, as a serialized envelope: 64 KiB.
     pub max_alive_size: usize,
-    /// Membership requests of one peer that are answered at once, 10; then one per
-    /// [`request_interval`](Self::request_interval) is. Of its responses as many are used.
+    /// Number of membership requests of one peer that are answered immediately: 10; then one per
+    /// [`request_interval`](Self::request_interval). The same limit applies to its responses.
     pub request_burst: u32,
-    /// How soon one peer may ask again and again, 1 s. (Fabric's peers ask one another every few seconds.)
+    /// Interval at which one peer may repeat requests: 1 s. (Fabric's peers ask one another every few seconds.)
     pub request_interval: Duration,
 }
 
@@ -88,7 +88,7 @@ impl Default for DiscoveryConfig {
 }
 
 impl DiscoveryConfig {
-    /// How long what is known of a peer lasts without news: `aliveExpirationTimeout` times `msgExpirationFactor`.
+    /// Returns how long a peer is remembered without news: `aliveExpirationTimeout` times `msgExpirationFactor`.
     pub fn message_ttl(&self) -> Duration {
         self.alive_expiration_timeout.saturating_mul(self.msg_expiration_factor).min(LONGEST)
     }

@@ -1,15 +1,15 @@
-//! Rounds of trying to reach the dead.
+//! Rounds of pings to dead members.
 
 use super::Token;
 use crate::crypto::PkiId;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// One round after the other: the next begins an interval after all pings of this one were answered.
+/// Consecutive rounds: the next begins one interval after all pings of the current one were answered.
 pub(super) struct DeadProbe {
     waiting: VecDeque<PkiId>,
     pinging: BTreeMap<Token, PkiId>,
-    /// When the next round begins; none while one is under way.
+    /// Time when the next round begins; `None` during a round.
     next: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl DeadProbe {
         self.waiting.extend(dead);
     }
 
-    /// Who is to be pinged next, unless `max` are already.
+    /// Returns the next member to ping, unless `max` pings are already in progress.
     pub fn next_ping(&mut self, max: usize) -> Option<PkiId> {
         match self.pinging.len() < max {
             true => self.waiting.pop_front(),
@@ -43,7 +43,7 @@ impl DeadProbe {
         self.pinging.remove(&token)
     }
 
-    /// Ends the round if there is nobody left.
+    /// Ends the round if no members are left.
     pub fn end_if_done(&mut self, interval: Duration, now: Instant) {
         if self.next.is_none() && self.waiting.is_empty() && self.pinging.is_empty() {
             self.next = Some(now + interval);

@@ -1,21 +1,22 @@
-//! What one peer may see of another.
+//! The parts of a peer's alive message that another peer may see.
 
 use super::NetworkMember;
 
-/// What one peer may see of another's alive message.
+/// The part of a peer's alive message that another peer may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disclosure {
     /// Nothing.
     Nothing,
     /// The message without its secret envelope, which names the internal endpoint.
     WithoutSecret,
-    /// All of it.
+    /// The whole message.
     Whole,
 }
 
-/// Who may know whom (Fabric's `DisclosurePolicy`). Called often, so look up and compare, do not compute.
+/// Decides which peers may know of each other (Fabric's `DisclosurePolicy`). Called often: look up and compare, do not
+/// compute.
 pub trait DisclosurePolicy {
-    /// What `remote` may see of `member`'s alive message; `member` can be ourselves.
+    /// Returns the part of `member`'s alive message that `remote` may see; `member` may be this node.
     fn disclose(&self, remote: &NetworkMember, member: &NetworkMember) -> Disclosure;
 }
 

@@ -1,4 +1,4 @@
-//! The effects that [`Discovery`](super::Discovery) and [`NodeCore`](crate::node::NodeCore) ask for, and the context of a
+//! The output effects of [`Discovery`](super::Discovery) and [`NodeCore`](crate::node::NodeCore), and the context of a
 //! call.
 
 use super::{DisclosurePolicy, NetworkMember, Token};
@@ -8,133 +8,134 @@ use crate::random::Random;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is to be done. None of it waits for another.
+/// An action for the driver to carry out. No effect waits for another.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Effect {
-    /// Judge an alive message, an identity or state information, as [`verify`](crate::node::identities::verify) does; or a
-    /// data message, as whoever understands the blocks of the channel does. Answered by
+    /// Verify an alive message, an identity or state information, as [`verify`](crate::node::identities::verify) does;
+    /// or a data message, with the verifier for the channel's blocks. Answered by
     /// [`Event::Verified`](super::Event::Verified).
     ///
-    /// An alive message: if it brings an identity, that has to fit its PKI-ID and be valid, else the identity must be
-    /// known; then the signature and that of the secret envelope. That it has membership, PKI-ID, time, payload and
-    /// signature is checked already.
+    /// For an alive message: if it contains an identity, that must match its PKI-ID and be valid, otherwise the
+    /// identity must be known. Then verify the signature and that of the secret envelope. The presence of membership,
+    /// PKI-ID, time, payload and signature has already been checked.
     Verify {
-        /// To be named in the answer.
+        /// To be repeated in the answer.
         token: Token,
         /// The message.
         message: SignedMessage,
-        /// The peer that brought it, so that what one peer brings need not keep what others do from being verified.
+        /// The peer that sent it, so that verification can be shared fairly between senders.
         from: PkiId,
     },
-    /// Sign a message of our own. Answered by [`Event::Signed`](super::Event::Signed).
+    /// Sign our own message. Answered by [`Event::Signed`](super::Event::Signed).
     Sign {
-        /// To be named in the answer.
+        /// To be repeated in the answer.
         token: Token,
-        /// What to sign.
+        /// The message to sign.
         message: GossipMessage,
-        /// What goes into the secret envelope, signed likewise; without one if it is empty.
+        /// The content of the secret envelope, also signed; if empty, there is no secret envelope.
         internal_endpoint: String,
     },
-    /// Send a message to one peer, without waiting. What has no room is dropped. What may not be disclosed to the peer is
-    /// not in it.
+    /// Send a message to one peer, without waiting. If there is no room, it is dropped. The message contains only what
+    /// may be disclosed to the peer.
     Send {
-        /// Who it is for.
+        /// The recipient.
         to: PkiId,
-        /// Where it is, as far as we know; may be empty, and then only an open connection reaches it.
+        /// Its endpoint, as far as known. If empty, the peer is reachable only over an open connection.
         endpoint: Arc<str>,
         /// The message, complete.
         message: SignedMessage,
     },
-    /// Find out whether a dead peer can be reached. Answered by [`Event::Pinged`](super::Event::Pinged).
+    /// Check whether a dead peer is reachable. Answered by [`Event::Pinged`](super::Event::Pinged).
     Ping {
-        /// To be named in the answer.
+        /// To be repeated in the answer.
         token: Token,
-        /// Who should be there.
+        /// The expected peer.
         pki_id: PkiId,
-        /// Where it was.
+        /// Its last known endpoint.
         endpoint: String,
     },
-    /// Find out who is at an endpoint, by a handshake without an expected PKI-ID. Answered by
+    /// Identify the peer at an endpoint, by a handshake without an expected PKI-ID. Answered by
     /// [`Event::Handshaken`](super::Event::Handshaken).
     Handshake {
-        /// To be named in the answer.
+        /// To be repeated in the answer.
         token: Token,
         /// The endpoint.
         endpoint: String,
     },
     /// Close the connection to a peer.
     Close(PkiId),
-    /// Spread an alive message to some of the members. A [`NodeCore`](crate::node::NodeCore) chooses them itself and asks
-    /// for [`Send`](Self::Send) instead.
+    /// Gossip an alive message to some of the members. A [`NodeCore`](crate::node::NodeCore) selects them itself and
+    /// requests [`Send`](Self::Send) instead.
     Gossip {
-        /// The message, as it was signed or received.
+        /// The message, as signed or received.
         message: SignedMessage,
-        /// The peer that it came from, who need not get it back; `None` for our own.
+        /// The peer that it came from, which need not get it back; `None` for our own.
         from: Option<PkiId>,
     },
-    /// Hand a data message to the subscribers. Each comes once. A [`Discovery`](super::Discovery) alone never asks for it.
+    /// Deliver a data message to the subscribers. Each is delivered once. A [`Discovery`](super::Discovery) alone never
+    /// requests it.
     Deliver {
         /// The message.
         message: SignedMessage,
-        /// The PKI-ID of the peer that we had it from.
+        /// The PKI-ID of the peer that sent it to us.
         from: PkiId,
     },
-    /// Notify the program around it.
+    /// Notify the host program.
     Notify(Notice),
 }
 
-/// Something that the program around a node may want to know. A [`Discovery`](super::Discovery) alone gives only
+/// A notification for the host program. A [`Discovery`](super::Discovery) alone gives only
 /// [`Membership`](Self::Membership).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Notice {
     /// The membership has changed.
     Membership(Change),
-    /// A seed could not be had; it will be tried again.
+    /// A seed could not be reached; it will be tried again.
     SeedFailed {
         /// Its endpoint.
         endpoint: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A PKI-ID is no more: its endpoint proved to be another peer's by now, of the same organisation.
+    /// A PKI-ID was replaced: another peer of the same organisation has authenticated at its endpoint.
     IdentitySwitched {
-        /// Who it was.
+        /// The previous PKI-ID.
         old: PkiId,
-        /// Who it is.
+        /// The new PKI-ID.
         new: Option<PkiId>,
     },
     /// Our own identity expires, or has expired.
     IdentityExpires {
-        /// How long it still counts; zero if it does not any more.
+        /// Remaining validity; zero if it has expired.
         remaining: Duration,
     },
 }
 
-/// How the membership changed.
+/// A change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// A peer is there: new, or back again.
+    /// A peer is alive: it is new, or back again.
     Alive(NetworkMember),
-    /// A peer that is there has another endpoint or other metadata.
+    /// An alive peer has another endpoint or other metadata.
     Updated(NetworkMember),
-    /// A peer is not there any more, or was not when we heard of it first.
+    /// A peer is dead, or was already dead when it was first heard of.
     Dead(NetworkMember),
-    /// A peer that was known is so no more.
+    /// A known peer was forgotten.
     Forgotten(NetworkMember),
 }
 
-/// What a state machine does not own: time, chance, what is known of the peers, and where its effects go.
+/// The environment of a state machine: time, randomness, knowledge about peers, and the list of effects.
 pub struct Context<'a, K: ?Sized = dyn DisclosurePolicy + 'a> {
-    /// The present; never before that of an earlier call.
+    /// The current time; never before that of an earlier call.
     pub now: Instant,
-    /// For nonces, and for choosing peers and waits.
+    /// The random source for nonces, peer selection and waits.
     pub random: &'a mut dyn Random,
-    /// What is known of the peers: a [`DisclosurePolicy`] for a [`Discovery`](super::Discovery),
+    /// Knowledge about the peers: a [`DisclosurePolicy`] for a [`Discovery`](super::Discovery),
     /// [`Identities`](crate::node::Identities) for a [`NodeCore`](crate::node::NodeCore).
     pub peers: &'a K,
-    /// Effects are appended here, to be carried out in their order.
+    /// Effects are appended here; carry them out in this order.
     pub effects: &'a mut Vec<Effect>,
 }

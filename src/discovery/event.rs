@@ -1,35 +1,35 @@
-//! The events that [`Discovery`](super::Discovery) and [`NodeCore`](crate::node::NodeCore) take in.
+//! The input events of [`Discovery`](super::Discovery) and [`NodeCore`](crate::node::NodeCore).
 
 use crate::crypto::{OrgId, PkiId};
 use crate::error::Result;
 use crate::message::SignedMessage;
 
-/// Joins what was asked by an [`Effect`](super::Effect) with the [`Event`] that answers it. Unique within one
-/// [`Discovery`](super::Discovery) and the [`NodeCore`](crate::node::NodeCore) around it, which draw from one counter.
+/// Links a request in an [`Effect`](super::Effect) to the [`Event`] that answers it. Unique within one
+/// [`Discovery`](super::Discovery) and the [`NodeCore`](crate::node::NodeCore) around it, which share one counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub(super) u64);
 
-/// What happened. Every effect with a token wants exactly one answer, however late; an answer to what was never asked,
-/// or asked already, is ignored.
+/// An input event. Every effect with a token requires exactly one answer, at any later time. Answers to unknown or
+/// already answered tokens are ignored.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Time has passed: due as soon as `next_timeout` is not in the future any more.
+    /// Time has passed: send it as soon as `next_timeout` is reached.
     Timeout,
     /// A message arrived. [`NodeCore`](crate::node::NodeCore) checks its tag, and that a membership request is from the
-    /// peer that it names; whoever drives a [`Discovery`](super::Discovery) alone has checked both.
+    /// peer that it names. A driver of a [`Discovery`](super::Discovery) alone must check both first.
     Received {
-        /// The message, as it came.
+        /// The message as received.
         message: SignedMessage,
-        /// The PKI-ID that the connection it came over has proved. What one peer brings has its bounds.
+        /// The PKI-ID authenticated on the connection. The work caused by one peer is limited.
         from: PkiId,
     },
-    /// Answers [`Effect::Verify`](super::Effect::Verify). A verifier that has no room answers `false`: what is true comes
-    /// again.
+    /// Answers [`Effect::Verify`](super::Effect::Verify). A verifier without capacity answers `false`: an authentic
+    /// message will be received again.
     Verified {
         /// The token of the effect.
         token: Token,
-        /// Whether the message counts.
+        /// Whether the message is valid.
         valid: bool,
     },
     /// Answers [`Effect::Sign`](super::Effect::Sign).
@@ -60,16 +60,15 @@ pub enum Event {
         /// The peer there.
         remote: Remote,
     },
-    /// The connection to a peer was lost and could not be had again.
+    /// The connection to a peer was lost and could not be re-established.
     PresumedDead(PkiId),
-    /// At the endpoint of a peer another one of the same organisation has proved to be there, over a connection that we
-    /// dialled.
+    /// Another peer of the same organisation has authenticated at a peer's endpoint, over a connection that we dialled.
     IdentitySwitch(PkiId),
-    /// The identity behind a PKI-ID was removed: it expired, was revoked, or was not used for long.
+    /// The identity behind a PKI-ID was removed: it expired, was revoked, or was unused for too long.
     IdentityPurged(PkiId),
 }
 
-/// A peer that has authenticated.
+/// An authenticated peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
     /// Its PKI-ID.

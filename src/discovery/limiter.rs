@@ -1,10 +1,10 @@
-//! How often one peer may ask: a number of requests at once, and then one for each interval.
+//! Rate limit per peer: a burst of requests, then one per interval.
 
 use crate::crypto::PkiId;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// For each peer that asked lately, when it will have all of its burst again.
+/// For each recently active peer, the time when its full burst is available again.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     full_at: HashMap<PkiId, Instant>,
@@ -18,7 +18,7 @@ impl Limiter {
         Limiter { full_at: HashMap::new(), interval, burst, capacity }
     }
 
-    /// Whether this peer may ask now; if so it has.
+    /// Returns whether this peer may make a request now, and counts it if so.
     pub fn admit(&mut self, id: &PkiId, now: Instant) -> bool {
         let full_at = self.full_at.get(id).copied().unwrap_or(now).max(now);
         let spent = (full_at - now) + self.interval;
@@ -26,12 +26,12 @@ impl Limiter {
         if spent > self.interval.saturating_mul(self.burst) || (!known && self.full_at.len() >= self.capacity) {
             return false;
         }
-        // A copy: it may be a slice of a message, all of which that would hold.
+        // Copied, because a slice would keep the whole message in memory.
         self.full_at.insert(PkiId::from(id.as_bytes()), full_at + self.interval);
         true
     }
 
-    /// Forgets who has its whole burst again.
+    /// Removes the peers whose full burst is available again.
     pub fn clean(&mut self, now: Instant) {
         self.full_at.retain(|_, full_at| *full_at > now);
     }

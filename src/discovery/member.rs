@@ -10,20 +10,20 @@ use std::fmt;
 /// A peer as the membership knows it (Fabric's `NetworkMember`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkMember {
-    /// Where other organisations reach it, as `host:port`; empty if they may not.
+    /// Its endpoint for other organisations, as `host:port`; empty if it is not reachable for them.
     pub endpoint: String,
-    /// Where its own organisation reaches it; empty if it is not disclosed to us.
+    /// Its endpoint for its own organisation; empty if it is not disclosed to us.
     pub internal_endpoint: String,
-    /// What it says about itself; the library does not look into it.
+    /// Its metadata; the library does not interpret it.
     pub metadata: Bytes,
     /// Its PKI-ID.
     pub pki_id: PkiId,
-    /// The newest alive message of it that we hold, as it came.
+    /// Its newest alive message that we hold, as received.
     pub envelope: Option<Envelope>,
 }
 
 impl NetworkMember {
-    /// Where to reach it: the internal endpoint if we know it, else the external one.
+    /// Returns the endpoint to use: the internal one if we know it, else the external one.
     pub fn preferred_endpoint(&self) -> &str {
         match self.internal_endpoint.as_str() {
             "" => &self.endpoint,
@@ -45,44 +45,44 @@ impl fmt::Display for NetworkMember {
 pub struct Members(pub Vec<NetworkMember>);
 
 impl Members {
-    /// The members by their PKI-ID.
+    /// Returns the members by PKI-ID.
     pub fn by_id(&self) -> BTreeMap<PkiId, &NetworkMember> {
         self.0.iter().map(|member| (member.pki_id.clone(), member)).collect()
     }
 
-    /// Those that `others` has too, by PKI-ID.
+    /// Returns the members that are also in `others`, by PKI-ID.
     pub fn intersect(&self, others: &Members) -> Members {
         let ids: BTreeSet<&PkiId> = others.0.iter().map(|member| &member.pki_id).collect();
         self.filter(|member| ids.contains(&member.pki_id))
     }
 
-    /// Those that `wanted` holds for.
+    /// Returns the members for which `wanted` returns true.
     pub fn filter(&self, wanted: impl Fn(&NetworkMember) -> bool) -> Members {
         Members(self.0.iter().filter(|member| wanted(member)).cloned().collect())
     }
 
-    /// What `change` makes of each; the set itself stays as it is.
+    /// Returns a set with `change` applied to each member; this set is not modified.
     pub fn map(&self, change: impl Fn(NetworkMember) -> NetworkMember) -> Members {
         Members(self.0.iter().cloned().map(change).collect())
     }
 
-    /// How many there are.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// The logical time of one peer: its incarnations come one after the other, the messages of each counted from one.
+/// The logical time of a peer: successive incarnations, with the messages of each numbered from one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
-    /// When the peer's process started, in nanoseconds since 1970 by its own clock.
+    /// Start time of the peer's process, in nanoseconds since 1970 by its own clock.
     pub incarnation: u64,
-    /// Counts its alive messages.
+    /// Number of its alive message.
     pub sequence: u64,
 }
 

@@ -1,12 +1,12 @@
-//! Membership: who is there, who is not any more, and who may know of whom.
+//! Membership: which peers are alive, which have left, and which peers may know of each other.
 //!
-//! [`Discovery`] is a state machine. It has no thread, lock, clock or random source of its own: an [`Event`] and the time
-//! go in, [`Effect`]s come out, and [`next_timeout`](Discovery::next_timeout) says when it wants to be woken. Signatures
-//! are asked for and answered in the same way. So a node drives it with threads, a simulation with a queue of events, and
-//! the same events give the same effects.
+//! [`Discovery`] is a state machine without threads, locks, clock or random source. Its inputs are [`Event`]s and the
+//! time, its outputs are [`Effect`]s; [`next_timeout`](Discovery::next_timeout) returns when it must be called next.
+//! Signatures are requested and answered in the same way. A node drives it with threads, a simulation with a queue of
+//! events; the same events always give the same effects.
 //!
-//! Its rules are those of Fabric's `gossip/discovery`, and its messages Fabric's; where it differs on purpose
-//! `docs/conformance.md` says so.
+//! Its rules and messages are those of Fabric's `gossip/discovery`. `docs/conformance.md` lists the intended
+//! differences.
 //!
 //! ```
 //! use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
@@ -83,7 +83,7 @@ pub struct Discovery {
     own: Own,
     table: Table,
     seeds: Seeds,
-    /// Who has asked us, and who has answered, how often lately.
+    /// Rate limits for requests from, and responses of, each peer.
     asked: Limiter,
     responses: Limiter,
     verifications: Verifications,
@@ -92,7 +92,7 @@ pub struct Discovery {
     concealed: Concealed,
     dead_probe: DeadProbe,
     sync: SyncTimer,
-    /// The heartbeat that is being signed.
+    /// The heartbeat being signed.
     heartbeat: Option<Token>,
     next_heartbeat: Instant,
     next_check: Instant,
@@ -100,7 +100,7 @@ pub struct Discovery {
     stopped: bool,
 }
 
-/// Requests that wait for our first alive message, to be answered.
+/// Requests to answer once our first alive message is signed.
 #[derive(Default)]
 struct Answers {
     waiting: Vec<(NetworkMember, u64)>,
@@ -108,8 +108,9 @@ struct Answers {
 }
 
 impl Discovery {
-    /// A node that knows nobody. `incarnation` is the wall clock in nanoseconds since 1970: later than at any earlier
-    /// start of this peer. If it is not, the node takes a later one when it hears of that.
+    /// Creates a membership with no other members. `incarnation` is the wall clock in nanoseconds since 1970, later
+    /// than at any earlier start of this peer. If it is not, the node switches to a later one when it learns of the
+    /// earlier incarnation.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names the wrong setting or endpoint.
@@ -138,8 +139,8 @@ impl Discovery {
         })
     }
 
-    /// Takes in what happened, and appends what is to be done to the context's effects. After [`stop`](Self::stop) it
-    /// does neither.
+    /// Handles an event and appends the resulting effects to the context. After [`stop`](Self::stop), events are
+    /// ignored.
     pub fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
         if self.stopped {
             return;
@@ -164,7 +165,7 @@ impl Discovery {
         }
     }
 
-    /// When [`Event::Timeout`] is due; `None` after a stop.
+    /// Returns the time when [`Event::Timeout`] is due; `None` after a stop.
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.stopped {
             return None;
@@ -174,9 +175,9 @@ impl Discovery {
         others.into_iter().flatten().chain([always]).min()
     }
 
-    /// Adds a seed: an endpoint by which to find the network, a bootstrap or an anchor peer. It is contacted at once and
-    /// until it answers; whoever is found there is never forgotten. An endpoint of our own, or a seed there is already,
-    /// is passed over.
+    /// Adds a seed: the endpoint of a bootstrap or anchor peer, through which the network is found. It is contacted
+    /// immediately and until it answers; the peer found there is never forgotten. Our own endpoint and existing seeds
+    /// are ignored.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Full`] beyond
@@ -198,24 +199,25 @@ impl Discovery {
         Ok(())
     }
 
-    /// Takes a seed out: an anchor peer that is one no more. A member at its endpoint stays one, as long as it lives.
+    /// Removes a seed, such as a former anchor peer. A member at its endpoint remains a member while it is alive.
     pub fn remove_seed(&mut self, endpoint: &str) {
         self.seeds.remove(endpoint);
     }
 
-    /// Asks up to `count` random members that are alive for theirs; nothing if there are none.
+    /// Asks up to `count` random alive members for their membership; does nothing if there are none.
     pub fn sync(&mut self, count: usize, cx: &mut Context<'_>) {
         if !self.stopped {
             self.request_from_alive(count, cx);
         }
     }
 
-    /// Says something else about ourselves, from the next alive message on.
+    /// Changes our metadata, from the next alive message on.
     pub fn update_metadata(&mut self, metadata: impl Into<Bytes>) {
         self.own.member.metadata = metadata.into();
     }
 
-    /// Changes where other organisations reach us, from the next alive message on; empty if they shall not.
+    /// Changes our endpoint for other organisations, from the next alive message on. An empty endpoint makes us
+    /// unreachable for them.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
@@ -225,35 +227,35 @@ impl Discovery {
         Ok(())
     }
 
-    /// Ends it: no more effects, and nobody is a member any more. A second time does nothing.
+    /// Stops the membership: no more effects and no more members. Further calls have no effect.
     pub fn stop(&mut self) {
         self.stopped = true;
         self.verifications.clear();
         (self.requests, self.answers) = Default::default();
     }
 
-    /// Ourselves; the envelope is our newest alive message, if one was signed yet.
+    /// Returns this node; the envelope is our newest alive message, if one has been signed.
     pub fn self_member(&self) -> NetworkMember {
         let envelope = self.own_alive().map(|message| message.envelope().clone());
         NetworkMember { envelope, ..self.own.member.clone() }
     }
 
-    /// Our newest alive message that was for everybody.
+    /// Returns our newest alive message for all peers.
     pub fn own_alive(&self) -> Option<&SignedMessage> {
         self.own.latest.as_ref()
     }
 
-    /// The members that are alive, without ourselves; none after a stop.
+    /// Returns the members that are alive, without this node; empty after a stop.
     pub fn membership(&self) -> Members {
         Members(self.alive().iter().map(|record| record.member.clone()).collect())
     }
 
-    /// The members that are dead and not forgotten yet.
+    /// Returns the members that are dead and not forgotten yet.
     pub fn dead(&self) -> Members {
         Members(self.table.dead().iter().map(|record| record.member.clone()).collect())
     }
 
-    /// The member with this PKI-ID, alive or dead, or ourselves.
+    /// Returns the member with this PKI-ID, alive or dead; it may be this node.
     pub fn lookup(&self, id: &PkiId) -> Option<NetworkMember> {
         match *id == self.own.member.pki_id {
             true => Some(self.self_member()),
@@ -261,22 +263,22 @@ impl Discovery {
         }
     }
 
-    /// The member with this PKI-ID, alive or dead; not ourselves.
+    /// Returns the member with this PKI-ID, alive or dead, but not this node.
     pub fn member(&self, id: &PkiId) -> Option<&NetworkMember> {
         self.table.member(id).map(|(record, _)| &record.member)
     }
 
-    /// Whether the member with this PKI-ID is alive.
+    /// Returns whether the member with this PKI-ID is alive.
     pub fn is_alive(&self, id: &PkiId) -> bool {
         matches!(self.table.get(id), Some((_, State::Alive)))
     }
 
-    /// How many members are alive, without ourselves.
+    /// Returns the number of members that are alive, without this node.
     pub fn alive_count(&self) -> usize {
         self.alive().len()
     }
 
-    /// The n-th of them, in no order that means anything: to draw some without copying all.
+    /// Returns the n-th alive member, in no particular order: for drawing some without copying all.
     pub fn alive_at(&self, index: usize) -> Option<&NetworkMember> {
         self.alive().get(index).map(|record| &record.member)
     }
@@ -288,18 +290,18 @@ impl Discovery {
         }
     }
 
-    /// How things stand with each seed, by endpoint.
+    /// Returns the state of each seed, by endpoint.
     pub fn seeds(&self) -> Vec<Seed> {
         self.seeds.list()
     }
 
-    /// All that the table has, also of the forgotten, and after a stop.
+    /// Returns all records of the table, including forgotten members; also available after a stop.
     pub fn records(&self) -> impl Iterator<Item = (&Record, State)> {
         self.table.records()
     }
 
-    /// The newest gossiped message of each peer that is still remembered (Fabric's message store): PKI-ID, time, and
-    /// whether it has expired.
+    /// Returns the newest gossiped message of each peer that is still remembered (Fabric's message store): PKI-ID,
+    /// time, and whether it has expired.
     pub fn message_store(&self, now: Instant) -> impl Iterator<Item = (&PkiId, Timestamp, bool)> {
         let ttl = self.config.message_ttl();
         self.table.records().filter_map(move |(record, _)| {
@@ -307,18 +309,18 @@ impl Discovery {
         })
     }
 
-    /// How many verifications are under way.
+    /// Returns the number of verifications in progress.
     pub fn verifications(&self) -> usize {
         self.verifications.len()
     }
 
-    /// Returns a token that was not used before: the one source for discovery and the node around it.
+    /// Returns a token that was not used before: the only source for discovery and the node around it.
     pub(crate) fn next_token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
     }
 
-    /// Asks for a signature over our next alive message.
+    /// Requests a signature for our next alive message.
     fn sign(&mut self, cx: &mut Context<'_>) -> Token {
         let token = self.next_token();
         let message: GossipMessage = self.own.next_alive(cx.now);

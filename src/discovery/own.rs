@@ -1,4 +1,4 @@
-//! Ourselves: what our alive messages say.
+//! This node, and the content of its alive messages.
 
 use super::{NetworkMember, Timestamp};
 use crate::crypto::{OrgId, PeerIdentity, PkiId};
@@ -9,7 +9,7 @@ use crate::proto::gossip::{AliveMessage, Member};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// Who we are.
+/// The identity, endpoints and metadata of this node.
 #[derive(Clone, Debug)]
 pub struct SelfInfo {
     /// Our PKI-ID.
@@ -18,18 +18,18 @@ pub struct SelfInfo {
     pub org: OrgId,
     /// Our identity as it travels.
     pub identity: PeerIdentity,
-    /// Where other organisations reach us, as `host:port`; empty if they shall not.
+    /// Our endpoint for other organisations, as `host:port`; empty to be unreachable for them.
     pub endpoint: String,
-    /// Where our own organisation reaches us, as `host:port`.
+    /// Our endpoint for our own organisation, as `host:port`.
     pub internal_endpoint: String,
-    /// What we say about ourselves.
+    /// Our metadata.
     pub metadata: Bytes,
 }
 
-/// Ourselves, with our logical time.
+/// This node with its logical time.
 pub(super) struct Own {
     pub member: NetworkMember,
-    /// The newest alive message of ours that was for everybody: a heartbeat, or the first answer.
+    /// Our newest alive message for all peers: a heartbeat, or the first answer.
     pub latest: Option<SignedMessage>,
     pub org: OrgId,
     identity: PeerIdentity,
@@ -55,7 +55,7 @@ impl Own {
         Ok(Own { member, latest: None, org: info.org, identity: info.identity, time, publish_until: now + publish })
     }
 
-    /// Our next alive message, to be signed: no two have the same time.
+    /// Returns our next alive message, to be signed. Each has a different time.
     pub fn next_alive(&mut self, now: Instant) -> GossipMessage {
         self.time.sequence += 1;
         let member = Member {
@@ -64,7 +64,7 @@ impl Own {
             pki_id: self.member.pki_id.to_bytes(),
             ..Default::default()
         };
-        // Those who do not know us yet need our identity once; afterwards they pull it.
+        // Peers that do not know us yet need our identity once; afterwards they pull it.
         let identity = if now < self.publish_until { self.identity.to_bytes() } else { Bytes::new() };
         let alive = AliveMessage {
             membership: Some(member).into(),
@@ -75,12 +75,13 @@ impl Own {
         GossipMessage { tag: Tag::EMPTY.into(), content: Some(Content::AliveMsg(alive)), ..Default::default() }
     }
 
-    /// Whether a message of ours is from an incarnation that others take for newer than this one.
+    /// Returns whether a message of ours is from an incarnation that others consider newer than the current one.
     pub fn is_behind(&self, time: Timestamp) -> bool {
         time > self.time
     }
 
-    /// Takes an incarnation above that of a message of ours, which a clock that was set back has left in the future.
+    /// Switches to an incarnation above that of a message of ours, which is in the future because our clock was set
+    /// back.
     pub fn rise_above(&mut self, time: Timestamp) {
         if self.is_behind(time) {
             journal::warning!(
@@ -92,7 +93,7 @@ impl Own {
         }
     }
 
-    /// Whether a connection to this endpoint would end here.
+    /// Returns whether a connection to this endpoint would reach this node.
     pub fn is_at(&self, endpoint: &str) -> bool {
         let port = self.member.internal_endpoint.rsplit_once(':').map_or("", |(_, port)| port);
         let local = || endpoint.rsplit_once(':').is_some_and(|(host, p)| p == port && is_loopback(host));
@@ -104,7 +105,7 @@ fn is_loopback(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-/// Checks an endpoint that may be absent.
+/// Checks an endpoint that may be empty.
 pub(super) fn check_external(endpoint: &str) -> Result<()> {
     match endpoint {
         "" => Ok(()),
@@ -112,10 +113,10 @@ pub(super) fn check_external(endpoint: &str) -> Result<()> {
     }
 }
 
-/// Whether this is `host:port`; an IPv6 address has to be in brackets.
+/// Checks that an endpoint is `host:port`; an IPv6 address must be in brackets.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] with the endpoint and what is wrong with it.
+/// [`ErrorKind::Config`] with the endpoint and its defect.
 pub fn check_endpoint(endpoint: &str) -> Result<()> {
     let wrong = |what: &str| Err(Error::new(ErrorKind::Config, format!("endpoint '{endpoint}' {what}")));
     let Some((host, port)) = endpoint.rsplit_once(':') else {

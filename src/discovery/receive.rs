@@ -1,4 +1,4 @@
-//! What arrives: alive messages, membership requests and responses, and the verdicts on them.
+//! Incoming alive messages, membership requests and responses, and their verification results.
 
 use super::alive::Alive;
 use super::requests::response;
@@ -10,7 +10,7 @@ use crate::journal;
 use crate::message::{Content, Envelope, SignedMessage};
 use crate::proto::gossip::{self, MembershipRequest, MembershipResponse};
 
-/// Requests that may wait for our first alive message.
+/// Maximum number of requests that wait for our first alive message.
 const MAX_WAITING_ANSWERS: usize = 1000;
 
 impl Discovery {
@@ -24,7 +24,7 @@ impl Discovery {
     }
 
     fn on_gossip(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
-        // Each message comes from several peers, and all but the first have to be cheap.
+        // Each message is received from several peers; all but the first must be cheap to handle.
         if self.table.was_gossiped(&message.envelope().payload, cx.now) {
             return;
         }
@@ -36,7 +36,8 @@ impl Discovery {
         }
     }
 
-    /// A gossiped message is believed and forwarded once, and not if it is about a past that is forgotten.
+    /// Returns whether a gossiped message should be used and forwarded: only once, and not if its member is forgotten
+    /// and the message is not newer than that.
     fn is_fresh_gossip(&self, alive: &Alive, cx: &Context<'_>) -> bool {
         let past = matches!(self.table.get(&alive.pki_id), Some((it, State::Forgotten)) if it.time >= alive.time);
         !past && self.table.is_newer_than_gossip(alive, cx.now)
@@ -55,8 +56,8 @@ impl Discovery {
         self.verify(alive, Some(message), Use::Request { nonce: message.nonce() }, from, cx);
     }
 
-    /// What is malformed in a response does not harm what is not. Also one that nobody asked for is used, as in Fabric, but
-    /// not without end.
+    /// Handles a response. Malformed entries do not affect the others. An unrequested response is used too, as in
+    /// Fabric, but within a rate limit.
     fn on_response(
         &mut self,
         response: &MembershipResponse,
@@ -67,7 +68,8 @@ impl Discovery {
         if !self.responses.admit(from, cx.now) {
             return journal::debug!("{from} sends too many membership responses");
         }
-        // There cannot be more, and ourselves. The sender comes last in it: begin with what is surely there.
+        // A valid response cannot have more entries, plus us. The entries are read in reverse, because the sender's own
+        // entry comes last and must not be cut off.
         let most = self.config.max_members + 1;
         for envelope in response.alive.iter().rev().take(most) {
             self.on_alive_entry(envelope, message, from, cx);
@@ -85,7 +87,7 @@ impl Discovery {
         cx: &mut Context<'_>,
     ) {
         let nonce = carrier.nonce();
-        // Most entries say what is known already, and this has to be cheap: everybody asks somebody every few seconds.
+        // Most entries are already known and must be cheap to handle: every node asks others every few seconds.
         if let Some(id) = self.table.owner_of_payload(&envelope.payload) {
             return self.seeds.answered(id, nonce);
         }
@@ -127,7 +129,8 @@ impl Discovery {
         *id == self.own.member.pki_id
     }
 
-    /// Has a message verified, unless the verdict is known or on its way. `carrier` is what it came in, if in another one.
+    /// Requests the verification of a message, unless the result is known or pending. `carrier` is the message that it
+    /// was nested in, if any.
     fn verify(
         &mut self,
         alive: Alive,
@@ -162,7 +165,7 @@ impl Discovery {
         }
     }
 
-    /// Uses a message that is authentic. Time has passed since it came, so whether it is news is asked again.
+    /// Uses an authentic message. Time has passed since it arrived, so its freshness is checked again.
     fn on_authentic(&mut self, alive: &Alive, wanted: Use, cx: &mut Context<'_>) {
         if self.is_own(&alive.pki_id) {
             return self.own.rise_above(alive.time);
@@ -178,7 +181,7 @@ impl Discovery {
             }
             Use::Request { nonce } => {
                 self.learn_alive(alive, Source::Itself, cx);
-                // Of its own: the answer may have to wait.
+                // Copied, because the answer may have to wait.
                 let pki_id = PkiId::from(alive.pki_id.as_bytes());
                 let remote = NetworkMember { pki_id, metadata: Default::default(), envelope: None, ..alive.member() };
                 if let Some(reason) = self.missing_endpoint(&remote, cx) {
@@ -206,7 +209,7 @@ impl Discovery {
         cx.effects.push(Effect::Notify(Notice::Membership(change)));
     }
 
-    /// Answers a membership request, or closes the connection of who may not know us.
+    /// Answers a membership request, or closes the connection if the peer may not know us.
     fn answer(&mut self, remote: NetworkMember, nonce: u64, cx: &mut Context<'_>) {
         let disclosure = cx.peers.disclose(&remote, &self.own.member);
         if disclosure == Disclosure::Nothing {
@@ -241,7 +244,7 @@ impl Discovery {
         }
     }
 
-    /// Our first alive message is signed: answers who waited for it.
+    /// Answers the waiting requests once our first alive message is signed.
     pub(super) fn answer_waiting(&mut self, cx: &mut Context<'_>) {
         for (remote, nonce) in std::mem::take(&mut self.answers.waiting) {
             self.answer(remote, nonce, cx);
@@ -249,7 +252,7 @@ impl Discovery {
     }
 }
 
-/// What a peer that may see this much gets of a message.
+/// Returns the part of a message that a peer with this disclosure may see.
 fn disclosed(envelope: &Envelope, disclosure: Disclosure) -> Option<gossip::Envelope> {
     let mut envelope = gossip::Envelope::from(envelope);
     match disclosure {

@@ -1,4 +1,4 @@
-//! Seeds: the endpoints by which the network is found. They are tried until they answer, and never forgotten.
+//! Seeds: the endpoints through which the network is found. They are retried until they answer, and never forgotten.
 
 use super::{NetworkMember, Token};
 use crate::crypto::PkiId;
@@ -7,32 +7,32 @@ use crate::random::Random;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How things stand with a seed: a bootstrap or anchor peer.
+/// The state of a seed: a bootstrap or anchor peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Seed {
     /// Its endpoint, as it was given.
     pub endpoint: String,
-    /// Who was found there last.
+    /// The PKI-ID found there last.
     pub pki_id: Option<PkiId>,
-    /// Whether it has answered our membership request, and is not forgotten since.
+    /// Whether it has answered our membership request and has not been forgotten since.
     pub connected: bool,
-    /// How often in a row contacting it has failed.
+    /// Number of consecutive failed attempts to contact it.
     pub attempts: u32,
-    /// Why it failed last; none once it has answered.
+    /// The last error; `None` once it has answered.
     pub last_error: Option<String>,
-    /// When it will be tried again; none while it is being tried and once it has answered.
+    /// Time of the next attempt; `None` during an attempt and once it has answered.
     pub next_attempt: Option<Instant>,
 }
 
-/// How far the contact with a seed is.
+/// The progress of the contact with a seed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// To be tried at this time.
+    /// Next attempt at this time.
     Waiting(Instant),
-    /// Somebody finds out who is there.
+    /// A handshake determines the peer's identity.
     Identifying(Token),
-    /// Asked for the membership; to answer by this time.
+    /// Membership requested; the answer is due by this time.
     Asked(Instant),
     /// It has answered.
     Connected,
@@ -43,7 +43,7 @@ struct Entry {
     found: Option<PkiId>,
     /// Whether the peer that was found belongs to another organisation.
     foreign: bool,
-    /// The nonce of the requests to it, the same in all of them: a late answer counts too.
+    /// The nonce of all requests to it: always the same, so that a late answer is accepted too.
     nonce: u64,
     attempts: u32,
     last_error: Option<String>,
@@ -73,12 +73,12 @@ impl Seeds {
         self.entries.contains_key(endpoint)
     }
 
-    /// Whether a member is at the endpoint of a seed.
+    /// Returns whether a member is at the endpoint of a seed.
     pub fn are_at(&self, member: &NetworkMember) -> bool {
         self.contains(&member.endpoint) || self.contains(&member.internal_endpoint)
     }
 
-    /// Adds a seed, to be tried at once.
+    /// Adds a seed, to be contacted immediately.
     pub fn add(&mut self, endpoint: &str, now: Instant, random: &mut dyn Random) {
         // Zero means no nonce.
         let nonce = random.next_u64().max(1);
@@ -91,7 +91,7 @@ impl Seeds {
         self.entries.remove(endpoint);
     }
 
-    /// A seed whose time has come. It has to be given a [`token`](Self::identify) then.
+    /// Returns a seed whose attempt is due. The caller must then give it a [`token`](Self::identify).
     pub fn due(&self, now: Instant) -> Option<String> {
         let due = |entry: &Entry| matches!(entry.phase, Phase::Waiting(at) if at <= now);
         self.entries.iter().find(|(_, entry)| due(entry)).map(|(endpoint, _)| endpoint.clone())
@@ -103,7 +103,7 @@ impl Seeds {
         }
     }
 
-    /// The seed that was found out about, to be asked for the membership by `deadline`: its endpoint and its nonce.
+    /// Marks a seed as identified, with the membership answer due by `deadline`. Returns its endpoint and nonce.
     pub fn identified(
         &mut self,
         token: Token,
@@ -118,7 +118,7 @@ impl Seeds {
         Some((endpoint.clone(), entry.nonce))
     }
 
-    /// The seed is ourselves by another name: nothing more to do.
+    /// Marks the seed as our own node under another name; it is not contacted any more.
     pub fn identified_as_self(&mut self, token: Token) {
         if let Some(entry) = self.entries.values_mut().find(|entry| entry.phase == Phase::Identifying(token)) {
             entry.answered();
@@ -132,7 +132,7 @@ impl Seeds {
         }
     }
 
-    /// The request with this nonce cannot be made.
+    /// Records that the request with this nonce could not be made.
     pub fn not_asked(&mut self, nonce: u64, error: &str, now: Instant, random: &mut dyn Random) {
         let asked = |entry: &Entry| entry.nonce == nonce && matches!(entry.phase, Phase::Asked(_));
         let found = self.entries.iter().find(|(_, entry)| asked(entry));
@@ -141,14 +141,14 @@ impl Seeds {
         }
     }
 
-    /// Gives up on those who have not answered in time.
+    /// Fails the attempts whose answer is overdue.
     pub fn time_out(&mut self, now: Instant, random: &mut dyn Random) {
         let late = |entry: &Entry| matches!(entry.phase, Phase::Asked(deadline) if deadline <= now);
         let late: Vec<String> =
             self.entries.iter().filter(|(_, entry)| late(entry)).map(|(endpoint, _)| endpoint.clone()).collect();
         for endpoint in late {
             match self.entries.get(&endpoint).is_some_and(|entry| entry.foreign) {
-                // It is there and accepts us: asking sooner gives nothing but another connection that it closes.
+                // It is there and accepts us; asking sooner would only make it close another connection.
                 true => self.retry_after(&endpoint, UNANSWERED_BY_FOREIGN, now, self.longest_wait),
                 false => self.failed(&endpoint, UNANSWERED, now, random),
             }
@@ -161,7 +161,7 @@ impl Seeds {
         self.retry_after(endpoint, error, now, jitter(doubled, random));
     }
 
-    /// Reports the cause once, and counts it from then on.
+    /// Schedules the next attempt. Reports the cause once, then counts it.
     fn retry_after(&mut self, endpoint: &str, error: &str, now: Instant, wait: Duration) {
         let Some(entry) = self.entries.get_mut(endpoint) else { return };
         entry.attempts = entry.attempts.saturating_add(1);
@@ -173,17 +173,17 @@ impl Seeds {
         entry.phase = Phase::Waiting(now + wait);
     }
 
-    /// Whether a message of `id` in a response with this nonce answers a seed's request.
+    /// Returns whether a message of `id` in a response with this nonce answers a seed's request.
     pub fn is_answer(&self, id: &PkiId, nonce: u64) -> bool {
         self.entries.values().any(|entry| entry.is_answer(id, nonce))
     }
 
-    /// Such a message is authentic.
+    /// Records that such a message is authentic.
     pub fn answered(&mut self, id: &PkiId, nonce: u64) {
         self.entries.values_mut().filter(|entry| entry.is_answer(id, nonce)).for_each(Entry::answered);
     }
 
-    /// A PKI-ID is no member any more: who was found by it is looked for again.
+    /// Handles the loss of a member: the seeds where it was found are contacted again.
     pub fn lost(&mut self, id: &PkiId, now: Instant, random: &mut dyn Random) {
         for entry in self.entries.values_mut() {
             if entry.phase == Phase::Connected && entry.found.as_ref() == Some(id) {
@@ -217,7 +217,7 @@ impl Seeds {
 }
 
 impl Entry {
-    /// A late answer counts too, while the next attempt waits or has begun.
+    /// A late answer is accepted too, while the next attempt waits or is in progress.
     fn is_answer(&self, id: &PkiId, nonce: u64) -> bool {
         self.nonce == nonce && self.phase != Phase::Connected && self.found.as_ref() == Some(id)
     }
@@ -227,7 +227,8 @@ impl Entry {
     }
 }
 
-/// Between half of this wait and all of it, so that who failed together does not try again together.
+/// Returns a random wait between half of `wait` and all of it, so that seeds that failed together are not retried
+/// together.
 pub(super) fn jitter(wait: Duration, random: &mut dyn Random) -> Duration {
     let half = wait / 2;
     half + Duration::from_nanos(random.below(u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1)))

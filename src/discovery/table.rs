@@ -1,4 +1,4 @@
-//! The one table of members, each in one state.
+//! The single table of members, each in one state.
 
 use super::alive::Alive;
 use super::{Change, NetworkMember, Timestamp};
@@ -10,49 +10,49 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
-/// The state of a member. They are in this order in the table.
+/// The state of a member; the table is sorted in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// There is news of it.
+    /// There was recent news of it.
     Alive,
-    /// There was none for too long, or its connection was lost.
+    /// There was no news for too long, or its connection was lost.
     Dead,
-    /// It is no member any more; its time is remembered, so that old messages do not bring it back.
+    /// It is not a member any more; its time is remembered, so that old messages do not bring it back.
     Forgotten,
 }
 
-/// What the table has about one PKI-ID.
+/// The record of one PKI-ID.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The member; of a forgotten one the PKI-ID alone.
+    /// The member; only the PKI-ID if it is forgotten.
     pub member: NetworkMember,
     /// The time of its newest message.
     pub time: Timestamp,
-    /// When that message arrived; of a forgotten member, when it was forgotten.
+    /// Arrival time of that message; for a forgotten member, the time when it was forgotten.
     pub last_seen: Instant,
-    /// The time of the newest message of it that was gossiped, and when that arrived. Fabric has a store of such messages:
-    /// older ones are neither believed nor forwarded until twice the TTL has passed.
+    /// The time and the arrival time of its newest gossiped message. Fabric has a store of such messages: older ones
+    /// are neither used nor forwarded until twice the TTL has passed.
     gossiped: Option<(Timestamp, Instant)>,
 }
 
-/// How news of a member arrived.
+/// The source of news about a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// By gossip, or in a response: anybody can have kept it.
+    /// By gossip, or in a response: any peer may have kept it.
     Hearsay,
-    /// From the member itself, over a connection that proves it.
+    /// From the member itself, over a connection that authenticates it.
     Itself,
 }
 
-/// The members, the alive before the dead before the forgotten: so each is in one state, all of a state are one slice,
-/// and the n-th of them is found at once.
+/// The members: first the alive, then the dead, then the forgotten. Each is thus in one state, the members of one state
+/// are one slice, and the n-th of them is found in constant time.
 pub(super) struct Table {
     records: Vec<Record>,
-    /// Where the alive end, and where the dead end.
+    /// End of the alive, and end of the dead.
     ends: [usize; 2],
-    /// Where the record of a PKI-ID is.
+    /// Position of the record of each PKI-ID.
     index: HashTable<usize>,
-    /// Where the record is whose newest message has this payload: what is known already need not even be decoded.
+    /// Position of the record by the payload of its newest message: known messages need not even be decoded.
     payloads: HashTable<usize>,
     keys: RandomState,
     capacity: usize,
@@ -60,7 +60,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Room for `capacity` members, and for as many forgotten ones.
+    /// Creates a table for `capacity` members and the same number of forgotten ones.
     pub fn new(capacity: usize, ttl: Duration) -> Self {
         let (index, payloads) = (HashTable::new(), HashTable::new());
         Table { records: Vec::new(), ends: [0, 0], index, payloads, keys: RandomState::new(), capacity, ttl }
@@ -70,7 +70,7 @@ impl Table {
         self.at(id).map(|at| (&self.records[at], self.state(at)))
     }
 
-    /// The record of a member that is alive or dead.
+    /// Returns the record of a member that is alive or dead.
     pub fn member(&self, id: &PkiId) -> Option<(&Record, State)> {
         self.get(id).filter(|(_, state)| *state != State::Forgotten)
     }
@@ -87,36 +87,37 @@ impl Table {
         &self.records[self.ends[0]..self.ends[1]]
     }
 
-    /// Whose newest message this is the payload of.
+    /// Returns the PKI-ID whose newest message has this payload.
     pub fn owner_of_payload(&self, payload: &Bytes) -> Option<&PkiId> {
         self.at_payload(payload).map(|at| &self.records[at].member.pki_id)
     }
 
-    /// Whether the message is newer than the newest gossiped one that is still remembered. Fabric's
+    /// Returns whether the message is newer than the newest gossiped one that is still remembered. Fabric's
     /// `msgStore.CheckValid`.
     pub fn is_newer_than_gossip(&self, alive: &Alive, now: Instant) -> bool {
         let known = self.get(&alive.pki_id).and_then(|(record, _)| record.gossiped(now, self.ttl));
         known.is_none_or(|(time, _)| time < alive.time)
     }
 
-    /// Whether the newest message of a member has this payload, and was gossiped: what this one says again is settled.
+    /// Returns whether a member's newest message has this payload and was gossiped, so that it needs no further
+    /// handling.
     pub fn was_gossiped(&self, payload: &Bytes, now: Instant) -> bool {
         let record = self.at_payload(payload).map(|at| &self.records[at]);
         record.is_some_and(|it| it.gossiped(now, self.ttl).is_some_and(|(time, _)| time >= it.time))
     }
 
-    /// Whether an authentic message would change the table.
+    /// Returns whether an authentic message would change the table.
     pub fn is_news(&self, alive: &Alive, source: Source, now: Instant) -> bool {
         match self.get(&alive.pki_id) {
             None => true,
             Some((record, _)) if record.time < alive.time => true,
-            // Whoever has been away for so long, and is here, may have had its clock set back.
+            // A member that returns after so long may have had its clock set back.
             Some((record, State::Forgotten)) => source == Source::Itself && now - record.last_seen > self.ttl,
             Some(_) => false,
         }
     }
 
-    /// Takes in what a member says of itself: it is alive.
+    /// Records a member's own message: it is alive.
     pub fn learn_alive(&mut self, alive: &Alive, source: Source, now: Instant) -> Option<Change> {
         if !self.is_news(alive, source, now) {
             return None;
@@ -125,7 +126,7 @@ impl Table {
         let Some(at) = known.filter(|&at| self.state(at) == State::Alive) else {
             return self.learn(alive, State::Alive, now).map(Change::Alive);
         };
-        // The usual heartbeat says nothing but that time has passed.
+        // A usual heartbeat changes nothing but the time.
         if alive.says_the_same_as(&self.records[at].member) {
             self.renew(at, alive, now);
             return None;
@@ -136,7 +137,7 @@ impl Table {
         (!same).then_some(Change::Updated(member))
     }
 
-    /// Takes in that a member that nobody here knows, or remembers better, is dead.
+    /// Records as dead a member that is unknown, or of which the table has only older information.
     pub fn learn_dead(&mut self, alive: &Alive, now: Instant) -> Option<Change> {
         if self.member(&alive.pki_id).is_some() || !self.is_news(alive, Source::Hearsay, now) {
             return None;
@@ -144,7 +145,7 @@ impl Table {
         self.learn(alive, State::Dead, now).map(Change::Dead)
     }
 
-    /// `None` if there is no room.
+    /// Returns `None` if there is no room.
     fn learn(&mut self, alive: &Alive, state: State, now: Instant) -> Option<NetworkMember> {
         let known = self.at(&alive.pki_id);
         let is_member = known.is_some_and(|at| self.state(at) != State::Forgotten);
@@ -155,11 +156,11 @@ impl Table {
         let mut member = alive.member();
         let at = match known {
             Some(at) => {
-                // Who keeps quiet about its internal endpoint, in a message that was meant for others, still has it.
+                // A message for others omits the internal endpoint; the member still has it.
                 if is_member && alive.message.envelope().secret.is_none() {
                     member.internal_endpoint = std::mem::take(&mut self.records[at].member.internal_endpoint);
                 }
-                // What it said in the future of a clock that was set back is no measure any more.
+                // A message with a time in the future, from before the clock was set back, is no longer comparable.
                 if alive.time < self.records[at].time {
                     self.records[at].gossiped = None;
                 }
@@ -179,7 +180,7 @@ impl Table {
         Some(member)
     }
 
-    /// Takes over the message itself.
+    /// Stores the message itself.
     fn renew(&mut self, at: usize, alive: &Alive, now: Instant) {
         self.drop_payload(at);
         let envelope = alive.message.envelope();
@@ -191,14 +192,14 @@ impl Table {
         self.index_payload(at);
     }
 
-    /// Notes that this message was gossiped, as far as its peer is known.
+    /// Records that this message was gossiped, if its peer is known.
     pub fn note_gossiped(&mut self, alive: &Alive, now: Instant) -> bool {
         let Some(at) = self.at(&alive.pki_id) else { return false };
         self.records[at].gossiped = Some((alive.time, now));
         true
     }
 
-    /// Declares an alive member dead.
+    /// Marks an alive member as dead.
     pub fn bury(&mut self, id: &PkiId) -> Option<NetworkMember> {
         let at = self.at(id)?;
         if self.state(at) != State::Alive {
@@ -208,14 +209,14 @@ impl Table {
         Some(self.records[at].member.clone())
     }
 
-    /// Declares all dead of whom there was no news for longer than `timeout`.
+    /// Marks as dead all members without news for longer than `timeout`.
     pub fn bury_silent(&mut self, timeout: Duration, now: Instant) -> Vec<NetworkMember> {
         let silent = |record: &&Record| now - record.last_seen > timeout;
         let ids: Vec<PkiId> = self.alive().iter().filter(silent).map(|record| record.member.pki_id.clone()).collect();
         ids.iter().filter_map(|id| self.bury(id)).collect()
     }
 
-    /// Forgets a member, alive or dead, but for its time.
+    /// Forgets a member, alive or dead, except for its time.
     pub fn forget(&mut self, id: &PkiId, now: Instant) -> Option<NetworkMember> {
         let at = self.at(id)?;
         if self.state(at) == State::Forgotten {
@@ -231,7 +232,7 @@ impl Table {
         Some(member)
     }
 
-    /// Forgets the dead of whom there was no news for longer than the TTL, except those that are to be kept.
+    /// Forgets the dead members without news for longer than the TTL, except those for which `keep` returns true.
     pub fn forget_dead(&mut self, keep: impl Fn(&NetworkMember) -> bool, now: Instant) -> Vec<NetworkMember> {
         let due = |record: &&Record| now - record.last_seen > self.ttl && !keep(&record.member);
         let ids: Vec<PkiId> = self.dead().iter().filter(due).map(|record| record.member.pki_id.clone()).collect();
@@ -246,7 +247,7 @@ impl Table {
         }
     }
 
-    /// Moves a record to another state, over the borders between; returns its new place.
+    /// Moves a record to another state, across the boundaries between; returns its new position.
     fn move_to(&mut self, mut at: usize, to: State) -> usize {
         while self.state(at) < to {
             let end = &mut self.ends[self.state(at) as usize];
@@ -306,7 +307,7 @@ impl Table {
         payloads.insert_unique(hash(&at), at, hash);
     }
 
-    /// Whether there was one.
+    /// Removes the payload from the index; returns whether there was one.
     fn drop_payload(&mut self, at: usize) -> bool {
         let Some(payload) = payload_of(&self.records[at]) else { return false };
         match self.payloads.find_entry(self.keys.hash_one(payload), |it| *it == at) {
@@ -318,7 +319,7 @@ impl Table {
         }
     }
 
-    /// Lets go of who was forgotten first.
+    /// Removes the members forgotten first, beyond the bound.
     fn bound_forgotten(&mut self) {
         if self.records.len() - self.ends[1] <= self.capacity {
             return;
@@ -332,13 +333,14 @@ impl Table {
     }
 }
 
-/// The payload of its newest message.
+/// Returns the payload of its newest message.
 fn payload_of(record: &Record) -> Option<&Bytes> {
     record.member.envelope.as_ref().map(|envelope| &envelope.payload)
 }
 
 impl Record {
-    /// The time of the newest gossiped message, and whether it has expired; `None` if there was none, or too long ago.
+    /// Returns the time of the newest gossiped message, and whether it has expired; `None` if there was none, or too
+    /// long ago.
     pub(super) fn gossiped(&self, now: Instant, ttl: Duration) -> Option<(Timestamp, bool)> {
         let (time, at) = self.gossiped?;
         let age = now - at;

@@ -1,4 +1,4 @@
-//! What happens by itself: heartbeat, expiry, reconnecting, sync, and the contact with seeds.
+//! Periodic tasks: heartbeat, expiry, reconnecting, sync, and contacting seeds.
 
 use super::requests::{request, Target};
 use super::seeds::jitter;
@@ -10,8 +10,8 @@ use crate::message::SignedMessage;
 use crate::random::Random;
 use std::time::{Duration, Instant};
 
-/// When random members are asked for theirs. A node that has just found the network does so soon, and then at doubling
-/// intervals up to the usual one: many that start together know each other sooner.
+/// The schedule of membership requests to random members. A node that has just found the network asks soon, then at
+/// doubling intervals up to the usual one, so that nodes that start together learn of each other sooner.
 pub(super) struct SyncTimer {
     interval: Option<Duration>,
     step: Duration,
@@ -30,7 +30,7 @@ impl SyncTimer {
         self.next
     }
 
-    /// The network has just been found.
+    /// Shortens the interval after the network has just been found.
     pub fn hasten(&mut self, now: Instant, random: &mut dyn Random) {
         if let Some(interval) = self.interval {
             self.step = interval / HASTE;
@@ -72,7 +72,7 @@ impl Discovery {
         self.contact_seeds(cx);
     }
 
-    /// Looks for who has died, and for who has been dead for long enough to be forgotten.
+    /// Declares silent members dead, and forgets members that have been dead for long enough.
     fn check(&mut self, cx: &mut Context<'_>) {
         for member in self.table.bury_silent(self.config.alive_expiration_timeout, cx.now) {
             self.on_dead(member, cx);
@@ -85,9 +85,9 @@ impl Discovery {
         self.responses.clean(cx.now);
     }
 
-    /// Asks random members that are alive for theirs.
+    /// Asks random alive members for their membership.
     pub(super) fn request_from_alive(&mut self, count: usize, cx: &mut Context<'_>) {
-        // Whoever may not know us would close the connection instead of answering.
+        // A peer that may not know us would close the connection instead of answering.
         let answers = |record: &&Record| self.missing_endpoint(&record.member, cx).is_none();
         let alive = self.table.alive().iter().filter(answers).collect::<Vec<_>>();
         let chosen = cx.random.indices(count.min(alive.len()), alive.len());
@@ -101,7 +101,7 @@ impl Discovery {
         Target { pki_id: record.member.pki_id.clone(), endpoint, nonce: 0, with_secret }
     }
 
-    /// Asks one peer for its members, once our alive message for that is signed.
+    /// Asks one peer for its membership, once our alive message for the request is signed.
     fn request(&mut self, target: Target, cx: &mut Context<'_>) {
         if !self.requests.targets.contains(&target) {
             self.requests.targets.push(target);
@@ -120,7 +120,7 @@ impl Discovery {
                     self.own.latest = Some(message.clone());
                     cx.effects.push(Effect::Gossip { message, from: None });
                 }
-                // The next one comes all the same.
+                // The next heartbeat is sent anyway.
                 Err(e) => journal::warning!("cannot sign our alive message: {e}"),
             }
         } else if self.requests.signing == token {
@@ -176,7 +176,7 @@ impl Discovery {
         }
     }
 
-    /// Finds out who is at the seeds whose time has come.
+    /// Identifies the peers at the seeds whose attempt is due.
     pub(super) fn contact_seeds(&mut self, cx: &mut Context<'_>) {
         while let Some(endpoint) = self.seeds.due(cx.now) {
             let token = self.next_token();
@@ -206,7 +206,8 @@ fn request_to(own: &SignedMessage, target: &Target) -> Result<Effect, String> {
     Ok(Effect::Send { to: target.pki_id.clone(), endpoint: (&*target.endpoint).into(), message })
 }
 
-/// Where Fabric sends its periodic requests: the internal endpoint only if the newest message still brings it.
+/// Returns the recipient endpoint of periodic requests as in Fabric: the internal endpoint only if the newest message
+/// still contains it.
 fn sync_endpoint(record: &Record) -> String {
     let NetworkMember { endpoint, envelope, .. } = &record.member;
     let secret = envelope.as_ref().and_then(|envelope| envelope.secret.as_ref());

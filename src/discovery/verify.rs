@@ -1,7 +1,7 @@
-//! Verifications under way: the same message is verified once, and nobody takes all the room.
+//! Verifications in progress: each message is verified once, and no peer can use all the capacity.
 //!
-//! Whoever floods a node with forged messages gets at most half of it, and the messages of one member, whoever brings them,
-//! a few places: what others bring is verified all the same.
+//! A peer that floods a node with forged messages gets at most half of the budget. The messages of one member, from any
+//! sender, get only a few places. Messages of other senders are thus still verified.
 
 use super::alive::Alive;
 use super::budget::{Amount, Permit, VerificationBudget};
@@ -9,20 +9,20 @@ use super::Token;
 use crate::crypto::PkiId;
 use std::collections::HashMap;
 
-/// What is to happen with a message that proves authentic.
+/// The use of a message that proves authentic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// It was gossiped, by this peer first.
+    /// A gossiped message; `from` is its first sender.
     Gossip { from: PkiId },
-    /// It is in a membership request.
+    /// Part of a membership request.
     Request { nonce: u64 },
-    /// It is among the alive in a membership response.
+    /// One of the alive messages in a membership response.
     Response { nonce: u64 },
-    /// It is among the dead in one.
+    /// One of the dead messages in a membership response.
     Dead,
 }
 
-/// A message and what waits for its verification.
+/// A message and its pending uses.
 struct Pending {
     alive: Alive,
     uses: Vec<Use>,
@@ -36,20 +36,20 @@ pub(super) struct Verifications {
     by_member: HashMap<PkiId, Vec<Token>>,
 }
 
-/// Room for so many is kept.
+/// Capacity kept when no verification is in progress.
 const KEPT_ROOM: usize = 128;
 
-/// How many different uses one verification may have.
+/// Maximum number of different uses of one verification.
 const MAX_USES: usize = 16;
 
 impl Verifications {
-    /// Nothing is under way; at most `per_member` verifications about one member may be.
+    /// Creates an empty set with at most `per_member` verifications for each member.
     pub fn new(max: Amount, per_member: usize) -> Self {
         let (pending, by_member) = Default::default();
         Verifications { budget: VerificationBudget::new(max), per_member, pending, by_member }
     }
 
-    /// Joins a verification of this very message that is under way, if there is one.
+    /// Joins a verification in progress of this same message, if there is one.
     pub fn join(&mut self, alive: &Alive, wanted: &Use) -> bool {
         let Some(tokens) = self.by_member.get(&alive.pki_id) else { return false };
         let same = |token: &&Token| self.pending[token].alive.message.envelope() == alive.message.envelope();
@@ -64,7 +64,7 @@ impl Verifications {
         true
     }
 
-    /// Takes a share of the budget for this message from this sender, if there is one left.
+    /// Acquires a permit for this message from this sender, if the budget allows.
     pub fn try_acquire(&mut self, alive: &Alive, sender: &PkiId) -> Option<Permit> {
         match self.has_place(&alive.pki_id, sender) {
             true => self.budget.try_acquire(sender, alive.message.wire_len()),
@@ -72,8 +72,8 @@ impl Verifications {
         }
     }
 
-    /// Whether there is a place among the messages of this member. Whoever else brings them has few of the places, so that
-    /// forged ones leave some; and the member itself always has its own.
+    /// Returns whether this member's messages have a free place. Each other sender gets only a few places, so that
+    /// forged messages leave some free; the member itself always has places reserved.
     fn has_place(&self, member: &PkiId, sender: &PkiId) -> bool {
         let (Some(tokens), most) = (self.by_member.get(member), self.per_member) else { return true };
         let brought = tokens.iter().filter(|token| self.pending[token].permit.sender() == sender).count();
@@ -88,7 +88,7 @@ impl Verifications {
         self.pending.insert(token, Pending { alive, uses: vec![wanted], permit });
     }
 
-    /// Ends a verification: returns the message, and what it was verified for.
+    /// Ends a verification. Returns the message and its uses.
     pub fn take(&mut self, token: Token) -> Option<(Alive, Vec<Use>)> {
         let Pending { alive, uses, permit } = self.pending.remove(&token)?;
         self.budget.release(permit);
@@ -99,7 +99,7 @@ impl Verifications {
                 self.by_member.remove(id);
             }
         }
-        // The room for thousands, which a large network takes once, is not kept for ever.
+        // Release the capacity for thousands that a large network needs once.
         if self.pending.is_empty() && self.pending.capacity() > KEPT_ROOM {
             self.clear();
         }

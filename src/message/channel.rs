@@ -1,4 +1,4 @@
-//! The messages about who is in a channel.
+//! Messages about the members of a channel.
 
 use super::new::message;
 use super::pki::channel_mac;
@@ -7,8 +7,8 @@ use crate::crypto::PkiId;
 use crate::proto::gossip;
 use bytes::Bytes;
 
-/// State information of a peer in a channel, to be signed by that peer. It names the channel by its
-/// [MAC](channel_mac) alone. Of two, that with the greater (`incarnation`, `sequence`) counts.
+/// Returns state information of a peer in a channel, to be signed by that peer. It identifies the channel only by its
+/// [MAC](channel_mac). Of two, the one with the greater (`incarnation`, `sequence`) is newer.
 pub fn state_info(
     pki_id: &PkiId,
     channel: &[u8],
@@ -27,13 +27,13 @@ pub fn state_info(
     message(0, Bytes::new(), Tag::CHAN_OR_ORG, Content::StateInfo(info))
 }
 
-/// Asks a peer for what it knows of the peers of a channel; `pki_id` is our own.
+/// Returns a request for a peer's state information about a channel; `pki_id` is our own.
 pub fn state_info_pull_request(pki_id: &PkiId, channel: &[u8]) -> GossipMessage {
     let request = gossip::StateInfoPullRequest { channel_MAC: channel_mac(pki_id, channel), ..Default::default() };
     message(0, Bytes::new(), Tag::CHAN_OR_ORG, Content::StateInfoPullReq(request))
 }
 
-/// Answers that.
+/// Returns the answer to such a request.
 pub fn state_info_snapshot<'a>(channel: Bytes, elements: impl IntoIterator<Item = &'a SignedMessage>) -> GossipMessage {
     let elements = elements.into_iter().map(SignedMessage::to_proto).collect();
     let snapshot = gossip::StateInfoSnapshot { elements, ..Default::default() };

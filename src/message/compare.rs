@@ -1,31 +1,31 @@
-//! Which of two messages about the same thing counts.
+//! Decides which of two messages about the same subject takes precedence.
 
 use super::{Content, GossipMessage};
 use crate::proto::gossip::PeerTime;
 use protobuf::MessageField;
 use std::cmp::Ordering;
 
-/// What one message means for another (Fabric's `InvalidationResult`).
+/// The relation of one message to another (Fabric's `InvalidationResult`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidationResult {
-    /// They have nothing to do with each other.
+    /// They are unrelated.
     NoAction,
     /// This message makes the other one obsolete.
     Invalidates,
-    /// The other message makes this one obsolete, or says the same already.
+    /// The other message makes this one obsolete, or is equivalent.
     Invalidated,
 }
 
 use InvalidationResult::{Invalidated, Invalidates, NoAction};
 
-/// Compares a message with one that is already there.
+/// Compares a message with one that is already stored.
 ///
-/// Alive, state and leadership messages of one peer are ordered by their time, and identities of one peer are all
-/// alike. Blocks count while they are at most `data_window` (Fabric's `dataBlockStorageSize`) apart, whatever their
-/// channel: there is one comparison per channel. Everything else is unrelated.
+/// Alive, state and leadership messages of one peer are ordered by their time. All identities of one peer are
+/// equivalent. Blocks are valid while their numbers are at most `data_window` (Fabric's `dataBlockStorageSize`) apart,
+/// whatever their channel: use one comparison per channel. All other messages are unrelated.
 ///
-/// A message that lacks what it is compared by (membership, time, payload) is invalidated, so that nobody keeps it; and
-/// a complete one invalidates it. Fabric crashes on those.
+/// A message without the fields needed for comparison (membership, time, payload) is invalidated, so that it is never
+/// stored, and a complete one invalidates it. Fabric crashes on those.
 pub fn compare(this: &GossipMessage, that: &GossipMessage, data_window: u64) -> InvalidationResult {
     match (&this.content, &that.content) {
         (Some(Content::AliveMsg(this)), Some(Content::AliveMsg(that))) => {
@@ -73,7 +73,7 @@ fn by_sequence(this: u64, that: u64, window: u64) -> InvalidationResult {
     }
 }
 
-/// At least one of two is incomplete; `this_complete` tells whether it is only the other one.
+/// Compares two messages of which at least one is incomplete; `this_complete` is true if it is only the other one.
 fn incomplete(this_complete: bool) -> InvalidationResult {
     if this_complete {
         Invalidates

@@ -1,4 +1,4 @@
-//! The envelope: a serialized message, its signature, and what only the own organisation may read.
+//! The envelope: a serialized message, its signature, and a secret part for the sender's own organisation.
 
 use super::Verifier;
 use crate::crypto::PeerIdentity;
@@ -7,18 +7,18 @@ use crate::proto::{self, gossip, put_bytes, put_tag, put_varint, varint_len, Rea
 use bytes::Bytes;
 use std::fmt;
 
-/// A `gossip.Envelope`. Absent and empty fields are the same. Cloning shares the bytes.
+/// A `gossip.Envelope`. Absent and empty fields are equivalent. Clones share the bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Envelope {
-    /// The serialized `GossipMessage`: what the signature covers.
+    /// The serialized `GossipMessage`, which the signature covers.
     pub payload: Bytes,
     /// The signature over the payload.
     pub signature: Bytes,
-    /// What only peers of the own organisation get to see.
+    /// The part that only peers of the own organisation may see.
     pub secret: Option<SecretEnvelope>,
 }
 
-/// A `gossip.SecretEnvelope`: outside of the outer signature, so that it can be taken off without breaking it.
+/// A `gossip.SecretEnvelope`. The outer signature does not cover it, so that it can be removed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretEnvelope {
     /// The serialized `Secret`.
@@ -27,13 +27,13 @@ pub struct SecretEnvelope {
     pub signature: Bytes,
 }
 
-// Field numbers, the same in both where both have them.
+// Field numbers, shared by both messages where both have the field.
 const PAYLOAD: u32 = 1;
 const SIGNATURE: u32 = 2;
 const SECRET: u32 = 3;
 
 impl Envelope {
-    /// Decodes a `gossip.Envelope`. The parts are slices of `wire`, not copies; unknown fields are passed over.
+    /// Decodes a `gossip.Envelope`. The parts are slices of `wire`, not copies; unknown fields are skipped.
     ///
     /// # Errors
     /// [`ErrorKind::Protocol`] if it is malformed.
@@ -64,13 +64,13 @@ impl Envelope {
         out.into()
     }
 
-    /// How many bytes [`encode`](Self::encode) gives.
+    /// Returns the number of bytes that [`encode`](Self::encode) returns.
     pub fn encoded_len(&self) -> usize {
         let secret = self.secret.as_ref().map_or(0, |secret| 1 + len_len(secret.encoded_len()) + secret.encoded_len());
         field_len(self.payload.len()) + field_len(self.signature.len()) + secret
     }
 
-    /// Appends what follows the payload.
+    /// Appends the fields after the payload.
     pub(super) fn put_tail(&self, out: &mut Vec<u8>) {
         put_signature(out, &self.signature);
         if let Some(secret) = &self.secret {
@@ -82,16 +82,16 @@ impl Envelope {
         }
     }
 
-    /// Whether it carries a payload and a signature. Says nothing about the signature's validity.
+    /// Returns whether payload and signature are both present. Does not check the signature.
     pub fn is_signed(&self) -> bool {
         !self.payload.is_empty() && !self.signature.is_empty()
     }
 
-    /// Checks the signature over the payload, and then, if there is a secret envelope, the signature over that.
+    /// Verifies the signature over the payload, then, if there is a secret envelope, the signature over that.
     ///
     /// # Errors
     /// [`ErrorKind::Signature`] with Fabric's text if a payload (`Empty payload`) or signature (`Empty signature`) is
-    /// missing; the verifier's own error if it rejects.
+    /// missing; the verifier's error if it rejects the signature.
     pub fn verify(&self, identity: &PeerIdentity, mut verifier: impl Verifier) -> Result<()> {
         let mut check = |payload: &[u8], signature: &[u8]| {
             let missing = |what| Err(Error::new(ErrorKind::Signature, what));
@@ -106,7 +106,7 @@ impl Envelope {
     }
 }
 
-/// Checks an envelope that may be missing, as nested ones may. See [`Envelope::verify`].
+/// Verifies an envelope that may be absent, as nested ones may. See [`Envelope::verify`].
 ///
 /// # Errors
 /// `Missing envelope`, or as [`Envelope::verify`].
@@ -116,19 +116,19 @@ pub fn verify(envelope: Option<&Envelope>, identity: &PeerIdentity, verifier: im
 }
 
 impl SecretEnvelope {
-    /// A `Secret` that says under which endpoint the own organisation reaches this peer, signed by `signer`.
+    /// Returns a `Secret` with this peer's endpoint for its own organisation, signed by `signer`.
     ///
     /// # Errors
-    /// The signer's.
+    /// The signer's error.
     pub fn sign(internal_endpoint: &str, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
-        // The endpoint is the member of a oneof, hence written even when it is empty.
+        // The endpoint is a member of a oneof, so it is written even if empty.
         let mut payload = Vec::with_capacity(field_len(internal_endpoint.len()) + 2);
         put_bytes(&mut payload, 1, internal_endpoint.as_bytes());
         let signature = signer(&payload)?.into();
         Ok(SecretEnvelope { payload: payload.into(), signature })
     }
 
-    /// The internal endpoint; empty if there is none or it cannot be read. Does not check the signature.
+    /// Returns the internal endpoint; empty if there is none or it cannot be decoded. Does not verify the signature.
     pub fn internal_endpoint(&self) -> String {
         match proto::decode::<gossip::Secret>(&self.payload).map(|secret| secret.content) {
             Ok(Some(gossip::secret::Content::InternalEndpoint(endpoint))) => endpoint,
@@ -153,18 +153,18 @@ impl SecretEnvelope {
     }
 }
 
-/// Tag and length of a field of bytes.
+/// Writes tag and length of a bytes field.
 fn put_header(out: &mut Vec<u8>, number: u32, len: usize) {
     put_tag(out, number, LEN);
     put_varint(out, len as u64);
 }
 
-/// Begins an envelope whose payload of this length is to follow.
+/// Writes the start of an envelope, up to a payload of this length.
 pub(super) fn put_payload_header(out: &mut Vec<u8>, payload_len: usize) {
     put_header(out, PAYLOAD, payload_len);
 }
 
-/// A signature, which follows the payload; an empty one is not written.
+/// Writes the signature after the payload; an empty one is omitted.
 pub(super) fn put_signature(out: &mut Vec<u8>, signature: &[u8]) {
     if !signature.is_empty() {
         put_bytes(out, SIGNATURE, signature);
@@ -175,7 +175,7 @@ fn len_len(len: usize) -> usize {
     varint_len(len as u64)
 }
 
-/// What a field of bytes takes; empty ones are not written.
+/// Returns the encoded length of a bytes field; empty fields are omitted.
 pub(super) fn field_len(len: usize) -> usize {
     if len == 0 {
         0
@@ -207,7 +207,7 @@ impl From<&Envelope> for gossip::Envelope {
     }
 }
 
-/// Sizes only, never contents.
+/// Shows only sizes, never contents.
 impl fmt::Display for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes, Signature: {} bytes", self.payload.len(), self.signature.len())?;

@@ -1,7 +1,7 @@
 //! Gossip messages: signing and verifying, tags, comparison, text form.
 //!
-//! A [`SignedMessage`] is a decoded message together with the bytes it travels as. It is encoded once, however many
-//! peers it is sent to, and what was received is verified and forwarded as it came, never encoded anew.
+//! A [`SignedMessage`] is a decoded message together with its encoded bytes. It is encoded once, for any number of
+//! recipients. Received messages are verified and forwarded as received, and never re-encoded.
 
 mod channel;
 mod compare;
@@ -26,7 +26,7 @@ pub use signed::SignedMessage;
 use crate::crypto::PeerIdentity;
 use crate::error::Result;
 
-/// Checks a signature: called with an identity, a signature, and the bytes that it should cover.
+/// Verifies a signature: called with an identity, a signature, and the signed bytes.
 pub trait Verifier: FnMut(&PeerIdentity, &[u8], &[u8]) -> Result<()> {}
 
 impl<F: FnMut(&PeerIdentity, &[u8], &[u8]) -> Result<()>> Verifier for F {}

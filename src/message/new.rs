@@ -1,4 +1,4 @@
-//! The messages that the communication layer makes itself.
+//! Messages created by the communication layer itself.
 
 use super::{Content, GossipMessage, Tag};
 use crate::crypto::{PeerIdentity, PkiId};
@@ -9,8 +9,8 @@ pub(super) fn message(nonce: u64, channel: Bytes, tag: Tag, content: Content) ->
     GossipMessage { nonce, channel, tag: tag.into(), content: Some(content), ..Default::default() }
 }
 
-/// The first message on a stream, to be signed. `tls_cert_hash` is the SHA-256 of the TLS certificate that we present,
-/// empty without TLS. With `probe` the connection ends after the handshake.
+/// Returns the first message on a stream, to be signed. `tls_cert_hash` is the SHA-256 of the TLS certificate that we
+/// present; empty without TLS. With `probe`, the connection ends after the handshake.
 pub fn conn(pki_id: &PkiId, identity: &PeerIdentity, tls_cert_hash: Bytes, probe: bool) -> GossipMessage {
     let conn = ConnEstablish {
         pki_id: pki_id.to_bytes(),
@@ -22,20 +22,21 @@ pub fn conn(pki_id: &PkiId, identity: &PeerIdentity, tls_cert_hash: Bytes, probe
     message(0, Bytes::new(), Tag::EMPTY, Content::Conn(conn))
 }
 
-/// Acknowledges the message with this nonce; an empty `error` means success. Has no tag, as in Fabric.
+/// Returns an acknowledgement of the message with this nonce. An empty `error` means success. It has no tag, as in
+/// Fabric.
 pub fn ack(nonce: u64, error: impl Into<String>) -> GossipMessage {
     let ack = Acknowledgement { error: error.into(), ..Default::default() };
     message(nonce, Bytes::new(), Tag::UNDEFINED, Content::Ack(ack))
 }
 
-/// A block of a channel, for peers of the channel and the organisation.
+/// Returns a block of a channel, restricted to peers of the channel and the organisation.
 pub fn data(nonce: u64, channel: impl Into<Bytes>, seq_num: u64, data: impl Into<Bytes>) -> GossipMessage {
     let payload = Payload { seq_num, data: data.into(), ..Default::default() };
     let data = DataMessage { payload: Some(payload).into(), ..Default::default() };
     message(nonce, channel.into(), Tag::CHAN_AND_ORG, Content::DataMsg(data))
 }
 
-/// A message without content.
+/// Returns a message without content.
 pub fn empty(nonce: u64) -> GossipMessage {
     message(nonce, Bytes::new(), Tag::EMPTY, Content::Empty(Empty::default()))
 }

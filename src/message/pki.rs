@@ -1,20 +1,21 @@
-//! Small things around PKI-IDs.
+//! Helpers for PKI-IDs.
 
 use crate::crypto::PkiId;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-/// A PKI-ID as Fabric logs it: lower-case hex, and `<nil>` if there is none.
+/// Formats a PKI-ID as Fabric logs it: lower-case hex, and `<nil>` if there is none.
 pub fn pki_id_text(id: Option<&PkiId>) -> String {
     id.map_or_else(|| "<nil>".into(), PkiId::to_string)
 }
 
-/// A filter that lets every PKI-ID pass but this one (Fabric's `IsNotSameFilter`).
+/// Returns a filter that accepts every PKI-ID except this one (Fabric's `IsNotSameFilter`).
 pub fn is_not_same(id: PkiId) -> impl Fn(&PkiId) -> bool + Clone + Send + Sync {
     move |other| *other != id
 }
 
-/// The channel MAC, which names a channel only to those who know it: SHA-256 of PKI-ID and channel name.
+/// Returns the channel MAC, which identifies a channel only to peers that know its name: SHA-256 of PKI-ID and channel
+/// name.
 pub fn channel_mac(id: &PkiId, channel: &[u8]) -> Bytes {
     let mac = Sha256::new().chain_update(id).chain_update(channel).finalize();
     Bytes::copy_from_slice(&mac)

@@ -1,4 +1,4 @@
-//! A message with its envelope, decoded and encoded at once.
+//! A message with its envelope, in decoded and encoded form.
 
 use super::envelope::{field_len, put_payload_header, put_signature, Envelope, SecretEnvelope};
 use super::{Content, GossipMessage, Verifier};
@@ -10,11 +10,11 @@ use protobuf::{CodedOutputStream, Message};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-/// Room for a signature: a DER-encoded ECDSA signature over P-384 has at most 104 bytes, and a longer one only costs a
-/// reallocation.
+/// Bytes reserved for a signature. A DER-encoded ECDSA signature over P-384 has at most 104 bytes; a longer one only
+/// costs a reallocation.
 const SIGNATURE_ROOM: usize = 112;
 
-/// What protobuf allows at most for one message, in bytes.
+/// Maximum size of a protobuf message, in bytes.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
 
 /// Field number of a message's nonce.
@@ -23,18 +23,18 @@ const NONCE: u32 = 1;
 type Signer = fn(&[u8]) -> Result<Vec<u8>>;
 const NO_SIGNER: Option<Signer> = None;
 
-/// A gossip message with its envelope, immutable. Clones share everything.
+/// An immutable gossip message with its envelope. Clones share all data.
 #[derive(Clone)]
 pub struct SignedMessage(Arc<Parts>);
 
 struct Parts {
     message: GossipMessage,
-    /// Whether encoding `message` gives all of it: not if it came with unknown fields, which lose their order.
+    /// Whether encoding `message` reproduces all of it; false if it came with unknown fields, which lose their order.
     whole: bool,
-    /// Whether it was decoded, so that its parts are slices of what arrived.
+    /// Whether it was decoded, so that its parts are slices of the received bytes.
     decoded: bool,
     envelope: Envelope,
-    /// The envelope, serialized: as received, or as made when the message was. Nested ones get theirs when asked.
+    /// The serialized envelope: as received, or as built with the message. Nested envelopes are serialized on demand.
     wire: OnceLock<Bytes>,
 }
 
@@ -44,10 +44,10 @@ impl SignedMessage {
         SignedMessage(Arc::new(Parts { message, whole, decoded, envelope, wire }))
     }
 
-    /// Encodes a message without a signature, as everything travels that is meant for one peer alone.
+    /// Encodes a message without a signature, as used for messages to a single peer.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] beyond 2 GiB, which is protobuf's own limit.
+    /// [`ErrorKind::TooLarge`] beyond 2 GiB, protobuf's limit.
     pub fn noop_sign(message: GossipMessage) -> Result<Self> {
         Self::build(message, None, None, NO_SIGNER)
     }
@@ -55,12 +55,12 @@ impl SignedMessage {
     /// Encodes a message and signs it: `signer` gets the serialized message and returns the signature over it.
     ///
     /// # Errors
-    /// The signer's, and as [`noop_sign`](Self::noop_sign).
+    /// The signer's error, and as [`noop_sign`](Self::noop_sign).
     pub fn sign(message: GossipMessage, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
         Self::build(message, None, None, Some(signer))
     }
 
-    /// Encodes and signs the message again. A secret envelope that it has stays.
+    /// Encodes and signs the message again. An existing secret envelope is kept.
     ///
     /// # Errors
     /// As [`sign`](Self::sign).
@@ -72,7 +72,7 @@ impl SignedMessage {
         Self::build(self.message().clone(), encoded, self.envelope().secret.clone(), Some(signer))
     }
 
-    /// The same message with another nonce, and hence without a signature.
+    /// Returns the same message with another nonce, and therefore without a signature.
     ///
     /// # Errors
     /// As [`noop_sign`](Self::noop_sign).
@@ -80,7 +80,7 @@ impl SignedMessage {
         let encoded = match self.0.whole {
             true => None,
             false => {
-                // Of a field that comes twice, the last one counts.
+                // If a field occurs twice, the last one takes effect.
                 let mut payload = self.envelope().payload.to_vec();
                 put_tag(&mut payload, NONCE, VARINT);
                 put_varint(&mut payload, nonce);
@@ -90,7 +90,7 @@ impl SignedMessage {
         Self::build(GossipMessage { nonce, ..self.message().clone() }, encoded, None, NO_SIGNER)
     }
 
-    /// Encodes straight into the envelope's buffer (unless the message has been `encoded` already); payload and signature
+    /// Encodes directly into the envelope's buffer (unless the message is already `encoded`); payload and signature
     /// become slices of it.
     fn build(
         message: GossipMessage,
@@ -133,7 +133,7 @@ impl SignedMessage {
         Ok(Self::new(message, encoded.is_none(), false, envelope, Some(wire)))
     }
 
-    /// Decodes a received envelope. Nothing is copied: the parts are slices of `wire`.
+    /// Decodes a received envelope without copying: the parts are slices of `wire`.
     ///
     /// # Errors
     /// [`ErrorKind::Protocol`] if the envelope or the message in it is malformed; an absent payload is an empty
@@ -144,7 +144,7 @@ impl SignedMessage {
         Ok(Self::new(message, whole, true, envelope, Some(wire)))
     }
 
-    /// Decodes the message in an envelope that came inside another message, or did not come.
+    /// Decodes the message in a nested envelope, which may be absent.
     ///
     /// # Errors
     /// `nil envelope` for `None`, and as [`decode`](Self::decode).
@@ -154,47 +154,48 @@ impl SignedMessage {
         Ok(Self::new(message, whole, true, envelope, None))
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn message(&self) -> &GossipMessage {
         &self.0.message
     }
 
-    /// The message's content; the tag may not fit it.
+    /// Returns the message's content; the tag may not fit it.
     pub fn content(&self) -> Option<&Content> {
         self.0.message.content.as_ref()
     }
 
-    /// The message's nonce.
+    /// Returns the message's nonce.
     pub fn nonce(&self) -> u64 {
         self.0.message.nonce
     }
 
-    /// The envelope.
+    /// Returns the envelope.
     pub fn envelope(&self) -> &Envelope {
         &self.0.envelope
     }
 
-    /// The envelope as it goes inside another message.
+    /// Returns the envelope in the form for nesting in another message.
     pub fn to_proto(&self) -> gossip::Envelope {
         self.envelope().into()
     }
 
-    /// The serialized envelope: what goes on the stream. Shared, not copied; as received if it was.
+    /// Returns the serialized envelope as sent on the stream. It is shared, not copied; for a received message, it is
+    /// the received bytes.
     pub fn wire(&self) -> Bytes {
         self.0.wire.get_or_init(|| self.0.envelope.encode()).clone()
     }
 
-    /// The size of the serialized envelope in bytes. Costs nothing.
+    /// Returns the size of the serialized envelope in bytes, without serializing it.
     pub fn wire_len(&self) -> usize {
         self.0.wire.get().map_or_else(|| self.0.envelope.encoded_len(), Bytes::len)
     }
 
-    /// Whether payload and signature are both present. Says nothing about the signature's validity.
+    /// Returns whether payload and signature are both present. Does not check the signature.
     pub fn is_signed(&self) -> bool {
         self.envelope().is_signed()
     }
 
-    /// Checks the signature over the payload as it was received, and that of the secret envelope, if there is one.
+    /// Verifies the signature over the payload as received, and that of the secret envelope, if there is one.
     ///
     /// # Errors
     /// See [`Envelope::verify`].
@@ -202,16 +203,16 @@ impl SignedMessage {
         self.envelope().verify(identity, verifier)
     }
 
-    /// The same message with a secret envelope that names the endpoint for the own organisation. A secret envelope
-    /// that it had is replaced; the outer signature stays valid.
+    /// Returns the same message with a secret envelope that contains the endpoint for our own organisation. An existing
+    /// secret envelope is replaced; the outer signature remains valid.
     ///
     /// # Errors
-    /// The signer's.
+    /// The signer's error.
     pub fn sign_secret(&self, internal_endpoint: &str, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
         Ok(self.with_secret(Some(SecretEnvelope::sign(internal_endpoint, signer)?)))
     }
 
-    /// The same message without a secret envelope: how it leaves the organisation.
+    /// Returns the same message without a secret envelope, for other organisations.
     pub fn without_secret(&self) -> Self {
         match self.envelope().secret {
             Some(_) => self.with_secret(None),
@@ -224,19 +225,19 @@ impl SignedMessage {
         Self::new(self.message().clone(), self.0.whole, self.0.decoded, envelope, None)
     }
 
-    /// The endpoint in the secret envelope; empty if there is none. Does not check its signature.
+    /// Returns the endpoint in the secret envelope; empty if there is none. Does not verify its signature.
     pub fn internal_endpoint(&self) -> String {
         self.envelope().secret.as_ref().map(SecretEnvelope::internal_endpoint).unwrap_or_default()
     }
 
-    /// The same message in memory of its own: a message that came inside a large one keeps all of that alive otherwise.
+    /// Returns a copy in separate memory. A message nested in a large one otherwise keeps all of that in memory.
     pub fn detached(&self) -> Self {
         let wire = Bytes::copy_from_slice(&self.wire());
         Self::decode(wire).unwrap_or_else(|_| self.clone())
     }
 
-    /// Whether it was decoded: what is kept of its parts keeps all that arrived with it. One that was built here is made
-    /// of parts that were there before, and share nothing with it.
+    /// Returns whether the message was decoded, so that keeping a part of it keeps everything that it was received
+    /// with. The parts of a message that was built here share no memory with each other.
     pub(crate) fn is_decoded(&self) -> bool {
         self.0.decoded
     }

@@ -1,109 +1,109 @@
-//! Who may get a message: tags, and what kind of message it is.
+//! Message types, and tags, which restrict the recipients of a message.
 
 use super::{Content, GossipMessage, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::gossip::PullMsgType;
 use protobuf::EnumOrUnknown;
 
-/// What kind of message it is. Fabric's names, without regard to the tag: for the predicates of subscribers. The library
-/// itself matches on the content.
+/// Tests of the message type under Fabric's names, without regard to the tag, for use in subscription predicates. The
+/// library itself matches on the content.
 impl GossipMessage {
-    /// Whether it tells that a peer is alive.
+    /// Returns whether it is an alive message.
     pub fn is_alive(&self) -> bool {
         matches!(self.content, Some(Content::AliveMsg(_)))
     }
 
-    /// Whether it asks for the membership.
+    /// Returns whether it is a membership request.
     pub fn is_mem_req(&self) -> bool {
         matches!(self.content, Some(Content::MemReq(_)))
     }
 
-    /// Whether it answers with the membership.
+    /// Returns whether it is a membership response.
     pub fn is_mem_res(&self) -> bool {
         matches!(self.content, Some(Content::MemRes(_)))
     }
 
-    /// Whether it carries a block.
+    /// Returns whether it carries a block.
     pub fn is_data(&self) -> bool {
         matches!(self.content, Some(Content::DataMsg(_)))
     }
 
-    /// Whether it opens a pull exchange.
+    /// Returns whether it opens a pull exchange.
     pub fn is_hello(&self) -> bool {
         matches!(self.content, Some(Content::Hello(_)))
     }
 
-    /// Whether it offers items in a pull exchange.
+    /// Returns whether it offers items in a pull exchange.
     pub fn is_digest(&self) -> bool {
         matches!(self.content, Some(Content::DataDig(_)))
     }
 
-    /// Whether it asks for items in a pull exchange.
+    /// Returns whether it requests items in a pull exchange.
     pub fn is_data_req(&self) -> bool {
         matches!(self.content, Some(Content::DataReq(_)))
     }
 
-    /// Whether it brings items in a pull exchange.
+    /// Returns whether it delivers items in a pull exchange.
     pub fn is_data_update(&self) -> bool {
         matches!(self.content, Some(Content::DataUpdate(_)))
     }
 
-    /// Whether it is one of the four messages of a pull exchange.
+    /// Returns whether it is one of the four messages of a pull exchange.
     pub fn is_pull(&self) -> bool {
         self.is_hello() || self.is_digest() || self.is_data_req() || self.is_data_update()
     }
 
-    /// Whether it has the content `empty`.
+    /// Returns whether it has the content `empty`.
     pub fn is_empty_message(&self) -> bool {
         matches!(self.content, Some(Content::Empty(_)))
     }
 
-    /// Whether it authenticates a connection.
+    /// Returns whether it authenticates a connection.
     pub fn is_conn(&self) -> bool {
         matches!(self.content, Some(Content::Conn(_)))
     }
 
-    /// Whether it acknowledges another message.
+    /// Returns whether it acknowledges another message.
     pub fn is_ack(&self) -> bool {
         matches!(self.content, Some(Content::Ack(_)))
     }
 
-    /// Whether it carries an identity.
+    /// Returns whether it carries an identity.
     pub fn is_identity(&self) -> bool {
         matches!(self.content, Some(Content::PeerIdentity(_)))
     }
 
-    /// Whether it describes the state of a peer in a channel.
+    /// Returns whether it describes the state of a peer in a channel.
     pub fn is_state_info(&self) -> bool {
         matches!(self.content, Some(Content::StateInfo(_)))
     }
 
-    /// Whether it describes the state of several peers in a channel.
+    /// Returns whether it describes the state of several peers in a channel.
     pub fn is_state_info_snapshot(&self) -> bool {
         matches!(self.content, Some(Content::StateSnapshot(_)))
     }
 
-    /// Whether it asks for the state of peers in a channel.
+    /// Returns whether it requests the state of peers in a channel.
     pub fn is_state_info_pull_request(&self) -> bool {
         matches!(self.content, Some(Content::StateInfoPullReq(_)))
     }
 
-    /// Whether it asks for a range of blocks, or answers that.
+    /// Returns whether it requests a range of blocks, or answers such a request.
     pub fn is_remote_state(&self) -> bool {
         matches!(self.content, Some(Content::StateRequest(_) | Content::StateResponse(_)))
     }
 
-    /// Whether it belongs to the election of a leader.
+    /// Returns whether it belongs to leader election.
     pub fn is_leadership(&self) -> bool {
         matches!(self.content, Some(Content::LeadershipMsg(_)))
     }
 
-    /// Whether it is about private data.
+    /// Returns whether it is about private data.
     pub fn is_private_data(&self) -> bool {
         matches!(self.content, Some(Content::PrivateReq(_) | Content::PrivateRes(_) | Content::PrivateData(_)))
     }
 
-    /// Returns the pull type of a pull message, with its number if it is not known; `UNDEFINED` for other messages.
+    /// Returns the pull type of a pull message, with its number if it is unknown; `UNDEFINED` for other messages.
     pub fn pull_type(&self) -> EnumOrUnknown<PullMsgType> {
         match &self.content {
             Some(Content::Hello(m)) => m.msg_type,
@@ -114,17 +114,17 @@ impl GossipMessage {
         }
     }
 
-    /// Whether only peers of its channel may get it.
+    /// Returns whether it is restricted to peers of its channel.
     pub fn is_channel_restricted(&self) -> bool {
         matches!(self.tag.enum_value(), Ok(Tag::CHAN_AND_ORG | Tag::CHAN_ONLY | Tag::CHAN_OR_ORG))
     }
 
-    /// Whether only peers of its organisation may get it.
+    /// Returns whether it is restricted to peers of its organisation.
     pub fn is_org_restricted(&self) -> bool {
         matches!(self.tag.enum_value(), Ok(Tag::CHAN_AND_ORG | Tag::ORG_ONLY))
     }
 
-    /// Whether the tag is the one that its content must have (Fabric's `IsTagLegal`).
+    /// Checks that the tag is the one required for the content (Fabric's `IsTagLegal`).
     ///
     /// # Errors
     /// [`ErrorKind::Protocol`] with Fabric's text.
@@ -161,7 +161,7 @@ impl GossipMessage {
     }
 }
 
-/// The name of a pull type; empty if it has none.
+/// Returns the name of a pull type; empty if it has none.
 pub(super) fn pull_type_name(number: i32) -> &'static str {
     match number {
         0 => "UNDEFINED",

@@ -6,7 +6,7 @@ use crate::proto::gossip::{self, AliveMessage, PeerTime, PullMsgType};
 use protobuf::{Enum, EnumOrUnknown, MessageField};
 use std::fmt::{self, Display, Formatter};
 
-/// Lower-case hex.
+/// Formats bytes as lower-case hex.
 struct Hex<'a>(&'a [u8]);
 
 impl Display for Hex<'_> {
@@ -15,14 +15,14 @@ impl Display for Hex<'_> {
     }
 }
 
-/// Fabric's text form: one line.
+/// Fabric's text form, in one line.
 impl Display for SignedMessage {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "GossipMessage: {}, Envelope: {}", of_message(self.message()), self.envelope())
     }
 }
 
-/// A message without its envelope.
+/// Formats a message without its envelope.
 pub(super) fn of_message(message: &GossipMessage) -> impl Display + '_ {
     Text(message)
 }
@@ -66,7 +66,7 @@ impl Display for Time<'_> {
 
 fn write_content(f: &mut Formatter<'_>, content: &Content) -> fmt::Result {
     match content {
-        // In the words of Fabric.
+        // Fabric's wording.
         Content::StateResponse(m) => write!(f, "StateResponse with {} items", m.payloads.len()),
         Content::StateSnapshot(m) => write!(f, "StateInfoSnapshot with {} items", m.elements.len()),
         Content::MemRes(m) => write!(f, "MembershipResponse with Alive: {}, Dead: {}", m.alive.len(), m.dead.len()),
@@ -89,7 +89,7 @@ fn write_content(f: &mut Formatter<'_>, content: &Content) -> fmt::Result {
         }
         Content::AliveMsg(m) => write_alive(f, m),
         Content::MemReq(m) => write_mem_req(f, m),
-        // In our own.
+        // Our own wording.
         Content::StateInfo(m) => {
             let (height, left) = m.properties.as_ref().map_or((0, false), |p| (p.ledger_height, p.left_channel));
             write!(
@@ -123,7 +123,7 @@ fn write_content(f: &mut Formatter<'_>, content: &Content) -> fmt::Result {
     }
 }
 
-/// Blocks are named by their number in decimal, identities by their PKI-ID.
+/// Blocks are shown by their number in decimal, identities by their PKI-ID.
 fn write_digests(f: &mut Formatter<'_>, kind: EnumOrUnknown<PullMsgType>, digests: &[bytes::Bytes]) -> fmt::Result {
     write!(f, "Msg_type: {}, digests: [", pull_type_name(kind.value()))?;
     let write = |f: &mut Formatter<'_>, digest: &[u8]| match kind.enum_value() {
@@ -148,7 +148,7 @@ fn write_alive(f: &mut Formatter<'_>, alive: &AliveMessage) -> fmt::Result {
     write!(f, "Identity: {identity} bytes, Timestamp: {}", Time(&alive.timestamp))
 }
 
-/// Shows who asks; nothing if that cannot be read.
+/// Writes the PKI-ID of the requesting peer; nothing if it cannot be decoded.
 fn write_mem_req(f: &mut Formatter<'_>, request: &gossip::MembershipRequest) -> fmt::Result {
     let own = request.self_information.as_ref().cloned().map(Envelope::from);
     let Ok(own) = SignedMessage::from_envelope(own) else { return Ok(()) };

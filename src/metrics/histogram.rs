@@ -1,15 +1,15 @@
-//! How long something took, in a few buckets.
+//! A histogram of durations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds in microseconds, from a loopback's round trip to what only a stalled peer takes.
+/// Upper bounds in microseconds, from a loopback round trip to the delay of a stalled peer.
 const BOUNDS: [u64; 10] = [100, 250, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 2_000_000];
 
-/// Live, without a lock.
+/// A live histogram without locks.
 #[derive(Default)]
 pub(crate) struct LiveHistogram {
-    /// The last is for what is beyond all bounds.
+    /// The last bucket is for values beyond all bounds.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
     max: AtomicU64,
@@ -40,16 +40,16 @@ impl LiveHistogram {
     }
 }
 
-/// How long something took, at one moment.
+/// A snapshot of a histogram of durations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// Upper bounds, and how many took at most that long.
+    /// Upper bounds, each with the number of durations up to that bound.
     pub buckets: Vec<(Duration, u64)>,
-    /// How many there were.
+    /// Number of durations.
     pub count: u64,
-    /// How long all of them took together.
+    /// Sum of all durations.
     pub sum: Duration,
-    /// How long the longest took.
+    /// Longest duration.
     pub max: Duration,
 }
 

@@ -4,8 +4,8 @@ use super::table::{self, Sample, Samples};
 use super::CommSnapshot;
 
 impl CommSnapshot {
-    /// Returns all values, in the order of the [table](super::all). Totals that are told apart by reason come as samples
-    /// with the label `reason`; drops have the label `peer` too, with its PKI-ID in hexadecimal.
+    /// Returns all values, in the order of the [table](super::all). Totals that are split by reason are samples with
+    /// the label `reason`; drops also have the label `peer`, the PKI-ID in hexadecimal.
     pub fn samples(&self) -> Vec<Sample> {
         let mut samples = Samples::default();
         samples.add(&table::MESSAGES_SENT, self.gossip_comm_messages_sent);
@@ -45,7 +45,8 @@ impl CommSnapshot {
         samples.0
     }
 
-    /// Returns the [samples](Self::samples) in Prometheus' text format, version 0.0.4. What to serve it with is the host's.
+    /// Returns the [samples](Self::samples) in Prometheus' text format, version 0.0.4. The host must provide the HTTP
+    /// server.
     pub fn to_prometheus(&self) -> String {
         table::prometheus(table::COMM.iter().copied(), &self.samples())
     }
@@ -91,7 +92,7 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("tls_expires"), "there is none");
-        // Every sample has its type, once, before it.
+        // Each sample's type must appear exactly once, before it.
         let mut typed = std::collections::HashSet::new();
         for line in text.lines() {
             match line.strip_prefix("# TYPE ").map(|l| l.split(' ').next().unwrap()) {

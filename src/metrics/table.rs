@@ -1,24 +1,24 @@
 //! The table of all metrics, and their values as samples and as text.
 //!
-//! It is the only place with names, kinds, help texts and labels: the Prometheus text and the C interface come from
+//! The only place with names, kinds, help texts and labels. The Prometheus text and the C interface are derived from
 //! [`Sample`]s, which refer to it.
 
 use super::Histogram;
 use std::fmt::{self, Display, Write};
 
-/// How the values of a metric change.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, from the start of the process on.
+    /// Only increases, from the start of the process.
     Counter,
-    /// Goes up and down.
+    /// Can increase and decrease.
     Gauge,
     /// Counts observations in buckets.
     Histogram,
 }
 
 impl Kind {
-    /// Returns the name that Prometheus has for it.
+    /// Returns Prometheus' name for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Counter => "counter",
@@ -33,23 +33,23 @@ impl Kind {
 pub struct Metric {
     /// Its name, Fabric's where Fabric has the same.
     pub name: &'static str,
-    /// How its values change.
+    /// Its kind.
     pub kind: Kind,
-    /// What it measures, in one line.
+    /// One-line description.
     pub help: &'static str,
     /// The labels of its samples; a metric without labels has at most one value.
     pub labels: &'static [&'static str],
 }
 
-/// One value of a metric at one moment. Displayed as its name with its labels, such as `gossip_comm_dials` or
+/// One value of a metric in a snapshot. Displayed as its name with its labels, such as `gossip_comm_dials` or
 /// `gossip_membership_total_peers_known{channel="mychannel"}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The metric.
     pub metric: &'static Metric,
-    /// What follows the metric's name: `_bucket`, `_sum` or `_count` for a histogram, empty otherwise.
+    /// Suffix of the metric's name: `_bucket`, `_sum` or `_count` for a histogram, empty otherwise.
     pub suffix: &'static str,
-    /// Labels and their values, not escaped.
+    /// Labels and their values, unescaped.
     pub labels: Vec<(&'static str, String)>,
     /// The value.
     pub value: f64,
@@ -106,7 +106,7 @@ impl Samples {
     }
 }
 
-/// A count as a sample has it: exact up to 2^53.
+/// The numeric value of a sample; a count is exact up to 2^53.
 pub(crate) struct Value(f64);
 
 macro_rules! from_counts {
@@ -121,8 +121,8 @@ macro_rules! from_counts {
 
 from_counts!(u64, usize, i64);
 
-/// Writes samples, which are in the order of these metrics, in Prometheus' text format, version 0.0.4. A metric without a
-/// sample is left out, unless its samples have labels.
+/// Formats samples, which must be in the order of these metrics, in Prometheus' text format, version 0.0.4. A metric
+/// without samples is omitted, unless its samples have labels.
 pub(crate) fn prometheus(metrics: impl IntoIterator<Item = &'static Metric>, samples: &[Sample]) -> String {
     let mut page = String::with_capacity(4096);
     let mut samples = samples.iter().peekable();

@@ -1,11 +1,11 @@
-//! A bounded cache that forgets what was not used for a while.
+//! A bounded cache that evicts entries not used recently.
 
 use crate::sync::RwLock;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Two generations of at most half the bound each: when the young one is full it becomes the old one, and what was not
-/// asked for since is forgotten. A hit among the young takes a shared lock only.
+/// Two generations of at most half the bound each. When the young generation is full, it replaces the old one, whose
+/// entries not used since are dropped. A hit in the young generation takes only a shared lock.
 pub(super) struct Cache<K, V> {
     half: usize,
     generations: RwLock<Generations<K, V>>,

@@ -1,6 +1,6 @@
-//! Chains from a certificate to a root: which there are and whether they hold at a given time. The rules are those of
-//! Go's `crypto/x509`, which decide who is a member of a Fabric network; OpenSSL's own verifier differs in the pinned
-//! time, in trusting partial chains and in whether it finds every chain.
+//! Chains from a certificate to a root: their construction, and their validity at a given time. The rules are those of
+//! Go's `crypto/x509`, which decide membership in a Fabric network. OpenSSL's own verifier differs in the pinned time,
+//! in trusting partial chains and in whether it finds every chain.
 
 use super::der::display_time;
 use super::invalid;
@@ -10,10 +10,10 @@ use super::x509::{Certificate, EKU_ANY, EKU_SERVER_AUTH};
 use crate::error::Result;
 use std::sync::Arc;
 
-/// From the certificate itself to the root.
+/// Certificates from the leaf to the root.
 pub(super) type Chain = Vec<Arc<Certificate>>;
 
-/// More signature checks than this for one certificate mean that somebody wants to keep us busy.
+/// Maximum number of signature checks for one certificate; more indicate an attempt to waste our CPU time.
 const MAX_SIGNATURE_CHECKS: usize = 100;
 
 /// The certificates of the authorities that an MSP trusts.
@@ -36,9 +36,9 @@ struct Search<'a> {
     at: i64,
     checks: usize,
     found: Vec<Chain>,
-    /// Why the last issuer was refused that signed the certificate below it.
+    /// Reason for rejecting the last issuer whose signature on the certificate below is valid.
     refused: Option<String>,
-    /// Why the first issuer did not count: wrong signature, or refused.
+    /// Reason for not using the first issuer: wrong signature, or rejected.
     hint: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Authorities {
         let mut authorities = Authorities::default();
         for (pool, certificates) in [(&mut authorities.roots, roots), (&mut authorities.intermediates, intermediates)] {
             for certificate in certificates {
-                // The same certificate twice would be two chains.
+                // A duplicate certificate would result in two chains.
                 if !pool.iter().any(|c| c.raw == certificate.raw) {
                     pool.push(certificate);
                 }
@@ -56,7 +56,7 @@ impl Authorities {
         authorities
     }
 
-    /// The same intermediates under another root.
+    /// Returns the same intermediates under another root.
     pub fn with_root(&self, root: Arc<Certificate>) -> Self {
         Authorities { roots: vec![root], intermediates: self.intermediates.clone() }
     }
@@ -69,8 +69,8 @@ impl Authorities {
         self.intermediates.iter().any(|c| c.raw == certificate.raw)
     }
 
-    /// The one chain of a certificate, judged one second after the certificate's own beginning: so a certificate does
-    /// not expire here. More chains than one are an error, as is none.
+    /// Returns the only chain of a certificate, validated one second after the start of the certificate's own validity,
+    /// so that certificates do not expire here. No chain, or more than one, is an error.
     pub fn unique_chain(&self, certificate: &Arc<Certificate>) -> Result<Chain> {
         let at = certificate.not_before.saturating_add(1);
         let mut chains = self.chains(certificate, at).map_err(not_valid)?;
@@ -114,7 +114,7 @@ impl Authorities {
 }
 
 impl Search<'_> {
-    /// Adds every chain that begins like this one. The error is fatal for the search.
+    /// Adds every chain that begins with this one. An error ends the whole search.
     fn extend(&mut self, chain: &Chain) -> Result<(), String> {
         let Some(child) = chain.last() else { return Ok(()) };
         for (role, pool) in
@@ -152,7 +152,7 @@ impl Search<'_> {
     }
 }
 
-/// Checks a certificate that is to follow `below` in a chain; nothing below means that it is the leaf.
+/// Checks a certificate that would follow `below` in a chain; if `below` is empty, it is the leaf.
 fn check_certificate(
     certificate: &Certificate,
     below: &[Arc<Certificate>],
@@ -191,7 +191,7 @@ fn check_certificate(
     Ok(())
 }
 
-/// Whether no certificate of the chain restricts its use to something else than server authentication.
+/// Returns whether no certificate of the chain restricts its use to purposes other than server authentication.
 fn allows_server_auth(chain: &[Arc<Certificate>]) -> bool {
     chain.iter().all(|certificate| {
         let usages = &certificate.extensions.ext_key_usage;
@@ -199,7 +199,7 @@ fn allows_server_auth(chain: &[Arc<Certificate>]) -> bool {
     })
 }
 
-/// Where an authority constrains names, a leaf without alternative names may not have a host name as common name.
+/// Checks that, if an authority constrains names, a leaf without alternative names has no host name as common name.
 fn check_common_name(chain: &[Arc<Certificate>]) -> Result<(), String> {
     let Some((leaf, authorities)) = chain.split_first() else { return Ok(()) };
     let constrained = authorities.iter().any(|c| c.extensions.name_constraints.is_some());
@@ -209,7 +209,7 @@ fn check_common_name(chain: &[Arc<Certificate>]) -> Result<(), String> {
     }
 }
 
-/// The order in which issuers are tried: equal key identifiers, one of them missing, different ones.
+/// Returns the priority of an issuer: equal key identifiers first, then one of them missing, then different ones.
 fn key_id_mismatch(child: &Certificate, parent: &Certificate) -> u8 {
     match (&child.extensions.authority_key_id, &parent.extensions.subject_key_id) {
         (authority, subject) if authority == subject => 0,
@@ -218,7 +218,7 @@ fn key_id_mismatch(child: &Certificate, parent: &Certificate) -> u8 {
     }
 }
 
-/// Whether the chain has the same authority already, perhaps under another certificate.
+/// Returns whether the chain already has the same authority, perhaps under another certificate.
 fn in_chain(candidate: &Certificate, chain: &[Arc<Certificate>]) -> bool {
     let san = |c: &Certificate| c.extensions.san.as_ref().map(|(value, _)| value.clone());
     chain.iter().any(|c| {

@@ -1,4 +1,4 @@
-//! What an MSP is made from, and how it stands in a folder.
+//! The configuration of an MSP, and its form in a folder.
 
 use super::folder::read_folder;
 use super::key::HashFamily;
@@ -7,42 +7,42 @@ use super::provider::IdentifierHash;
 use crate::error::{Error, ErrorKind, Result};
 use std::path::Path;
 
-/// Which of Fabric's rules an MSP follows. Channels choose it by their capabilities; a local MSP has the latest.
+/// The version of Fabric's MSP rules. Channels choose it by their capabilities; a local MSP uses the latest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum MspVersion {
     /// No NodeOUs.
     V1_0,
-    /// NodeOUs know clients and peers.
+    /// NodeOUs distinguish clients and peers.
     V1_1,
-    /// As 1.1 for X.509.
+    /// Same as 1.1 for X.509.
     V1_3,
-    /// NodeOUs know clients, peers, admins and orderers.
+    /// NodeOUs distinguish clients, peers, admins and orderers.
     V1_4_3,
-    /// Ed25519 keys too.
+    /// Ed25519 keys are supported too.
     #[default]
     V3_0,
 }
 
-/// A file with a PEM block; its name is for errors.
+/// A file with a PEM block; its name is used in errors.
 #[derive(Clone)]
 pub struct PemFile {
-    /// Where it is from, such as `cacerts/ca.pem`.
+    /// Its origin, such as `cacerts/ca.pem`.
     pub name: String,
-    /// The text. Its first block counts.
+    /// The text, of which the first block is used.
     pub pem: Vec<u8>,
 }
 
-/// An organisational unit, perhaps only where a certain authority vouches for it.
+/// An organisational unit, optionally restricted to members of one authority.
 #[derive(Clone, Debug, Default)]
 pub struct OuIdentifier {
-    /// The OU as it stands in certificates.
+    /// The OU as written in certificates.
     pub organizational_unit_identifier: String,
-    /// The root or intermediate authority whose members count; any if there is none.
+    /// The root or intermediate authority that must have issued the member's certificate; any if `None`.
     pub certificate: Option<PemFile>,
 }
 
-/// Roles told apart by OUs: `NodeOUs` of `config.yaml`.
+/// Roles by OU: `NodeOUs` of `config.yaml`.
 #[derive(Clone, Debug, Default)]
 pub struct NodeOus {
     /// Whether members must have exactly one of these OUs.
@@ -57,16 +57,16 @@ pub struct NodeOus {
     pub orderer: Option<OuIdentifier>,
 }
 
-/// What an MSP is made from. `mspid` and `root_certs` are needed, everything else has a default.
+/// The configuration of an MSP. `mspid` and `root_certs` are required, everything else has a default.
 #[derive(Clone, Debug, Default)]
 pub struct MspConfig {
     /// The organisation's name in the network.
     pub mspid: String,
     /// The rules to follow.
     pub version: MspVersion,
-    /// The hash that messages are signed over.
+    /// The hash of signed messages.
     pub hash_family: HashFamily,
-    /// The hash that certificates and chains are named by.
+    /// The hash that identifies certificates and chains.
     pub identifier_hash: IdentifierHash,
     /// Root authorities: `cacerts/`.
     pub root_certs: Vec<PemFile>,
@@ -80,20 +80,20 @@ pub struct MspConfig {
     pub admins: Vec<PemFile>,
     /// Certificate revocation lists: `crls/`.
     pub revocation_lists: Vec<PemFile>,
-    /// OUs of which members must have one, if there are any: `OrganizationalUnitIdentifiers` of `config.yaml`.
+    /// If not empty, members must have one of these OUs: `OrganizationalUnitIdentifiers` of `config.yaml`.
     pub ou_identifiers: Vec<OuIdentifier>,
     /// Roles by OU: `NodeOUs` of `config.yaml`.
     pub node_ous: Option<NodeOus>,
 }
 
 impl PemFile {
-    /// From its name and text.
+    /// Creates it from its name and text.
     pub fn new(name: impl Into<String>, pem: impl Into<Vec<u8>>) -> Self {
         PemFile { name: name.into(), pem: pem.into() }
     }
 
-    /// Returns the certificate in `signcerts/` that Fabric takes for a local MSP's own: that of the first PEM file. None
-    /// if there is no such file.
+    /// Returns the certificate in `signcerts/` that Fabric uses as a local MSP's own: that of the first PEM file.
+    /// `None` if there is no such file.
     pub fn signing_certificate(dir: impl AsRef<Path>) -> Result<Option<PemFile>> {
         Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
     }
@@ -103,7 +103,8 @@ impl PemFile {
         pem::decode(&self.pem).map(|block| block.bytes)
     }
 
-    /// Returns a remark for an error about what the file's authority did not issue: Fabric reads the first block only.
+    /// Returns a hint for an error about a certificate that the file's authority did not issue: Fabric reads only the
+    /// first block.
     pub(super) fn more_blocks(&self) -> Option<String> {
         let more = pem::blocks(&self.pem).count().saturating_sub(1);
         let text = || format!("{} holds {} certificates, of which Fabric reads the first only", self.name, more + 1);
@@ -111,7 +112,7 @@ impl PemFile {
     }
 }
 
-/// The name; the content may be a private key.
+/// Shows the name only; the content may be a private key.
 impl std::fmt::Debug for PemFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PemFile({})", self.name)
@@ -119,9 +120,9 @@ impl std::fmt::Debug for PemFile {
 }
 
 impl MspConfig {
-    /// Reads the folder of an MSP, as cryptogen and fabric-ca-client make it: `cacerts/`, and if they are there
-    /// `intermediatecerts/`, `tlscacerts/`, `tlsintermediatecerts/`, `admincerts/`, `crls/` and `config.yaml`. What is
-    /// no PEM file in them is skipped with a warning, as Fabric does.
+    /// Reads an MSP folder as created by cryptogen and fabric-ca-client: `cacerts/`, and if present
+    /// `intermediatecerts/`, `tlscacerts/`, `tlsintermediatecerts/`, `admincerts/`, `crls/` and `config.yaml`. Files in
+    /// them that are not PEM are skipped with a warning, as in Fabric.
     ///
     /// An error names the file or folder.
     pub fn load(dir: impl AsRef<Path>, mspid: impl Into<String>) -> Result<MspConfig> {

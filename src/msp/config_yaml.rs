@@ -1,4 +1,4 @@
-//! Reads `config.yaml`, which tells the roles of an MSP's members apart by their organisational units.
+//! Reads `config.yaml`, which distinguishes the roles of an MSP's members by their organisational units.
 
 use super::config::{config_error, MspConfig, NodeOus, OuIdentifier, PemFile};
 use super::context;
@@ -11,8 +11,8 @@ use std::path::Path;
 impl MspConfig {
     /// Reads `config.yaml` of a folder if there is one.
     ///
-    /// What is there and cannot be read is an error, whatever it is: without the file, everyone whom the authorities
-    /// certified would be a member.
+    /// A file that exists but cannot be read is an error, whatever its type: without the file, every holder of a
+    /// certificate from the authorities would be a member.
     pub(super) fn read_yaml(&mut self, dir: &Path) -> Result<()> {
         let path = dir.join("config.yaml");
         match fs::symlink_metadata(&path) {
@@ -23,7 +23,7 @@ impl MspConfig {
         self.take_yaml(&bytes, dir).map_err(context(path.display()))
     }
 
-    /// Takes the content of `config.yaml`; certificates in it are named relative to `dir`.
+    /// Applies the content of `config.yaml`; certificates in it are named relative to `dir`.
     fn take_yaml(&mut self, bytes: &[u8], dir: &Path) -> Result<()> {
         let document = Document::parse(bytes)?;
         let Some(root) = mapping("the file", document.root())? else { return Ok(()) };
@@ -46,7 +46,7 @@ impl MspConfig {
         let Some(node_ous) = mapping("NodeOUs", root.get("NodeOUs"))? else { return Ok(()) };
         let enable = node_ous.get("Enable").map(|node| node.boolean()).transpose();
         let enable = enable.map_err(context("NodeOUs.Enable"))?.flatten().unwrap_or(false);
-        // The types of all roles are checked, and the certificates of those that count are read.
+        // The types of all roles are checked, but only the certificates of the roles in use are read.
         let role = |key: &str| -> Result<Option<OuIdentifier>> {
             let Some(ou) = node_ous.get(key).map(|node| ou_identifier(key, node)).transpose()?.flatten() else {
                 return Ok(None);
@@ -65,7 +65,7 @@ impl MspConfig {
     }
 }
 
-/// An OU and the file of an authority, as `config.yaml` names them; empty if it does not.
+/// An OU and the file of an authority, as named in `config.yaml`; empty if absent.
 struct NamedOu<'a> {
     name: &'a str,
     certificate: &'a str,

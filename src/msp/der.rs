@@ -1,7 +1,7 @@
-//! Just enough DER, and strictly so: what is not the one encoding that DER allows is refused. Reading never copies and
-//! never panics.
+//! A minimal, strict DER reader: only the one encoding that DER allows is accepted. Reading never copies and never
+//! panics.
 
-/// ASN.1 tags that certificates are made of.
+/// The ASN.1 tags used in certificates.
 pub(super) mod tag {
     pub const BOOLEAN: u8 = 0x01;
     pub const INTEGER: u8 = 0x02;
@@ -30,11 +30,11 @@ pub(super) mod tag {
     }
 }
 
-/// What is left to read. Every method takes an element from the front, or nothing and says `None`.
+/// The remaining input. Every method reads an element from the front, or reads nothing and returns `None`.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
-/// One element: its tag, its content, and all of it.
+/// One element: its tag, its content, and its whole encoding.
 #[derive(Clone, Copy)]
 pub(super) struct Element<'a> {
     pub tag: u8,
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
 
     pub fn any(&mut self) -> Option<Element<'a>> {
         let (&tag, rest) = self.0.split_first()?;
-        // Tags above 30 take more bytes; nothing here has such a tag.
+        // Tags above 30 take more bytes; none is used here.
         if tag & 0x1f == 0x1f {
             return None;
         }
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         self.content(tag::SEQUENCE).map(Reader)
     }
 
-    /// The content of an element that may be absent; `None` only if it is there and malformed.
+    /// Reads the content of an optional element; `None` only if it is present and malformed.
     pub fn optional(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
         match self.next_is(tag) {
             true => self.content(tag).map(Some),
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The two's complement bytes, as few as can be.
+    /// Reads the minimal two's complement bytes of an INTEGER.
     pub fn integer(&mut self) -> Option<&'a [u8]> {
         let bytes = self.content(tag::INTEGER)?;
         match bytes {
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An integer from 0 on that fits.
+    /// Reads a non-negative integer that fits into 64 bits.
     pub fn small_integer(&mut self) -> Option<u64> {
         let bytes = self.integer()?;
         if bytes[0] & 0x80 != 0 || bytes.len() > 8 {
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The bytes and how many bits at the end of the last one are unused, which are zero.
+    /// Returns the bytes and the number of unused bits at the end of the last one, which are zero.
     pub fn bit_string(&mut self) -> Option<(&'a [u8], u8)> {
         let (&unused, bytes) = self.content(tag::BIT_STRING)?.split_first()?;
         let last = bytes.last().copied();
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The bits as a number, as signatures and keys are read: what is unused at the end is made up for at the beginning.
+    /// Returns the bits as a big-endian number, as signatures and keys are read: shifted right by the unused bits.
     pub fn bit_string_bytes(&mut self) -> Option<Vec<u8>> {
         let (bytes, unused) = self.bit_string()?;
         let carried = std::iter::once(0).chain(bytes.iter().copied());
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
         Some(carried.zip(bytes).map(aligned).collect())
     }
 
-    /// The encoded arcs, which serve for comparison. As in Go, none is above 31 bits.
+    /// Returns the encoded arcs, for comparison. As in Go, an arc has at most 31 bits.
     pub fn oid(&mut self) -> Option<&'a [u8]> {
         const MAX_ARC: u64 = (1 << 31) - 1;
         let bytes = self.long_oid()?;
@@ -160,17 +160,17 @@ impl<'a> Reader<'a> {
         arcs.all(fits).then_some(bytes)
     }
 
-    /// The encoded arcs, however long.
+    /// Returns the encoded arcs, of any length.
     pub fn long_oid(&mut self) -> Option<&'a [u8]> {
         let bytes = self.content(tag::OID)?;
         let starts = std::iter::once(&0).chain(bytes).map(|b| b & 0x80 == 0);
-        // An arc does not begin with a zero digit, and the last one ends.
+        // An arc must not begin with a zero digit, and the last one must be complete.
         let minimal = starts.zip(bytes).all(|(start, b)| !(start && *b == 0x80));
         (bytes.last()? & 0x80 == 0 && minimal).then_some(bytes)
     }
 
-    /// UTCTime or GeneralizedTime, in seconds since 1970. As in Go, what certificates should not have counts too: another
-    /// time zone than UTC, and a UTCTime without seconds.
+    /// Reads a UTCTime or GeneralizedTime, in seconds since 1970. As in Go, two forms that certificates should not have
+    /// are accepted too: a time zone other than UTC, and a UTCTime without seconds.
     pub fn time(&mut self) -> Option<i64> {
         let element = self.any()?;
         let (digits, east) = zone(element.content)?;
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What stands before the time zone, and how many seconds east of UTC that is. Zero is written `Z`.
+/// Returns the part before the time zone, and the zone's offset east of UTC in seconds. Zero is written `Z`.
 fn zone(time: &[u8]) -> Option<(&[u8], i64)> {
     if let Some(digits) = time.strip_suffix(b"Z") {
         return Some((digits, 0));
@@ -221,7 +221,7 @@ fn number(digits: &[u8]) -> i64 {
     digits.iter().fold(0, |n, d| n * 10 + i64::from(d - b'0'))
 }
 
-/// An element with this tag and content.
+/// Encodes an element with this tag and content.
 pub(super) fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     match content.len() {
@@ -237,7 +237,7 @@ pub(super) fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An INTEGER from the big-endian bytes of a number that is not negative.
+/// Encodes an INTEGER from the big-endian bytes of a non-negative number.
 pub(super) fn encode_unsigned(bytes: &[u8]) -> Vec<u8> {
     let digits = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
     let mut content = Vec::with_capacity(digits.len() + 1);
@@ -262,14 +262,14 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    // Leap days before this year, counted from the year 0 on.
+    // Number of leap days before this year, counted from the year 0.
     let leaps = |year: i64| (year + 3).div_euclid(4) - (year + 99).div_euclid(100) + (year + 399).div_euclid(400);
     let before_year = (year - 1970) * 365 + leaps(year) - leaps(1970);
     let before_month: i64 = (1..month).map(|m| days_in_month(year, m)).sum();
     before_year + before_month + day - 1
 }
 
-/// RFC 3339 in UTC, for texts.
+/// Formats a time as RFC 3339 in UTC, for messages.
 pub(super) fn display_time(seconds: i64) -> String {
     let (mut days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let mut year = 1970 + days.div_euclid(366);
@@ -302,7 +302,7 @@ mod tests {
         assert!(Reader::new(&[6, 2, 0x55, 0x80]).oid().is_none());
         assert!(Reader::new(&[6, 3, 0x55, 0x80, 1]).oid().is_none());
         assert!(Reader::new(&[6, 3, 0x55, 0x81, 1]).oid().is_some());
-        // 2^31 - 1, and one more, which is no arc for Go except in a policy.
+        // 2^31 - 1, and one more, which Go accepts only in a policy.
         assert!(Reader::new(&[6, 6, 0x55, 0x87, 0xff, 0xff, 0xff, 0x7f]).oid().is_some());
         assert!(Reader::new(&[6, 6, 0x55, 0x88, 0x80, 0x80, 0x80, 0x00]).oid().is_none());
         assert!(Reader::new(&[6, 6, 0x55, 0x88, 0x80, 0x80, 0x80, 0x00]).long_oid().is_some());

@@ -1,15 +1,15 @@
-//! E-mail addresses as Go's `crypto/x509` reads them: RFC 2821, and of its errata what Go accepts.
+//! E-mail addresses as Go's `crypto/x509` parses them: RFC 2821, with those of its errata that Go accepts.
 
-/// The two parts of an address, told apart and without quotation.
+/// The two parts of an address, separated and unquoted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EmailAddress {
     pub local: String,
-    /// In lower case: only here it does not matter.
+    /// In lower case, because only the domain is case-insensitive.
     pub domain: String,
 }
 
 impl EmailAddress {
-    /// `None` if it is no address. What the domain looks like is the caller's business.
+    /// Parses an address; returns `None` if it is invalid. The caller must validate the domain.
     pub fn parse(address: &str) -> Option<EmailAddress> {
         let (local, rest) = match address.strip_prefix('"') {
             Some(quoted) => quoted_local(quoted)?,
@@ -19,7 +19,8 @@ impl EmailAddress {
     }
 }
 
-/// Up to the closing quotation mark; a backslash takes what follows as it is. Controls but white space are allowed.
+/// Reads up to the closing quotation mark; a backslash escapes the next character. Control characters are allowed,
+/// except NUL, tab, line feed and carriage return.
 fn quoted_local(text: &str) -> Option<(String, &str)> {
     let allowed = |c: char| matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{7f}');
     let mut local = String::new();
@@ -35,7 +36,7 @@ fn quoted_local(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Atoms with single dots between them; a backslash takes what follows as it is.
+/// Reads atoms separated by single dots; a backslash escapes the next character.
 fn plain_local(text: &str) -> Option<(String, &str)> {
     let mut local = String::new();
     let mut chars = text.char_indices();

@@ -1,15 +1,15 @@
-//! A signing key outside the process: the library computes the digest, a function of the host's signs it.
+//! A signing key outside the process: the library computes the digest, a function of the host signs it.
 
 use super::key::{HashFamily, PublicKey};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::sync::Arc;
 
-/// The digest of a message, which the function of [`SigningIdentity::with_signer`](super::SigningIdentity::with_signer) signs as
-/// it is, without hashing it again.
+/// The digest of a message. The function of [`SigningIdentity::with_signer`](super::SigningIdentity::with_signer) signs
+/// it as it is, without hashing it again.
 ///
-/// 32 bytes: SHA-256, or SHA3-256 where the MSP's hash family says so. PKCS #11 signs it with `CKM_ECDSA`, a cloud's key
-/// service with its "digest" (not "raw" or "message") form.
+/// It has 32 bytes: SHA-256, or SHA3-256 if the MSP's hash family says so. Sign it with `CKM_ECDSA` in PKCS #11, or
+/// with the "digest" (not "raw" or "message") form of a cloud's key service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
     bytes: Vec<u8>,
@@ -38,19 +38,19 @@ impl AsRef<[u8]> for Digest {
     }
 }
 
-/// An ECDSA signature in the form in which the signer gives it. S may be high: the library normalises it.
+/// An ECDSA signature in the form returned by the signer. S may be high: the library normalises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// ASN.1 DER, a SEQUENCE of the INTEGERs r and s: OpenSSL, Java, cloud key services.
     Der(Vec<u8>),
-    /// r and s one after the other, each padded with zeros to the length of the curve's order (64 bytes in all for P-256):
+    /// r and s concatenated, each padded with zeros to the length of the curve's order (64 bytes in total for P-256):
     /// PKCS #11, WebCrypto, JOSE.
     Raw(Vec<u8>),
 }
 
 type DigestSigner = dyn Fn(&Digest) -> Result<Signature> + Send + Sync;
 
-/// The host's function. Called on any of the library's threads, several at a time.
+/// The host's signing function. Called on any of the library's threads, concurrently.
 #[derive(Clone)]
 pub(super) struct ExternalKey(Arc<DigestSigner>);
 
@@ -66,7 +66,7 @@ impl ExternalKey {
     }
 }
 
-/// The signature as DER with low S; else the reason and the remedy.
+/// Returns the signature as DER with low S, or else the reason and the remedy.
 fn normalise(public: &PublicKey, signature: &Signature) -> Result<Vec<u8>, String> {
     match signature {
         Signature::Der(der) => public.low_s_from_der(der).ok_or_else(|| {

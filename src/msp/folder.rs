@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 /// Largest size of a file in an MSP folder, in bytes: room for a long revocation list.
 const MAX_FILE: u64 = 64 << 20;
 
-/// Reads the PEM files of a folder in the order of their names; none if there is no such folder.
+/// Reads the PEM files of a folder, sorted by name; returns none if the folder does not exist.
 ///
-/// What cannot be read or is not PEM is skipped with a warning, as in Fabric. A pipe, socket or device is an error: no
-/// other reader of the folder gets past one.
+/// Files that cannot be read or are not PEM are skipped with a warning, as in Fabric. A pipe, socket or device is an
+/// error: no other reader of the folder gets past one.
 pub(super) fn read_folder(dir: &Path) -> Result<Vec<PemFile>> {
-    // Only what is not there is absent: a folder that may not be looked into is an error.
+    // Only a folder that does not exist is absent; one without read permission is an error.
     match fs::metadata(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && fs::symlink_metadata(dir).is_err() => {
             return Ok(Vec::new())
@@ -54,7 +54,7 @@ pub(super) fn read_folder(dir: &Path) -> Result<Vec<PemFile>> {
     Ok(files)
 }
 
-/// Reads a regular file of a sensible size. Anything else is an error and is not opened.
+/// Reads a regular file of at most the maximum size. Anything else is an error and is not opened.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let metadata = fs::metadata(path).map_err(|e| unreadable(path, e))?;
     check_regular(path, metadata.file_type())?;

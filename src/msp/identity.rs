@@ -1,4 +1,4 @@
-//! Identities: a member as its MSP sees it, and our own with its key.
+//! Identities: members as seen by their MSP, and our own identity with its key.
 
 use super::config::{config_error, PemFile};
 use super::external::{Digest, ExternalKey, Signature};
@@ -32,67 +32,67 @@ impl Identity {
         &self.certificate
     }
 
-    /// The MSP id.
+    /// Returns the MSP id.
     pub fn mspid(&self) -> &str {
         &self.mspid
     }
 
-    /// The subject, from the most specific attribute on: `CN=peer0.org1.example.com,OU=peer,…`.
+    /// Returns the subject, most specific attribute first: `CN=peer0.org1.example.com,OU=peer,…`.
     pub fn subject(&self) -> String {
         self.certificate.subject.to_string()
     }
 
-    /// The issuer, written as the subject.
+    /// Returns the issuer, in the same format as the subject.
     pub fn issuer(&self) -> String {
         self.certificate.issuer.to_string()
     }
 
-    /// The OUs of the subject, in order. Nothing says that an authority vouches for them, see
+    /// Returns the OUs of the subject, in order. They are not necessarily certified by an authority, see
     /// [`Msp::organizational_units`].
     pub fn ous(&self) -> Vec<String> {
         self.certificate.subject.values(attribute::ORGANIZATIONAL_UNIT).into_iter().map(String::from).collect()
     }
 
-    /// The serial number in lower-case hex.
+    /// Returns the serial number in lower-case hex.
     pub fn serial(&self) -> String {
         self.certificate.serial_hex()
     }
 
-    /// From when on it is valid.
+    /// Returns the start of its validity.
     pub fn not_before(&self) -> SystemTime {
         system_time(self.certificate.not_before)
     }
 
-    /// When it expires.
+    /// Returns when it expires.
     pub fn not_after(&self) -> SystemTime {
         system_time(self.certificate.not_after)
     }
 
-    /// Checks a signature over a message. ECDSA signatures must have low S.
+    /// Verifies a signature over a message. ECDSA signatures must have low S.
     pub fn verify(&self, signature: &[u8], message: &[u8]) -> Result<()> {
         self.certificate.public_key.verify_message(self.hash_family, signature, message)
     }
 
-    /// The form in which it travels. It may differ from the bytes that it was read from, and so may the PKI-ID: the
+    /// Returns the serialized form. It may differ from the bytes that it was read from, and so may the PKI-ID: the
     /// certificate's own signature has low S here.
     pub fn serialize(&self) -> PeerIdentity {
         super::serialized_identity(&self.mspid, self.cert_pem().as_bytes())
     }
 
-    /// The certificate as PEM.
+    /// Returns the certificate as PEM.
     pub fn cert_pem(&self) -> String {
         pem::encode("CERTIFICATE", &self.certificate.raw)
     }
 }
 
-/// Who it is.
+/// Shows MSP id and subject.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({}, {})", self.mspid, self.certificate.subject)
     }
 }
 
-/// Our own identity with its private key. The key is never shown.
+/// Our own identity with its private key. The key is never displayed.
 pub struct SigningIdentity {
     identity: Identity,
     key: Key,
@@ -105,10 +105,11 @@ enum Key {
 }
 
 impl SigningIdentity {
-    /// From certificate and unencrypted private key, both PEM. `now` decides whether the certificate has expired.
+    /// Creates an identity from certificate and unencrypted private key, both PEM. `now` is used to check whether the
+    /// certificate has expired.
     ///
-    /// Fails if the MSP does not accept the certificate as one of its own, if it has expired, or if the key is not its
-    /// other half.
+    /// Fails if the MSP does not accept the certificate as one of its own, if it has expired, or if the key does not
+    /// match it.
     pub fn new(msp: &Msp, cert_pem: &[u8], key_pem: &[u8], now: SystemTime) -> Result<SigningIdentity> {
         let identity = msp.identity_from_pem(cert_pem).map_err(context("the signing certificate"))?;
         check_not_expired(&identity, now)?;
@@ -119,14 +120,14 @@ impl SigningIdentity {
         Ok(SigningIdentity { identity, key: Key::Local(key) })
     }
 
-    /// Returns an identity whose key stays elsewhere, in an HSM for instance: `sign` gets the digest of each message and
-    /// returns the signature, with an explicit [`Signature`] form. S may be high. `now` decides whether the certificate has
-    /// expired.
+    /// Creates an identity whose key stays elsewhere, for instance in an HSM: `sign` gets the digest of each message
+    /// and returns the signature, with an explicit [`Signature`] form. S may be high. `now` is used to check whether
+    /// the certificate has expired.
     ///
-    /// Fails if the MSP does not accept the certificate as one of its own, if it has expired, if its key is not ECDSA, and
-    /// if a first signature, made here, fails or does not verify under the certificate.
+    /// Fails if the MSP does not accept the certificate as one of its own, if it has expired, if its key is not ECDSA,
+    /// or if a first signature, made here, fails or does not verify under the certificate.
     ///
-    /// `sign` is called on any of the library's threads, several at a time, and may block.
+    /// `sign` is called on any of the library's threads, concurrently, and may block.
     pub fn with_signer(
         msp: &Msp,
         cert_pem: &[u8],
@@ -153,8 +154,8 @@ impl SigningIdentity {
         Ok(signer)
     }
 
-    /// From a local MSP's folder: the certificate in `signcerts/` and the key in `keystore/` that fits it. Errors name
-    /// the file.
+    /// Loads the identity from a local MSP's folder: the certificate in `signcerts/` and the key in `keystore/` that
+    /// matches it. Errors name the file.
     pub fn load(msp: &Msp, dir: impl AsRef<Path>, now: SystemTime) -> Result<SigningIdentity> {
         let keystore = dir.as_ref().join("keystore");
         Self::load_with_keystore(msp, dir, keystore, now)
@@ -188,17 +189,17 @@ impl SigningIdentity {
         Err(config_error(format!("no private key in {keystore} fits {}{why}", cert.name)))
     }
 
-    /// Who we are.
+    /// Returns the identity without the key.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The form in which our identity travels.
+    /// Returns the serialized form of our identity.
     pub fn serialize(&self) -> PeerIdentity {
         self.identity.serialize()
     }
 
-    /// Our MSP id and certificate, from which PKI-ID and organisation follow.
+    /// Returns our PKI-ID, which is derived from MSP id and certificate.
     pub fn pki_id(&self) -> crate::crypto::PkiId {
         let id_bytes = self.identity.cert_pem().into_bytes();
         SerializedIdentity { mspid: self.identity.mspid.clone(), id_bytes }.pki_id()
@@ -214,15 +215,15 @@ impl SigningIdentity {
     }
 }
 
-/// Who it is; never the key.
+/// Shows the identity, never the key.
 impl fmt::Debug for SigningIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Signing{:?}", self.identity)
     }
 }
 
-/// Signed to find out whether key and certificate belong together. It is no protobuf message, so the signature is good for
-/// nothing else.
+/// Message signed to check that key and certificate match. It is not a protobuf message, so the signature cannot be
+/// misused.
 pub(crate) const PROBE: &[u8] = b"fabric-gossip: does this key belong to this certificate?";
 
 fn check_not_expired(identity: &Identity, now: SystemTime) -> Result<()> {
@@ -232,7 +233,8 @@ fn check_not_expired(identity: &Identity, now: SystemTime) -> Result<()> {
     }
 }
 
-/// Every time that a certificate can express is a system time on the platforms that matter; others get the nearest.
+/// Converts a certificate's time. Every such time is representable on the platforms that matter; on others the nearest
+/// is used.
 fn system_time(seconds: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let time = match seconds < 0 {

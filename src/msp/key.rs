@@ -1,4 +1,5 @@
-//! Keys and signatures: ECDSA with low S as Fabric demands it for messages, and what certificates are signed with.
+//! Keys and signatures: ECDSA with low S, as Fabric requires it for messages, and the signature algorithms of
+//! certificates.
 
 use super::der::{self, tag, Reader};
 use super::{invalid, pem};
@@ -14,7 +15,7 @@ use openssl::rsa::{Padding, Rsa};
 use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
 use std::fmt;
 
-/// Which hash a message is signed over: `SignatureHashFamily` of an MSP.
+/// The hash under a message's signature: `SignatureHashFamily` of an MSP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HashFamily {
@@ -38,7 +39,7 @@ impl HashFamily {
     }
 }
 
-/// What kind of key a certificate has.
+/// The kind of a certificate's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyAlgorithm {
     Ecdsa,
@@ -58,13 +59,13 @@ impl fmt::Display for KeyAlgorithm {
     }
 }
 
-/// How a certificate or a CRL is signed.
+/// The signature algorithm of a certificate or a CRL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignatureAlgorithm {
     Ecdsa(Hash),
     /// PKCS #1, version 1.5.
     Rsa(Hash),
-    /// RSA-PSS with one hash for everything and a salt as long as it.
+    /// RSA-PSS with one hash for all purposes and a salt of the same length.
     RsaPss(Hash),
     Ed25519,
     Unknown,
@@ -72,7 +73,7 @@ pub(super) enum SignatureAlgorithm {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
-    /// Insecure: good for revocation lists only.
+    /// Insecure: accepted for revocation lists only.
     Sha1,
     Sha256,
     Sha384,
@@ -91,7 +92,7 @@ impl Hash {
 }
 
 impl SignatureAlgorithm {
-    /// From the content of an AlgorithmIdentifier.
+    /// Parses the content of an AlgorithmIdentifier.
     pub fn parse(identifier: &[u8]) -> Option<Self> {
         const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
         const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
@@ -118,7 +119,7 @@ impl SignatureAlgorithm {
     }
 }
 
-/// The hash of RSA-PSS parameters, if they are of the kind that Go knows: SHA-2, the same for the mask, a salt of its
+/// Returns the hash of RSA-PSS parameters, if Go supports them: SHA-2, the same hash for the mask, a salt of the hash's
 /// length, and the usual trailer.
 fn pss_hash(parameters: &[u8]) -> Option<Hash> {
     const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
@@ -150,7 +151,7 @@ const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// The public key of a certificate.
 pub(super) struct PublicKey {
-    /// The whole SubjectPublicKeyInfo: equal keys have equal bytes.
+    /// The whole SubjectPublicKeyInfo; equal keys have equal bytes.
     info: Vec<u8>,
     kind: Kind,
 }
@@ -163,12 +164,13 @@ enum Kind {
     },
     Ed25519(PKey<Public>),
     Rsa(PKey<Public>),
-    /// Of a kind that nothing here can use.
+    /// A key of an unsupported kind.
     Unknown,
 }
 
 impl PublicKey {
-    /// From a SubjectPublicKeyInfo. A key of an unknown kind is no error, a malformed one of a known kind is.
+    /// Parses a SubjectPublicKeyInfo. A key of an unknown kind is accepted; a malformed key of a known kind is an
+    /// error.
     pub fn parse(info: &[u8]) -> Result<PublicKey, &'static str> {
         const MALFORMED: &str = "x509: malformed spki";
         let mut reader = Reader::new(info).sequence().ok_or(MALFORMED)?;
@@ -212,7 +214,7 @@ impl PublicKey {
         &self.info
     }
 
-    /// Checks the signature of a certificate. High S is accepted here, any other form than DER's is not, nor is SHA-1.
+    /// Verifies the signature of a certificate. High S is accepted; SHA-1 and encodings other than DER are not.
     pub fn verify_certificate(
         &self,
         algorithm: SignatureAlgorithm,
@@ -227,7 +229,7 @@ impl PublicKey {
         }
     }
 
-    /// Checks the signature of a revocation list, where SHA-1 is good enough for Fabric.
+    /// Verifies the signature of a revocation list, for which Fabric accepts SHA-1.
     pub fn verify_list(
         &self,
         algorithm: SignatureAlgorithm,
@@ -257,13 +259,13 @@ impl PublicKey {
         }
     }
 
-    /// Checks the signature of a message, with Fabric's rules: low S is demanded, but bytes after the signature and
+    /// Verifies the signature of a message by Fabric's rules: low S is required, but bytes after the signature and
     /// elements after its two numbers are ignored.
     pub fn verify_message(&self, family: HashFamily, signature: &[u8], message: &[u8]) -> Result<()> {
         self.verify_hashed(family.digest(), signature, message)
     }
 
-    /// As [`verify_message`](Self::verify_message), for any hash.
+    /// Like [`verify_message`](Self::verify_message), for any hash.
     pub fn verify_hashed(&self, digest: MessageDigest, signature: &[u8], message: &[u8]) -> Result<()> {
         let undetermined = |why: String| {
             let text = format!("could not determine the validity of the signature: {why}");
@@ -299,7 +301,7 @@ impl PublicKey {
         }
     }
 
-    /// The same ECDSA signature, made under this key, with low S; `None` if it is none.
+    /// Returns the same ECDSA signature, made under this key, with low S; `None` if it is not such a signature.
     pub fn to_low_s(&self, signature: &[u8]) -> Option<Vec<u8>> {
         let Kind::Ecdsa { order, half, .. } = &self.kind else { return None };
         let (r, s) = lenient_signature(signature).ok()?;
@@ -313,7 +315,7 @@ impl PublicKey {
         self.low_s_of(&r, s)
     }
 
-    /// As [`low_s_from_der`](Self::low_s_from_der), from r and s one after the other.
+    /// Like [`low_s_from_der`](Self::low_s_from_der), from the concatenation of r and s.
     pub fn low_s_from_raw(&self, signature: &[u8]) -> Option<Vec<u8>> {
         if Some(signature.len()) != self.raw_signature_len() {
             return None;
@@ -330,14 +332,14 @@ impl PublicKey {
         in_range.then(|| encode_low_s(r, s, order, half)).flatten()
     }
 
-    /// Returns how long r and s are together; `None` if the key is not ECDSA.
+    /// Returns the total length of r and s; `None` if the key is not ECDSA.
     pub fn raw_signature_len(&self) -> Option<usize> {
         let Kind::Ecdsa { order, .. } = &self.kind else { return None };
         usize::try_from(order.num_bytes()).ok().map(|len| 2 * len)
     }
 
-    /// Recognises a signature of this key in another form, or over something else than the SHA-256 of the message, and
-    /// returns what to change.
+    /// Recognises a signature of this key in another form, or over data other than the SHA-256 of the message, and
+    /// returns the correction to make.
     pub fn signed_otherwise(&self, signature: &[u8], message: &[u8]) -> Option<&'static str> {
         const RAW: &str = "the signer returns r and s one after the other: encode them as ASN.1 DER, or use \
             SigningIdentity::with_signer and Signature::Raw";
@@ -373,7 +375,7 @@ impl PublicKey {
     }
 }
 
-/// A private key. Its `Debug` form says nothing about it.
+/// A private key. Its `Debug` form does not reveal it.
 pub(super) struct PrivateKey(PrivateKind);
 
 enum PrivateKind {
@@ -382,7 +384,7 @@ enum PrivateKind {
 }
 
 impl PrivateKey {
-    /// Reads an unencrypted key in PEM, PKCS#8 or SEC 1. The first block counts, whatever its label, as in Fabric.
+    /// Reads an unencrypted key in PEM, PKCS#8 or SEC 1. The first block is used, whatever its label, as in Fabric.
     pub fn from_pem(pem: &[u8]) -> Result<PrivateKey> {
         let block = pem::decode(pem).ok_or_else(|| invalid("not a private key in PEM"))?;
         if block.is_encrypted() {
@@ -408,7 +410,7 @@ impl PrivateKey {
         }
     }
 
-    /// Whether it is the other half of this public key.
+    /// Returns whether it matches this public key.
     pub fn fits(&self, public: &PublicKey) -> bool {
         match (&self.0, &public.kind) {
             (PrivateKind::Ecdsa { key, .. }, Kind::Ecdsa { key: other, .. }) => {
@@ -457,7 +459,7 @@ fn curve_nid(oid: &[u8]) -> Option<Nid> {
     }
 }
 
-/// From a SEQUENCE of modulus and exponent, whatever follows.
+/// Reads a SEQUENCE of modulus and exponent, and ignores any bytes after it.
 fn rsa_key(bytes: &[u8]) -> Option<PKey<Public>> {
     let mut numbers = Reader::new(bytes).sequence()?;
     let modulus = positive(numbers.integer()?)?;
@@ -466,7 +468,7 @@ fn rsa_key(bytes: &[u8]) -> Option<PKey<Public>> {
 }
 
 fn ecdsa_key(nid: Nid, point: &[u8]) -> Option<Kind> {
-    // Only the uncompressed form counts.
+    // Only the uncompressed form is accepted.
     if point.first() != Some(&4) {
         return None;
     }
@@ -481,7 +483,7 @@ fn ecdsa_key(nid: Nid, point: &[u8]) -> Option<Kind> {
     Some(Kind::Ecdsa { key, order, half })
 }
 
-/// The order n of the curve's group, and n/2.
+/// Returns the order n of the curve's group, and n/2.
 fn order(group: &openssl::ec::EcGroupRef) -> Option<(BigNum, BigNum)> {
     let make = || {
         let (mut order, mut half) = (BigNum::new()?, BigNum::new()?);
@@ -540,7 +542,7 @@ fn ed25519_verify(key: &PKey<Public>, signature: &[u8], message: &[u8]) -> bool 
     valid
 }
 
-/// The two numbers of a signature that is exactly one SEQUENCE of two positive INTEGERs.
+/// Returns r and s of a signature that is exactly one SEQUENCE of two positive INTEGERs.
 fn canonical_signature(signature: &[u8]) -> Option<(BigNum, BigNum)> {
     let mut reader = Reader::new(signature);
     let mut numbers = reader.sequence()?;
@@ -548,7 +550,7 @@ fn canonical_signature(signature: &[u8]) -> Option<(BigNum, BigNum)> {
     (reader.is_empty() && numbers.is_empty()).then_some((r, s))
 }
 
-/// The two numbers that a SEQUENCE begins with, whatever follows in it and after it.
+/// Returns the two numbers at the start of a SEQUENCE, and ignores anything after them, inside or outside.
 fn lenient_signature(signature: &[u8]) -> Result<(BigNum, BigNum), &'static str> {
     const MALFORMED: &str = "failed unmashalling signature [asn1: not a sequence of two integers]";
     let mut numbers = Reader::new(signature).sequence().ok_or(MALFORMED)?;
@@ -558,7 +560,7 @@ fn lenient_signature(signature: &[u8]) -> Result<(BigNum, BigNum), &'static str>
     Ok((r, s))
 }
 
-/// The canonical encoding of a signature that may have more to it; what is wrong with it otherwise.
+/// Returns the canonical encoding of a signature that may have trailing data, or else its defect.
 pub(super) fn canonical_form(signature: &[u8]) -> Result<Vec<u8>, &'static str> {
     let (r, s) = lenient_signature(signature)?;
     Ok(encode_signature(&r, &s))
@@ -590,7 +592,7 @@ fn encode_signature(r: &BigNumRef, s: &BigNumRef) -> Vec<u8> {
     der::encode(tag::SEQUENCE, &numbers)
 }
 
-/// In decimal, unless somebody sent a number so long that writing it would keep us busy.
+/// Formats a number in decimal, unless it is so long that formatting would be costly.
 fn decimal(number: &BigNumRef) -> String {
     match number.num_bits() {
         0..=8192 => number.to_dec_str().map(|s| s.to_string()).unwrap_or_default(),
@@ -598,12 +600,13 @@ fn decimal(number: &BigNumRef) -> String {
     }
 }
 
-/// OpenSSL's verdict on somebody's input, without its reasons.
+/// Discards OpenSSL's reasons for rejecting untrusted input.
 fn quiet<T>(result: Result<T, ErrorStack>) -> Option<T> {
     result.ok()
 }
 
-/// A failed verification may leave its reason in the thread's queue, where TLS on the same thread would trip over it.
+/// Clears the thread's OpenSSL error queue. A failed verification may leave its reason there, which would disturb TLS
+/// on the same thread.
 fn drain_errors() {
     let _ = ErrorStack::get();
 }

@@ -1,12 +1,12 @@
 //! Membership service providers: X.509 organisations as Fabric has them, over OpenSSL's primitives.
 //!
-//! [`MspConfig`] is what an MSP is made from (a folder, or memory), [`Msp`] knows one organisation's rules,
-//! [`Identity`] is a member as an MSP sees it, [`SigningIdentity`] is our own, and [`MspCryptoService`] answers gossip's
-//! questions from several MSPs.
+//! [`MspConfig`] is the configuration of an MSP (from a folder, or memory), [`Msp`] implements one organisation's
+//! rules, [`Identity`] is a member as its MSP sees it, [`SigningIdentity`] is our own identity, and
+//! [`MspCryptoService`] is gossip's crypto service over several MSPs.
 //!
-//! Whether an identity is valid has to come out here exactly as it does in Fabric, or peers would disagree about who
-//! belongs to the network. So certificates are parsed and chains are built in this module, and OpenSSL does the
-//! arithmetic. Nothing outside this module and the transport's credentials names OpenSSL.
+//! The validity of an identity must be decided exactly as in Fabric, or peers would disagree about the members of the
+//! network. This module therefore parses certificates and builds chains itself; OpenSSL does the arithmetic. Only this
+//! module and the transport's credentials refer to OpenSSL.
 
 mod cache;
 mod chain;
@@ -47,7 +47,7 @@ pub use own_key::OwnKey;
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind};
 
-/// The serialized identity of a certificate in PEM, as it stands.
+/// Returns the serialized identity of a PEM certificate. The text is used unchanged and unchecked.
 pub fn serialized_identity(mspid: &str, cert_pem: &[u8]) -> PeerIdentity {
     serialized::SerializedIdentity::encode(mspid, cert_pem).into()
 }
@@ -56,7 +56,7 @@ fn invalid(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Identity, text)
 }
 
-/// The same error with what was being done in front, as Fabric writes it.
+/// Prefixes an error with the failed operation, in Fabric's format.
 fn context(what: impl std::fmt::Display) -> impl FnOnce(Error) -> Error {
     move |e| Error::new(e.kind(), format!("{what}: {}", e.message())).source(e)
 }

@@ -1,5 +1,5 @@
-//! Alternative names and the constraints that an authority puts on them (RFC 5280, section 4.2.1.10), to the extent that
-//! Go's `crypto/x509` has them: DNS names, e-mail addresses, URIs and IP addresses.
+//! Alternative names and an authority's constraints on them (RFC 5280, section 4.2.1.10), to the extent that Go's
+//! `crypto/x509` supports them: DNS names, e-mail addresses, URIs and IP addresses.
 
 use super::der::{tag, Reader};
 use super::email_address::EmailAddress;
@@ -15,7 +15,7 @@ pub(super) enum GeneralName {
     Ip(Vec<u8>),
 }
 
-/// What names a CA allows and what it excludes.
+/// The names that a CA permits and excludes.
 #[derive(Default)]
 pub(super) struct NameConstraints {
     permitted: Subtrees,
@@ -32,7 +32,7 @@ struct Subtrees {
 }
 
 impl GeneralName {
-    /// The names of the extension's value. Kinds of names that nobody checks are left out.
+    /// Parses the names in the extension's value. Kinds of names that are never checked are omitted.
     pub fn parse_all(value: &[u8]) -> Parse<Vec<GeneralName>> {
         const MALFORMED: &str = "x509: invalid subject alternative names";
         let mut list = Reader::new(value).sequence().ok_or(MALFORMED)?;
@@ -65,7 +65,7 @@ impl GeneralName {
 }
 
 impl NameConstraints {
-    /// The constraints, and whether all of them are of a known kind.
+    /// Parses the constraints, and returns whether all of them are of a known kind.
     pub fn parse(value: &[u8]) -> Parse<(NameConstraints, bool)> {
         const INVALID: &str = "x509: invalid NameConstraints extension";
         let mut outer = Reader::new(value);
@@ -86,7 +86,7 @@ impl NameConstraints {
         Ok((constraints, handled))
     }
 
-    /// Checks a name; the error is the reason in words.
+    /// Checks a name; the error is the human-readable reason.
     pub fn check(&self, name: &GeneralName) -> Result<(), String> {
         let (permitted, excluded) = (&self.permitted, &self.excluded);
         match name {
@@ -108,7 +108,7 @@ impl NameConstraints {
                 })
             }
             GeneralName::Uri(name) => {
-                // Whatever the constraints are about: one without a name cannot be held against any.
+                // A URI without a host name cannot be checked against any constraint.
                 let host = uri_host(name).filter(|h| !h.is_empty() && h.parse::<std::net::IpAddr>().is_err());
                 let Some(host) = host.filter(|h| !h.starts_with('[')) else {
                     return Err(format!("URI without host name (\"{name}\") cannot be matched against constraints"));
@@ -146,7 +146,7 @@ fn check<C>(
 }
 
 impl Subtrees {
-    /// Whether all are of a known kind.
+    /// Returns whether all are of a known kind.
     fn parse(&mut self, list: &[u8]) -> Option<bool> {
         let mut list = Reader::new(list);
         let mut handled = true;
@@ -170,7 +170,7 @@ impl Subtrees {
                         len @ (8 | 32) => base.content.split_at(len / 2),
                         _ => return None,
                     };
-                    // Ones, then zeros.
+                    // The mask must be ones, then zeros.
                     let ones: u32 = mask.iter().map(|b| b.leading_ones()).sum();
                     let set: u32 = mask.iter().map(|b| b.count_ones()).sum();
                     let first_gap = mask.iter().position(|b| *b != 0xff).unwrap_or(mask.len());
@@ -191,14 +191,14 @@ fn ia5(bytes: &[u8]) -> Option<String> {
     bytes.is_ascii().then(|| bytes.iter().map(|b| char::from(*b)).collect())
 }
 
-/// Labels that are not empty, of visible characters. A constraint may begin with a dot.
+/// Checks for non-empty labels of visible characters. A constraint may begin with a dot.
 fn domain_valid(domain: &str, constraint: bool) -> bool {
     let labels = if constraint { domain.strip_prefix('.').unwrap_or(domain) } else { domain };
     domain.is_empty() || labels.split('.').all(|l| !l.is_empty() && l.bytes().all(|b| (33..=126).contains(&b)))
 }
 
-/// A constraint covers its domain and all below; with a leading dot only those below. Go takes the hosts of e-mail
-/// addresses and of URIs for such domains too, where RFC 5280 has them match exactly.
+/// A constraint covers its domain and all domains below it; with a leading dot only those below. Go treats the hosts of
+/// e-mail addresses and of URIs in the same way, where RFC 5280 requires an exact match.
 fn domain_matches(name: &str, constraint: &str) -> bool {
     if constraint.is_empty() {
         return true;
@@ -210,13 +210,13 @@ fn domain_matches(name: &str, constraint: &str) -> bool {
     }
 }
 
-/// Whether a name with a wildcard stands for one that an excluded domain is: `*.example.com` for `a.example.com`.
+/// Returns whether a wildcard name includes an excluded domain: `*.example.com` for `a.example.com`.
 fn wildcard_meets(name: &str, excluded: &str) -> bool {
     let parent = |name: &str| name.find('.').map(|dot| name[dot..].to_ascii_lowercase());
     name.starts_with('*') && !excluded.is_empty() && parent(name).is_some_and(|it| parent(excluded) == Some(it))
 }
 
-/// The host of `scheme://user@host:port/path`, also without the scheme.
+/// Returns the host of `scheme://user@host:port/path`, also without the scheme.
 fn uri_host(uri: &str) -> Option<&str> {
     let rest = uri.strip_prefix("//").or_else(|| Some(uri.split_once("://")?.1))?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -227,7 +227,7 @@ fn uri_host(uri: &str) -> Option<&str> {
     }
 }
 
-/// Whether a common name looks like a host name, and so like what a certificate's constraints are about.
+/// Returns whether a common name looks like a host name, and thus like a name that constraints apply to.
 pub(super) fn looks_like_host(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let label = |(i, label): (usize, &str)| {
@@ -268,7 +268,8 @@ mod tests {
         assert_eq!(uri_host("spiffe:nothing"), None);
     }
 
-    /// What Go 1.26 says of 32 constraints and 34 names: the values of both extensions, and whether the chain is good.
+    /// Go 1.26's results for 32 constraints and 34 names: the values of both extensions, and whether the chain is
+    /// valid.
     #[test]
     fn constraints_hold_where_they_do_for_go() {
         let bytes = |hex: &str| -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Organisational units: which an identity has, and what an MSP demands of them.
+//! Organisational units: those of an identity, and those that an MSP requires.
 
 use super::config::MspVersion;
 use super::invalid;
@@ -6,16 +6,16 @@ use crate::error::Result;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// An OU of an identity, with the authorities that vouch for it.
+/// An OU of an identity, with the authorities that certify it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrganizationalUnit {
-    /// The OU as it stands in the certificate.
+    /// The OU as written in the certificate.
     pub name: String,
     /// The hash over the chain of authorities, from the issuer to the root.
     pub certifiers_identifier: Vec<u8>,
 }
 
-/// The OU and the beginning of the hash.
+/// Shows the OU and the beginning of the hash.
 impl fmt::Display for OrganizationalUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix: String = self.certifiers_identifier.iter().take(8).map(|b| format!("{b:02X}")).collect();
@@ -23,19 +23,19 @@ impl fmt::Display for OrganizationalUnit {
     }
 }
 
-/// A role by OU: the OU, and the authorities that must vouch for it (any if there is no hash).
+/// A role by OU: the OU, and the authorities that must certify it (any if there is no hash).
 #[derive(Clone, Debug)]
 pub(super) struct RoleOu {
     pub name: String,
     pub certifiers_identifier: Option<Vec<u8>>,
-    /// The file of the authority that must vouch for it.
+    /// The file of the authority that must certify it.
     pub tied_to: Option<String>,
 }
 
-/// What an MSP demands of its members' OUs.
+/// The OUs that an MSP requires of its members.
 #[derive(Debug, Default)]
 pub(super) struct OuRules {
-    /// If there are any, members must have one: OU to the authorities that may vouch for it.
+    /// If not empty, members must have one: OU to the authorities that may certify it.
     pub listed: BTreeMap<String, Vec<Vec<u8>>>,
     /// If set, members must have exactly one role.
     pub roles: Option<Roles>,
@@ -50,7 +50,7 @@ pub(super) struct Roles {
 }
 
 impl OuRules {
-    /// Whether these OUs of an identity are what the MSP demands.
+    /// Checks that these OUs of an identity meet the MSP's requirements.
     pub fn check(&self, ous: &[OrganizationalUnit], version: MspVersion, mspid: &str) -> Result<()> {
         self.check_listed(ous, mspid)?;
         match &self.roles {
@@ -82,7 +82,7 @@ impl Roles {
         };
         let mut count = 0;
         for ou in ous {
-            // If two roles share an OU, the later one counts in later versions, the earlier one in early versions.
+            // If two roles share an OU, later versions use the later one, earlier versions the earlier one.
             let mut matching = known.iter().filter_map(|role| role.as_ref()).filter(|role| role.name == ou.name);
             let Some(role) = (if early { matching.next() } else { matching.next_back() }) else { continue };
             if role.certifiers_identifier.as_ref().is_some_and(|by| *by != ou.certifiers_identifier) {

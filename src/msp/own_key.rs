@@ -1,4 +1,4 @@
-//! The public key of our own identity: what our signatures are normalised by, and what explains a wrong one.
+//! The public key of our own identity, used to normalise our signatures and to explain wrong ones.
 
 use super::key::PublicKey;
 use super::pem;
@@ -6,11 +6,11 @@ use super::serialized::SerializedIdentity;
 use super::x509::Certificate;
 use crate::crypto::PeerIdentity;
 
-/// The key in our own certificate; none if our identity is no X.509 identity.
+/// The key in our own certificate; `None` if our identity is not an X.509 identity.
 pub struct OwnKey(Option<PublicKey>);
 
 impl OwnKey {
-    /// Reads the key from a serialized identity. An identity of another kind has none.
+    /// Reads the key from a serialized identity. Identities of other kinds have none.
     pub fn of(identity: &PeerIdentity) -> OwnKey {
         let key = || {
             let parsed = SerializedIdentity::parse(identity.as_bytes()).ok()?;
@@ -20,13 +20,13 @@ impl OwnKey {
         OwnKey(key())
     }
 
-    /// Replaces a high S by n − s, which is the same signature in the only form that Fabric accepts. Anything but a DER
-    /// ECDSA signature of this key's curve is returned unchanged.
+    /// Replaces a high S by n − s: an equivalent signature in the only form that Fabric accepts. Anything but a DER
+    /// ECDSA signature for this key's curve is returned unchanged.
     pub fn low_s(&self, signature: Vec<u8>) -> Vec<u8> {
         self.0.as_ref().and_then(|key| key.low_s_from_der(&signature)).unwrap_or(signature)
     }
 
-    /// Explains why a signature over `message` does not fit the key, as far as that can be found out.
+    /// Explains, as far as possible, why a signature over `message` does not fit the key.
     pub fn explain(&self, signature: &[u8], message: &[u8]) -> &'static str {
         const OTHER_KEY: &str =
             "the signer uses another key than that of our certificate, or signs something else than the \

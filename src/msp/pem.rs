@@ -1,5 +1,5 @@
-//! PEM as Go's `encoding/pem` reads it, because the identities of a network were made and accepted by that: which bytes
-//! count as a block decides who is a member.
+//! PEM as Go's `encoding/pem` reads it. The identities of a network were created and accepted by that implementation,
+//! so its definition of a block decides about membership.
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
@@ -8,12 +8,12 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// One block.
 pub(super) struct Block<'a> {
-    /// What stands after BEGIN, such as `CERTIFICATE`.
+    /// The text after BEGIN, such as `CERTIFICATE`.
     pub label: &'a [u8],
     pub bytes: Vec<u8>,
     /// The lines between BEGIN and the data.
     headers: &'a [u8],
-    /// What follows the block.
+    /// The data after the block.
     pub rest: &'a [u8],
 }
 
@@ -32,13 +32,13 @@ impl Block<'_> {
     }
 }
 
-/// The first sound block. Others before it are skipped.
+/// Returns the first valid block. Invalid ones before it are skipped.
 pub(super) fn decode(data: &[u8]) -> Option<Block<'_>> {
     let mut rest = data;
-    // The line feed before the next END: remembered, so that many BEGINs do not mean as many searches.
+    // Position of the line feed before the next END, kept so that many BEGINs do not cause as many searches.
     let mut known_end = None;
     loop {
-        // BEGIN counts only at the start of a line.
+        // BEGIN is recognized only at the start of a line.
         rest = match rest.strip_prefix(BEGIN) {
             Some(after) => after,
             None => &rest[find_line(rest, BEGIN)? + 1 + BEGIN.len()..],
@@ -61,7 +61,7 @@ pub(super) fn decode(data: &[u8]) -> Option<Block<'_>> {
             rest = after;
         }
 
-        // Without headers and data END may follow at once.
+        // Without headers and data, END may follow immediately.
         let here = data.len() - rest.len();
         let earliest = if headers { here } else { here - 1 };
         let end = match known_end {
@@ -77,7 +77,7 @@ pub(super) fn decode(data: &[u8]) -> Option<Block<'_>> {
     }
 }
 
-/// Returns the sound blocks one after the other.
+/// Returns the valid blocks in order.
 pub(super) fn blocks(data: &[u8]) -> impl Iterator<Item = Block<'_>> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -87,7 +87,7 @@ pub(super) fn blocks(data: &[u8]) -> impl Iterator<Item = Block<'_>> {
     })
 }
 
-/// A block as Go writes it: lines of 64 characters.
+/// Encodes a block as Go does, in lines of 64 characters.
 pub(super) fn encode(label: &str, bytes: &[u8]) -> String {
     let text = base64_encode(bytes);
     let mut out = format!("-----BEGIN {label}-----\n");
@@ -117,7 +117,7 @@ pub(super) fn base64_encode(bytes: &[u8]) -> String {
     out
 }
 
-/// Whole groups with padding; white space is skipped, and what the last character has too many bits is ignored.
+/// Decodes whole groups with padding. White space is skipped, and unused bits of the last character are ignored.
 fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut characters = text.iter().copied().filter(|c| !matches!(c, b' ' | b'\t' | b'\r' | b'\n'));
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
@@ -129,7 +129,7 @@ fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
                 c => c?,
             };
             if character == b'=' {
-                // One `=` completes three characters, two complete two; then nothing follows.
+                // One `=` completes three characters, two complete two; nothing may follow.
                 let complete = i == 3 || (i == 2 && characters.next()? == b'=');
                 if !complete || characters.next().is_some() {
                     return None;
@@ -155,12 +155,12 @@ fn base64_value(character: u8) -> Option<u32> {
     }))
 }
 
-/// Where a line feed is that this text follows.
+/// Returns the position of a line feed that is followed by this text.
 fn find_line(data: &[u8], start: &[u8]) -> Option<usize> {
     (0..data.len()).find(|&i| data[i] == b'\n' && data[i + 1..].starts_with(start))
 }
 
-/// The first line without blanks at its end, and what follows it.
+/// Returns the first line without trailing blanks, and the rest.
 fn line(data: &[u8]) -> (&[u8], &[u8]) {
     let (line, rest) = match data.iter().position(|b| *b == b'\n') {
         Some(end) => (data[..end].strip_suffix(b"\r").unwrap_or(&data[..end]), &data[end + 1..]),

@@ -1,6 +1,6 @@
-//! Certificate policies along a chain: RFC 5280, section 6.1, as RFC 9618 simplifies it. No policy in particular is asked
-//! for, so what can fail are the demands that authorities make of those below them: that some policy holds, or that
-//! policies are not mapped.
+//! Certificate policies along a chain: RFC 5280, section 6.1, as simplified by RFC 9618. The verifier requires no
+//! particular policy. Only the requirements of authorities for the certificates below them can fail: that some policy
+//! is valid, or that policies are not mapped.
 
 use super::der::{tag, Reader};
 use super::x509::Certificate;
@@ -11,18 +11,18 @@ type Oid = Vec<u8>;
 
 const ANY_POLICY: &[u8] = &[0x55, 0x1d, 0x20, 0x00];
 
-/// What the extensions about policies say.
+/// The content of the policy extensions.
 #[derive(Default)]
 pub(super) struct Policies {
     /// `certificatePolicies`; empty if there are none.
     asserted: Vec<Oid>,
-    /// `policyMappings`: what means what in the authority's domain and in its subjects'.
+    /// `policyMappings`: pairs of equivalent policies in the authority's domain and in its subjects'.
     mappings: Vec<(Oid, Oid)>,
-    /// After so many certificates a policy has to hold.
+    /// Number of certificates after which an explicit policy is required.
     require_explicit: Option<u64>,
-    /// After so many certificates policies are not mapped.
+    /// Number of certificates after which policy mapping is inhibited.
     inhibit_mapping: Option<u64>,
-    /// After so many certificates `anyPolicy` stands for nothing.
+    /// Number of certificates after which `anyPolicy` is inhibited.
     inhibit_any: Option<u64>,
 }
 
@@ -70,7 +70,7 @@ impl Policies {
     }
 }
 
-/// The content of an INTEGER that fits; a negative one says nothing.
+/// Parses the content of an INTEGER that fits; a negative one has no effect.
 fn number(bytes: &[u8]) -> Option<Option<u64>> {
     let encoded = super::der::encode(tag::INTEGER, bytes);
     let bytes = Reader::new(&encoded).integer().filter(|b| b.len() <= 8)?;
@@ -78,15 +78,15 @@ fn number(bytes: &[u8]) -> Option<Option<u64>> {
     Some((bytes[0] & 0x80 == 0).then_some(value))
 }
 
-/// The policies that hold at one certificate, each with what is expected of the next one for it to go on holding. All
-/// that hold hang together with the root, so nothing of the certificates above needs to be kept.
+/// The policies valid at one certificate, each with the policies that the next one must assert to keep it valid. All
+/// valid policies are connected to the root, so nothing about the certificates above needs to be kept.
 type Level = BTreeMap<Oid, Vec<Oid>>;
 
-/// Whether the policies along a chain, from the leaf to the root, are what its authorities demand.
+/// Returns whether the policies along a chain, from the leaf to the root, meet the requirements of its authorities.
 pub(super) fn hold(chain: &[Arc<Certificate>]) -> bool {
     let Some((_root, below)) = chain.split_last().filter(|(_, below)| !below.is_empty()) else { return true };
     let n = below.len() as u64;
-    // Reaches zero where the demand begins.
+    // Each count reaches zero where the requirement begins.
     let (mut explicit, mut mapping, mut any) = (n + 1, n + 1, n + 1);
     let mut level = Some(Level::from([(ANY_POLICY.to_vec(), vec![ANY_POLICY.to_vec()])]));
     for (i, certificate) in below.iter().enumerate().rev() {
@@ -124,7 +124,7 @@ pub(super) fn hold(chain: &[Arc<Certificate>]) -> bool {
     explicit > 0 || level.is_some_and(|level| !level.is_empty())
 }
 
-/// What holds at a certificate below those for which `above` holds.
+/// Returns the policies valid at a certificate, given those of the certificate above.
 fn next(above: &Level, policies: &Policies, any_counts: bool) -> Level {
     let mut level = Level::new();
     let expected = |oid: &Oid| above.values().any(|expected| expected.contains(oid));
@@ -141,7 +141,8 @@ fn next(above: &Level, policies: &Policies, any_counts: bool) -> Level {
     level
 }
 
-/// Maps policies for the certificates below, or takes those out that would be mapped. False if `anyPolicy` is mapped.
+/// Maps policies for the certificates below, or removes those with a mapping if it is inhibited. Returns `false` if
+/// `anyPolicy` is mapped.
 fn map(level: &mut Level, policies: &Policies, allowed: bool) -> bool {
     let mut mapped = Level::new();
     for (theirs, subjects) in &policies.mappings {
@@ -182,7 +183,7 @@ mod tests {
         sequence(&[encode(tag::OID, &[0x55, 0x1d, number]), encode(tag::OCTET_STRING, value)])
     }
 
-    /// The extensions that one word each of a line in `policies.txt` asks for.
+    /// Returns the extensions for a line in `policies.txt`, one per word.
     fn extensions(words: &str) -> Vec<Vec<u8>> {
         let (mut extensions, mut constraints) = (Vec::new(), Vec::new());
         let encode_oid = |letter: u8| encode(tag::OID, &oid(letter));
@@ -216,7 +217,7 @@ mod tests {
         sequence(&[encode(tag::SET, &attribute)])
     }
 
-    /// A certificate whose key and signature are of a kind that nobody knows: policies do not ask.
+    /// Returns a certificate whose key and signature are of an unknown kind; the policy check ignores them.
     fn certificate(subject: usize, issuer: usize, extensions: &[Vec<u8>]) -> Arc<Certificate> {
         let unknown = sequence(&[encode(tag::OID, &[0x2a, 3])]);
         let bits = encode(tag::BIT_STRING, &[0]);

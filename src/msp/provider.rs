@@ -1,4 +1,4 @@
-//! One organisation: what its identities are and whether they are valid.
+//! The MSP of one organisation: parses and validates its identities.
 
 use super::chain::{Authorities, Chain};
 use super::config::{config_error, MspConfig, MspVersion};
@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The hash that certificates and chains are named by: `IdentityIdentifierHashFunction` of an MSP.
+/// The hash that identifies certificates and chains: `IdentityIdentifierHashFunction` of an MSP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdentifierHash {
@@ -51,27 +51,27 @@ pub struct Msp {
     pub(super) hash_family: HashFamily,
     pub(super) identifier_hash: IdentifierHash,
     pub(super) authorities: Authorities,
-    /// Authorities that have others below them (whole DER): their members are not valid.
+    /// Authorities that have others below them (whole DER); identities that they issue are not valid.
     pub(super) inner_authorities: HashSet<Vec<u8>>,
     pub(super) revocation_lists: Vec<RevocationList>,
     pub(super) ou_rules: OuRules,
     pub(super) tls_certs: Vec<String>,
-    /// The files of authorities of which only the first certificate is read, for errors.
+    /// Names of authority files of which only the first certificate is read, for error messages.
     pub(super) unread_authorities: Option<String>,
 }
 
 impl Msp {
-    /// Sets up an MSP and checks everything in it. An error names the file and the rule that it breaks.
+    /// Creates an MSP and checks everything in it. An error names the file and the rule that it breaks.
     pub fn new(config: MspConfig) -> Result<Msp> {
         Self::set_up(config).map_err(|e| config_error(e.message()).source(e))
     }
 
-    /// Sets up an MSP from its folder, see [`MspConfig::load`].
+    /// Creates an MSP from its folder, see [`MspConfig::load`].
     pub fn load(dir: impl AsRef<Path>, mspid: impl Into<String>) -> Result<Msp> {
         Self::new(MspConfig::load(dir, mspid)?)
     }
 
-    /// The MSP id.
+    /// Returns the MSP id.
     pub fn id(&self) -> &str {
         &self.mspid
     }
@@ -82,10 +82,10 @@ impl Msp {
         &self.tls_certs
     }
 
-    /// Reads an identity of this organisation. This does not say that it is valid.
+    /// Parses an identity of this organisation. Does not validate it.
     ///
-    /// Fails if the MSP id is another one, or there is no certificate in it; for a certificate with an ECDSA signature
-    /// also if no single chain leads to a root.
+    /// Fails if the MSP id differs, or the identity contains no certificate; for a certificate with an ECDSA signature
+    /// also if there is not exactly one chain to a root.
     pub fn deserialize(&self, identity: &PeerIdentity) -> Result<Identity> {
         let parsed = SerializedIdentity::parse(identity.as_bytes())
             .map_err(context("could not deserialize a SerializedIdentity"))?;
@@ -106,13 +106,13 @@ impl Msp {
         Ok(Identity::new(self.mspid.clone(), certificate, self.hash_family))
     }
 
-    /// Whether the identity has the one form that is allowed: nothing after the PEM block, the right block, a
-    /// canonical signature. Says nothing about whose identity it is.
+    /// Checks that the identity has the only allowed form: no data after the PEM block, the right block type, a
+    /// canonical signature. Does not check whose identity it is.
     pub fn check_well_formed(&self, identity: &PeerIdentity) -> Result<()> {
         check_well_formed(&SerializedIdentity::parse(identity.as_bytes())?)
     }
 
-    /// Whether the identity is a valid member. Expiry is not a matter of this: who stores identities watches it.
+    /// Checks that the identity is a valid member. Expiry is not checked here: the store of identities handles it.
     pub fn validate(&self, identity: &Identity) -> Result<()> {
         let certificate = identity.certificate();
         let algorithm = certificate.public_key.algorithm();
@@ -133,14 +133,14 @@ impl Msp {
         checked.map_err(context("could not validate identity's OUs"))
     }
 
-    /// The OUs of an identity; none if no chain vouches for them.
+    /// Returns the OUs of an identity; none if no chain certifies them.
     pub fn organizational_units(&self, identity: &Identity) -> Vec<OrganizationalUnit> {
         let certificate = identity.certificate();
         let chain = self.certification_chain(certificate);
         chain.and_then(|chain| self.ous_under(certificate, &chain)).unwrap_or_default()
     }
 
-    /// The name of an identity inside its MSP: the hash over its certificate.
+    /// Returns the identifier of an identity inside its MSP: the hash of its certificate.
     pub fn identity_identifier(&self, identity: &Identity) -> Result<Vec<u8>> {
         self.identifier_hash.hash(&identity.certificate().raw)
     }
@@ -160,7 +160,8 @@ impl Msp {
         self.identifier_hash.hash(&all)
     }
 
-    /// The chain of a member, which is no authority itself and whose issuer has no authority below it.
+    /// Returns the chain of a member, which must not be an authority itself and whose issuer must not have an authority
+    /// below it.
     fn certification_chain(&self, certificate: &Arc<Certificate>) -> Result<Chain> {
         if certificate.is_ca() {
             return Err(invalid(
@@ -171,7 +172,7 @@ impl Msp {
         self.validation_chain(certificate, 1)
     }
 
-    /// The one chain, in which the certificate at `position` must not have an authority below it.
+    /// Returns the only chain, in which the certificate at `position` must not have an authority below it.
     pub(super) fn validation_chain(&self, certificate: &Arc<Certificate>, position: usize) -> Result<Chain> {
         let chain = self.authorities.unique_chain(certificate).map_err(context("failed getting validation chain"));
         let chain = chain.map_err(|e| self.with_unread_authorities(e))?;
@@ -186,7 +187,7 @@ impl Msp {
         Ok(chain)
     }
 
-    /// Adds to an error about a missing authority which files hold more than is read.
+    /// Adds the names of files with unread certificates to an error about a missing authority.
     fn with_unread_authorities(&self, e: Error) -> Error {
         match &self.unread_authorities {
             Some(unread) => Error::new(e.kind(), format!("{} ({unread})", e.message())).source(e),
@@ -194,8 +195,8 @@ impl Msp {
         }
     }
 
-    /// Whether no list of the issuer names the certificate. Neither the date of the revocation nor those of the list
-    /// matter: what is on a list is revoked.
+    /// Checks that no list of the issuer contains the certificate. The date of the revocation and those of the list are
+    /// ignored: every certificate on a list is revoked.
     pub(super) fn check_not_revoked(&self, certificate: &Certificate, chain: &[Arc<Certificate>]) -> Result<()> {
         let issuer = &chain[1];
         let Some(key_id) = &issuer.extensions.subject_key_id else {
@@ -220,7 +221,7 @@ impl Msp {
         Ok(())
     }
 
-    /// The certificate with low S in its own signature, if that is ECDSA: the form that hashes are computed over.
+    /// Returns the certificate with low S in its own signature, if that is ECDSA: the form used to compute hashes.
     pub(super) fn sanitize(&self, certificate: Arc<Certificate>) -> Result<Arc<Certificate>> {
         if !certificate.signature_algorithm.is_ecdsa() {
             return Ok(certificate);
@@ -245,7 +246,7 @@ impl Msp {
     }
 }
 
-/// The id and the version.
+/// Shows the id and the version.
 impl fmt::Debug for Msp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Msp({}, {:?})", self.mspid, self.version)

@@ -1,5 +1,5 @@
-//! `msp.SerializedIdentity`: MSP id and certificate, the form in which identities travel. The PKI-ID hangs on its bytes,
-//! so it is read here as protobuf-go reads it.
+//! `msp.SerializedIdentity`: MSP id and certificate, the serialized form of identities. The PKI-ID depends on its
+//! bytes, so it is parsed exactly as by protobuf-go.
 
 use super::invalid;
 use crate::crypto::PkiId;
@@ -12,11 +12,11 @@ pub(super) struct SerializedIdentity {
     pub id_bytes: Vec<u8>,
 }
 
-/// How deep unknown groups may nest.
+/// Maximum nesting of unknown groups.
 const MAX_DEPTH: u32 = 100;
 
 impl SerializedIdentity {
-    /// Unknown fields are skipped, of a repeated field the last one counts.
+    /// Unknown fields are skipped; of a repeated field the last one is used.
     pub fn parse(bytes: &[u8]) -> Result<SerializedIdentity> {
         const MALFORMED: &str = "proto: cannot parse invalid wire-format data";
         let mut input = Wire(bytes);
@@ -53,7 +53,7 @@ impl SerializedIdentity {
         out
     }
 
-    /// SHA-256 of MSP id and certificate bytes.
+    /// Returns the SHA-256 of MSP id and certificate bytes.
     pub fn pki_id(&self) -> PkiId {
         let mut hash = openssl::sha::Sha256::new();
         hash.update(self.mspid.as_bytes());
@@ -62,7 +62,7 @@ impl SerializedIdentity {
     }
 }
 
-/// What is left of a message.
+/// The remaining bytes of a message.
 struct Wire<'a>(&'a [u8]);
 
 impl<'a> Wire<'a> {
@@ -83,7 +83,7 @@ impl<'a> Wire<'a> {
         None
     }
 
-    /// Field number and wire type.
+    /// Reads field number and wire type.
     fn tag(&mut self) -> Option<(u64, u8)> {
         let tag = self.varint()?;
         let field = tag >> 3;
@@ -128,7 +128,7 @@ mod tests {
         let parsed = SerializedIdentity::parse(&bytes).unwrap();
         assert_eq!((parsed.mspid.as_str(), parsed.id_bytes), ("Org1MSP", vec![7; 300]));
         for cut in 1..bytes.len() {
-            // Between the fields is the only place where a cut leaves a message.
+            // Only a cut between the fields leaves a valid message.
             assert_eq!(SerializedIdentity::parse(&bytes[..cut]).is_ok(), cut == 9, "{cut}");
         }
     }

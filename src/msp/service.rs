@@ -1,4 +1,4 @@
-//! Gossip's crypto service over MSPs: whom we believe, in the order local MSP, then channels.
+//! Gossip's crypto service over MSPs. Identities are validated by the local MSP first, then by channels.
 
 use super::cache::Cache;
 use super::identity::{Identity, SigningIdentity};
@@ -15,10 +15,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// How many identities found valid are remembered.
+/// Maximum number of cached valid identities.
 const CACHED_IDENTITIES: usize = 8192;
 
-/// The organisations of a channel, and who of them may read it.
+/// The organisations of a channel, and those among them that may read it.
 #[derive(Clone, Debug, Default)]
 pub struct Channel {
     /// The MSPs by their ids.
@@ -28,14 +28,14 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel of these organisations, which any member of one of the `readers` (MSP ids) may read. `None` means
-    /// that the channel has no policy manager: then nothing that another organisation's members signed counts.
+    /// Creates a channel of these organisations, which any member of one of the `readers` (MSP ids) may read. `None`
+    /// means that the channel has no policy manager; signatures of other organisations' members are then rejected.
     pub fn new(msps: impl IntoIterator<Item = Arc<Msp>>, readers: Option<Vec<String>>) -> Self {
         let msps = msps.into_iter().map(|msp| (msp.id().to_owned(), msp)).collect();
         Channel { msps, readers }
     }
 
-    /// A channel of one organisation that all of its members may read.
+    /// Creates a channel of one organisation that all of its members may read.
     fn of(msp: Arc<Msp>) -> Self {
         let readers = Some(vec![msp.id().to_owned()]);
         Channel::new([msp], readers)
@@ -47,7 +47,7 @@ impl Channel {
         Ok((msp, msp.deserialize(identity)?))
     }
 
-    /// The channel's `Readers` policy: `member` is a valid member of one of the readers, and signed the message.
+    /// Checks the channel's `Readers` policy: `member` is a valid member of one of the readers, and signed the message.
     fn check_readers(
         &self,
         name: &str,
@@ -75,12 +75,12 @@ impl Channel {
 
 /// The crypto service and security advisor of a peer whose identities are X.509 members of MSPs.
 ///
-/// An identity of our own organisation is judged by the local MSP alone. One of another organisation has to be valid
-/// in some channel: those with a name ([`set_channel`](Self::set_channel)), and one for each organisation that is
-/// trusted without one ([`trust`](Self::trust)).
+/// An identity of our own organisation is validated only by the local MSP. One of another organisation must be valid in
+/// some channel: those with a name ([`set_channel`](Self::set_channel)), and one for each organisation that is trusted
+/// without one ([`trust`](Self::trust)).
 ///
-/// What it knows can be replaced while it is in use: calls that run go on with what they began with. Identities found
-/// valid are remembered until then. No lock is held while anything is computed.
+/// The configuration can be replaced during use; calls in progress continue with the previous one. Valid identities are
+/// cached until then. No lock is held during computations.
 pub struct MspCryptoService(RwLock<Arc<State>>);
 
 struct State {
@@ -94,7 +94,7 @@ struct State {
     channel_members: Cache<(String, PeerIdentity), Arc<Identity>>,
 }
 
-/// An identity that was found valid, and by whom.
+/// An identity found valid, and the MSP or channel that accepted it.
 struct Valid {
     identity: Arc<Identity>,
     via: Via,
@@ -107,7 +107,7 @@ enum Via {
 }
 
 impl MspCryptoService {
-    /// With the local MSP, and our own identity unless only others are to be judged.
+    /// Creates a service with the local MSP, and our own identity. Without a signer, it can only validate and verify.
     pub fn new(local: Arc<Msp>, signer: Option<SigningIdentity>) -> Self {
         let signer = signer.map(Arc::new);
         let (channels, trusted) = Default::default();
@@ -116,38 +116,38 @@ impl MspCryptoService {
         MspCryptoService(RwLock::new(Arc::new(state)))
     }
 
-    /// The local MSP.
+    /// Returns the local MSP.
     pub fn local_msp(&self) -> Arc<Msp> {
         self.state().local.clone()
     }
 
-    /// Our own identity.
+    /// Returns our own identity.
     pub fn signer(&self) -> Option<Arc<SigningIdentity>> {
         self.state().signer.clone()
     }
 
-    /// Replaces the local MSP and our own identity, after a renewal for instance.
+    /// Replaces the local MSP and our own identity, for instance after a renewal.
     pub fn set_local(&self, local: Arc<Msp>, signer: Option<SigningIdentity>) {
         let signer = signer.map(Arc::new);
         self.update(|state| (state.local, state.signer) = (local, signer));
     }
 
-    /// Accepts the members of another organisation without a channel. Replaces what had the same MSP id.
+    /// Trusts the members of another organisation without a channel. Replaces MSPs with the same id.
     pub fn trust(&self, msp: Arc<Msp>) {
         self.update(|state| {
             state.trusted.insert(msp.id().to_owned(), vec![Arc::new(Channel::of(msp))]);
         });
     }
 
-    /// Trusts like [`trust`](Self::trust), and keeps MSPs with the same id: a member of either is accepted, while the
-    /// organisation's authority is being renewed.
+    /// Trusts like [`trust`](Self::trust), but keeps MSPs with the same id: members of either are accepted, for use
+    /// while the organisation's authority is being renewed.
     pub fn trust_also(&self, msp: Arc<Msp>) {
         self.update(|state| {
             state.trusted.entry(msp.id().to_owned()).or_default().push(Arc::new(Channel::of(msp)));
         });
     }
 
-    /// No longer accepts an organisation that was trusted without a channel.
+    /// Stops trusting an organisation that was trusted without a channel.
     pub fn distrust(&self, mspid: &str) {
         self.update(|state| {
             state.trusted.remove(mspid);
@@ -175,7 +175,7 @@ impl MspCryptoService {
 
     fn update(&self, change: impl FnOnce(&mut State)) {
         let mut current = self.0.write();
-        // Whatever was found valid under the old state has to be found so again.
+        // Identities found valid under the old state must be validated again.
         let mut next = State {
             local: current.local.clone(),
             signer: current.signer.clone(),
@@ -192,13 +192,13 @@ impl MspCryptoService {
 }
 
 impl State {
-    /// All channels with their names, those of single organisations last.
+    /// Returns all channels with their names, those of single organisations last.
     fn all_channels(&self) -> impl Iterator<Item = (&String, &Arc<Channel>)> {
         let trusted = self.trusted.iter().flat_map(|(mspid, all)| all.iter().map(move |channel| (mspid, channel)));
         self.channels.iter().chain(trusted)
     }
 
-    /// The identity, if it is valid for somebody we believe.
+    /// Returns the identity, if the local MSP or a channel finds it valid.
     fn validated(&self, identity: &PeerIdentity) -> Result<Arc<Valid>> {
         if let Some(valid) = self.valid.get(identity) {
             return Ok(valid);
@@ -215,7 +215,7 @@ impl State {
         }
         let parsed = SerializedIdentity::parse(identity.as_bytes());
         let parsed = parsed.map_err(context("error unmarshalling SerializedIdentity"))?;
-        // Who belongs to our own organisation is for the local MSP to say, and for nobody else.
+        // Only the local MSP decides about members of our own organisation.
         if let Ok(member) = self.local.deserialize(identity) {
             check_well_formed(&parsed).map_err(context(NOT_WELL_FORMED))?;
             self.local.validate(&member)?;
@@ -314,7 +314,7 @@ impl SecurityAdvisor for MspCryptoService {
     }
 }
 
-/// Whom it believes.
+/// Shows the local MSP's id, the channels and the trusted organisations.
 impl fmt::Debug for MspCryptoService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
@@ -331,7 +331,7 @@ fn no_policy_manager(channel: &str) -> Error {
     invalid(format!("Could not acquire policy manager for channel {channel}"))
 }
 
-/// An identity that nobody accepts, as Fabric writes it into its refusal.
+/// Describes a rejected identity in the wording of Fabric's refusal.
 fn describe(parsed: &SerializedIdentity, identity: &PeerIdentity) -> String {
     let Some(block) = pem::decode(&parsed.id_bytes) else {
         return format!("non PEM encoded identity: {}", pem::base64_encode(identity.as_bytes()));
@@ -360,7 +360,7 @@ fn describe(parsed: &SerializedIdentity, identity: &PeerIdentity) -> String {
     )
 }
 
-/// With what Go's encoder escapes.
+/// Formats a JSON string with the escapes of Go's encoder.
 fn json_string(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {

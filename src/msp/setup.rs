@@ -1,4 +1,4 @@
-//! Setting up an MSP: every certificate and list in it is checked once, here.
+//! Setup of an MSP: every certificate and list in it is checked once, here.
 
 use super::chain::Authorities;
 use super::config::{MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
@@ -38,7 +38,7 @@ impl Msp {
             msp.unread_authorities = Some(unread);
         }
 
-        // Authorities are sanitized under each other first, and only then serve for what they certify.
+        // Authorities are first sanitized under each other, and only then used for the certificates that they issued.
         let sanitize = |msp: &Msp, files: &[PemFile], certificates: Vec<Arc<Certificate>>| {
             let pairs = files.iter().zip(certificates);
             pairs.map(|(file, c)| msp.sanitize(c).map_err(context(&file.name))).collect::<Result<Vec<_>>>()
@@ -93,7 +93,7 @@ impl Msp {
         Ok(msp)
     }
 
-    /// An authority has to be one, to be named by its key, and to be trusted and not revoked.
+    /// Checks that a certificate is an authority, has a key identifier, and is trusted and not revoked.
     fn check_authority(&self, trusted: &Authorities, authority: &Arc<Certificate>) -> Result<()> {
         let serial = authority.serial_hex();
         if !authority.is_ca() {
@@ -123,7 +123,7 @@ impl Msp {
         for (file, authority) in files.zip(root_certs.iter().chain(&intermediate_certs)) {
             self.check_authority(&trusted, authority).map_err(context(&file.name))?;
         }
-        // The first block of a file is checked, and all of them are trusted, as Fabric's pools of TLS roots do.
+        // Only the first block of a file is checked, but all of them are trusted, as in Fabric's pools of TLS roots.
         for file in roots.iter().chain(intermediates) {
             self.tls_certs.extend(
                 pem::blocks(&file.pem)
@@ -134,7 +134,7 @@ impl Msp {
         Ok(())
     }
 
-    /// The hash over the chain of the authority that an OU is tied to.
+    /// Returns the hash over the chain of the authority that an OU is restricted to.
     fn certifiers_identifier(&self, ou: &OuIdentifier) -> Result<Option<Vec<u8>>> {
         let Some(file) = &ou.certificate else { return Ok(None) };
         let authority = certificate(file)?;
@@ -154,7 +154,7 @@ impl Msp {
             return Ok(None);
         }
         let role = |ou: &Option<OuIdentifier>| {
-            // Without a name there is no such role.
+            // Without an OU name, the role does not exist.
             let Some(ou) = ou.as_ref().filter(|ou| !ou.organizational_unit_identifier.is_empty()) else {
                 return Ok(None);
             };
@@ -179,7 +179,7 @@ impl Msp {
         Ok((config.enable && !none).then_some(roles))
     }
 
-    /// An administrator is a valid member, or where roles are told apart by OUs has the right one.
+    /// Checks that an administrator is a valid member, or, if roles are distinguished by OUs, has the right one.
     fn check_admin(&self, i: usize, admin: &Identity) -> Result<()> {
         let Some(roles) = &self.ou_rules.roles else {
             return self.validate(admin).map_err(context(format_args!("admin {i} is invalid")));
@@ -207,7 +207,7 @@ fn certificate(file: &PemFile) -> Result<Arc<Certificate>> {
     parse().map(Arc::new).map_err(context(&file.name))
 }
 
-/// PEM of the right kind from the first byte on, or DER.
+/// Parses PEM of the right type that starts at the first byte, or DER.
 fn revocation_list(file: &PemFile) -> Result<RevocationList> {
     let block = match file.pem.starts_with(b"-----BEGIN X509 CRL") {
         true => pem::decode(&file.pem).filter(|block| block.label == b"X509 CRL"),

@@ -1,8 +1,9 @@
-//! Which URIs a certificate may have: those that Go's `net/url` parses, because Go refuses the certificate otherwise.
+//! The URIs that a certificate may have: those that Go's `net/url` parses, because Go otherwise rejects the
+//! certificate.
 
 use std::net::IpAddr;
 
-/// Returns the authority's host with its port, empty if there is none; an error for what Go does not parse.
+/// Returns the authority's host with its port, empty if there is none; an error for a URI that Go does not parse.
 pub(super) fn host(uri: &str) -> Result<&str, &'static str> {
     let (uri, fragment) = uri.split_once('#').unwrap_or((uri, ""));
     if uri.bytes().any(|b| b.is_ascii_control()) {
@@ -17,7 +18,7 @@ pub(super) fn host(uri: &str) -> Result<&str, &'static str> {
     if !rest.starts_with('/') {
         let segment = rest.split('/').next().unwrap_or(rest);
         return match scheme {
-            // What follows a scheme without a slash is not looked into.
+            // The part after a scheme without a slash is not checked.
             Some(_) => Ok(""),
             None if segment.contains(':') => Err("a colon in the first segment"),
             None => check_escapes(rest).map(|()| ""),
@@ -40,7 +41,7 @@ pub(super) fn host(uri: &str) -> Result<&str, &'static str> {
     Ok(host)
 }
 
-/// The scheme, if there is one, and what follows it.
+/// Returns the scheme, if there is one, and the rest.
 fn scheme(uri: &str) -> Result<(Option<&str>, &str), &'static str> {
     for (i, b) in uri.bytes().enumerate() {
         match b {
@@ -64,7 +65,7 @@ fn check_host(host: &str, strict: bool) -> Result<(), &'static str> {
                 None => (address, None),
             };
             if let Some(zone) = zone {
-                // "%25" alone names no zone.
+                // "%25" alone contains no zone.
                 check_zone(zone)?;
                 if zone.len() == 3 {
                     return Err("an empty zone");
@@ -92,12 +93,12 @@ fn check_port(port: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Bytes that a host may have as they are.
+/// Returns whether a host may contain this byte unescaped.
 fn in_host(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"".contains(&b)
 }
 
-/// In a host only bytes beyond ASCII and the percent sign may be escaped, and the former make no domain name.
+/// In a host only non-ASCII bytes and the percent sign may be escaped, and the former cannot be part of a domain name.
 fn check_host_bytes(host: &str) -> Result<(), &'static str> {
     each(host, in_host, |escaped| escaped == b'%')
 }
@@ -106,7 +107,7 @@ fn check_zone(zone: &str) -> Result<(), &'static str> {
     each(zone, in_host, |escaped| escaped == b'%' || in_host(escaped))
 }
 
-/// Every percent sign begins an escape of two hexadecimal digits.
+/// Checks that every percent sign begins an escape of two hexadecimal digits.
 fn check_escapes(text: &str) -> Result<(), &'static str> {
     each(text, |_| true, |_| true)
 }

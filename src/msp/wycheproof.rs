@@ -1,5 +1,5 @@
-//! Project Wycheproof's ECDSA vectors against both ways in which signatures are checked here: those of messages, with
-//! Fabric's rules, and those of certificates, with Go's.
+//! Runs Project Wycheproof's ECDSA vectors against both signature checks: that of messages, with Fabric's rules, and
+//! that of certificates, with Go's.
 
 use super::der::{encode, tag, Reader};
 use super::key::{Hash, PublicKey, SignatureAlgorithm};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use wycheproof::ecdsa::{TestName, TestSet};
 use wycheproof::TestResult;
 
-/// What a test of theirs is made of.
+/// One test vector.
 struct Case {
     name: String,
     key: Vec<u8>,
@@ -44,14 +44,14 @@ impl Case {
         PublicKey::parse(&self.key).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
-    /// OpenSSL's own verdict on a signature.
+    /// Returns OpenSSL's own verdict on a signature.
     fn openssl_agrees(&self, digest: MessageDigest, signature: &[u8]) -> bool {
         let key: EcKey<Public> = EcKey::public_key_from_der(&self.key).unwrap();
         let hash = hash(digest, &self.message).unwrap();
         EcdsaSig::from_der(signature).is_ok_and(|s| s.verify(&hash, &key).unwrap_or(false))
     }
 
-    /// The same signature with n − s for s, if s is high.
+    /// Returns the same signature with n − s for s, if s is high.
     fn with_low_s(&self, signature: &[u8]) -> Option<Vec<u8>> {
         let key: EcKey<Public> = EcKey::public_key_from_der(&self.key).unwrap();
         let (mut order, mut low) = (BigNum::new().unwrap(), BigNum::new().unwrap());
@@ -64,8 +64,8 @@ impl Case {
     }
 }
 
-/// The signature without what follows its two numbers, inside the sequence and after it, if anything does: Fabric looks
-/// at nothing else, Wycheproof calls what has more to it invalid.
+/// Returns the signature without any data after its two numbers, inside or after the sequence, if there is some: Fabric
+/// ignores such data, Wycheproof calls the signature invalid.
 fn without_more(signature: &[u8]) -> Option<Vec<u8>> {
     let mut numbers = Reader::new(signature).sequence()?;
     let (r, s) = (numbers.element(tag::INTEGER)?, numbers.element(tag::INTEGER)?);

@@ -1,5 +1,5 @@
-//! Certificates and revocation lists, parsed as strictly as Go's `crypto/x509` does it: what it refuses to parse is no
-//! identity in a Fabric network.
+//! Certificates and revocation lists, parsed as strictly as by Go's `crypto/x509`: a certificate that Go refuses to
+//! parse is not an identity in a Fabric network.
 
 use super::der::{tag, Reader};
 use super::key::{self, PublicKey, SignatureAlgorithm};
@@ -10,11 +10,11 @@ use std::fmt;
 
 type Parse<T> = Result<T, &'static str>;
 
-/// The end of the OIDs 2.5.29.n, which most extensions have.
+/// The prefix of the OIDs 2.5.29.n, which most extensions have.
 const ID_CE: &[u8] = &[0x55, 0x1d];
 const AUTHORITY_INFO_ACCESS: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01];
 
-/// Extended key usages that the verifier looks for.
+/// Extended key usages that the verifier checks.
 pub(super) const EKU_SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 pub(super) const EKU_ANY: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 
@@ -24,7 +24,7 @@ pub(super) struct Certificate {
     pub raw: Vec<u8>,
     /// The part that is signed.
     pub tbs: Vec<u8>,
-    /// The AlgorithmIdentifier of the signature, whole.
+    /// The whole AlgorithmIdentifier of the signature.
     algorithm_raw: Vec<u8>,
     pub signature_algorithm: SignatureAlgorithm,
     pub signature: Vec<u8>,
@@ -43,21 +43,21 @@ pub(super) struct Certificate {
     pub extensions: Extensions,
 }
 
-/// What the known extensions say.
+/// The content of the known extensions.
 #[derive(Default)]
 pub(super) struct Extensions {
     pub basic_constraints: Option<BasicConstraints>,
-    /// Bit n is the usage n; `None` if it is not restricted.
+    /// Bit n is the usage n; `None` if unrestricted.
     pub key_usage: Option<u16>,
-    /// OIDs; empty if it is not restricted.
+    /// OIDs; empty if unrestricted.
     pub ext_key_usage: Vec<Vec<u8>>,
     pub subject_key_id: Option<Vec<u8>>,
     pub authority_key_id: Option<Vec<u8>>,
-    /// The value of the subject alternative name as it stands, and its names.
+    /// The raw value of the subject alternative name, and its names.
     pub san: Option<(Vec<u8>, Vec<GeneralName>)>,
     pub name_constraints: Option<NameConstraints>,
     pub policies: Policies,
-    /// Whether there is a critical one that nobody here understands.
+    /// Whether there is a critical extension that is not understood here.
     pub unhandled_critical: bool,
 }
 
@@ -156,8 +156,8 @@ impl Certificate {
         parent.public_key.verify_certificate(self.signature_algorithm, &self.signature, &self.tbs)
     }
 
-    /// The same certificate with an ECDSA signature of low S, as Fabric keeps it; `None` if it has that already.
-    /// The signature must be valid under the key of `parent`.
+    /// Returns the same certificate with an ECDSA signature of low S, as Fabric stores it; `None` if it already has
+    /// that. The signature must be valid under the key of `parent`.
     pub fn sanitized(&self, parent: &Certificate) -> Parse<Option<Certificate>> {
         let signature = parent.public_key.to_low_s(&self.signature).ok_or("x509: the parent's key is not ECDSA")?;
         if signature == self.signature {
@@ -169,7 +169,7 @@ impl Certificate {
         Certificate::parse(&super::der::encode(tag::SEQUENCE, &content)).map(Some)
     }
 
-    /// The serial number in lower-case hex.
+    /// Returns the serial number in lower-case hex.
     pub fn serial_hex(&self) -> String {
         let digits: String = self.serial.iter().map(|b| format!("{b:02x}")).collect();
         digits.trim_start_matches('0').to_owned()
@@ -197,7 +197,7 @@ impl Extensions {
         Ok(parsed)
     }
 
-    /// Whether the extension is understood.
+    /// Reads an extension; returns whether it is understood.
     fn read(&mut self, oid: &[u8], critical: bool, value: &[u8]) -> Parse<bool> {
         let mut r = Reader::new(value);
         let number = match oid.strip_prefix(ID_CE) {
@@ -260,7 +260,7 @@ impl Extensions {
                     self.ext_key_usage.push(r.oid().ok_or(INVALID)?.to_vec());
                 }
             }
-            // CRL distribution points: understood, and of no consequence here.
+            // CRL distribution points: understood, but without effect here.
             31 => is_distribution_points(r).then_some(()).ok_or("x509: invalid CRL distribution points")?,
             32 => self.policies.read_asserted(value).ok_or("x509: invalid certificate policies")?,
             33 => self.policies.read_mappings(value).ok_or("x509: invalid policy mappings extension")?,
@@ -272,14 +272,14 @@ impl Extensions {
     }
 }
 
-/// OID, whether it is critical, and the value.
+/// Reads OID, criticality and value.
 fn extension<'a>(r: &mut Reader<'a>) -> Option<(&'a [u8], bool, &'a [u8])> {
     let oid = r.oid()?;
     let critical = if r.next_is(tag::BOOLEAN) { r.boolean()? } else { false };
     Some((oid, critical, r.content(tag::OCTET_STRING)?))
 }
 
-/// Whether each entry is one, as far as Go looks: an OID, and what begins like a URI is one.
+/// Checks each entry as far as Go does: an OID, and an entry that is tagged as a URI must be one.
 fn is_authority_info_access(mut r: Reader<'_>) -> bool {
     let Some(mut list) = r.sequence() else { return false };
     while !list.is_empty() {
@@ -291,7 +291,7 @@ fn is_authority_info_access(mut r: Reader<'_>) -> bool {
     true
 }
 
-/// Whether each entry is one, as far as Go looks: the URIs with which a full name begins.
+/// Checks each entry as far as Go does: the URIs with which a full name begins.
 fn is_distribution_points(mut r: Reader<'_>) -> bool {
     let Some(mut list) = r.sequence() else { return false };
     let is_point = |mut point: Reader<'_>| {
@@ -349,7 +349,7 @@ impl Name {
         Ok(Name(attributes))
     }
 
-    /// All values of the attribute 2.5.4.n.
+    /// Returns all values of the attribute 2.5.4.n.
     pub fn values(&self, attribute: u8) -> Vec<&str> {
         let wanted = [0x55, 0x04, attribute];
         self.0.iter().filter(|(oid, _)| *oid == wanted).map(|(_, value)| value.as_str()).collect()
@@ -360,7 +360,7 @@ impl Name {
     }
 }
 
-/// From the most to the least specific attribute, as Go writes it.
+/// Shows the attributes from the most to the least specific, as Go does.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let order = [
@@ -384,7 +384,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// The text of a string type that a name may have.
+/// Decodes a string type that is allowed in names.
 fn string(tag: u8, value: &[u8]) -> Option<String> {
     let ascii = |allowed: fn(u8) -> bool| {
         value.iter().all(|b| allowed(*b)).then(|| value.iter().map(|b| char::from(*b)).collect())
@@ -416,7 +416,7 @@ pub(super) struct RevocationList {
     algorithm: SignatureAlgorithm,
     signature: Vec<u8>,
     pub authority_key_id: Option<Vec<u8>>,
-    /// Serial numbers, each as [`Certificate::serial`] has them.
+    /// Serial numbers, each in the form of [`Certificate::serial`].
     revoked: Vec<Vec<u8>>,
 }
 
@@ -465,7 +465,7 @@ impl RevocationList {
             }
         }
         if algorithm.is_ecdsa() {
-            // What surrounds the two numbers of the signature does not count in a list.
+            // In a list, data after the two numbers of the signature is ignored.
             match key::canonical_form(&signature) {
                 Ok(canonical) => signature = canonical,
                 Err(e) => return Some(Err(e)),

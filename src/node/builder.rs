@@ -1,4 +1,4 @@
-//! Puts a [`Node`] together.
+//! The builder of a [`Node`].
 
 use super::config::NodeConfig;
 use super::core::NodeCore;
@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// Settings of a [`Node`] that is to be.
+/// Configures and starts a [`Node`].
 pub struct NodeBuilder {
     identity: PeerIdentity,
     crypto: Arc<dyn CryptoService>,
@@ -51,78 +51,80 @@ impl NodeBuilder {
             external_endpoint: String::new(),
             metadata: Bytes::new(),
             blocks: None,
-            // Nobody waits for a reader of notices, so that no clock is asked.
+            // The node never waits for a reader of notices, so the clock is not used.
             notices: Demux::new(Arc::new(SystemClock)),
         }
     }
 
-    /// How to communicate: where to listen, TLS, limits. `set` gets the builder of the communication layer; an identity
-    /// mapper is not to be given, the node makes its own.
+    /// Configures communication: listen address, TLS, limits. `set` receives the builder of the communication layer. Do
+    /// not set an identity mapper; the node creates its own.
     #[must_use]
     pub fn comm(mut self, set: impl FnOnce(CommBuilder) -> CommBuilder) -> Self {
         self.comm = set(self.comm);
         self
     }
 
-    /// Intervals, limits, bootstrap peers. Default: Fabric's, without bootstrap peers.
+    /// Sets intervals, limits and bootstrap peers. Default: Fabric's values, without bootstrap peers.
     #[must_use]
     pub fn config(mut self, config: NodeConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// Endpoints of peers of our organisation to contact first: sets [`NodeConfig::bootstrap`].
+    /// Sets the endpoints of peers of our organisation to contact first: [`NodeConfig::bootstrap`].
     #[must_use]
     pub fn bootstrap<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.config.bootstrap = endpoints.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Where peers of our organisation reach us, as `host:port`: `peer.gossip.endpoint`. Port 0 stands for the port that
-    /// our own server got. Default: the address that our own server listens on; without one, and if that address stands
-    /// for all interfaces, it has to be given.
+    /// Sets the endpoint where peers of our organisation reach us, as `host:port`: `peer.gossip.endpoint`. Port 0
+    /// stands for the port that our server was assigned. Default: the address that our server listens on. It is
+    /// required if there is no server or the server listens on all interfaces.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// Where peers of other organisations reach us: `peer.gossip.externalEndpoint`. Default: none, and then other
-    /// organisations do not see us, nor tell us of themselves.
+    /// Sets the endpoint where peers of other organisations reach us: `peer.gossip.externalEndpoint`. Default: none;
+    /// other organisations then neither see us nor send us their membership.
     #[must_use]
     pub fn external_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.external_endpoint = endpoint.into();
         self
     }
 
-    /// What we say about ourselves to all members. Default: nothing.
+    /// Sets the metadata that we publish to all members. Default: empty.
     #[must_use]
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Self {
         self.metadata = metadata.into();
         self
     }
 
-    /// Judges the blocks that come in, before they are handed on: what it refuses is neither forwarded nor delivered.
-    /// Called on the node's verifying threads, several at a time; may block. Default: every block counts, and
-    /// so any member of the channel's organisations can name a number far ahead, behind which no other block is taken.
+    /// Sets the verifier for incoming blocks. Rejected blocks are neither forwarded nor delivered. The verifier is
+    /// called on the node's verification threads, concurrently, and may block. Default: every block is accepted. Any
+    /// member of the channel's organisations can then announce a number far ahead, and blocks with numbers behind it
+    /// are dropped.
     #[must_use]
     pub fn block_verifier(mut self, judge: impl Fn(&SignedMessage) -> Result<()> + Send + Sync + 'static) -> Self {
         self.blocks = Some(Arc::new(judge));
         self
     }
 
-    /// As [`Node::notices`], from the very start: of a wrong bootstrap endpoint only this tells.
+    /// Like [`Node::notices`], but from before the start. A wrong bootstrap endpoint is reported only here.
     pub fn notices(&self) -> Subscription<Notice> {
         super::subscribe(&self.notices)
     }
 
-    /// Starts it: listens, contacts the bootstrap peers, keeps the membership from then on. Does not wait for anybody
-    /// ([`Node::wait_for_members`] does).
+    /// Starts the node: listens, contacts the bootstrap peers and maintains the membership from then on. Does not wait
+    /// for other peers ([`Node::wait_for_members`] does).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] and others for a wrong setting or endpoint, an identity of our own that is not valid or of no
-    /// known organisation, a first signature that does not match it ([`ErrorKind::Signature`]), and an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told
-    /// as a [`Notice::SeedFailed`], and the others are contacted.
+    /// [`ErrorKind::Config`] and others for a wrong setting or endpoint, an own identity that is invalid or of an
+    /// unknown organisation, a first signature that does not match it ([`ErrorKind::Signature`]), and an address that
+    /// cannot be listened on. A wrong bootstrap endpoint is not an error: it is reported as a [`Notice::SeedFailed`],
+    /// and the others are contacted.
     pub fn start(mut self) -> Result<Node> {
         self.config.validate()?;
         let own_org = self.advisor.org_by_peer_identity(&self.identity).ok_or_else(|| {
@@ -178,7 +180,7 @@ impl NodeBuilder {
             clock,
             comm,
         });
-        // From here on it stops by being dropped.
+        // From here on, dropping the node stops it.
         let node = Node::new(shared.clone(), mapper, stop_once);
         let driven = shared.clone();
         shared.threads.spawn("gossip-node", move || driver::run(&driven, &inputs)).map_err(|e| e.error)?;
@@ -187,8 +189,8 @@ impl NodeBuilder {
     }
 }
 
-/// Returns the endpoint to publish: the one that is given, else where we listen. An address of all interfaces is none
-/// that others could dial.
+/// Returns the endpoint to publish: the given one, else our listen address. A listen address for all interfaces is
+/// rejected, because others cannot dial it.
 fn published(given: Option<String>, listening: Option<&str>) -> Result<String> {
     let Some(listening) = listening else { return Ok(given.unwrap_or_default()) };
     match given {
@@ -204,10 +206,10 @@ fn published(given: Option<String>, listening: Option<&str>) -> Result<String> {
     }
 }
 
-/// A point of wall-clock time as one of monotonic time; what is long past counts as now.
+/// Converts wall-clock time to monotonic time; a time in the past becomes `now`.
 fn instant(at: SystemTime, wall: SystemTime, now: Instant) -> Instant {
     match at.duration_since(wall) {
-        // What no clock can count to is far enough away.
+        // A time beyond the clock's range is replaced by one in the far future.
         Ok(ahead) => now.checked_add(ahead).unwrap_or_else(|| now + std::time::Duration::from_secs(1 << 32)),
         Err(_) => now,
     }

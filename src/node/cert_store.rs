@@ -1,4 +1,4 @@
-//! The pull of identities: what each peer says and signed about its identity spreads to all that may know it.
+//! The pull of identities: each peer's signed identity message spreads to all peers allowed to know it.
 
 use super::pull::{PullConfig, PullEngine, PullSend, PullStep};
 use crate::crypto::PkiId;
@@ -9,25 +9,25 @@ use std::time::Instant;
 
 const KIND: PullMsgType = PullMsgType::IDENTITY_MSG;
 
-/// The largest identity message that is kept, as serialized envelope.
+/// Maximum size of an identity message that is kept, in bytes of the serialized envelope.
 const MAX_IDENTITY: usize = 256 << 10;
 
-/// The identity messages that we hold and offer, and the exchanges about them. Ours is among them from the start.
+/// The identity messages that we hold and offer, and the exchanges about them. Ours is included from the start.
 ///
-/// Messages that come in were tag-checked; those that go out are for one peer each.
+/// Incoming messages must already have passed the tag check. Each outgoing message is for one peer.
 #[derive(Debug)]
 pub struct CertStore {
     engine: PullEngine<Envelope>,
 }
 
 impl CertStore {
-    /// An empty store.
+    /// Returns an empty store.
     pub fn new(config: PullConfig) -> Self {
         CertStore { engine: PullEngine::new(config) }
     }
 
-    /// Keeps an identity message that was found valid, and offers it from now on. `false` if there is no room, or it is
-    /// no identity message.
+    /// Stores a valid identity message and offers it from now on. Returns `false` if there is no room, or the message
+    /// is not an identity message.
     pub fn add(&mut self, message: &SignedMessage) -> bool {
         match message.content() {
             Some(Content::PeerIdentity(identity)) => {
@@ -37,17 +37,17 @@ impl CertStore {
         }
     }
 
-    /// Neither keeps nor offers an identity any more; a peer that offers it will be asked for it.
+    /// Removes an identity and stops offering it. It will be requested again from a peer that offers it.
     pub fn remove(&mut self, pki_id: &PkiId) {
         self.engine.remove(pki_id.as_bytes());
     }
 
-    /// The PKI-IDs of the identities that are offered, in the order in which they came.
+    /// Returns the PKI-IDs of the offered identities, in order of arrival.
     pub fn pki_ids(&self) -> impl Iterator<Item = PkiId> + '_ {
         self.engine.digests().cloned().map(PkiId::new)
     }
 
-    /// Begins a round with these peers: a hello to each.
+    /// Starts a round: sends a hello to each of these peers.
     pub fn start_round(
         &mut self,
         peers: Vec<PkiId>,
@@ -57,11 +57,10 @@ impl CertStore {
         envelopes(self.engine.start_round(peers, now, random))
     }
 
-    /// Takes a message of an exchange. Returns the answer, if there is one, and the identity messages that are to be
-    /// verified, and [added](Self::add) if they are valid. Of an update one entry that cannot be used does not keep
-    /// the others out.
+    /// Handles a message of an exchange. Returns the answer, if there is one, and the identity messages to verify and,
+    /// if they are valid, to [add](Self::add). An unusable entry of an update does not affect the others.
     ///
-    /// `may_have` tells which identities, by PKI-ID, the peer may get.
+    /// `may_have` returns whether the peer may get an identity, by PKI-ID.
     pub fn handle(
         &mut self,
         from: &PkiId,
@@ -83,7 +82,7 @@ impl CertStore {
                     let item = SignedMessage::from_envelope(Some(Envelope::from(envelope.clone()))).ok()?;
                     let Some(Content::PeerIdentity(identity)) = item.content() else { return None };
                     let digest = identity.pki_id.clone();
-                    // What comes in a large message must not keep all of that in memory.
+                    // Detached, so that an item does not keep the whole large message in memory.
                     let kept = || if message.is_decoded() { item.detached() } else { item.clone() };
                     (item.wire_len() <= MAX_IDENTITY).then(|| (digest, kept()))
                 });
@@ -95,17 +94,17 @@ impl CertStore {
         (answer.and_then(envelope), Vec::new())
     }
 
-    /// Goes on to the next step when its time has come. Returns the requests.
+    /// Advances to the next step when it is due. Returns the requests.
     pub fn poll(&mut self, now: Instant, random: &mut dyn Random) -> Vec<(PkiId, SignedMessage)> {
         envelopes(self.engine.poll(now, random))
     }
 
-    /// When [`poll`](Self::poll) has something to do.
+    /// Returns when [`poll`](Self::poll) must be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.engine.next_deadline()
     }
 
-    /// Ends what is under way.
+    /// Ends the round in progress.
     pub fn stop(&mut self) {
         self.engine.stop();
     }
@@ -115,7 +114,7 @@ fn envelopes(sends: Vec<PullSend<Envelope>>) -> Vec<(PkiId, SignedMessage)> {
     sends.into_iter().filter_map(envelope).collect()
 }
 
-/// `None` only for a message beyond 2 GiB.
+/// Returns `None` only for a message larger than 2 GiB.
 fn envelope(send: PullSend<Envelope>) -> Option<(PkiId, SignedMessage)> {
     let message = match send.step {
         PullStep::Hello => message::hello(send.nonce, KIND),

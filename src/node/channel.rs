@@ -1,4 +1,4 @@
-//! A channel: who is in it, and which of its blocks have been seen.
+//! A channel: its members and the blocks seen.
 
 use super::config::NodeConfig;
 use super::peers::AlivePeer;
@@ -15,17 +15,18 @@ use std::time::{Duration, Instant};
 /// Settings of channels.
 #[derive(Clone, Debug)]
 pub struct ChannelConfig {
-    /// How often our state information is published if it has changed: `peer.gossip.publishStateInfoInterval`, 4 s.
+    /// Interval at which our state information is published if it has changed: `peer.gossip.publishStateInfoInterval`,
+    /// 4 s.
     pub publish_state_info_interval: Duration,
-    /// How often some peers are asked for theirs: `peer.gossip.requestStateInfoInterval`, 4 s.
+    /// Interval at which some peers are asked for theirs: `peer.gossip.requestStateInfoInterval`, 4 s.
     pub request_state_info_interval: Duration,
-    /// A block counts while its number is within this many of others: `peer.gossip.maxBlockCountToStore`, 10.
+    /// Size of the window of block numbers that are accepted: `peer.gossip.maxBlockCountToStore`, 10.
     pub max_block_count_to_store: u64,
-    /// How long the number of a block is remembered, 400 s: Fabric's hundred pull intervals.
+    /// Time for which the number of a block is remembered: 400 s, which is Fabric's hundred pull intervals.
     pub block_expiration: Duration,
-    /// Peers whose state information is kept, for each channel, 20,000.
+    /// Maximum number of peers whose state information is kept, for each channel: 20,000.
     pub max_state_infos: usize,
-    /// Channels at most, 1,000.
+    /// Maximum number of channels: 1,000.
     pub max_channels: usize,
 }
 
@@ -47,12 +48,12 @@ impl Default for ChannelConfig {
 pub struct AnchorPeer {
     /// Its host name or address.
     pub host: String,
-    /// Its port; 0 is none.
+    /// Its port; 0 means none.
     pub port: u16,
 }
 
 impl AnchorPeer {
-    /// As `host:port`, an IPv6 address in brackets.
+    /// Returns `host:port`, with an IPv6 address in brackets.
     pub fn endpoint(&self) -> String {
         let (host, port) = (&self.host, self.port);
         if host.contains(':') {
@@ -69,12 +70,12 @@ impl fmt::Display for AnchorPeer {
     }
 }
 
-/// The organisations of a channel, each with its anchor peers, as the channel's configuration has them. Whoever joins
-/// with it has verified it.
+/// The organisations of a channel, each with its anchor peers, as in the channel's configuration. The caller must have
+/// verified that configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelOrgs(pub BTreeMap<OrgId, Vec<AnchorPeer>>);
 
-/// What we know of a channel that we are in, or were.
+/// State of a channel that we are or were in.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) name: Bytes,
@@ -84,13 +85,13 @@ pub(super) struct Channel {
     properties: Properties,
     /// The newest state information of each peer, ours among them.
     states: MessageStore<PkiId, SignedMessage>,
-    /// Whether ours has changed since it was signed.
+    /// Whether our state has changed since it was last signed.
     changed: bool,
-    /// Whether it was signed since it was published.
+    /// Whether our state was signed but not yet published.
     unpublished: bool,
     blocks: BlockWindow,
     max_states: usize,
-    /// Who has asked for the states, and who has told theirs, how often lately.
+    /// Rate limits for state requests from each peer and for snapshots from each peer.
     asked: Limiter,
     told: Limiter,
 }
@@ -106,7 +107,7 @@ impl Channel {
             own,
             left: false,
             properties: Properties::default(),
-            // One more, for ours.
+            // One extra, for our own.
             states: MessageStore::new(newer_state, None, config.max_state_infos.saturating_add(1)),
             changed: false,
             unpublished: false,
@@ -117,7 +118,7 @@ impl Channel {
         }
     }
 
-    /// Whether we have left it.
+    /// Returns whether we have left the channel.
     pub(super) fn left(&self) -> bool {
         self.left
     }
@@ -135,34 +136,34 @@ impl Channel {
         self.properties.ledger_height = height;
     }
 
-    /// Our state information as it is now, to be signed.
+    /// Returns our current state information, to be signed.
     pub(super) fn own_state(&self, incarnation: u64, sequence: u64) -> GossipMessage {
         let properties = Properties { left_channel: self.left, ..self.properties.clone() };
         message::state_info(&self.own, &self.name, incarnation, sequence, properties)
     }
 
-    /// It could not be signed, and has to be later.
+    /// Marks our state information for signing again, after signing failed.
     pub(super) fn state_changed(&mut self) {
         self.changed = true;
     }
 
-    /// The channel's name if our state information has to be signed.
+    /// Returns the channel's name if our state information must be signed, and clears that mark.
     pub(super) fn take_changed(&mut self) -> Option<Bytes> {
         std::mem::take(&mut self.changed).then(|| self.name.clone())
     }
 
-    /// Our signed state information, to be published.
+    /// Stores our signed state information for publication.
     pub(super) fn set_own_state(&mut self, message: SignedMessage, now: Instant) {
         self.states.add(self.own.clone(), message, now);
         self.unpublished = true;
     }
 
-    /// Our state information, if it has to be published: it counts as published then.
+    /// Returns our state information if it must be published, and marks it as published.
     pub(super) fn publish(&mut self) -> Option<SignedMessage> {
         std::mem::take(&mut self.unpublished).then(|| self.states.latest(&self.own).cloned()).flatten()
     }
 
-    /// Whether a channel MAC that this peer made means this channel.
+    /// Returns whether this channel MAC was made by this peer for this channel.
     pub(super) fn has_mac(&self, pki_id: &PkiId, mac: &[u8]) -> bool {
         channel_mac(pki_id, &self.name) == mac
     }
@@ -171,7 +172,7 @@ impl Channel {
         org.is_some_and(|org| self.orgs.0.contains_key(org))
     }
 
-    /// Whether state information is newer than what we have of its peer, and there is room for it.
+    /// Returns whether state information is newer than the stored one of its peer, and there is room for it.
     pub(super) fn wants(&self, message: &SignedMessage) -> bool {
         let Some(info) = state_info(message) else { return false };
         let pki_id = PkiId::new(info.pki_id.clone());
@@ -184,7 +185,7 @@ impl Channel {
         }
     }
 
-    /// Keeps state information that was found valid. `false` if newer has come in the meantime.
+    /// Stores valid state information. Returns `false` if newer information has arrived in the meantime.
     pub(super) fn add_state(&mut self, message: &SignedMessage, now: Instant) -> bool {
         match state_info(message) {
             Some(info) if self.wants(message) => {
@@ -194,18 +195,18 @@ impl Channel {
         }
     }
 
-    /// Forgets the state of those for whom `known` does not hold.
+    /// Removes the states of the peers for which `known` returns false.
     pub(super) fn retain_states(&mut self, known: impl Fn(&PkiId) -> bool) {
         let own = &self.own;
         self.states.purge(|message| author(message).is_none_or(|pki_id| pki_id != *own && !known(&pki_id)));
     }
 
-    /// Whether a peer may ask for the states now, or has too often.
+    /// Returns whether a peer is within its rate limit for state requests.
     pub(super) fn may_ask(&mut self, peer: &PkiId, now: Instant) -> bool {
         self.asked.admit(peer, now)
     }
 
-    /// Whether a peer may tell us many states now, or has too often.
+    /// Returns whether a peer is within its rate limit for state snapshots.
     pub(super) fn may_tell(&mut self, peer: &PkiId, now: Instant) -> bool {
         self.told.admit(peer, now)
     }
@@ -215,29 +216,29 @@ impl Channel {
         self.told.clean(now);
     }
 
-    /// The state of those that `shown` picks, by their PKI-ID.
+    /// Returns a snapshot of the states of the peers, by PKI-ID, for which `shown` returns true.
     pub(super) fn snapshot(&self, shown: impl Fn(&PkiId) -> bool) -> GossipMessage {
         let shown = |message: &&SignedMessage| author(message).is_some_and(|pki_id| shown(&pki_id));
         message::state_info_snapshot(self.name.clone(), self.states.messages().into_iter().filter(shown))
     }
 
-    /// Whether a peer has told that it is in the channel, and its organisation is.
+    /// Returns whether a peer has announced that it is in the channel, and its organisation belongs to it.
     pub(super) fn has_peer(&self, peer: &AlivePeer) -> bool {
         let told = self.states.latest(&peer.pki_id).and_then(state_info);
         self.has_org(peer.org.as_ref()) && told.is_some_and(|info| !has_left(info))
     }
 
-    /// What a peer has told about itself.
+    /// Returns the properties that a peer has published.
     pub(super) fn properties_of(&self, pki_id: &PkiId) -> Option<&Properties> {
         self.states.latest(pki_id).and_then(state_info)?.properties.as_ref()
     }
 
-    /// Whether a block has not been seen yet, and its number is not behind the others.
+    /// Returns whether a block has not been seen yet and its number is inside the window.
     pub(super) fn wants_block(&self, number: u64) -> bool {
         !self.left && self.blocks.wants(number)
     }
 
-    /// Takes note of a block. `false` if it has been seen in the meantime.
+    /// Records a block. Returns `false` if it has been seen in the meantime.
     pub(super) fn add_block(&mut self, number: u64, now: Instant) -> bool {
         self.blocks.add(number, now)
     }
@@ -255,7 +256,7 @@ fn author(message: &SignedMessage) -> Option<PkiId> {
     state_info(message).map(|info| PkiId::new(info.pki_id.clone()))
 }
 
-/// The policy of the store: of the state information of one peer the newest counts.
+/// Replacement policy of the store: for each peer, the newest state information wins.
 fn newer_state(this: &SignedMessage, that: &SignedMessage) -> InvalidationResult {
     message::compare(this.message(), that.message(), 0)
 }
@@ -264,13 +265,13 @@ fn has_left(info: &StateInfo) -> bool {
     info.properties.as_ref().is_some_and(|properties| properties.left_channel)
 }
 
-/// Which blocks have been seen: numbers at most a window apart, each for a while.
+/// The block numbers seen, within a sliding window; each is remembered for a limited time.
 #[derive(Debug)]
 struct BlockWindow {
     size: u64,
     expiration: Duration,
     seen: BTreeSet<u64>,
-    /// In the order of their time.
+    /// Sorted by time.
     order: Vec<(Instant, u64)>,
 }
 
@@ -294,7 +295,7 @@ impl BlockWindow {
         }
         self.seen.insert(number);
         self.order.push((now, number));
-        // What falls out of the window is known to be behind; so the window bounds what is kept.
+        // Numbers below the window are known to be old, so the window bounds the memory used.
         let first = self.seen.last().map_or(0, |last| last.saturating_sub(self.size));
         self.seen = self.seen.split_off(&first);
         let seen = &self.seen;

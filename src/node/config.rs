@@ -15,20 +15,20 @@ pub struct NodeConfig {
     pub bootstrap: Vec<String>,
     /// Membership.
     pub discovery: DiscoveryConfig,
-    /// How messages are batched.
+    /// Batching of gossiped messages.
     pub emitter: EmitterConfig,
-    /// How many peers a message is pushed to: `peer.gossip.propagatePeerNum`, 3.
+    /// Number of peers that a message is pushed to: `peer.gossip.propagatePeerNum`, 3.
     pub propagate_peer_num: usize,
-    /// How often identities are pulled: `peer.gossip.pullInterval`, 4 s.
+    /// Interval between pulls of identities: `peer.gossip.pullInterval`, 4 s.
     pub pull_interval: Duration,
-    /// From how many peers at a time: `peer.gossip.pullPeerNum`, 3.
+    /// Number of peers per pull: `peer.gossip.pullPeerNum`, 3.
     pub pull_peer_num: usize,
     /// The exchanges in which identities are pulled.
     pub pull: PullConfig,
     /// Channels.
     pub channel: ChannelConfig,
-    /// Verifications under way at most that are not the membership's, 4,096; beyond, what is new is dropped, and
-    /// learned when it comes again.
+    /// Maximum number of verifications in progress, without those of the membership: 4,096. Beyond it, new messages are
+    /// dropped and learned when they are received again.
     pub max_verifications: usize,
 }
 

@@ -1,7 +1,7 @@
 //! The node without threads, clock, network or keys: events in, effects out.
 //!
-//! Membership, identities, channels and the spreading of messages meet here. A thin driver around a [`NodeCore`] owns
-//! threads and timers and carries out its effects; a simulation does the same for thousands of them on a virtual clock.
+//! Combines membership, identities, channels and gossip. A thin driver around a [`NodeCore`] owns threads and timers
+//! and carries out its effects; a simulation does the same for thousands of cores on a virtual clock.
 
 mod channels;
 mod effects;
@@ -34,22 +34,22 @@ pub use seeds::SeedRole;
 
 use seeds::SeedRoles;
 
-/// What [`NodeCore::select`] is to go by: the choosing part of Fabric's `SendCriteria`.
+/// The criteria of [`NodeCore::select`]: the selection part of Fabric's `SendCriteria`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Criteria<'a> {
     /// Only peers of this channel.
     pub channel: Option<&'a [u8]>,
-    /// At most so many.
+    /// Maximum number of peers.
     pub max_peers: usize,
-    /// At least so many, else it is an error.
+    /// Minimum number of peers; fewer is an error.
     pub min_ack: usize,
 }
 
 impl Criteria<'_> {
-    /// Takes the first of these candidates that are `eligible`, as many as are asked for.
+    /// Returns the first `eligible` candidates, up to `max_peers`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`], with Fabric's text: there are fewer than have to acknowledge.
+    /// [`ErrorKind::Config`], with Fabric's text: fewer candidates than must acknowledge.
     pub fn choose(
         &self,
         mut candidates: Vec<NetworkMember>,
@@ -75,7 +75,7 @@ pub struct NodeCore {
     config: NodeConfig,
     own: PkiId,
     own_org: OrgId,
-    /// Where our organisation reaches us.
+    /// The endpoint for our own organisation.
     own_endpoint: String,
     incarnation: u64,
     discovery: Discovery,
@@ -86,24 +86,24 @@ pub struct NodeCore {
     peers: AlivePeers,
     channels: BTreeMap<Bytes, Channel>,
     outside: Outside,
-    /// Whether a missing external endpoint was named.
+    /// Whether the warning about a missing external endpoint was logged.
     warned_unreachable: bool,
-    /// Counts our state informations.
+    /// Sequence number of our state information.
     state_sequence: u64,
     seeds: SeedRoles,
     renewal: Renewal,
     expiry: Option<Expiry>,
     pending: HashMap<Token, Pending>,
     budget: VerificationBudget,
-    /// For each verification under way, its share of the budget.
+    /// The budget permit of each verification in progress.
     permits: HashMap<Token, Permit>,
     timers: Timers,
     stopped: bool,
-    /// What discovery wants done, empty between calls: kept for its room.
+    /// Effects from discovery; empty between calls, kept to reuse the allocation.
     wanted: Vec<Effect>,
 }
 
-/// What an answer is for.
+/// The purpose of a pending request.
 enum Pending {
     /// Our identity message, signed.
     OwnIdentity,
@@ -111,13 +111,13 @@ enum Pending {
     OwnState(Bytes),
     /// An identity message, verified.
     Identity(SignedMessage),
-    /// State information of a peer in a channel of ours, verified; to be forwarded if it came by itself.
+    /// State information of a peer in one of our channels, verified; to be forwarded if it did not come in a snapshot.
     State { channel: Bytes, message: SignedMessage, from: Option<PkiId> },
-    /// State information of a peer of our organisation in a channel of others, verified.
+    /// State information of a peer of our organisation in a channel that we are not in, verified.
     OutsideState { message: SignedMessage, from: PkiId },
     /// A block, verified.
     Block { message: SignedMessage, from: PkiId },
-    /// Who is at an endpoint, where this member was known to be.
+    /// The peer at an endpoint where this member was known to be.
     Renewal { endpoint: String, old: Box<NetworkMember> },
 }
 
@@ -129,8 +129,8 @@ struct Timers {
 }
 
 impl NodeCore {
-    /// A node that knows nobody. `incarnation` is the wall clock in nanoseconds since 1970, later than at any earlier
-    /// start of this peer.
+    /// Creates a node that knows no other peer. `incarnation` is the wall clock in nanoseconds since 1970, later than
+    /// at any earlier start of this peer.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names the wrong setting or endpoint.
@@ -169,8 +169,8 @@ impl NodeCore {
         })
     }
 
-    /// Begins: contacts the bootstrap peers, and signs what others pull of our identity. A bootstrap endpoint that is
-    /// wrong is told as a [`Notice::SeedFailed`], and the others are contacted all the same.
+    /// Starts the node: contacts the bootstrap peers and signs our identity message for others to pull. A wrong
+    /// bootstrap endpoint is reported as a [`Notice::SeedFailed`]; the others are still contacted.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         self.sign_own_identity(cx);
         for endpoint in self.config.bootstrap.clone() {
@@ -181,8 +181,8 @@ impl NodeCore {
         }
     }
 
-    /// Takes in what happened, and appends what is to be done to the context's effects. After [`stop`](Self::stop) it
-    /// does neither.
+    /// Handles an event and appends the resulting effects to the context. After [`stop`](Self::stop), events are
+    /// ignored.
     pub fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
         if self.stopped {
             return;
@@ -198,12 +198,12 @@ impl NodeCore {
             Event::Dialled { endpoint, remote } => self.on_proof(&endpoint, &remote, cx),
             Event::IdentitySwitch(id) => self.retire(&id, None, cx),
             Event::IdentityPurged(id) => self.on_identity_purged(id, cx),
-            // The rest is about membership, as are answers that the node itself has not asked for.
+            // All other events belong to the membership, as do answers to requests that the node did not make itself.
             event => self.discover(event, cx),
         }
     }
 
-    /// When [`Event::Timeout`] is due; `None` after a stop.
+    /// Returns the time when [`Event::Timeout`] is due; `None` after a stop.
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.stopped {
             return None;
@@ -221,12 +221,12 @@ impl NodeCore {
         of_channels.chain(others.into_iter().flatten()).chain([timers.pull]).min()
     }
 
-    /// Spreads a message of our own: a block of a channel that we are in, to the peers of the channel in our
-    /// organisation. [`Event::Received`] of the same block is ignored from then on.
+    /// Gossips our own message, a block of a channel that we are in, to the peers of the channel in our organisation. A
+    /// later [`Event::Received`] with the same block is ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] if the tag does not fit the content (where Fabric crashes) or nobody would get such a
-    /// message; [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::Stopped`] after a stop.
+    /// [`ErrorKind::Protocol`] if the tag does not fit the content (where Fabric crashes) or the message has no
+    /// possible recipient; [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::Stopped`] after a stop.
     pub fn gossip(&mut self, message: SignedMessage, cx: &mut Context<'_>) -> Result<()> {
         self.check_running()?;
         message.message().check_tag()?;
@@ -235,8 +235,8 @@ impl NodeCore {
         Ok(())
     }
 
-    /// Chooses peers to send to, at random among those that are alive, fulfil the criteria and for which `eligible`
-    /// holds. None if `max_peers` is 0.
+    /// Selects random peers that are alive, match the criteria and for which `eligible` returns true. Selects none if
+    /// `max_peers` is 0.
     ///
     /// # Errors
     /// With Fabric's texts: a channel that we are not in, or fewer peers than `min_ack`.
@@ -272,17 +272,18 @@ impl NodeCore {
         Ok(peers.iter().filter_map(|peer| self.discovery.member(&peer.pki_id).cloned()).collect())
     }
 
-    /// Asks up to `count` random members for theirs, now.
+    /// Asks up to `count` random members for their membership now.
     pub fn sync(&mut self, count: usize, cx: &mut Context<'_>) {
         self.with_discovery(cx, |discovery, cx| discovery.sync(count, cx));
     }
 
-    /// Says something else about ourselves, from the next alive message on.
+    /// Changes our metadata, from the next alive message on.
     pub fn update_metadata(&mut self, metadata: impl Into<Bytes>) {
         self.discovery.update_metadata(metadata);
     }
 
-    /// Changes where other organisations reach us, from the next alive message on; empty if they shall not.
+    /// Changes our endpoint for other organisations, from the next alive message on. An empty endpoint makes us
+    /// unreachable for them.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
@@ -290,13 +291,13 @@ impl NodeCore {
         self.discovery.update_endpoint(endpoint)
     }
 
-    /// Tells when our identity expires, so that it can be [announced](Notice::IdentityExpires): a week, a day and an
-    /// hour ahead, and when it is so far.
+    /// Sets the time when our identity expires. It is [announced](Notice::IdentityExpires) a week, a day and an hour
+    /// before, and when it is reached.
     pub fn set_expiry(&mut self, at: Option<Instant>) {
         self.expiry = at.map(Expiry::new);
     }
 
-    /// Ends it: no more effects. A second time does nothing.
+    /// Stops the node; it produces no more effects. Further calls have no effect.
     pub fn stop(&mut self) {
         self.stopped = true;
         self.discovery.stop();
@@ -307,22 +308,22 @@ impl NodeCore {
         self.budget.reset();
     }
 
-    /// The membership: who is alive, who dead, the seeds, ourselves.
+    /// Returns the membership: alive and dead members, seeds, and this node.
     pub fn discovery(&self) -> &Discovery {
         &self.discovery
     }
 
-    /// The members that are alive, without ourselves.
+    /// Returns the members that are alive, without this node.
     pub fn peers(&self) -> Members {
         self.discovery.membership()
     }
 
-    /// How many they are.
+    /// Returns the number of members that are alive, without this node.
     pub fn alive_count(&self) -> usize {
         self.discovery.alive_count()
     }
 
-    /// The PKI-IDs of the identities that others can pull from us, in the order in which we learned them.
+    /// Returns the PKI-IDs of the identities that others can pull from us, in the order in which we learned them.
     pub fn offered_identities(&self) -> impl Iterator<Item = PkiId> + '_ {
         self.certs.pki_ids()
     }
@@ -366,7 +367,7 @@ impl NodeCore {
             Some(Content::AliveMsg(_) | Content::MemRes(_)) => {
                 self.discover(Event::Received { message, from }, cx);
             }
-            // Nobody asks in another peer's name.
+            // A peer may only ask in its own name.
             Some(Content::MemReq(request)) => match asker(request) {
                 Some(asker) if asker == from => self.discover(Event::Received { message, from }, cx),
                 _ => journal::warning!("{from} asks for membership in another peer's name"),
@@ -395,7 +396,7 @@ impl NodeCore {
             Pending::State { channel, message, from } => self.learn_state(&channel, message, from, cx),
             Pending::OutsideState { message, from } => self.learn_outside_state(message, from, cx),
             Pending::Block { message, from } => self.learn_block(message, from, cx),
-            // Not asked to be verified.
+            // These are never sent for verification.
             Pending::OwnIdentity | Pending::OwnState(_) | Pending::Renewal { .. } => {}
         }
     }
@@ -423,7 +424,7 @@ impl NodeCore {
         }
     }
 
-    /// Asks for a verification, if there is room for one more.
+    /// Requests a verification, if the budget allows one more.
     fn verify(&mut self, message: SignedMessage, from: &PkiId, pending: Pending, cx: &mut Context<'_>) {
         let Some(permit) = self.budget.try_acquire(from, message.wire_len()) else {
             return journal::debug!("no room to verify {message}");
@@ -445,10 +446,10 @@ impl NodeCore {
     }
 }
 
-/// Room for so many effects, and so many questions, is kept.
+/// Capacity kept for effects and for pending requests.
 const KEPT_ROOM: usize = 64;
 
-/// In whose name somebody asks for membership.
+/// Returns the PKI-ID in whose name a membership request is made.
 fn asker(request: &MembershipRequest) -> Option<PkiId> {
     let envelope = request.self_information.as_ref()?.clone();
     let own = SignedMessage::from_envelope(Some(envelope.into())).ok()?;

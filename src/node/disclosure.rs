@@ -1,16 +1,16 @@
-//! Who may know whom: what of one peer's alive message another one may see.
+//! The disclosure policy: which parts of a peer's alive message another peer may see.
 
 use super::identities::Identities;
 use crate::crypto::OrgId;
 use crate::discovery::{Disclosure, DisclosurePolicy, NetworkMember};
 
-/// Fabric's disclosure policy. Towards a peer of an unknown organisation: nothing. Own organisations know their own, and
-/// we tell others of ours (and only of ours) as far as both have an external endpoint. The internal endpoint never
-/// leaves the organisation.
+/// Fabric's disclosure policy. A peer of an unknown organisation sees nothing. Peers of one organisation see each
+/// other. Peers of other organisations see only our own members, and only if both have an external endpoint. The
+/// internal endpoint never leaves the organisation.
 pub struct OrgDisclosure<'a> {
     /// Our organisation.
     pub own_org: &'a OrgId,
-    /// Which organisation the others belong to.
+    /// Maps the other peers to their organisations.
     pub identities: &'a dyn Identities,
 }
 
@@ -50,18 +50,19 @@ mod tests {
         let policy = OrgDisclosure { own_org: &own_org, identities: &identities };
         use Disclosure::{Nothing, Whole, WithoutSecret};
         for (remote, about, expected) in [
-            // Our organisation knows itself, with or without external endpoints. Of others its peers hear by themselves.
+            // Our organisation sees its own members, with or without external endpoints. Members of other organisations
+            // are learned directly.
             ("a1", "a2", Whole),
             ("A1", "A2", Whole),
             ("a1", "b1", Nothing),
-            // Others: their own people, and those of ours that can be reached from outside, if they can.
+            // Others see their own members, and those of ours that have an external endpoint, if they have one too.
             ("b1", "b2", WithoutSecret),
             ("B1", "B2", WithoutSecret),
             ("b1", "a1", WithoutSecret),
             ("b1", "A1", Nothing),
             ("B1", "a1", Nothing),
             ("b1", "c1", Nothing),
-            // Who it is nobody knows.
+            // The identity is unknown.
             ("x1", "a1", Nothing),
             ("a1", "x1", Nothing),
             ("b1", "x1", Nothing),

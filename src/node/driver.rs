@@ -1,7 +1,7 @@
-//! The thread that drives a [`NodeCore`]: hands it what happens, and carries out what it wants.
+//! The thread that drives a [`NodeCore`]: it passes events in and carries out effects.
 //!
-//! Nothing in here blocks but the wait for the next event: messages are queued at the communication layer, dials run on its
-//! writer threads, cryptography on the [workers](super::workers), and subscribers that have no room miss what comes.
+//! The only blocking operation is the wait for the next event. Messages are queued at the communication layer, dials
+//! run on its writer threads, cryptography runs on the [workers](super::workers), and full subscriptions drop messages.
 
 use super::core::NodeCore;
 use super::inbox::Inbox;
@@ -22,15 +22,15 @@ use crate::sync::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// So many events are handled before the timers are looked at again.
+/// Number of events handled between timer checks.
 const AT_ONCE: usize = 64;
 
-/// A message that was gossiped to us, once.
+/// A message received by gossip; delivered once.
 #[derive(Clone, Debug)]
 pub struct Gossiped {
     /// The message.
     pub message: SignedMessage,
-    /// The peer that we had it from first, which need not be its author.
+    /// The peer that first sent it to us, not necessarily its author.
     pub from: PkiId,
 }
 
@@ -42,9 +42,9 @@ impl ByteSize for Gossiped {
 
 impl ByteSize for Notice {}
 
-/// What the driver and the handles on a node share.
+/// State shared by the driver and the handles on a node.
 pub(super) struct NodeState {
-    /// Held for as long as the core takes to think, never while its effects are carried out.
+    /// Held only during core calls, never while effects are carried out.
     pub core: Mutex<NodeCore>,
     pub comm: Comm,
     pub clock: Arc<dyn Clock>,
@@ -54,13 +54,13 @@ pub(super) struct NodeState {
     pub inbox: Arc<Inbox>,
     pub threads: Threads,
     pub stopping: Cancel,
-    /// What was asked for is answered here: bounded by what the core has asked.
+    /// Channel for the results of requested work; bounded by the number of requests of the core.
     pub answers: Sender<Event>,
 }
 
-/// What happens, as it comes in.
+/// The sources of events.
 pub(super) struct Inputs {
-    /// Puts messages into the inbox; ends with the communication layer.
+    /// Puts messages into the inbox; dropped with the communication layer.
     pub sink: Sink,
     pub connections: Subscription<comm::Event>,
     pub presumed_dead: Subscription<PkiId>,
@@ -83,7 +83,8 @@ impl Inputs {
                             | Content::PrivateData(_)
                     )
                 );
-                // Waits, so that a connection that brings more than its share is read no further, and no other has to wait.
+                // Blocks, so that a connection that exceeds its share is not read further, without delaying other
+                // connections.
                 if !unwanted {
                     inbox.put(&received.connection_info().id, received.clone());
                 }
@@ -97,7 +98,7 @@ impl Inputs {
 }
 
 impl NodeState {
-    /// Lets the core think, and then carries out what it wants.
+    /// Calls the core, then carries out its effects.
     pub fn with_core<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
         let mut effects = Vec::new();
         let result = {
@@ -117,7 +118,8 @@ impl NodeState {
         result
     }
 
-    /// As [`with_core`](Self::with_core), for callers other than the driver, whose timers may be due sooner afterwards.
+    /// Like [`with_core`](Self::with_core), for callers other than the driver. Wakes the driver, since timers may now
+    /// be due earlier.
     pub fn call<T>(self: &Arc<Self>, act: impl FnOnce(&mut NodeCore, &mut Context<'_>) -> T) -> T {
         let result = self.with_core(act);
         self.inbox.wake();
@@ -134,7 +136,7 @@ impl NodeState {
             Effect::Verify { token, message, from } => self.workers.verify(token, message, &from),
             Effect::Sign { token, message, internal_endpoint } => self.workers.sign(token, message, internal_endpoint),
             Effect::Ping { token, pki_id, endpoint } => {
-                // Connected is reached, and what is then sent needs no second dial.
+                // Connected means reachable: messages sent next need no second dial.
                 let expected = pki_id.clone();
                 self.connect(RemotePeer::with_id(endpoint, pki_id), move |found| Event::Pinged {
                     token,
@@ -146,13 +148,13 @@ impl NodeState {
             }
             Effect::Close(id) => self.comm.close_conn(&RemotePeer::with_id("", id)),
             Effect::Deliver { message, from } => drop(self.messages.publish(&Gossiped { message, from })),
-            // The core has chosen the peers itself, and asked to send to them.
+            // The core has already chosen the peers and requested the sends.
             Effect::Gossip { .. } => {}
             Effect::Notify(notice) => drop(self.notices.publish(&notice)),
         }
     }
 
-    /// Connects to a peer, and answers with who is there.
+    /// Connects to a peer and answers with its identity.
     fn connect(self: &Arc<Self>, peer: RemotePeer, answer: impl FnOnce(Result<Remote>) -> Event + Send + 'static) {
         let (answers, mapper) = (self.answers.clone(), self.comm.identity_mapper().clone());
         let answer = Arc::new(Mutex::new(Some(answer)));
@@ -174,7 +176,7 @@ impl NodeState {
         }
     }
 
-    /// Whether the timers are due, and otherwise what tells when.
+    /// Returns a timer that fires when the core's timers are due; `None` if they already are.
     fn timer(&self) -> Option<Receiver<Instant>> {
         let Some(due) = self.core.lock().next_timeout() else { return Some(never()) };
         let now = self.clock.now();
@@ -182,7 +184,7 @@ impl NodeState {
             return None;
         }
         let timer = self.clock.after(due.saturating_duration_since(now));
-        // A clock that was moved while the timer was being set would make it late.
+        // If the clock advanced while the timer was being set, the timer would fire late.
         (self.clock.now() < due).then_some(timer)
     }
 }
@@ -209,7 +211,7 @@ pub(super) fn run(shared: &Arc<NodeState>, inputs: &Inputs) {
         let Some(first) = first else { continue };
         shared.with_core(|core, cx| {
             core.handle(first, cx);
-            // More of what comes in numbers, under the same lock.
+            // Handle further incoming events under the same lock.
             for _ in 0..AT_ONCE {
                 let next = match inputs.answers.try_recv() {
                     Ok(answer) => answer,
@@ -224,7 +226,7 @@ pub(super) fn run(shared: &Arc<NodeState>, inputs: &Inputs) {
     }
 }
 
-/// What was signalled; for what is left behind it is signalled again.
+/// Receives one signalled item; signals again if more remain.
 fn one_of<T: ByteSize>(subscription: &Subscription<T>) -> Option<T> {
     subscription.try_recv().ok().flatten()
 }
@@ -233,7 +235,7 @@ fn received(message: &ReceivedMessage) -> Event {
     Event::Received { message: message.message().clone(), from: message.connection_info().id.clone() }
 }
 
-/// Who proved to be at an endpoint that we dialled.
+/// Returns the event for a peer that proved to be at an endpoint that we dialled.
 fn connected(shared: &NodeState, event: comm::Event) -> Option<Event> {
     match event {
         comm::Event::Connected { info, dialled: Some(endpoint) } => {

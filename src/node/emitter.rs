@@ -1,15 +1,16 @@
-//! Collects messages for a moment and gives them out in batches.
+//! Collects messages for a short time and emits them in batches.
 
 use std::time::{Duration, Instant};
 
-/// How messages are batched.
+/// Settings of an [`Emitter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitterConfig {
-    /// How often each message is given out: `peer.gossip.propagateIterations`, 1. With 0 nothing is ever given out.
+    /// Number of times each message is emitted: `peer.gossip.propagateIterations`, 1. With 0, no message is ever
+    /// emitted.
     pub iterations: u32,
-    /// As many messages waiting go out at once: `peer.gossip.maxPropagationBurstSize`, 10.
+    /// Number of waiting messages that triggers a batch: `peer.gossip.maxPropagationBurstSize`, 10.
     pub burst_size: usize,
-    /// What waits goes out this often: `peer.gossip.maxPropagationBurstLatency`, 10 ms.
+    /// Interval between batches while messages wait: `peer.gossip.maxPropagationBurstLatency`, 10 ms.
     pub latency: Duration,
 }
 
@@ -25,7 +26,7 @@ impl Default for EmitterConfig {
 pub struct Emitter<T> {
     config: EmitterConfig,
     waiting: Vec<Waiting<T>>,
-    /// When the next batch is due; none while nothing waits.
+    /// Time when the next batch is due; `None` while no message waits.
     due: Option<Instant>,
     stopped: bool,
 }
@@ -37,12 +38,12 @@ struct Waiting<T> {
 }
 
 impl<T: Clone> Emitter<T> {
-    /// An emitter with nothing in it.
+    /// Returns an empty emitter.
     pub fn new(config: EmitterConfig) -> Self {
         Emitter { config, waiting: Vec::new(), due: None, stopped: false }
     }
 
-    /// Adds a message. Returns the batch that goes out with it, as a rule an empty one.
+    /// Adds a message. Returns the batch that it triggers, usually empty.
     pub fn add(&mut self, item: T, now: Instant) -> Vec<T> {
         if self.stopped || self.config.iterations == 0 {
             return Vec::new();
@@ -56,7 +57,7 @@ impl<T: Clone> Emitter<T> {
         }
     }
 
-    /// The batch that is due by now, if one is.
+    /// Returns the batch that is due by now, or an empty one.
     pub fn poll(&mut self, now: Instant) -> Vec<T> {
         match self.due {
             Some(due) if due <= now => {
@@ -67,17 +68,17 @@ impl<T: Clone> Emitter<T> {
         }
     }
 
-    /// When [`poll`](Self::poll) has something to give.
+    /// Returns the time when the next batch is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due
     }
 
-    /// How many messages wait.
+    /// Returns the number of waiting messages.
     pub fn size(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Forgets what waits and takes no more.
+    /// Discards waiting messages and accepts no more.
     pub fn stop(&mut self) {
         self.stopped = true;
         self.waiting.clear();
@@ -95,7 +96,8 @@ impl<T: Clone> Emitter<T> {
     }
 }
 
-/// One latency after the last batch was due, or after `now` if that is past as well: what was missed is not made up for.
+/// Returns the time one latency after the last due time, or after `now` if that has passed too; missed batches are not
+/// made up for.
 fn next_after(due: Instant, latency: Duration, now: Instant) -> Instant {
     let next = due + latency;
     if next > now {
@@ -115,7 +117,7 @@ mod tests {
         Emitter::new(EmitterConfig { iterations, burst_size, latency })
     }
 
-    /// The batches that go out until `until`, polled when they are due.
+    /// Returns the batches emitted until `until`, polled when they are due.
     fn batches(emitter: &mut Emitter<u32>, until: Instant) -> Vec<Vec<u32>> {
         let mut all = Vec::new();
         while let Some(due) = emitter.next_deadline().filter(|due| *due <= until) {

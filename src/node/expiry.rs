@@ -1,13 +1,13 @@
-//! Tells ahead that our own identity expires.
+//! Announces the expiry of our own identity in advance.
 
 use std::time::{Duration, Instant};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long before the end it is told; the end itself comes last. (Fabric warns a week ahead.)
+/// Times before the expiry at which it is announced; the last is the expiry itself. (Fabric warns a week ahead.)
 const AHEAD: [Duration; 4] = [DAY.saturating_mul(7), DAY, Duration::from_secs(3600), Duration::ZERO];
 
-/// When our identity expires, and which warnings are still to come.
+/// The expiry of our identity, and the warnings still to come.
 #[derive(Debug)]
 pub(super) struct Expiry {
     at: Instant,
@@ -19,7 +19,7 @@ impl Expiry {
         Expiry { at, warnings: &AHEAD }
     }
 
-    /// How long it still counts, if that is to be told now: of several warnings that are due, once.
+    /// Returns the remaining validity if a warning is due; several due warnings are given as one.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Duration> {
         let remaining = self.at.saturating_duration_since(now);
         let due = self.warnings.iter().take_while(|ahead| remaining <= **ahead).count();
@@ -27,7 +27,7 @@ impl Expiry {
         (due > 0).then_some(remaining)
     }
 
-    /// When [`poll`](Self::poll) has something to tell.
+    /// Returns the time of the next warning.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let ahead = self.warnings.first()?;
         Some(self.at.checked_sub(*ahead).unwrap_or(self.at))

@@ -1,13 +1,14 @@
-//! Queues that are served in turn.
+//! Round-robin queues.
 
 use crate::crypto::PkiId;
 use std::collections::{HashMap, VecDeque};
 
-/// One queue for each peer, served in turn: who brings much delays itself, and everybody else by one item at most.
+/// One queue for each peer, served round-robin: a peer with many items delays mainly itself, and any other peer by at
+/// most one item.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     queues: HashMap<PkiId, VecDeque<T>>,
-    /// Who has something in its queue, each once.
+    /// The peers with a non-empty queue, each once.
     turns: VecDeque<PkiId>,
     len: usize,
 }

@@ -1,11 +1,11 @@
-//! Choosing the peers that a message goes to.
+//! Selects the recipients of a message.
 
 use crate::random::Random;
 
-/// Up to `count` of those in `pool` that pass the filter, at random. Fabric's `SelectPeers`.
+/// Returns up to `count` random elements of `pool` that pass the filter. Fabric's `SelectPeers`.
 ///
-/// It reorders the pool, which stays as random as it was: so a few are found in a pool of thousands without looking at
-/// all of it, unless hardly any pass.
+/// Reorders the pool, which stays uniformly random. A few elements can thus be found in a pool of thousands without
+/// scanning it, unless hardly any pass the filter.
 pub fn select_peers<T: Clone>(
     random: &mut dyn Random,
     count: usize,
@@ -39,7 +39,7 @@ mod tests {
             let chosen = select_peers(&mut random, count, &mut pool, |_| true);
             assert_eq!(chosen.len(), count.min(100));
         }
-        // Filters that both have to hold are one that says so.
+        // A conjunction of filters is a single filter.
         let even = |n: &u32| n % 2 == 0;
         let mut chosen = select_peers(&mut random, 10, &mut pool, |n| even(n) && *n < 10);
         chosen.sort_unstable();

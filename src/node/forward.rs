@@ -1,4 +1,4 @@
-//! To whom a gossiped message goes: by organisation, external endpoint, tag and channel.
+//! Routing of gossiped messages: by organisation, external endpoint, tag and channel.
 
 use super::channel::Channel;
 use super::identities::Identities;
@@ -11,11 +11,11 @@ use crate::random::Random;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// A message that is to be spread.
+/// A message to gossip.
 #[derive(Clone, Debug)]
 pub(super) struct Gossip {
     pub(super) message: SignedMessage,
-    /// Whom it came from, who does not get it back; none if it is ours.
+    /// The peer that it came from, which does not get it back; `None` for our own messages.
     pub(super) from: Option<PkiId>,
 }
 
@@ -25,23 +25,23 @@ impl Gossip {
     }
 }
 
-/// The rules, with what they go by.
+/// The routing rules and the state that they depend on.
 pub(super) struct Router<'a> {
     pub(super) own_org: &'a OrgId,
     pub(super) identities: &'a dyn Identities,
     pub(super) channels: &'a BTreeMap<Bytes, Channel>,
-    /// How many peers a message is pushed to.
+    /// Number of peers that a message is pushed to.
     pub(super) propagate_peer_num: usize,
-    /// Whether a peer, alive or not, has an endpoint for other organisations.
+    /// Returns whether a peer, alive or not, has an endpoint for other organisations.
     pub(super) has_external: &'a dyn Fn(&PkiId) -> bool,
 }
 
-/// What goes to whom.
+/// Messages and their recipients.
 pub(super) type Sends = Vec<(AlivePeer, SignedMessage)>;
 
 impl Router<'_> {
-    /// The rules of Fabric's `gossipBatch`. Within a batch, the blocks of a channel go to the same peers, and so does
-    /// what stays in the organisation.
+    /// Routes a batch by the rules of Fabric's `gossipBatch`. Within a batch, the blocks of a channel go to the same
+    /// peers, and so do the messages restricted to the organisation.
     pub(super) fn route(&self, batch: Vec<Gossip>, peers: &mut AlivePeers, random: &mut dyn Random) -> Sends {
         let mut sends = Sends::new();
         let mut blocks: BTreeMap<Bytes, Vec<Gossip>> = BTreeMap::new();
@@ -73,7 +73,7 @@ impl Router<'_> {
         sends
     }
 
-    /// One choice of peers of our organisation for all; from it, nobody gets back what came from there.
+    /// Selects the same peers of our organisation for all messages; no message goes back to the peer that it came from.
     fn route_alike(
         &self,
         batch: Vec<Gossip>,
@@ -92,8 +92,8 @@ impl Router<'_> {
         }
     }
 
-    /// State information of a peer with an external endpoint goes to the organisations of its channel, other only to
-    /// ours.
+    /// Routes state information. That of a peer with an external endpoint goes to the organisations of its channel; all
+    /// other goes only to ours.
     fn route_state_info(
         &self,
         gossip: &Gossip,
@@ -113,8 +113,9 @@ impl Router<'_> {
         sends.extend(chosen.into_iter().map(|peer| (peer, gossip.message.clone())));
     }
 
-    /// Alive messages of our organisation go to anybody, those of another one to it and to ours. The secret envelope
-    /// stays in our organisation; and of another organisation only those hear who can be reached from outside.
+    /// Routes alive messages. Those of our organisation go to any peer. Those of another organisation go to that
+    /// organisation and to ours, but only to peers with an external endpoint. The secret envelope stays in our
+    /// organisation.
     fn route_alive(
         &self,
         gossip: &Gossip,

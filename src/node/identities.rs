@@ -1,4 +1,4 @@
-//! What the node has to know about identities, and how messages are judged by them.
+//! The node's view of identities, and the verification of messages.
 
 use crate::crypto::{CryptoService, OrgId, PeerIdentity, PkiId};
 use crate::error::{Error, ErrorKind, Result};
@@ -6,11 +6,11 @@ use crate::identity::IdentityMapper;
 use crate::message::{pki_id_text, Content, SignedMessage};
 use crate::proto::gossip::{AliveMessage, PeerIdentity as IdentityMessage};
 
-/// Which organisation is behind a PKI-ID. The node asks its [`IdentityMapper`]; a simulation knows it anyhow.
+/// Maps a PKI-ID to its organisation. The node uses its [`IdentityMapper`]; a simulation has the data itself.
 ///
-/// Asked several times for every message that is forwarded: look up, do not compute, do not block.
+/// Called several times for every forwarded message: look up, do not compute, do not block.
 pub trait Identities {
-    /// The organisation, or `None` if the identity is not known.
+    /// Returns the organisation, or `None` if the identity is not known.
     fn org(&self, pki_id: &PkiId) -> Option<OrgId>;
 }
 
@@ -26,13 +26,13 @@ impl<F: Fn(&PkiId) -> Option<OrgId>> Identities for F {
     }
 }
 
-/// Judges a message whose signature counts by itself, whoever it came from: an alive message, an identity, or state
-/// information. What it brings of valid identities is in the mapper afterwards.
+/// Verifies a message whose signature is valid independently of its sender: an alive message, an identity, or state
+/// information. A valid identity in it is stored in the mapper.
 ///
-/// Calls the crypto service, several times; may take milliseconds. Any thread.
+/// Calls the crypto service several times; may take milliseconds. Can be called from any thread.
 ///
 /// # Errors
-/// Why it does not count: the identity's or the signature's error, or that this kind of message is not judged.
+/// The identity's or the signature's error, or that this kind of message is not verified here.
 pub fn verify(message: &SignedMessage, mapper: &IdentityMapper, crypto: &dyn CryptoService) -> Result<()> {
     match message.content() {
         Some(Content::AliveMsg(alive)) => verify_alive(message, alive, mapper),
@@ -45,7 +45,7 @@ pub fn verify(message: &SignedMessage, mapper: &IdentityMapper, crypto: &dyn Cry
     }
 }
 
-/// Judges the envelope of an identity, without regard to its expiry, which is the mapper's.
+/// Verifies the envelope of an identity. Does not check its expiry, which the mapper does.
 ///
 /// # Errors
 /// As Fabric's `validateIdentityMsg`, with its texts.

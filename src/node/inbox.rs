@@ -1,7 +1,7 @@
-//! What comes in from the network, and waits for the driver.
+//! Incoming messages that wait for the driver.
 //!
-//! Each peer has a share of the room. Who fills its own waits, so that its connection is read no further; the messages of
-//! the others come in all the same, and in their turn.
+//! Each peer has a share of the room. When a peer fills its share, its connection is read no further. Messages of other
+//! peers are still accepted, and are served in turn.
 
 use super::fair_queue::FairQueue;
 use crate::cancel::Cancel;
@@ -11,13 +11,13 @@ use crate::sync::channel::{bounded, select, Receiver, Sender};
 use crate::sync::Mutex;
 use std::collections::HashMap;
 
-/// Messages of one peer that wait, at most.
+/// Maximum number of waiting messages of one peer.
 const MESSAGES: usize = 256;
 
-/// Their bytes, at most; a single larger message passes.
+/// Maximum number of their bytes; a single larger message is accepted.
 const BYTES: usize = 4 << 20;
 
-/// The bytes of all that waits, at most, but that everybody may have one message waiting.
+/// Maximum number of waiting bytes in total; beyond it, each peer may still have one message waiting.
 const ALL_BYTES: usize = 64 << 20;
 
 pub(super) struct Inbox<M = ReceivedMessage> {
@@ -32,11 +32,11 @@ struct Waiting<M> {
     bytes: usize,
 }
 
-/// What one peer has waiting.
+/// The waiting messages of one peer.
 struct Share {
     count: usize,
     bytes: usize,
-    /// Tells whoever waits that it has become less; or is gone, and then there is none.
+    /// Signals that the share has shrunk; disconnected when it is removed because it is empty.
     less: (Sender<()>, Receiver<()>),
 }
 
@@ -46,8 +46,8 @@ impl<M: ByteSize> Inbox<M> {
         Inbox { waiting: Mutex::new(waiting), arrived: bounded(1), stopping }
     }
 
-    /// Puts in a message. Blocks while this peer has too much waiting: until the driver has taken some of it, which waits
-    /// for nobody, or the stop.
+    /// Adds a message. Blocks while this peer has too much waiting, until the driver has taken some of it or the node
+    /// stops. The driver does not wait for any peer.
     pub fn put(&self, from: &PkiId, message: M) {
         let weight = message.byte_size();
         loop {
@@ -65,12 +65,12 @@ impl<M: ByteSize> Inbox<M> {
         self.wake();
     }
 
-    /// Wakes the driver, to look at its timers or its messages: once is as good as often.
+    /// Wakes the driver to check its timers and messages. Several calls may result in one wake-up.
     pub fn wake(&self) {
         let _ = self.arrived.0.try_send(());
     }
 
-    /// The next message, if there is one. Never blocks.
+    /// Takes the next message, if there is one. Never blocks.
     pub fn take(&self) -> Option<M> {
         let mut waiting = self.waiting.lock();
         let (from, message) = waiting.messages.pop()?;
@@ -89,19 +89,19 @@ impl<M: ByteSize> Inbox<M> {
         Some(message)
     }
 
-    /// Receives something whenever there is a message to take, or somebody calls.
+    /// Returns the channel that signals a waiting message or a [`wake`](Self::wake).
     pub fn arrived(&self) -> &Receiver<()> {
         &self.arrived.1
     }
 
-    /// How many messages wait.
+    /// Returns the number of waiting messages.
     pub fn len(&self) -> usize {
         self.waiting.lock().messages.len()
     }
 }
 
 impl<M> Waiting<M> {
-    /// What to wait for, if a peer has too much waiting already.
+    /// Returns the channel to wait on if a peer has too much waiting already.
     fn lacks_room(&self, from: &PkiId, weight: usize) -> Option<Receiver<()>> {
         let share = self.shares.get(from)?;
         let fits = share.count < MESSAGES && share.bytes + weight <= BYTES && self.bytes + weight <= ALL_BYTES;

@@ -1,4 +1,4 @@
-//! What a node counts.
+//! The metrics of a node.
 
 use super::driver::NodeState;
 use crate::discovery::State;
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NodeSnapshot {
-    /// Those of the communication layer.
+    /// The metrics of the communication layer.
     pub comm: CommSnapshot,
-    /// By channel, the peers of it that are alive, without ourselves. Fabric's gauge.
+    /// By channel, the number of its peers that are alive, without this node. Fabric's gauge.
     pub gossip_membership_total_peers_known: BTreeMap<String, usize>,
-    /// Members that are alive, without ourselves.
+    /// Members that are alive, without this node.
     pub gossip_membership_alive: usize,
     /// Members that died and are remembered.
     pub gossip_membership_dead: usize,
@@ -22,7 +22,7 @@ pub struct NodeSnapshot {
     pub gossip_membership_seeds_missing: usize,
     /// Identities that others can pull from us.
     pub gossip_identities_offered: usize,
-    /// Messages that came in and wait for their turn.
+    /// Incoming messages that wait to be handled.
     pub gossip_messages_waiting: usize,
     /// Messages that wait to be verified.
     pub gossip_verifications_waiting: usize,

@@ -1,8 +1,8 @@
 //! The node: a peer of the network, with its membership, the identities of others, and channels.
 //!
-//! [`Node`] is the interface, [`NodeBuilder`] makes one. What a node decides it decides in a [`NodeCore`], without
-//! threads, clock, network or keys; a driver around it carries that out over a [`Comm`]. What the core is made of can be
-//! used by itself, and a simulation drives thousands of cores on a virtual clock.
+//! [`Node`] is the interface; [`NodeBuilder`] makes one. All decisions are made in a [`NodeCore`], which has no
+//! threads, clock, network or keys. A driver around it carries out these decisions over a [`Comm`]. The parts of the
+//! core can be used separately, and a simulation drives thousands of cores on a virtual clock.
 
 mod builder;
 mod cert_store;
@@ -52,8 +52,8 @@ use std::time::Duration;
 /// The context of a call to [`NodeCore`].
 pub type Context<'a> = crate::discovery::Context<'a, dyn Identities + 'a>;
 
-/// A peer of the network. Clones are the same; dropping the last one stops it. Every method can be called from any
-/// thread, and none but those that say so blocks.
+/// A peer of the network. Clones refer to the same peer; dropping the last one stops it. Every method can be called
+/// from any thread. Only the methods that say so block.
 #[derive(Clone)]
 pub struct Node(Arc<Handle>);
 
@@ -63,21 +63,21 @@ struct Handle {
     stop: StopOnce,
 }
 
-/// Whom [`Node::send_by_criteria`] sends to, and what counts as success. Fabric's `SendCriteria`.
+/// The recipients of [`Node::send_by_criteria`] and its condition of success. Fabric's `SendCriteria`.
 #[derive(Clone, Debug, Default)]
 pub struct SendCriteria {
-    /// How long to wait for acknowledgements; must not be zero.
+    /// Maximum wait for acknowledgements; must not be zero.
     pub timeout: Duration,
-    /// So many peers have to acknowledge.
+    /// Number of peers that must acknowledge.
     pub min_ack: usize,
-    /// To so many peers it is sent at most; 0 sends to nobody, which is no error.
+    /// Maximum number of peers to send to; 0 sends to no peer, which is not an error.
     pub max_peers: usize,
     /// Only to peers of this channel.
     pub channel: Option<Bytes>,
 }
 
 impl Node {
-    /// Starts to put one together: our own identity, and the services that know what it means.
+    /// Returns a builder for a node with this identity, crypto service and security advisor.
     pub fn builder(
         identity: PeerIdentity,
         crypto: Arc<dyn CryptoService>,
@@ -90,45 +90,46 @@ impl Node {
         Node(Arc::new(Handle { shared, mapper, stop }))
     }
 
-    /// The communication layer under it: connections, their events, acknowledged sends, every message that comes in.
+    /// Returns the underlying communication layer: connections, their events, acknowledged sends, all incoming
+    /// messages.
     pub fn comm(&self) -> &Comm {
         &self.shared().comm
     }
 
-    /// Ourselves, as others see us. Fabric's `SelfMembershipInfo`.
+    /// Returns this node as other members see it. Fabric's `SelfMembershipInfo`.
     pub fn self_member(&self) -> NetworkMember {
         self.shared().core.lock().discovery().self_member()
     }
 
-    /// The members that are alive, without ourselves. Fabric's `Peers`.
+    /// Returns the members that are alive, without this node. Fabric's `Peers`.
     pub fn peers(&self) -> Members {
         self.shared().core.lock().peers()
     }
 
-    /// The members that died and are remembered.
+    /// Returns the members that died and are remembered.
     pub fn dead(&self) -> Members {
         self.shared().core.lock().discovery().dead()
     }
 
-    /// A member, alive or dead, or ourselves, by its PKI-ID.
+    /// Returns the member with this PKI-ID, alive or dead; it may be this node.
     pub fn lookup(&self, pki_id: &PkiId) -> Option<NetworkMember> {
         self.shared().core.lock().discovery().lookup(pki_id)
     }
 
-    /// The peers that are alive and in a channel; `None` for a channel that we were never in. Fabric's
+    /// Returns the peers that are alive and in a channel; `None` if this node was never in the channel. Fabric's
     /// `PeersOfChannel`.
     pub fn channel_peers(&self, channel: &[u8]) -> Option<Members> {
         self.shared().core.lock().channel_peers(channel)
     }
 
-    /// The bootstrap and anchor peers and what else was to be [connected](Self::connect) to, each with its last error and
-    /// its next attempt. None is ever given up.
+    /// Returns the bootstrap peers, the anchor peers and the endpoints passed to [`connect`](Self::connect), each with
+    /// its last error and its next attempt. Attempts never stop.
     pub fn seeds(&self) -> Vec<Seed> {
         self.shared().core.lock().discovery().seeds()
     }
 
-    /// Contacts an endpoint until a peer that may be there in this role has answered, and from then on keeps it known.
-    /// Fabric's `Connect`, whose `identify` the role stands for.
+    /// Contacts an endpoint until a peer that is allowed there in this role has answered; the endpoint is then kept
+    /// known. Fabric's `Connect`; the role replaces its `identify`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Full`] if there are too many seeds;
@@ -137,18 +138,19 @@ impl Node {
         self.shared().call(|core, cx| core.connect(endpoint, role, cx))
     }
 
-    /// Asks up to `count` random members for theirs, now.
+    /// Asks up to `count` random members for their membership now.
     pub fn initiate_sync(&self, count: usize) {
         self.shared().call(|core, cx| core.sync(count, cx));
     }
 
-    /// Says something else about ourselves, from the next alive message on (within
+    /// Changes this node's metadata, from the next alive message on (within
     /// [`alive_time_interval`](crate::discovery::DiscoveryConfig::alive_time_interval)).
     pub fn update_metadata(&self, metadata: impl Into<Bytes>) {
         self.shared().call(|core, _| core.update_metadata(metadata));
     }
 
-    /// Changes our external endpoint, from the next alive message on; empty if other organisations shall not reach us.
+    /// Changes this node's external endpoint, from the next alive message on. An empty endpoint makes it unreachable
+    /// for other organisations.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
@@ -156,20 +158,21 @@ impl Node {
         self.shared().call(|core, _| core.update_endpoint(endpoint))
     }
 
-    /// Validates those identities anew that the predicate picks; who is no longer valid is forgotten, and its connection
-    /// closed. Blocks while it validates. To be called when a revocation list or the organisations change.
+    /// Revalidates the identities for which the predicate is true. Peers whose identity is no longer valid are
+    /// forgotten and their connections closed. Blocks during validation. Call it when a revocation list or the
+    /// organisations change.
     pub fn suspect_peers(&self, predicate: impl Fn(&PeerIdentity) -> bool) {
         self.0.mapper.suspect_peers(predicate);
     }
 
-    /// Every identity that is known, our own included.
+    /// Returns all known identities, including this node's.
     pub fn identity_info(&self) -> PeerIdentitySet {
         self.0.mapper.identity_info()
     }
 
-    /// Joins a channel, or takes note of its new organisations and anchor peers. Members of its organisations learn that
-    /// we are in it, and the anchor peers are contacted: those of other organisations only if we have an external
-    /// endpoint.
+    /// Joins a channel, or updates its organisations and anchor peers. Members of its organisations learn that this
+    /// node is in the channel. The anchor peers are contacted; those of other organisations only if this node has an
+    /// external endpoint.
     ///
     /// # Errors
     /// [`ErrorKind::Full`] for too many channels; [`ErrorKind::Stopped`].
@@ -177,7 +180,7 @@ impl Node {
         self.shared().call(|core, cx| core.join_channel(channel, orgs, cx))
     }
 
-    /// Leaves a channel: its members are told, its messages not taken any more.
+    /// Leaves a channel: notifies its members and accepts no more of its messages.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in.
@@ -185,7 +188,7 @@ impl Node {
         self.shared().call(|core, cx| core.leave_channel(channel, cx))
     }
 
-    /// Tells the members of a channel how many blocks we have.
+    /// Announces this node's ledger height to the members of a channel.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in.
@@ -193,33 +196,33 @@ impl Node {
         self.shared().call(|core, cx| core.update_ledger_height(channel, height, cx))
     }
 
-    /// Spreads a data message of a channel to its members in our organisation; each that gets it passes it on. Unsigned, as
-    /// blocks are in Fabric: they bring their own signatures. Fabric's `Gossip`.
+    /// Gossips a data message to the members of its channel in this node's organisation; each recipient passes it on.
+    /// The message is unsigned, as blocks are in Fabric: they carry their own signatures. Fabric's `Gossip`.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] if the tag does not fit the content or nobody would get such a message;
+    /// [`ErrorKind::Protocol`] if the tag does not fit the content or the message has no possible recipient;
     /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::TooLarge`]; [`ErrorKind::Stopped`].
     pub fn gossip(&self, message: GossipMessage) -> Result<()> {
         let message = SignedMessage::noop_sign(message)?;
         self.shared().call(|core, cx| core.gossip(message, cx))
     }
 
-    /// Sends a message to these peers. Fabric's `Send`; see [`Comm::send`] for what becomes of it.
+    /// Sends a message to these peers. Fabric's `Send`; see [`Comm::send`] for delivery.
     ///
     /// # Errors
-    /// The peers whose queues did not take it.
+    /// Lists the peers whose queues did not accept the message.
     pub fn send(&self, message: &SignedMessage, peers: &[RemotePeer]) -> Result<(), SendError> {
         self.comm().send(message, peers)
     }
 
-    /// Sends a message to some of the members that fulfil the criteria and for which `eligible` holds, and waits until
-    /// enough of them have acknowledged it. Fabric's `SendByCriteria`. Blocks for at most the criteria's timeout.
+    /// Sends a message to members that match the criteria and for which `eligible` returns true, and waits until enough
+    /// of them have acknowledged it. Fabric's `SendByCriteria`. Blocks for at most the criteria's timeout.
     ///
-    /// `eligible` is called on this thread, for members in random order until there are enough.
+    /// `eligible` is called on the calling thread, for members in random order, until enough are found.
     ///
     /// # Errors
-    /// With Fabric's texts: no timeout, no such channel, fewer suitable members than have to acknowledge; or what became
-    /// of the messages, if fewer than [`min_ack`](SendCriteria::min_ack) were acknowledged.
+    /// With Fabric's texts: no timeout, unknown channel, fewer suitable members than must acknowledge; or the result
+    /// per message, if fewer than [`min_ack`](SendCriteria::min_ack) were acknowledged.
     pub fn send_by_criteria(
         &self,
         message: GossipMessage,
@@ -246,16 +249,16 @@ impl Node {
         }
     }
 
-    /// Subscribes to the messages that are gossiped to us and for which `predicate` is true: the blocks of our channels,
-    /// each once. Fabric's `Accept`. (Whatever else comes in, [`comm()`](Self::comm) has.)
+    /// Subscribes to gossiped messages for which `predicate` is true: the blocks of our channels, each delivered once.
+    /// Fabric's `Accept`. (All other incoming messages are available from [`comm()`](Self::comm).)
     ///
-    /// The predicate runs on the node's own thread and must not block. A subscription that is not read misses what has no
-    /// room in it, and [counts](Subscription::missed) that: nothing waits for it.
+    /// The predicate runs on the node's own thread and must not block. When the subscription is full, further messages
+    /// are dropped and [counted](Subscription::missed); the node never waits for a reader.
     pub fn accept(&self, predicate: impl Fn(&Gossiped) -> bool + Send + Sync + 'static) -> Subscription<Gossiped> {
         self.accept_with(SubscriptionOptions::default(), predicate)
     }
 
-    /// As [`accept`](Self::accept), with other bounds. The policy is always to drop what has no room.
+    /// Like [`accept`](Self::accept), with other bounds. Messages that do not fit are always dropped.
     pub fn accept_with(
         &self,
         options: SubscriptionOptions,
@@ -264,8 +267,8 @@ impl Node {
         self.shared().messages.subscribe(options.when_full(WhenFull::Drop), predicate)
     }
 
-    /// What happens in the network, from now on: who comes, changes, dies and is forgotten, seeds that cannot be had,
-    /// identities that are replaced or expire. What is not received in time is dropped and counted.
+    /// Subscribes to network events from now on: members that join, change, die or are forgotten; seeds that cannot be
+    /// reached; identities that are replaced or expire. Events not received in time are dropped and counted.
     pub fn notices(&self) -> Subscription<Notice> {
         subscribe(&self.shared().notices)
     }
@@ -273,7 +276,7 @@ impl Node {
     /// Waits until at least `count` other members are alive. Blocks for at most `timeout`.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] says how many there are, and what keeps the seeds; [`ErrorKind::Stopped`].
+    /// [`ErrorKind::Timeout`] states the number of alive members and the errors of the seeds; [`ErrorKind::Stopped`].
     pub fn wait_for_members(&self, count: usize, timeout: Duration) -> Result<()> {
         let shared = self.shared();
         let timer = shared.clock.after(timeout);
@@ -284,7 +287,7 @@ impl Node {
             if shared.stopping.is_cancelled() {
                 return Err(stopped());
             }
-            // Whatever was missed is in this.
+            // The membership read next includes any missed notice.
             while changes.try_recv().map_err(|_| stopped())?.is_some() {}
             let found = shared.core.lock().alive_count();
             if found >= count {
@@ -297,16 +300,17 @@ impl Node {
         }
     }
 
-    /// The counters and gauges at this moment.
+    /// Returns the current counters and gauges.
     pub fn metrics(&self) -> NodeSnapshot {
         NodeSnapshot::take(self.shared())
     }
 
-    /// Stops: nothing is sent any more, subscriptions end once they are read empty, connections end so that what was
-    /// written arrives, and every thread is joined. A further call waits for the first. Called on one of the library's own
-    /// threads (in a predicate, a block verifier or a crypto service) it returns at once, and another thread does the work.
+    /// Stops the node. No more messages are sent, subscriptions end once they are drained, connections flush written
+    /// data before they close, and every thread is joined. A further call waits for the first to complete. When called
+    /// on one of the library's own threads (in a predicate, a block verifier or a crypto service), it returns
+    /// immediately and another thread does the work.
     ///
-    /// Blocks as long as [`Comm::stop`] does, and for the verifications that are under way.
+    /// Blocks for as long as [`Comm::stop`] does, and until verifications in progress complete.
     pub fn stop(&self) {
         self.0.stop();
     }
@@ -324,7 +328,7 @@ impl Node {
     }
 }
 
-/// Notices that wait for one reader.
+/// Capacity of a subscription to notices.
 const NOTICES: usize = 16_384;
 
 fn subscribe(notices: &Demux<Notice>) -> Subscription<Notice> {

@@ -1,4 +1,4 @@
-//! The peers that are alive, as the node chooses from them.
+//! The alive peers from which the node selects recipients.
 
 use super::filter::select_peers;
 use super::identities::Identities;
@@ -6,14 +6,14 @@ use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{Change, NetworkMember};
 use crate::random::Random;
 
-/// A peer that a message can go to; where it is the membership knows. Cheap to clone.
+/// A possible recipient; its endpoint is looked up in the membership. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlivePeer {
-    /// Who it is.
+    /// Its PKI-ID.
     pub pki_id: PkiId,
     /// Whether it has an endpoint for other organisations.
     pub external: bool,
-    /// Its organisation, unless its identity is not known.
+    /// Its organisation; `None` if its identity is not known.
     pub org: Option<OrgId>,
 }
 
@@ -26,24 +26,24 @@ impl AlivePeer {
         }
     }
 
-    /// Whether it belongs to this organisation.
+    /// Returns whether it belongs to this organisation.
     pub fn is_of(&self, org: &OrgId) -> bool {
         self.org.as_ref() == Some(org)
     }
 }
 
-/// All peers that are alive, kept by what the membership tells of its changes.
+/// All alive peers, updated by the membership's changes.
 #[derive(Debug, Default)]
 pub struct AlivePeers {
-    /// In an order that choosing keeps shuffling.
+    /// In an order that each selection shuffles.
     peers: Vec<AlivePeer>,
 }
 
 impl AlivePeers {
-    /// Takes note of a change.
+    /// Applies a change.
     pub fn apply(&mut self, change: &Change, identities: &dyn Identities) {
         match change {
-            // Who comes alive was not: nothing to look for among thousands.
+            // A peer that becomes alive was not in the list, so no search is needed.
             Change::Alive(member) => self.peers.push(AlivePeer::new(member, identities)),
             Change::Updated(member) => {
                 if let Some(known) = self.peers.iter_mut().find(|known| known.pki_id == member.pki_id) {
@@ -56,7 +56,7 @@ impl AlivePeers {
         }
     }
 
-    /// Up to `count` peers that pass the filter, at random.
+    /// Returns up to `count` random peers that pass the filter.
     pub fn select(
         &mut self,
         count: usize,
@@ -66,17 +66,17 @@ impl AlivePeers {
         select_peers(random, count, &mut self.peers, filter)
     }
 
-    /// All of them, in no particular order.
+    /// Returns all peers, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &AlivePeer> {
         self.peers.iter()
     }
 
-    /// How many there are.
+    /// Returns the number of peers.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no peers.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }

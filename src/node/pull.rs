@@ -1,8 +1,8 @@
 //! The pull engine: hello, digest, request, response, with Fabric's waits.
 //!
-//! It moves no messages and reads no clock: the caller hands in what came and sends what comes out. Items are named by
-//! their digest. What a peer offers that is not known is requested from one random owner of it; what it then sends is
-//! accepted if it was requested in this round from this peer with this nonce, once.
+//! It performs no I/O and reads no clock: the caller passes in received messages and sends the returned ones. Items are
+//! named by their digest. An unknown item is requested from one random peer that offers it. A response is accepted
+//! once, if it was requested in this round from this peer with this nonce.
 
 mod items;
 
@@ -13,20 +13,21 @@ use items::Items;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// How long the steps of an exchange may take, and how much is kept.
+/// Time limits of the steps of an exchange, and limits on what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PullConfig {
-    /// How long digests are taken after the hello: `peer.gossip.digestWaitTime`, 1 s.
+    /// Time for which digests are accepted after the hello: `peer.gossip.digestWaitTime`, 1 s.
     pub digest_wait: Duration,
-    /// How long requests are taken after a hello that we answered: `peer.gossip.requestWaitTime`, 1.5 s.
+    /// Time for which requests are accepted after a hello that we answered: `peer.gossip.requestWaitTime`, 1.5 s.
     pub request_wait: Duration,
-    /// How long responses are taken after the request: `peer.gossip.responseWaitTime`, 2 s.
+    /// Time for which responses are accepted after the request: `peer.gossip.responseWaitTime`, 2 s.
     pub response_wait: Duration,
-    /// No more than this many items are kept, and no more than this many are requested in a round. 65,536.
+    /// Maximum number of items kept, and of items requested in a round: 65,536.
     pub max_items: usize,
-    /// A peer that has sent this many hellos, new or repeated, within [`request_wait`](Self::request_wait) gets no answer to another one. 8.
+    /// Maximum number of hellos, new or repeated, that a peer may send within [`request_wait`](Self::request_wait): 8.
+    /// Further ones are not answered.
     pub max_hellos_per_peer: usize,
-    /// Peers with hellos open at a time, 4,096; others get no answer.
+    /// Maximum number of peers with open hellos: 4,096. Others are not answered.
     pub max_hello_peers: usize,
 }
 
@@ -43,40 +44,40 @@ impl Default for PullConfig {
     }
 }
 
-/// A longer digest names nothing that we would keep, and is not requested.
+/// Maximum digest length in bytes; longer digests are not requested.
 const MAX_DIGEST: usize = 256;
 
-/// A message that the engine wants sent, without the envelope around it.
+/// A message to send, without its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullSend<T> {
-    /// To whom.
+    /// The recipient.
     pub to: PkiId,
     /// The nonce of the exchange.
     pub nonce: u64,
-    /// Which of the four steps.
+    /// The step.
     pub step: PullStep<T>,
 }
 
 /// A step of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullStep<T> {
-    /// What do you have?
+    /// Asks for the peer's digests.
     Hello,
-    /// This.
+    /// Lists the offered digests.
     Digest(Vec<Bytes>),
-    /// Give me these of it.
+    /// Requests the items with these digests.
     Request(Vec<Bytes>),
-    /// Here.
+    /// Delivers the items.
     Response(Vec<T>),
 }
 
-/// The items that are held, and the exchanges that are under way.
+/// The items held and the exchanges in progress.
 #[derive(Debug)]
 pub struct PullEngine<T> {
     config: PullConfig,
     items: Items<T>,
     round: Option<Round>,
-    /// Nonces of hellos that we answered, until their time is up; by peer, oldest first.
+    /// Nonces of hellos that we answered and that have not expired; by peer, oldest first.
     hellos: HashMap<PkiId, VecDeque<Hello>>,
 }
 
@@ -85,37 +86,37 @@ pub struct PullEngine<T> {
 struct Hello {
     nonce: u64,
     until: Instant,
-    /// How many requests have followed it.
+    /// Number of requests received for it.
     requests: usize,
 }
 
-/// So many requests are answered after one hello. (A peer of Fabric sends one.)
+/// Number of requests answered per hello. (A Fabric peer sends one.)
 const REQUESTS: usize = 2;
 
 #[derive(Debug)]
 struct Round {
     ends: Instant,
     nonces: BTreeMap<PkiId, u64>,
-    /// How many items each of these peers was the first to offer.
+    /// Number of items that each of these peers was the first to offer.
     offered: BTreeMap<PkiId, usize>,
     phase: Phase,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// Which peers have offered an item.
+    /// The peers that have offered each item.
     Digests(BTreeMap<Bytes, Vec<PkiId>>),
-    /// What we have requested from a peer, and not got yet.
+    /// The items requested from each peer and not received yet.
     Responses(BTreeMap<PkiId, BTreeSet<Bytes>>),
 }
 
 impl<T: Clone> PullEngine<T> {
-    /// An engine without items.
+    /// Returns an engine without items.
     pub fn new(config: PullConfig) -> Self {
         PullEngine { config, items: Items::new(), round: None, hellos: HashMap::new() }
     }
 
-    /// Adds an item, or replaces it. `false` if there is no room.
+    /// Adds an item, or replaces it. Returns `false` if there is no room.
     pub fn add(&mut self, digest: Bytes, item: T) -> bool {
         if self.items.len() >= self.config.max_items && self.items.get(&digest).is_none() {
             return false;
@@ -129,18 +130,18 @@ impl<T: Clone> PullEngine<T> {
         self.items.remove(digest);
     }
 
-    /// The item that this digest names.
+    /// Returns the item with this digest.
     pub fn item(&self, digest: &[u8]) -> Option<&T> {
         self.items.get(digest)
     }
 
-    /// The digests of all items, in the order in which they came.
+    /// Returns the digests of all items, in order of arrival.
     pub fn digests(&self) -> impl Iterator<Item = &Bytes> {
         self.items.digests()
     }
 
-    /// Begins a round with these peers; one that is under way ends. Returns the hellos, each with a nonce of its own. Forgets
-    /// the hellos of others that can have no request any more.
+    /// Starts a round with these peers and ends one in progress. Returns the hellos, each with a separate nonce. Also
+    /// drops expired hellos of other peers.
     pub fn start_round(&mut self, peers: Vec<PkiId>, now: Instant, random: &mut dyn Random) -> Vec<PullSend<T>> {
         self.forget_old_hellos(now);
         let nonces: BTreeMap<PkiId, u64> = peers.into_iter().map(|peer| (peer, random.next_u64())).collect();
@@ -156,7 +157,8 @@ impl<T: Clone> PullEngine<T> {
         hellos
     }
 
-    /// A peer said hello. The answer names the items that `egress` lets this peer have; there is none if there are none.
+    /// Handles a hello. The answer lists the items for which `egress` returns true for this peer; there is no answer if
+    /// there are none.
     pub fn on_hello(
         &mut self,
         from: &PkiId,
@@ -171,8 +173,8 @@ impl<T: Clone> PullEngine<T> {
         (!digests.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Digest(digests) })
     }
 
-    /// A peer told what it has. Counts while digests are taken, if it answers our hello to that peer; `ingress` picks
-    /// what we want of it.
+    /// Handles a digest. It is accepted while digests are awaited, if it answers our hello to that peer; `ingress`
+    /// selects the items that we want.
     pub fn on_digest(&mut self, from: &PkiId, nonce: u64, digests: &[Bytes], ingress: impl Fn(&Bytes) -> bool) {
         let Some(Round { nonces, offered, phase: Phase::Digests(owners), .. }) = &mut self.round else { return };
         if nonces.get(from) != Some(&nonce) {
@@ -185,7 +187,7 @@ impl<T: Clone> PullEngine<T> {
                 continue;
             }
             if !owners.contains_key(digest) {
-                // Who offers without end leaves room for what the others offer.
+                // A peer that offers without limit must leave room for the offers of others.
                 if *offered >= most {
                     continue;
                 }
@@ -198,8 +200,8 @@ impl<T: Clone> PullEngine<T> {
         }
     }
 
-    /// A peer wants items. Answered if it follows a hello of that peer, and is not the third one; the answer has those that we have and that
-    /// `egress` lets it have, each once.
+    /// Handles a request. At most two requests are answered per hello of that peer. The answer contains the requested
+    /// items that we have and for which `egress` returns true, each once.
     pub fn on_request(
         &mut self,
         from: &PkiId,
@@ -216,8 +218,8 @@ impl<T: Clone> PullEngine<T> {
         (!items.is_empty()).then(|| PullSend { to: from.clone(), nonce, step: PullStep::Response(items) })
     }
 
-    /// A peer sent items. Returns those that we requested from it in this round and have not got yet. They are not
-    /// added: whoever has judged them does that, and they may come in another form until then.
+    /// Handles a response. Returns the items that we requested from the peer in this round and have not received yet.
+    /// They are not added: the caller adds them after verification, possibly in another form.
     pub fn on_response<U>(
         &mut self,
         from: &PkiId,
@@ -233,7 +235,7 @@ impl<T: Clone> PullEngine<T> {
         }
     }
 
-    /// Goes on to the next step when its time has come. Returns the requests.
+    /// Advances to the next step when it is due. Returns the requests.
     pub fn poll(&mut self, now: Instant, random: &mut dyn Random) -> Vec<PullSend<T>> {
         let Some(round) = self.round.take_if(|round| round.ends <= now) else { return Vec::new() };
         let Phase::Digests(owners) = round.phase else { return Vec::new() };
@@ -254,12 +256,12 @@ impl<T: Clone> PullEngine<T> {
         requests
     }
 
-    /// When [`poll`](Self::poll) has something to do.
+    /// Returns when [`poll`](Self::poll) must be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.round.as_ref().map(|round| round.ends)
     }
 
-    /// Ends the round that is under way and forgets who said hello.
+    /// Ends the round in progress and drops all answered hellos.
     pub fn stop(&mut self) {
         self.round = None;
         self.hellos.clear();
@@ -272,7 +274,7 @@ impl<T: Clone> PullEngine<T> {
         });
     }
 
-    /// `false` if the peer has too many open already.
+    /// Records a hello. Returns `false` if the peer has too many open already.
     fn remember_hello(&mut self, from: &PkiId, nonce: u64, now: Instant) -> bool {
         let until = now + self.config.request_wait;
         if let Some(open) = self.hellos.get_mut(from) {

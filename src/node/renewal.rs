@@ -1,7 +1,7 @@
-//! Finds out whether a peer has come back under another PKI-ID.
+//! Detects a peer that has come back under another PKI-ID.
 //!
-//! Gossip alone removes nobody: two alive members that name the same endpoint are a reason to look who is there. Whoever
-//! proves to be there, over a connection that we dialled, takes the place of another of its organisation.
+//! Gossip alone removes no member. When two alive members announce the same endpoint, it is dialled. The peer that
+//! authenticates there replaces the other member, if both belong to the same organisation.
 
 use crate::crypto::PkiId;
 use crate::discovery::NetworkMember;
@@ -9,30 +9,30 @@ use crate::random::Random;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How many endpoints wait to be looked at, at most; a peer that is left out expires like any other.
+/// Maximum number of endpoints waiting for a check; a member beyond that simply expires.
 const MAX_CHECKS: usize = 128;
 
-/// Who was last heard of at which endpoint, and where to look.
+/// The member last heard of at each endpoint, and the checks to make.
 #[derive(Debug, Default)]
 pub(super) struct Renewal {
     by_endpoint: HashMap<String, PkiId>,
-    /// At this many endpoints it is time to forget those where nobody is any more.
+    /// When the map reaches this size, endpoints that no member uses any more are removed.
     crowded: usize,
     checks: Vec<Check>,
 }
 
-/// An endpoint that two members name.
+/// An endpoint that two members announce.
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) at: Instant,
     pub(super) endpoint: String,
-    /// Who was known to be there before.
+    /// The member known there before.
     pub(super) old: NetworkMember,
 }
 
 impl Renewal {
-    /// Takes note of where a member is. If another one was there, that is looked into in one to two `wait`s: if it is
-    /// still about, it will have told so by then.
+    /// Records a member's endpoint. If another member was there, the endpoint is checked after one to two `wait`s; if
+    /// that member is still alive, it will have sent news by then.
     pub(super) fn learn<'a>(
         &mut self,
         member: &NetworkMember,
@@ -58,7 +58,7 @@ impl Renewal {
         }
     }
 
-    /// Looks into whether a member is still where it was, in one to two `wait`s.
+    /// Schedules a check whether a member is still at its endpoint, after one to two `wait`s.
     pub(super) fn doubt(&mut self, member: &NetworkMember, wait: Duration, now: Instant, random: &mut dyn Random) {
         let endpoint = member.preferred_endpoint();
         let waits = self.checks.iter().any(|check| check.endpoint == endpoint);
@@ -68,7 +68,7 @@ impl Renewal {
         }
     }
 
-    /// Forgets where a member was.
+    /// Removes a member's endpoint.
     pub(super) fn forget(&mut self, member: &NetworkMember) {
         let endpoint = member.preferred_endpoint();
         if self.by_endpoint.get(endpoint) == Some(&member.pki_id) {
@@ -76,19 +76,19 @@ impl Renewal {
         }
     }
 
-    /// Who was last heard of at this endpoint.
+    /// Returns the member last heard of at this endpoint.
     pub(super) fn at(&self, endpoint: &str) -> Option<&PkiId> {
         self.by_endpoint.get(endpoint)
     }
 
-    /// The endpoints that it is time to look at.
+    /// Returns the endpoints whose check is due.
     pub(super) fn poll(&mut self, now: Instant) -> Vec<Check> {
         let (due, rest) = std::mem::take(&mut self.checks).into_iter().partition(|check| check.at <= now);
         self.checks = rest;
         due
     }
 
-    /// When [`poll`](Self::poll) has something to give.
+    /// Returns the time when [`poll`](Self::poll) will next return a check.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.checks.iter().map(|check| check.at).min()
     }

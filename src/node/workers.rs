@@ -1,4 +1,4 @@
-//! The threads that sign and verify, so that the driver never waits for cryptography.
+//! The threads that sign and verify, so that the driver never blocks on cryptography.
 
 use super::fair_queue::FairQueue;
 use super::identities;
@@ -14,28 +14,28 @@ use crate::sync::{entering_user_code, Mutex};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
-/// So many threads verify and sign.
+/// Number of threads that verify and sign.
 const WORKERS: usize = 2;
 
-/// Whether a block counts, judged by who understands the channel's blocks. Fabric's `VerifyBlock`.
+/// Verifies a block; supplied by the user of the channel. Fabric's `VerifyBlock`.
 pub type BlockVerifier = Arc<dyn Fn(&SignedMessage) -> Result<()> + Send + Sync>;
 
-/// What the workers know.
+/// The services that workers need to verify and sign.
 pub(super) struct Judge {
     pub mapper: IdentityMapper,
     pub crypto: Arc<dyn CryptoService>,
     pub blocks: Option<BlockVerifier>,
 }
 
-/// Where work is handed in. The queues have no bound of their own because the core has: it asks for so many signatures and
-/// verifications at a time and no more, and every answer makes room for one.
+/// The queues of work. They are unbounded because the core bounds them: it limits the signatures and verifications in
+/// progress, and every answer frees a slot.
 pub(super) struct Workers {
     signing: Sender<Signing>,
     verifying: Verifying,
     to_verify: Sender<()>,
 }
 
-/// What is to be verified, by who brought it: nobody waits for all that another one brings.
+/// Messages to verify, queued by sender, so that one sender does not delay the others.
 type Verifying = Arc<Mutex<FairQueue<(Token, SignedMessage)>>>;
 
 struct Signing {
@@ -45,10 +45,10 @@ struct Signing {
 }
 
 impl Workers {
-    /// Starts the threads; they end with `stopping`.
+    /// Starts the threads; they end when `stopping` is set.
     pub fn start(judge: Judge, answers: &Sender<Event>, threads: &Threads, stopping: &Cancel) -> Result<Workers> {
         let (signing, to_sign) = unbounded();
-        // One for each message in the queues.
+        // One token for each message in the queues.
         let (to_verify, verify) = unbounded();
         let verifying = Verifying::default();
         let judge = Arc::new(judge);
@@ -75,7 +75,7 @@ impl Workers {
         let _ = self.to_verify.send(());
     }
 
-    /// How many verifications wait.
+    /// Returns the number of waiting verifications.
     pub fn waiting(&self) -> usize {
         self.verifying.lock().len()
     }
@@ -93,7 +93,7 @@ struct Worker {
 impl Worker {
     fn run(&self) {
         while !self.stopping.is_cancelled() {
-            // Our own heartbeat goes before whatever others make us verify.
+            // Our own heartbeat takes precedence over verifications.
             if let Ok(signing) = self.to_sign.try_recv() {
                 self.sign(signing);
                 continue;

@@ -1,8 +1,8 @@
-//! Where Go's protobuf and the generated parsers disagree, decided as Go does.
+//! Cases where Go's protobuf and the generated parsers disagree, resolved as in Go.
 //!
-//! The generated parsers replace a message field that comes twice (Go merges), lose groups, refuse enum values beyond
-//! 32 bits (Go cuts them) and long forms of tags. [`check`] finds out in one pass over the fields whether a message has
-//! anything of the kind; hardly any does. If so, [`canonical`] writes an equivalent that both read alike.
+//! The generated parsers replace a message field that occurs twice (Go merges), lose groups, and reject enum values
+//! beyond 32 bits (Go truncates them) and long forms of tags. [`check`] detects in one pass over the fields whether a
+//! message has any of these; very few do. If so, [`canonical`] writes an equivalent that both read in the same way.
 
 use super::wire::{put_bytes, put_tag, put_varint, Reader, GROUP, LEN, VARINT};
 use super::MAX_ELEMENTS;
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// An integer as it is understood, in the form in which it is encoded.
+    /// Returns an integer as interpreted, in the form in which it is encoded.
     fn integer(&self, value: u64) -> u64 {
         match self {
             Kind::Bool => (value != 0).into(),
@@ -90,7 +90,7 @@ impl Kind {
     }
 }
 
-/// Whether a message is well formed, and if so, what is unusual about it.
+/// Checks that a message is well formed, and returns its unusual features.
 pub(super) fn check(shape: &Shape, bytes: &[u8]) -> Result<Findings> {
     let mut check = Check { elements: MAX_ELEMENTS, found: Findings { alike: true, unknown: false } };
     check.message(shape, bytes)?;
@@ -100,12 +100,12 @@ pub(super) fn check(shape: &Shape, bytes: &[u8]) -> Result<Findings> {
 pub(super) struct Findings {
     /// The generated parser reads it as Go does.
     pub(super) alike: bool,
-    /// It has unknown fields, of which the generated code does not keep the order.
+    /// It has unknown fields, whose order the generated code does not preserve.
     pub(super) unknown: bool,
 }
 
 struct Check {
-    /// How many more elements the message may have.
+    /// Number of further elements that the message may have.
     elements: usize,
     found: Findings,
 }
@@ -114,7 +114,7 @@ impl Check {
     fn message(&mut self, shape: &Shape, bytes: &[u8]) -> Result<()> {
         let mut reader = Reader::new(bytes);
         let mut oneof = false;
-        // Numbers of the message fields seen. None is above 63.
+        // Numbers of the message fields seen, as a bit set. None is above 63.
         let mut messages = 0_u64;
         while let Some((number, wire_type)) = reader.tag()? {
             let Some(field) = shape.field(number, wire_type) else {
@@ -154,24 +154,24 @@ impl Check {
     }
 }
 
-/// What becomes of groups, which are always unknown fields: the generated parsers cannot hold them.
+/// Treatment of groups, which are always unknown fields: the generated parsers cannot represent them.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Groups {
     Keep,
     Drop,
 }
 
-/// What is to be written for one known field.
+/// The value to write for one known field.
 enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// The concatenation of all that came for one message: parsing that is what merging means.
+    /// The concatenation of all parts of one message; parsing it merges them.
     Message(Cow<'a, [u8]>),
     Repeated(Vec<&'a [u8]>),
 }
 
-/// Encodes a message that [`check`] has found well formed anew: known fields by number, each scalar once, defaults left
-/// out, then the unknown fields in the order in which they came.
+/// Re-encodes a message that [`check`] has found well formed: known fields by number, each scalar once, without
+/// defaults, then the unknown fields in their original order.
 pub(super) fn canonical(shape: &Shape, bytes: &[u8], groups: Groups) -> Result<Vec<u8>> {
     let mut reader = Reader::new(bytes);
     let mut values = BTreeMap::new();

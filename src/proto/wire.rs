@@ -1,10 +1,10 @@
-//! The wire format below messages: tags, varints, lengths.
+//! The wire format of message fields: tags, varints, lengths.
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// Wire type of integers, booleans and enums.
 pub(crate) const VARINT: u8 = 0;
-/// Wire type of everything with a length in front.
+/// Wire type of all length-delimited fields.
 pub(crate) const LEN: u8 = 2;
 /// Wire type that opens a group.
 pub(crate) const GROUP: u8 = 3;
@@ -13,7 +13,7 @@ const END_GROUP: u8 = 4;
 const FIXED32: u8 = 5;
 
 const MAX_FIELD_NUMBER: u64 = (1 << 29) - 1;
-/// How deep unknown groups may be nested, as in Go.
+/// Maximum nesting of unknown groups, as in Go.
 const MAX_GROUP_DEPTH: usize = 10_000;
 
 #[cold]
@@ -21,11 +21,11 @@ fn malformed() -> Error {
     Error::new(ErrorKind::Protocol, "malformed wire format")
 }
 
-/// Walks through the fields of one serialized message.
+/// Reads the fields of one serialized message.
 pub(crate) struct Reader<'a> {
     all: &'a [u8],
     at: usize,
-    /// Cleared when a tag or length was longer than it needs to be.
+    /// Cleared when a tag or length was encoded longer than necessary.
     pub(crate) minimal: bool,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
         Reader { all, at: 0, minimal: true }
     }
 
-    /// Field number and wire type of the next field, or `None` at the end.
+    /// Returns field number and wire type of the next field, or `None` at the end.
     #[inline]
     pub(crate) fn tag(&mut self) -> Result<Option<(u32, u8)>> {
         if self.at == self.all.len() {
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         Err(malformed())
     }
 
-    /// A varint that takes note if it is longer than it needs to be, which shows in a last byte of zero.
+    /// Reads a varint and records whether its encoding is longer than necessary, which shows in a last byte of zero.
     #[inline]
     fn minimal_varint(&mut self) -> Result<u64> {
         let start = self.at;
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A length and as many bytes.
+    /// Reads a length and that number of bytes.
     #[inline]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8]> {
         let len = self.minimal_varint()?;
@@ -100,7 +100,8 @@ impl<'a> Reader<'a> {
         Ok(&rest[..len])
     }
 
-    /// Passes over the value of a field, and returns its bytes. Groups are not recursed into, so their depth costs no stack.
+    /// Skips the value of a field and returns its bytes. Groups are not handled recursively, so their depth uses no
+    /// stack.
     pub(crate) fn skip(&mut self, number: u32, wire_type: u8) -> Result<&'a [u8]> {
         let start = self.at;
         match wire_type {
@@ -128,7 +129,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How many bytes a varint takes.
+/// Returns the encoded size of a varint in bytes.
 #[inline]
 pub(crate) fn varint_len(value: u64) -> usize {
     // Seven bits per byte, and one byte for zero.
@@ -148,7 +149,7 @@ pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u8) {
     put_varint(out, u64::from(number) << 3 | u64::from(wire_type));
 }
 
-/// A field of wire type [`LEN`].
+/// Writes a field of wire type [`LEN`].
 pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number, LEN);
     put_varint(out, bytes.len() as u64);

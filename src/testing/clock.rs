@@ -1,4 +1,4 @@
-//! A clock that moves only when a test moves it.
+//! A clock that advances only when a test advances it.
 
 use crate::clock::Clock;
 use crate::sync::channel::{bounded, Receiver, Sender};
@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// A [`Clock`] under the test's control. Clones are the same clock.
+/// A [`Clock`] under the test's control. Clones refer to the same clock.
 #[derive(Clone)]
 pub struct VirtualClock(Arc<Inner>);
 
@@ -36,7 +36,7 @@ impl Default for VirtualClock {
 }
 
 impl VirtualClock {
-    /// A clock that stands at the present.
+    /// Creates a clock that stands at the current time.
     pub fn new() -> Self {
         VirtualClock(Arc::new(Inner {
             start: Instant::now(),
@@ -46,12 +46,12 @@ impl VirtualClock {
         }))
     }
 
-    /// How far it has been moved.
+    /// Returns by how much it has been advanced.
     pub fn elapsed(&self) -> Duration {
         self.0.state.lock().elapsed
     }
 
-    /// Moves time on. Timers that come due fire in the order of their time.
+    /// Advances the time. Timers that become due fire in order of their time.
     pub fn advance(&self, by: Duration) {
         let mut state = self.0.state.lock();
         state.elapsed += by;
@@ -64,8 +64,8 @@ impl VirtualClock {
         }
     }
 
-    /// Blocks until somebody waits for a time at least `from_now` ahead: the event to wait for before moving the
-    /// clock past it. Panics after 30 real seconds.
+    /// Blocks until a thread waits for a time at least `from_now` ahead. Call it before advancing the clock past that
+    /// time. Panics after 30 real seconds.
     pub fn wait_for_timer(&self, from_now: Duration) {
         let limit = Instant::now() + Duration::from_secs(30);
         let mut state = self.0.state.lock();

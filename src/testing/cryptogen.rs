@@ -1,7 +1,7 @@
 //! Test organisations: certificate authorities, peers and TLS pairs, in memory or in the folder layout of Fabric's
-//! `cryptogen`, so that Fabric's own peer can use what is written.
+//! `cryptogen`, so that Fabric's own peer can use the written files.
 //!
-//! Keys are ECDSA P-256 and stay unencrypted: nothing made here belongs into production.
+//! Keys are ECDSA P-256 and unencrypted: do not use them in production.
 
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,10 +29,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// Certificates begin a little in the past, so that machines whose clocks differ accept them at once.
+/// Certificates are valid from shortly before their creation, so that machines with clock differences accept them
+/// immediately.
 const BACKDATE: Duration = Duration::from_secs(5 * 60);
 
-/// What enables NodeOUs in `config.yaml`, as cryptogen writes it: roles by OU, whatever authority issued it.
+/// The part of `config.yaml` that enables NodeOUs, as written by cryptogen: roles by OU, for any issuing authority.
 const NODE_OUS: &str = "\
 NodeOUs:
   Enable: true
@@ -75,7 +76,7 @@ pub struct Member {
     pub tls_ca_cert: String,
 }
 
-/// The request for a [`Member`]; [`issue`](MemberRequest::issue) makes it. The defaults are those of a sound peer: OU
+/// A builder for a [`Member`]; [`issue`](MemberRequest::issue) creates it. The defaults are those of a valid peer: OU
 /// `peer`, valid from five minutes ago for ten years, reachable as `localhost`, `127.0.0.1` and `::1`.
 #[must_use]
 pub struct MemberRequest<'a> {
@@ -101,7 +102,7 @@ struct Authority {
 }
 
 impl Org {
-    /// A new organisation with fresh keys: `Org::new("Org1MSP", "org1.example.com")`.
+    /// Creates an organisation with fresh keys: `Org::new("Org1MSP", "org1.example.com")`.
     pub fn new(mspid: impl Into<String>, domain: impl Into<String>) -> Result<Org> {
         let (mspid, domain) = (mspid.into(), domain.into());
         let ca = Authority::new(&domain, format!("ca.{domain}"))?;
@@ -109,32 +110,32 @@ impl Org {
         Ok(Org { mspid, domain, ca, tls_ca })
     }
 
-    /// The MSP id.
+    /// Returns the MSP id.
     pub fn mspid(&self) -> &str {
         &self.mspid
     }
 
-    /// The domain, under which members have their names.
+    /// Returns the domain of the members' names.
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// The certificate of the authority for identities, as PEM.
+    /// Returns the certificate of the authority for identities, as PEM.
     pub fn ca_cert(&self) -> Result<String> {
         pem_text(self.ca.cert.to_pem())
     }
 
-    /// The certificate of the authority for TLS, as PEM.
+    /// Returns the certificate of the authority for TLS, as PEM.
     pub fn tls_ca_cert(&self) -> Result<String> {
         pem_text(self.tls_ca.cert.to_pem())
     }
 
-    /// A sound peer. `name` is the host name's first part, such as `peer0`.
+    /// Creates a valid peer. `name` is the host name's first part, such as `peer0`.
     pub fn peer(&self, name: &str) -> Result<Member> {
         self.member(name).issue()
     }
 
-    /// A peer with wishes.
+    /// Returns a builder for a peer with other settings.
     pub fn member(&self, name: &str) -> MemberRequest<'_> {
         let now = SystemTime::now();
         MemberRequest {
@@ -148,14 +149,14 @@ impl Org {
         }
     }
 
-    /// The administrator, as cryptogen names it: `Admin@<domain>`.
+    /// Creates the administrator, named as by cryptogen: `Admin@<domain>`.
     pub fn admin(&self) -> Result<Member> {
         let mut request = self.member("Admin").ou("admin");
         request.name = format!("Admin@{}", self.domain);
         request.issue()
     }
 
-    /// What [`write_to`](Self::write_to) writes as the organisation's MSP, in memory.
+    /// Returns in memory what [`write_to`](Self::write_to) writes as the organisation's MSP.
     pub fn msp_config(&self) -> Result<MspConfig> {
         let role = |ou: &str| Some(OuIdentifier { organizational_unit_identifier: ou.into(), certificate: None });
         let (client, peer) = (role("client"), role("peer"));
@@ -169,12 +170,12 @@ impl Org {
         })
     }
 
-    /// The organisation's MSP.
+    /// Returns the organisation's MSP.
     pub fn msp(&self) -> Result<Arc<Msp>> {
         Msp::new(self.msp_config()?).map(Arc::new)
     }
 
-    /// The crypto service of a member, which believes the members of the other organisations too.
+    /// Returns the crypto service of a member, which also trusts the members of the other organisations.
     pub fn crypto_service(&self, member: &Member, others: &[&Org]) -> Result<Arc<MspCryptoService>> {
         let msp = self.msp()?;
         let signer = SigningIdentity::new(&msp, member.cert.as_bytes(), member.key.as_bytes(), SystemTime::now())?;
@@ -185,8 +186,8 @@ impl Org {
         Ok(Arc::new(service))
     }
 
-    /// Writes the organisation with these peers, and an administrator, to `dir/peerOrganizations/<domain>`. Folders
-    /// are made, files replaced. Private keys get mode 0600.
+    /// Writes the organisation with these peers and an administrator to `dir/peerOrganizations/<domain>`. Creates
+    /// folders and replaces files. Private keys get mode 0600.
     pub fn write_to(&self, dir: impl AsRef<Path>, peers: &[Member]) -> Result<()> {
         let root = dir.as_ref().join("peerOrganizations").join(&self.domain);
         for (folder, authority) in [("ca", &self.ca), ("tlsca", &self.tls_ca)] {
@@ -211,7 +212,7 @@ impl Org {
         write_key(&tls.join(format!("{tls_name}.key")), &member.tls_key)
     }
 
-    /// A verifying MSP: what other organisations need of this one.
+    /// Writes a verifying MSP: the files that other organisations need.
     fn write_msp(&self, msp: &Path, ca_cert: &str) -> Result<()> {
         write(&msp.join("cacerts").join(self.ca.cert_file()), ca_cert)?;
         write(&msp.join("tlscacerts").join(self.tls_ca.cert_file()), &self.tls_ca_cert()?)?;
@@ -220,7 +221,7 @@ impl Org {
     }
 }
 
-/// The MSP id and the domain; never a key.
+/// Shows the MSP id and the domain, never a key.
 impl fmt::Debug for Org {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Org({}, {})", self.mspid, self.domain)
@@ -228,36 +229,36 @@ impl fmt::Debug for Org {
 }
 
 impl MemberRequest<'_> {
-    /// With this OU instead of `peer`.
+    /// Sets the OU, instead of `peer`.
     pub fn ou(self, ou: &str) -> Self {
         self.ous([ou])
     }
 
-    /// With these OUs, in this order; none at all is possible.
+    /// Sets the OUs, in this order; there may be none.
     pub fn ous<'s>(mut self, ous: impl IntoIterator<Item = &'s str>) -> Self {
         self.ous = ous.into_iter().map(String::from).collect();
         self
     }
 
-    /// Reachable under this host name or IP address too.
+    /// Adds a host name or IP address to the TLS certificate.
     pub fn san(mut self, host: impl Into<String>) -> Self {
         self.sans.push(host.into());
         self
     }
 
-    /// Identity valid in this time. The TLS certificate keeps its own.
+    /// Sets the validity of the identity. That of the TLS certificate is unchanged.
     pub fn valid(mut self, from: SystemTime, until: SystemTime) -> Self {
         self.validity = Validity { from, until };
         self
     }
 
-    /// Identity expired since yesterday.
+    /// Makes the identity expired since yesterday.
     pub fn expired(self) -> Self {
         let now = SystemTime::now();
         self.valid(now - 10 * DAY, now - DAY)
     }
 
-    /// Identity valid from tomorrow.
+    /// Makes the identity valid from tomorrow.
     pub fn not_yet_valid(self) -> Self {
         let now = SystemTime::now();
         self.valid(now + DAY, now + 10 * DAY)
@@ -265,20 +266,20 @@ impl MemberRequest<'_> {
 }
 
 impl<'a> MemberRequest<'a> {
-    /// An impostor: its identity is certified by another organisation, while it claims to belong to this one. Its TLS
-    /// pair is sound.
+    /// Makes the member an impostor: its identity is certified by another organisation but claims to belong to this
+    /// one. Its TLS pair is valid.
     pub fn issued_by(mut self, other: &'a Org) -> Self {
         self.issuer = other;
         self
     }
 
-    /// With a TLS pair that another organisation certified.
+    /// Uses a TLS pair that another organisation certified.
     pub fn tls_issued_by(mut self, other: &'a Org) -> Self {
         self.tls_issuer = other;
         self
     }
 
-    /// Makes keys and certificates.
+    /// Creates keys and certificates.
     pub fn issue(self) -> Result<Member> {
         let (ca, tls_ca) = (&self.issuer.ca, &self.tls_issuer.tls_ca);
         let key = new_key().map_err(internal)?;
@@ -307,12 +308,12 @@ impl<'a> MemberRequest<'a> {
 }
 
 impl Member {
-    /// The identity as it travels.
+    /// Returns the serialized identity.
     pub fn identity(&self) -> PeerIdentity {
         serialized_identity(&self.mspid, self.cert.as_bytes())
     }
 
-    /// Writes the local MSP folder: what `CORE_PEER_MSPCONFIGPATH` names. The private key gets mode 0600.
+    /// Writes the local MSP folder, for `CORE_PEER_MSPCONFIGPATH`. The private key gets mode 0600.
     pub fn write_msp(&self, msp: impl AsRef<Path>) -> Result<()> {
         let msp = msp.as_ref();
         write(&msp.join("cacerts").join("ca-cert.pem"), &self.ca_cert)?;
@@ -324,7 +325,7 @@ impl Member {
     }
 }
 
-/// Who it is; never a key.
+/// Shows the member's name, never a key.
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Member({}, {})", self.mspid, self.name)
@@ -342,7 +343,7 @@ type Ssl<T> = Result<T, openssl::error::ErrorStack>;
 impl Authority {
     fn new(domain: &str, name: String) -> Result<Authority> {
         let now = SystemTime::now();
-        // An authority's window includes every window that a test may wish for its members.
+        // An authority's validity includes every validity that a test may set for its members.
         let validity = Validity { from: now - 20 * 365 * DAY, until: now + 2 * VALIDITY };
         let make = || -> Ssl<Authority> {
             let key = new_key()?;
@@ -362,8 +363,8 @@ impl Authority {
     }
 }
 
-/// A certificate whose signature has the low S that Fabric makes. OpenSSL leaves that to chance, so it is asked
-/// again until it does.
+/// Creates a certificate whose signature has low S, as Fabric's do. OpenSSL's signatures have low or high S at random,
+/// so it is called until S is low.
 fn certificate(
     subject: &X509Name,
     key: &PKey<Private>,
@@ -496,7 +497,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 fn write_key(path: &Path, pem: &str) -> Result<()> {
     path.parent().map_or(Ok(()), make_dir)?;
-    // The mode counts only for a new file, and an old one may be readable by others.
+    // The mode applies only to a new file, and an old one may be readable by others.
     let _ = fs::remove_file(path);
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);

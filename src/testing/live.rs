@@ -1,15 +1,15 @@
-//! Counts the objects of the library that are alive in this process, for tests of what a stop leaves behind.
+//! Counts the library's live objects in this process, for tests of what remains after a stop.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 static COUNTS: Mutex<BTreeMap<&'static str, usize>> = Mutex::new(BTreeMap::new());
 
-/// Counts the object that it is part of, until that is dropped.
+/// Counts the object that contains it, until it is dropped.
 pub(crate) struct Live(&'static str);
 
 impl Live {
-    /// Counts one more of this kind.
+    /// Counts one more object of this kind.
     pub fn new(kind: &'static str) -> Self {
         *lock().entry(kind).or_default() += 1;
         Live(kind)
@@ -28,8 +28,8 @@ fn lock() -> std::sync::MutexGuard<'static, BTreeMap<&'static str, usize>> {
     COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns how many objects of each kind are alive in this process; kinds without any are left out. The kinds are `comm`,
-/// `peer` (an entry of the connection store), `connection`, and `memory stream`.
+/// Returns the number of live objects of each kind in this process; kinds without any are omitted. The kinds are
+/// `comm`, `peer` (an entry of the connection store), `connection`, and `memory stream`.
 pub fn live_objects() -> Vec<(&'static str, usize)> {
     lock().iter().filter(|(_, count)| **count > 0).map(|(kind, count)| (*kind, *count)).collect()
 }

@@ -1,5 +1,5 @@
-//! What tests, examples and simulations need and production does not: test organisations, a clock that is moved by
-//! hand, a network in memory, faults on it. Behind the feature `testing`.
+//! Helpers for tests, examples and simulations, not for production: test organisations, a manually advanced clock, an
+//! in-memory network, faults on it. Requires the feature `testing`.
 
 mod clock;
 pub mod cryptogen;

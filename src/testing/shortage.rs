@@ -1,4 +1,4 @@
-//! Threads that do not start and descriptors that are not to be had: switches for tests, for the whole process.
+//! Simulated failures to start threads and to open descriptors: switches for tests, for the whole process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,12 +9,12 @@ type Refuse = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 static THREADS: Switch = Switch::new();
 static DESCRIPTORS: Switch = Switch::new();
 
-/// Decides which requests are refused, and counts them.
+/// Decides which requests are refused, and counts the requests.
 struct Switch(Mutex<State>);
 
 struct State {
     refuse: Option<Refuse>,
-    /// How often each kind was asked for, and how often it was refused.
+    /// Number of requests of each kind, and of those refused.
     counts: BTreeMap<String, (u64, u64)>,
 }
 
@@ -46,20 +46,20 @@ impl Switch {
     }
 }
 
-/// Refuses threads until it is dropped. There is one for the process: a further one takes its place.
+/// Refuses threads until it is dropped. There is one per process: a new one replaces it.
 #[must_use]
 pub struct ThreadFaults(());
 
 impl ThreadFaults {
-    /// Asks `refuse` for the name of each thread that the library starts: `true` makes the start fail, with the error that
-    /// the system gives when the limit is reached.
+    /// Calls `refuse` with the name of each thread that the library starts. If it returns `true`, the start fails with
+    /// the system's error for the thread limit.
     pub fn new(refuse: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         THREADS.set(Some(Arc::new(refuse)));
         ThreadFaults(())
     }
 
-    /// Returns how often each kind of thread was asked for, and how often it was refused, since the process began. Threads
-    /// that have a number in their name are counted under the name before it.
+    /// Returns the numbers of requested and of refused threads, by kind, since the process started. Threads with a
+    /// number in their name are counted under the name before it.
     pub fn struck() -> BTreeMap<String, (u64, u64)> {
         THREADS.lock().counts.clone()
     }
@@ -71,19 +71,19 @@ impl Drop for ThreadFaults {
     }
 }
 
-/// Refuses file descriptors until it is dropped. There is one for the process: a further one takes its place.
+/// Refuses file descriptors until it is dropped. There is one per process: a new one replaces it.
 #[must_use]
 pub struct DescriptorFaults(());
 
 impl DescriptorFaults {
-    /// Asks `refuse` at each place where the library, or the C core for it, needs a descriptor: `true` makes it fail as it
-    /// does when the limit is reached. The places are listed in `tests/descriptor_faults.rs`.
+    /// Calls `refuse` at each place where the library, or the C core on its behalf, needs a descriptor. If it returns
+    /// `true`, the operation fails as at the descriptor limit. The places are listed in `tests/descriptor_faults.rs`.
     pub fn new(refuse: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         DESCRIPTORS.set(Some(Arc::new(refuse)));
         DescriptorFaults(())
     }
 
-    /// Returns how often a descriptor was asked for at each place, and how often it was refused, since the process began.
+    /// Returns the numbers of requested and of refused descriptors, by place, since the process started.
     pub fn struck() -> BTreeMap<String, (u64, u64)> {
         DESCRIPTORS.lock().counts.clone()
     }
@@ -95,7 +95,7 @@ impl Drop for DescriptorFaults {
     }
 }
 
-/// Fails with EAGAIN if a thread of this name is not to start.
+/// Fails with EAGAIN if a thread of this name must not start.
 pub(crate) fn thread(name: &str) -> io::Result<()> {
     let kind = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
     if THREADS.refuses(kind) {
@@ -104,7 +104,7 @@ pub(crate) fn thread(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Fails with EMFILE if there is to be no descriptor at this place.
+/// Fails with EMFILE if no descriptor is available at this place.
 pub(crate) fn descriptor(place: &str) -> io::Result<()> {
     if DESCRIPTORS.refuses(place) {
         return Err(io::Error::from_raw_os_error(24));

@@ -1,9 +1,9 @@
 //! A whole network of nodes in one process, on virtual time.
 //!
 //! Each node is the same [`NodeCore`] that a real node runs: membership, identity pull, channels, batching and
-//! forwarding. What is simulated is what lies around it: time, links that delay, lose, duplicate and reorder messages and
-//! that can be parted, keys that sign for nothing, and identities that each node has to learn before it can verify.
-//! Every random number follows from one seed, so a run can be repeated to the letter: [`Simulator::trace`] is the same.
+//! forwarding. The environment is simulated: time; links that delay, lose, duplicate and reorder messages and can be
+//! partitioned; signatures without keys; and identities that each node must learn before it can verify. All random
+//! numbers derive from one seed, so a run is exactly repeatable: [`Simulator::trace`] is the same.
 //!
 //! ```
 //! use fabric_gossip::testing::{Simulator, SimulatorConfig};
@@ -38,16 +38,16 @@ use names::{identity, org, parts, pki_id, Known};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What a simulation starts from.
+/// Settings of a [`Simulator`].
 #[derive(Clone, Debug)]
 pub struct SimulatorConfig {
-    /// All randomness follows from it.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// The settings of every node; bootstrap endpoints are set for each.
     pub node: NodeConfig,
-    /// How all links behave, until [`Simulator::set_links`].
+    /// Behaviour of all links, until [`Simulator::set_links`].
     pub links: Links,
-    /// The size of a serialized identity in bytes, 800: about that of an X.509 one.
+    /// Size of a serialized identity in bytes: 800, about that of an X.509 one.
     pub identity_size: usize,
 }
 
@@ -57,12 +57,12 @@ impl Default for SimulatorConfig {
     }
 }
 
-/// A node to be added, where it differs from the usual one.
+/// The settings of a node to add, where they differ from the default.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
     /// The number of its organisation, 0 by default.
     pub org: u16,
-    /// Whether it has an endpoint for other organisations, as by default.
+    /// Whether it has an endpoint for other organisations: `true` by default.
     pub external: bool,
     /// The numbers of its bootstrap nodes.
     pub bootstrap: Vec<usize>,
@@ -79,13 +79,13 @@ pub struct Simulator {
     config: SimulatorConfig,
     start: Instant,
     nodes: Vec<Node>,
-    /// By their number.
+    /// Indexed by number.
     orgs: Vec<OrgId>,
     net: Network<Happening>,
     observer: Option<Observer>,
     report: Report,
     trace: u64,
-    /// Empty between calls: kept for their room.
+    /// Empty between calls; kept to reuse the allocation.
     effects: Vec<Effect>,
     answers: VecDeque<Event>,
 }
@@ -94,11 +94,11 @@ type Observer = Box<dyn FnMut(usize, usize, &SignedMessage)>;
 
 struct Node {
     spec: NodeSpec,
-    /// None while it is down.
+    /// `None` while it is down.
     core: Option<Box<NodeCore>>,
-    /// Whether a connection to it, while it is down, is refused rather than lost in silence.
+    /// Whether connections to it, while it is down, are refused rather than silently lost.
     refuses: bool,
-    /// Whether nobody accepts its identity any more.
+    /// Whether its identity is revoked, so that no node accepts it.
     revoked: bool,
     random: SeededRandom,
     pki_id: PkiId,
@@ -112,7 +112,7 @@ struct Node {
     delivered: Vec<SignedMessage>,
 }
 
-/// What is on its way to a node.
+/// An event in transit to a node.
 enum Happening {
     Message { message: SignedMessage, from: u32, to_epoch: u32 },
     Wake,
@@ -122,7 +122,7 @@ enum Happening {
 }
 
 impl Simulator {
-    /// A network without nodes.
+    /// Creates a network without nodes.
     pub fn new(config: SimulatorConfig) -> Self {
         let net = Network::new(config.links.clone(), config.seed);
         let (report, trace) = (Report::default(), config.seed);
@@ -141,7 +141,7 @@ impl Simulator {
     }
 
     /// Adds a node of organisation 0 with these bootstrap nodes, which may be added later, and starts it. Returns its
-    /// number; they are numbered from 0.
+    /// number; numbers start at 0.
     ///
     /// # Errors
     /// As [`NodeCore::new`].
@@ -177,17 +177,17 @@ impl Simulator {
         Ok(number)
     }
 
-    /// Takes a node away without a word: what is sent to it is lost.
+    /// Kills a node silently: messages sent to it are lost.
     pub fn kill(&mut self, number: usize) {
         self.take_down(number, false);
     }
 
-    /// Ends a node's process: who sends to it is refused, and presumes it dead.
+    /// Ends a node's process: peers that send to it are refused, and presume it dead.
     pub fn stop(&mut self, number: usize) {
         self.take_down(number, true);
     }
 
-    /// Starts a node again that is down, with a later incarnation; with `renewed`, also under a new identity of the same
+    /// Restarts a node that is down, with a later incarnation; with `renewed`, also under a new identity of the same
     /// organisation.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl Simulator {
         self.launch(number)
     }
 
-    /// Revokes a node's identity: nobody accepts it any more, and everybody else is told to forget it.
+    /// Revokes a node's identity: no node accepts it any more, and all other nodes are notified to forget it.
     pub fn revoke(&mut self, number: usize) {
         self.nodes[number].revoked = true;
         for other in (0..self.nodes.len()).filter(|other| *other != number) {
@@ -205,14 +205,14 @@ impl Simulator {
         }
     }
 
-    /// A node's store of identities lets go of another one's, as it does of what was not used for long.
+    /// Removes another node's identity from a node's store, as happens to identities that were unused for too long.
     pub fn forget_identity(&mut self, at: usize, of: usize) {
         self.nodes[at].known.remove(of);
         let pki_id = self.nodes[of].pki_id.clone();
         self.inject(at, Event::IdentityPurged(pki_id));
     }
 
-    /// Parts the network: nodes reach each other only if `group` gives the same for both.
+    /// Partitions the network: nodes reach each other only if `group` returns the same value for both.
     pub fn partition(&mut self, group: impl Fn(usize) -> u32) {
         self.net.set_groups((0..self.nodes.len()).map(group).collect());
     }
@@ -227,17 +227,17 @@ impl Simulator {
         self.net.set_links(links);
     }
 
-    /// Has every message looked at that arrives: from whom, to whom, which.
+    /// Calls `observer` for every message that arrives: sender, recipient, message.
     pub fn observe(&mut self, observer: impl FnMut(usize, usize, &SignedMessage) + 'static) {
         self.observer = Some(Box::new(observer));
     }
 
-    /// How far virtual time has come.
+    /// Returns the virtual time since the start.
     pub fn elapsed(&self) -> Duration {
         Duration::from_millis(self.net.now())
     }
 
-    /// Lets time pass.
+    /// Advances the virtual time.
     pub fn run_for(&mut self, time: Duration) {
         let until = self.net.now() + time.as_millis() as u64;
         while let Some((to, happening)) = self.net.next(until) {
@@ -245,8 +245,8 @@ impl Simulator {
         }
     }
 
-    /// Lets time pass until a condition holds, which is looked at every 100 ms. Returns how long that took, or `None` if
-    /// it took longer than the limit.
+    /// Advances the virtual time until a condition holds, which is checked every 100 ms. Returns the time taken, or
+    /// `None` if the limit was exceeded.
     pub fn run_until(&mut self, limit: Duration, mut holds: impl FnMut(&Simulator) -> bool) -> Option<Duration> {
         let from = self.elapsed();
         loop {
@@ -260,14 +260,14 @@ impl Simulator {
         }
     }
 
-    /// Lets time pass until every node that is up sees all the others as alive and nobody else; notes in the report how
-    /// long it took. `None` if it took longer than the limit.
+    /// Advances the virtual time until every node that is up sees exactly the other such nodes as alive, and records
+    /// the time taken in the report. Returns `None` if the limit was exceeded.
     pub fn run_until_complete(&mut self, limit: Duration) -> Option<Duration> {
         self.report.convergence = self.run_until(limit, Simulator::is_complete);
         self.report.convergence
     }
 
-    /// Whether every node that is up sees all the others as alive, and nobody else.
+    /// Returns whether every node that is up sees exactly the other such nodes as alive.
     pub fn is_complete(&self) -> bool {
         let up = self.nodes.iter().filter(|node| node.core.is_some()).count();
         let views = || self.nodes.iter().filter_map(|node| node.core.as_deref());
@@ -281,22 +281,22 @@ impl Simulator {
         }
     }
 
-    /// How many nodes there are, up or down.
+    /// Returns the number of nodes, up or down.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// A node; `None` while it is down.
+    /// Returns a node; `None` while it is down.
     pub fn node(&self, number: usize) -> Option<&NodeCore> {
         self.nodes[number].core.as_deref()
     }
 
-    /// Calls a node that is up, and has done what it wants.
+    /// Calls a node that is up, and carries out its effects.
     pub fn with_node<T>(
         &mut self,
         number: usize,
@@ -307,55 +307,55 @@ impl Simulator {
         result
     }
 
-    /// Hands an event to a node, as if it had happened.
+    /// Passes an event to a node, as if it had happened.
     pub fn inject(&mut self, number: usize, event: Event) {
         self.drive(number, |core, cx| core.handle(event, cx));
     }
 
-    /// The organisation of this number.
+    /// Returns the organisation with this number.
     pub fn org(&self, number: u16) -> OrgId {
         org(number)
     }
 
-    /// The PKI-ID that a node has, or had when it was last up.
+    /// Returns a node's PKI-ID; while it is down, the last one.
     pub fn pki_id(&self, number: usize) -> &PkiId {
         &self.nodes[number].pki_id
     }
 
-    /// The endpoint of a node inside its organisation, up or not, present or not.
+    /// Returns the endpoint of a node for its own organisation, even if the node is down or does not exist.
     pub fn internal_endpoint(&self, number: usize) -> String {
         format!("n{number}:7051")
     }
 
-    /// The endpoint that a node has for other organisations, if it has one.
+    /// Returns the endpoint of a node for other organisations, if it has one.
     pub fn external_endpoint(&self, number: usize) -> String {
         format!("n{number}.example.com:7051")
     }
 
-    /// The node that this PKI-ID belongs to, or belonged to before it was renewed.
+    /// Returns the number of the node that has this PKI-ID, or had it before a renewal.
     pub fn number_of(&self, pki_id: &PkiId) -> Option<usize> {
         let (number, _) = parts(pki_id)?;
         Some(number).filter(|number| *number < self.nodes.len())
     }
 
-    /// The data messages that came to a node, each once.
+    /// Returns the data messages delivered to a node, each once.
     pub fn delivered(&self, number: usize) -> &[SignedMessage] {
         &self.nodes[number].delivered
     }
 
-    /// What has happened so far.
+    /// Returns the statistics so far.
     pub fn report(&self) -> Report {
         Report { elapsed: self.elapsed(), ..self.report.clone() }
     }
 
-    /// Messages and bytes are counted from zero again, and false deaths, too.
+    /// Resets the counts of messages, bytes and false deaths to zero.
     pub fn reset_report(&mut self) {
         self.report = Report::default();
         self.nodes.iter().for_each(|_| self.report.add_node());
     }
 
-    /// A hash over every message that arrived: when, from whom, to whom, how long. The same configuration and the same
-    /// calls give the same.
+    /// Returns a hash over every message that arrived: time, sender, recipient, length. The same configuration and the
+    /// same calls give the same hash.
     pub fn trace(&self) -> u64 {
         self.trace
     }
@@ -379,7 +379,7 @@ impl Simulator {
         };
         let mut config = self.config.node.clone();
         config.bootstrap = endpoints;
-        // Later at each start, as a clock's nanoseconds are.
+        // Later at each start, like a clock's nanoseconds.
         let incarnation = 1_700_000_000_000_000_000 + self.net.now() * 1_000_000 + u64::from(node.epoch);
         node.core = Some(Box::new(NodeCore::new(config, own, incarnation, now)?));
         node.epoch += 1;

@@ -1,4 +1,4 @@
-//! From events to a document.
+//! Builds a document from parser events.
 
 use super::bytes::decode;
 use super::map::Own;
@@ -9,14 +9,14 @@ use crate::error::Result;
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, StructureStyle};
 use std::collections::HashMap;
 
-/// Events that are read after the end of the first document. Go's parser reads ahead by as much, and an error there is an
-/// error of the file; what comes later is ignored.
+/// Number of events that are read after the end of the first document. Go's parser reads ahead by as much, and an error
+/// there is an error of the file; everything later is ignored.
 const READ_AHEAD: usize = 4;
 
 /// The first document of a YAML file.
 ///
-/// Nodes stand in a table and refer to each other by number, so that neither deep nesting nor repeated aliases cost stack
-/// or memory.
+/// Nodes are stored in a table and refer to each other by number, so that neither deep nesting nor repeated aliases
+/// cost stack or memory.
 #[derive(Debug)]
 pub struct Document {
     pub(super) nodes: Vec<Entry>,
@@ -41,7 +41,7 @@ pub(super) enum Content {
         plain: bool,
     },
     List(Vec<u32>),
-    /// Keys and values by turns.
+    /// Alternating keys and values.
     Map(Vec<u32>),
     Alias(u32),
     /// An alias within the node that it names.
@@ -60,7 +60,7 @@ impl Document {
         Ok(Document { nodes: builder.nodes, text: builder.text })
     }
 
-    /// Returns the root, or nothing if the file holds no document.
+    /// Returns the root; `None` if the file has no document.
     pub fn root(&self) -> Option<Node<'_>> {
         (!self.nodes.is_empty()).then(|| Node::new(self, 0))
     }
@@ -108,7 +108,7 @@ struct Builder<'t> {
     source: &'t str,
     nodes: Vec<Entry>,
     text: String,
-    /// The collections that are being read; their numbers ascend.
+    /// The collections being read; their numbers ascend.
     open: Vec<Open>,
     /// The nodes of the parser's anchors.
     anchors: HashMap<usize, u32>,
@@ -187,8 +187,8 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
-    /// Refuses keys that YAML 1.2 allows and Go's libraries do not: no key before a colon at the start of a line, and a
-    /// key of several lines.
+    /// Rejects keys that YAML 1.2 allows and Go's libraries do not: an absent key before a colon at the start of a
+    /// line, and a multi-line key.
     fn check_key(&self, absent: bool, span: &Span) -> Result<()> {
         let Some(parent) = self.open.last() else { return Ok(()) };
         let is_key = match &self.nodes[parent.number as usize].content {
@@ -204,7 +204,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// Refuses a tab as indentation outside of brackets, as Go's libraries do.
+    /// Rejects a tab as indentation outside of brackets, as Go's libraries do.
     fn check_indentation(&self, span: &Span) -> Result<()> {
         let Some(at) = span.start.byte_offset() else { return Ok(()) };
         let before = &self.source[..at];

@@ -1,9 +1,9 @@
-//! From bytes to text: byte order marks, UTF-16, line ends and the characters that YAML forbids.
+//! Decodes bytes to text: byte order marks, UTF-16, line ends and the characters that YAML forbids.
 
 use super::{error, MAX_SIZE};
 use crate::error::Result;
 
-/// Decodes a file and brings its line ends to those of YAML 1.2.
+/// Decodes a file and converts its line ends to those of YAML 1.2.
 ///
 /// A byte order mark decides the encoding and is removed; without one the file is UTF-8.
 pub(super) fn decode(bytes: &[u8]) -> Result<String> {
@@ -20,7 +20,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            // The line ends of YAML 1.1, which YAML 1.2 takes for text.
+            // The additional line ends of YAML 1.1, which YAML 1.2 treats as text.
             '\u{85}' | '\u{2028}' | '\u{2029}' => out.push('\n'),
             '\t' | '\n' | '\r' => out.push(c),
             '\0'..='\u{1F}' | '\u{FFFE}' | '\u{FFFF}' => {

@@ -12,7 +12,7 @@ pub struct Map<'a> {
     entries: Vec<(&'a str, Node<'a>)>,
 }
 
-/// The entries that stand in a mapping itself, and the value of its merge key.
+/// The entries of a mapping itself, and the value of its merge key.
 pub(super) struct Own<'a> {
     entries: Vec<(&'a str, Node<'a>)>,
     merged: Option<Node<'a>>,
@@ -59,8 +59,8 @@ impl<'a> Map<'a> {
         let mut map = Map::default();
         let mut keys = HashSet::new();
         let mut seen = HashSet::new();
-        // Own keys come before merged ones, and the merged mapping that comes first wins. A mapping that is met again
-        // has nothing to add, which keeps nested merges linear.
+        // Own keys take precedence over merged ones, and earlier merged mappings over later ones. A mapping that is
+        // found again adds nothing, which keeps nested merges linear.
         let mut pending = vec![node];
         while let Some(node) = pending.pop() {
             if seen.insert(node.number()) {
@@ -72,19 +72,19 @@ impl<'a> Map<'a> {
         Ok(map)
     }
 
-    /// Returns the keys and values. A key that is null is left out.
+    /// Returns the keys and values. Null keys are omitted.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> + '_ {
         self.entries.iter().copied()
     }
 
-    /// Returns the value of a key, spelt exactly like this.
+    /// Returns the value of a key, with exact spelling.
     pub fn get(&self, key: &str) -> Option<Node<'a>> {
         self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Returns the value of a key in any case, as viper does.
+    /// Returns the value of a key, ignoring case, as viper does.
     ///
-    /// Two keys that differ only in case are an error: which of them counts is not defined in Fabric.
+    /// Two keys that differ only in case are an error, because Fabric does not define which one takes effect.
     pub fn get_any_case(&self, key: &str) -> Result<Option<Node<'a>>> {
         let lower = key.to_lowercase();
         let mut found: Option<(&str, Node<'a>)> = None;

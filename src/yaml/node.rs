@@ -5,7 +5,7 @@ use super::map::Map;
 use super::scalar::{Scalar, ScalarKind};
 use crate::error::{Error, Result};
 
-/// A node of a [`Document`]. An alias counts as the node that it names.
+/// A node of a [`Document`]. An alias is equivalent to the node that it names.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     document: &'a Document,
@@ -20,7 +20,7 @@ impl std::fmt::Debug for Node<'_> {
 
 impl<'a> Node<'a> {
     pub(super) fn new(document: &'a Document, number: u32) -> Self {
-        // An alias names a node that is none.
+        // An alias always refers to a node that is not an alias.
         let number = match document.nodes[number as usize].content {
             Content::Alias(target) => target,
             _ => number,
@@ -51,7 +51,7 @@ impl<'a> Node<'a> {
         super::error(format!("line {}: {text}", self.line()))
     }
 
-    /// Returns the scalar, or nothing if the node is a list or a mapping.
+    /// Returns the scalar; `None` if the node is a list or a mapping.
     pub fn scalar(&self) -> Result<Option<Scalar<'a>>> {
         match *self.content() {
             Content::Scalar { start, end, plain } => {
@@ -70,7 +70,7 @@ impl<'a> Node<'a> {
         Ok(self.scalar()?.is_some_and(|scalar| scalar.kind == ScalarKind::Null))
     }
 
-    /// Returns the text of a scalar as written, whatever its type; nothing for null.
+    /// Returns the text of a scalar as written, whatever its type; `None` for null.
     pub fn text(&self) -> Result<Option<&'a str>> {
         match self.scalar()? {
             Some(Scalar { kind: ScalarKind::Null, .. }) => Ok(None),
@@ -79,8 +79,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Returns a boolean; nothing for null. Besides `true` and `false`, which must be plain, it takes `yes`, `no`, `on`,
-    /// `off`, `y` and `n`, plain or quoted, as Go's libraries do where the reader wants a boolean.
+    /// Returns a boolean; `None` for null. Besides `true` and `false`, which must be plain, it accepts `yes`, `no`,
+    /// `on`, `off`, `y` and `n`, plain or quoted, as Go's libraries do where the reader expects a boolean.
     pub fn boolean(&self) -> Result<Option<bool>> {
         match self.scalar()? {
             Some(Scalar { kind: ScalarKind::Null, .. }) => Ok(None),
@@ -94,7 +94,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Returns the items of a list; nothing for null.
+    /// Returns the items of a list; `None` for null.
     pub fn list(&self) -> Result<Option<Vec<Node<'a>>>> {
         match self.content() {
             Content::List(items) => Ok(Some(self.nodes(items).collect())),
@@ -103,7 +103,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Returns a mapping with its merge keys applied; nothing for null.
+    /// Returns a mapping with its merge keys applied; `None` for null.
     ///
     /// Two equal keys are an error, and so is a key that is a list or a mapping.
     pub fn map(&self) -> Result<Option<Map<'a>>> {

@@ -17,7 +17,7 @@ pub struct Scalar<'a> {
 /// The type of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ScalarKind {
-    /// Nothing, `~`, `null`, `Null` or `NULL`.
+    /// An empty value, `~`, `null`, `Null` or `NULL`.
     Null,
     /// `true` or `false` in the spellings of YAML 1.2.
     Bool(bool),
@@ -48,7 +48,7 @@ pub(super) enum Tag {
 impl Tag {
     pub(super) fn new(handle: &str, suffix: &str) -> Tag {
         match (handle, suffix) {
-            // The non-specific tag counts as none.
+            // The non-specific tag is equivalent to none.
             ("", "!") | ("!", "") => Tag::None,
             ("tag:yaml.org,2002:", "str") => Tag::Str,
             ("tag:yaml.org,2002:", "bool") => Tag::Bool,
@@ -62,7 +62,7 @@ impl Tag {
 }
 
 impl ScalarKind {
-    /// Returns the type of a scalar. A tag that the text contradicts is an error.
+    /// Returns the type of a scalar. A tag that contradicts the text is an error.
     pub(super) fn resolve(text: &str, plain: bool, tag: Tag) -> Result<ScalarKind> {
         let found = match tag {
             Tag::Str | Tag::Other => return Ok(ScalarKind::Text),
@@ -124,12 +124,12 @@ fn integer(digits: &str) -> Option<i128> {
         Some(_) if magnitude.starts_with('0') => (8, &magnitude[1..]),
         _ => (10, magnitude),
     };
-    // `from_str_radix` takes a sign, which has no place after the first one.
+    // `from_str_radix` accepts a sign, but only one sign is allowed.
     if !magnitude.starts_with(|c: char| c.is_digit(base)) {
         return None;
     }
     let number = sign.unwrap_or(1) * i128::from(u64::from_str_radix(magnitude, base).ok()?);
-    // Only without a sign may a number need all 64 bits.
+    // Only an unsigned number may need all 64 bits.
     let range = i128::from(i64::MIN)..=i128::from(if sign.is_none() { u64::MAX } else { i64::MAX as u64 });
     range.contains(&number).then_some(number)
 }

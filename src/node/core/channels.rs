@@ -1,4 +1,4 @@
-//! Channels: joining and leaving, who is in them, and their blocks.
+//! Channels: joining and leaving, their members, and their blocks.
 
 use super::effects::{endpoint_of, has_external};
 use super::{NodeCore, Pending, SeedRole};
@@ -16,13 +16,13 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// The largest state information that is kept, as serialized envelope.
+/// Maximum size of state information that is kept, in bytes of the serialized envelope.
 const MAX_STATE: usize = 256 << 10;
 
-/// The newest state information of peers of our organisation in channels that we are not in: we pass it on, once.
+/// The newest state information of peers of our organisation in channels that we are not in; each is forwarded once.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
-    /// By peer and channel MAC: incarnation and sequence, and when it came.
+    /// By peer and channel MAC: incarnation, sequence and arrival time.
     newest: BTreeMap<(PkiId, Bytes), (u64, u64, Instant)>,
 }
 
@@ -35,7 +35,7 @@ impl Outside {
         }
     }
 
-    /// In how many channels a peer is.
+    /// Returns the number of channels that a peer is in.
     fn of_peer(&self, id: &PkiId) -> usize {
         self.newest.range((id.clone(), Bytes::new())..).take_while(|((of, _), _)| of == id).count()
     }
@@ -62,12 +62,12 @@ fn no_channel(name: &[u8]) -> Error {
 }
 
 impl NodeCore {
-    /// Joins a channel, or takes note of its new organisations. Tells its members about us, and contacts the anchor
-    /// peers, those of other organisations only if these can reach us as well.
+    /// Joins a channel, or updates its organisations. Announces us to its members and contacts the anchor peers; those
+    /// of other organisations only if they can reach us as well.
     ///
     /// # Errors
-    /// [`ErrorKind::Full`] if we are in too many channels; [`ErrorKind::Stopped`] after a stop. An anchor peer that is
-    /// named wrongly is left out with a line in the log.
+    /// [`ErrorKind::Full`] if we are in too many channels; [`ErrorKind::Stopped`] after a stop. An anchor peer with an
+    /// invalid endpoint is skipped and logged.
     pub fn join_channel(&mut self, name: impl Into<Bytes>, orgs: ChannelOrgs, cx: &mut Context<'_>) -> Result<()> {
         self.check_running()?;
         let name: Bytes = name.into();
@@ -80,14 +80,14 @@ impl NodeCore {
                 self.channels.insert(name.clone(), channel);
             }
         }
-        // What nobody has to be told, nor asked for, right now waits its turn.
+        // Publish and request now; anything not needed immediately waits for its timer.
         (self.timers.publish_state, self.timers.request_state) = (cx.now, cx.now);
         self.sign_own_state(&name, cx);
         self.replace_anchors(&name, &orgs, cx);
         Ok(())
     }
 
-    /// Leaves a channel: tells its members so, and takes no more of its messages.
+    /// Leaves a channel: notifies its members and accepts no more of its messages.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in.
@@ -101,7 +101,7 @@ impl NodeCore {
         Ok(())
     }
 
-    /// Tells the members of a channel how many blocks we have.
+    /// Announces our ledger height to the members of a channel.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in.
@@ -113,20 +113,20 @@ impl NodeCore {
         Ok(())
     }
 
-    /// The peers that are alive and in a channel, without ourselves; none if we have left it. `None` for a channel that
-    /// we were never in.
+    /// Returns the peers that are alive and in a channel, without this node; empty if we have left it. `None` if we
+    /// were never in the channel.
     pub fn channel_peers(&self, name: &[u8]) -> Option<Members> {
         let channel = self.channels.get(name)?;
         let peers = self.peers.iter().filter(|peer| !channel.left() && channel.has_peer(peer));
         Some(Members(peers.filter_map(|peer| self.discovery.lookup(&peer.pki_id)).collect()))
     }
 
-    /// The channels that we are in, or were.
+    /// Returns the channels that we are or were in.
     pub fn channels(&self) -> impl Iterator<Item = &[u8]> + '_ {
         self.channels.keys().map(|name| &name[..])
     }
 
-    /// What a peer has told about itself in a channel.
+    /// Returns the properties that a peer has published in a channel.
     pub fn channel_properties(&self, name: &[u8], peer: &PkiId) -> Option<&Properties> {
         self.channels.get(name)?.properties_of(peer)
     }
@@ -165,7 +165,7 @@ impl NodeCore {
         }
     }
 
-    /// Says once that the other organisations of our channels cannot know us, and how to change that.
+    /// Warns once that other organisations of our channels cannot know us, and how to change that.
     fn warn_unreachable(&mut self, channel: &str, orgs: &ChannelOrgs) {
         let others = orgs.0.keys().filter(|org| **org != self.own_org).map(OrgId::as_str).collect::<Vec<_>>();
         if others.is_empty() || std::mem::replace(&mut self.warned_unreachable, true) {
@@ -233,7 +233,7 @@ impl NodeCore {
         }
     }
 
-    /// A message whose tag restricts it to a channel.
+    /// Handles a message whose tag restricts it to a channel.
     pub(super) fn on_channel_message(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let channel = &message.message().channel;
         let found = match message.content() {
@@ -275,7 +275,7 @@ impl NodeCore {
         }
     }
 
-    /// Of channels that we are not in, we pass on who of our organisation is in them.
+    /// Forwards state information of peers of our organisation in channels that we are not in.
     fn on_outside_message(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let Some(Content::StateInfo(info)) = message.content() else { return };
         let ours = cx.peers.org(&PkiId::new(info.pki_id.clone())).as_ref() == Some(&self.own_org);
@@ -284,7 +284,8 @@ impl NodeCore {
         }
     }
 
-    /// Tells a peer who is in the channel; a peer of another organisation not those of ours that it cannot reach.
+    /// Sends a peer the state of the channel's members. A peer of another organisation does not get those of our
+    /// members that it cannot reach.
     fn answer_state_request(&mut self, request: &StateInfoPullRequest, from: PkiId, cx: &mut Context<'_>) {
         let asked = self.channels.values_mut().find(|it| it.has_mac(&from, &request.channel_MAC));
         let Some(channel) = asked else { return };
@@ -302,12 +303,12 @@ impl NodeCore {
         }
     }
 
-    /// What a peer knows of the members of a channel. An entry that cannot be used does not keep the others out.
+    /// Handles a snapshot of the members of a channel. An unusable entry does not affect the others.
     fn on_snapshot(&mut self, name: &Bytes, snapshot: &StateInfoSnapshot, from: &PkiId, cx: &mut Context<'_>) {
         if !self.channels.get_mut(name).is_some_and(|channel| channel.may_tell(from, cx.now)) {
             return;
         }
-        // There cannot be more.
+        // A valid snapshot cannot have more.
         for envelope in snapshot.elements.iter().take(self.config.channel.max_state_infos) {
             let Ok(message) = SignedMessage::from_envelope(Some(Envelope::from(envelope.clone()))) else { continue };
             let (Some(Content::StateInfo(info)), Some(channel)) = (message.content(), self.channels.get(name)) else {
@@ -347,7 +348,7 @@ impl NodeCore {
         }
     }
 
-    /// A block that has come and is valid: handed on once, to us and to others.
+    /// Handles a valid block: delivers and forwards it once.
     pub(super) fn learn_block(&mut self, message: SignedMessage, from: PkiId, cx: &mut Context<'_>) {
         let number = block_number(&message);
         let channel = self.channels.get_mut(&message.message().channel).filter(|channel| !channel.left());
@@ -357,7 +358,7 @@ impl NodeCore {
         }
     }
 
-    /// Takes note of a block that we gossip ourselves.
+    /// Records a block that we gossip ourselves.
     pub(super) fn note_own_block(&mut self, message: &SignedMessage, now: Instant) -> Result<()> {
         let Some(number) = block_number(message) else {
             return Err(Error::new(ErrorKind::Protocol, "only data messages with a payload can be gossiped"));

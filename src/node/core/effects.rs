@@ -1,4 +1,4 @@
-//! What the membership wants done, and to whom messages go.
+//! Effects of the membership, and the routing of messages.
 
 use super::{NodeCore, KEPT_ROOM};
 use crate::crypto::PkiId;
@@ -10,7 +10,7 @@ use crate::node::Context;
 use std::sync::Arc;
 
 impl NodeCore {
-    /// Hands an event to discovery, and has done what it wants.
+    /// Passes an event to discovery and handles its effects.
     pub(super) fn discover(&mut self, event: Event, cx: &mut Context<'_>) {
         self.with_discovery(cx, |discovery, cx| discovery.handle(event, cx));
     }
@@ -31,7 +31,7 @@ impl NodeCore {
         result
     }
 
-    /// Passes on an effect of discovery, except what the node does itself.
+    /// Passes on an effect of discovery, except those that the node handles itself.
     fn relay(&mut self, effect: Effect, cx: &mut Context<'_>) {
         match effect {
             Effect::Gossip { message, from } => return self.emit(Gossip { message, from }, cx),
@@ -51,7 +51,7 @@ impl NodeCore {
             Change::Dead(_) => {}
         }
         if was_alone && !self.peers.is_empty() {
-            // Who has just found the network need not wait its turn.
+            // A node that has just found the network pulls identities immediately.
             self.timers.pull = cx.now;
             self.timers.publish_state = cx.now;
             self.timers.request_state = cx.now;
@@ -80,7 +80,7 @@ impl NodeCore {
         self.send_all(sends.into_iter().map(|(peer, message)| (peer.pki_id, message)), cx);
     }
 
-    /// Sends to peers that are named by their PKI-ID.
+    /// Sends messages to peers named by their PKI-ID.
     pub(super) fn send_all(&self, sends: impl IntoIterator<Item = (PkiId, SignedMessage)>, cx: &mut Context<'_>) {
         for (to, message) in sends {
             let endpoint = endpoint_of(&self.discovery, &to);
@@ -89,13 +89,13 @@ impl NodeCore {
     }
 }
 
-/// Where a member is reached: the internal endpoint if we know it, else the external one. Empty if we know neither, and then
-/// only an open connection reaches it.
+/// Returns the endpoint where a member is reached: the internal one if we know it, else the external one. Empty if we
+/// know neither; then the member is reachable only over an open connection.
 pub(super) fn endpoint_of(discovery: &Discovery, id: &PkiId) -> Arc<str> {
     discovery.member(id).map_or("", NetworkMember::preferred_endpoint).into()
 }
 
-/// Whether a peer, alive or not, or we ourselves, have an endpoint for other organisations.
+/// Returns whether a peer (alive or not, or this node) has an endpoint for other organisations.
 pub(super) fn has_external(discovery: &Discovery, id: &PkiId) -> bool {
     match discovery.member(id) {
         Some(member) => !member.endpoint.is_empty(),

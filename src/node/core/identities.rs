@@ -1,4 +1,4 @@
-//! Identities: ours as others pull it, theirs as we do, and the end of one.
+//! Identities: ours as others pull it, theirs as we pull them, and their removal.
 
 use super::effects::has_external;
 use super::{NodeCore, Pending};
@@ -13,7 +13,7 @@ impl NodeCore {
     pub(super) fn on_identity_pull(&mut self, message: &SignedMessage, from: &PkiId, cx: &mut Context<'_>) {
         let org = cx.peers.org(from);
         let (own_org, discovery) = (&self.own_org, &self.discovery);
-        // Others get identities of theirs and of ours, and only of peers that they may reach.
+        // Others get identities of their own organisation and of ours, and only of peers that they may contact.
         let may_have = |id: &Bytes| match &org {
             None => false,
             Some(org) if org == own_org => true,
@@ -43,7 +43,7 @@ impl NodeCore {
         }
     }
 
-    /// An identity is no more, and so neither is who had it.
+    /// Handles the removal of an identity: its peer is forgotten too.
     pub(super) fn on_identity_purged(&mut self, id: PkiId, cx: &mut Context<'_>) {
         if id == self.own {
             return journal::error!("our own identity is not valid any more");

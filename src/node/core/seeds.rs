@@ -1,4 +1,4 @@
-//! Whom to contact: bootstrap and anchor peers, and endpoints where somebody else may be by now.
+//! Seeds: bootstrap and anchor peers, and endpoints that another peer may have taken over.
 
 use super::{NodeCore, Pending};
 use crate::crypto::{OrgId, PkiId};
@@ -10,24 +10,24 @@ use crate::node::Context;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Why an endpoint is contacted, and so who has to be there.
+/// The reason for contacting an endpoint, which determines the peer expected there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SeedRole {
     /// A bootstrap peer: one of our organisation.
     Bootstrap,
-    /// An anchor peer of a channel: if it is listed under our organisation, it has to belong to it.
+    /// An anchor peer of a channel. If it is listed under our organisation, it must belong to it.
     Anchor {
         /// The channel.
         channel: Bytes,
-        /// Under which organisation it is listed.
+        /// The organisation under which it is listed.
         org: OrgId,
     },
-    /// Whoever is there.
+    /// Any peer.
     Any,
 }
 
 impl SeedRole {
-    /// Why a peer of this organisation cannot be what it should.
+    /// Returns the reason why a peer of this organisation cannot have this role, if there is one.
     fn objection(&self, endpoint: &str, org: Option<&OrgId>, own_org: &OrgId) -> Option<String> {
         let ours = org == Some(own_org);
         match self {
@@ -43,11 +43,11 @@ impl SeedRole {
     }
 }
 
-/// Which endpoints are seeds, and why.
+/// The seed endpoints and their roles.
 #[derive(Debug, Default)]
 pub(super) struct SeedRoles {
     roles: BTreeMap<String, BTreeSet<SeedRole>>,
-    /// For which endpoint a handshake was asked.
+    /// Handshakes in progress and their endpoints.
     handshakes: HashMap<Token, String>,
 }
 
@@ -56,7 +56,7 @@ impl SeedRoles {
         self.handshakes.insert(token, endpoint);
     }
 
-    /// Takes the roles of a channel's anchors out. Returns the endpoints that have no role any more.
+    /// Removes the roles of a channel's anchors. Returns the endpoints that have no role left.
     pub(super) fn drop_anchors(&mut self, of: &[u8]) -> Vec<String> {
         for roles in self.roles.values_mut() {
             roles.retain(|role| !matches!(role, SeedRole::Anchor { channel, .. } if channel == of));
@@ -68,7 +68,7 @@ impl SeedRoles {
 }
 
 impl NodeCore {
-    /// Contacts an endpoint until a peer that may be there has answered. Whoever that is, is never forgotten.
+    /// Contacts an endpoint until a peer that is allowed there has answered. That peer is never forgotten.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Full`] if there are too many seeds;
@@ -87,7 +87,7 @@ impl NodeCore {
         }
     }
 
-    /// A seed has shown who it is, or has not.
+    /// Handles the result of a handshake with a seed.
     fn on_seed_handshake(&mut self, token: Token, result: Result<Remote>, cx: &mut Context<'_>) {
         let Some(endpoint) = self.seeds.handshakes.remove(&token) else { return };
         if let Ok(remote) = &result {
@@ -102,7 +102,7 @@ impl NodeCore {
         self.discover(Event::Handshaken { token, result }, cx);
     }
 
-    /// Whether this peer may be at the endpoint in any of the roles that it has.
+    /// Returns `remote` if this peer is allowed at the endpoint in any of the endpoint's roles.
     fn accept_seed(&self, endpoint: &str, remote: Remote) -> Result<Remote> {
         let roles = self.seeds.roles.get(endpoint).into_iter().flatten();
         let objections: Vec<_> =
@@ -113,23 +113,25 @@ impl NodeCore {
         }
     }
 
-    /// Takes note of where a member says that it is.
+    /// Records the endpoint that a member announces.
     pub(super) fn note_endpoint(&mut self, member: &NetworkMember, cx: &mut Context<'_>) {
         let (discovery, wait) = (&self.discovery, self.config.discovery.alive_time_interval);
         if member.preferred_endpoint() == self.own_endpoint {
-            // Who we were before our identity was renewed; or somebody who is not where it says.
+            // Either our own entry from before our identity was renewed, or a peer that is not at the endpoint it
+            // announces.
             return self.renewal.doubt(member, wait, cx.now, cx.random);
         }
         self.renewal.learn(member, |id| discovery.member(id), wait, cx.now, cx.random);
     }
 
-    /// Looks who is at the endpoints that two members name, if the one that was there before has been silent since.
+    /// Checks the endpoints that two members announce, if the previous member has been silent since.
     pub(super) fn check_renewals(&mut self, cx: &mut Context<'_>) {
         let wait = self.config.discovery.alive_time_interval;
         for check in self.renewal.poll(cx.now) {
             let Some(known) = self.discovery.member(&check.old.pki_id) else { continue };
             if known.envelope != check.old.envelope {
-                // There was news of it, perhaps only late news: looked at again, as long as it says that it is there.
+                // The previous member has sent news, perhaps delayed; check again as long as it announces this
+                // endpoint.
                 if known.preferred_endpoint() == check.endpoint {
                     self.renewal.doubt(known, wait, cx.now, cx.random);
                 }
@@ -150,8 +152,8 @@ impl NodeCore {
         }
     }
 
-    /// A peer has proved to be at an endpoint that we dialled: who was known to be there is not any more, if both belong
-    /// to the same organisation.
+    /// Handles proof that a peer is at an endpoint that we dialled: the member previously known there is retired, if
+    /// both belong to the same organisation.
     pub(super) fn on_proof(&mut self, endpoint: &str, remote: &Remote, cx: &mut Context<'_>) {
         if let Some(old) = self.renewal.at(endpoint).cloned() {
             self.retire_if_replaced(&old, remote, cx);
@@ -164,7 +166,7 @@ impl NodeCore {
         }
     }
 
-    /// Forgets a member whose place another one has taken.
+    /// Forgets a member that another one has replaced.
     pub(super) fn retire(&mut self, old: &PkiId, new: Option<&PkiId>, cx: &mut Context<'_>) {
         journal::info!("{old} is {} by now", pki_id_text(new));
         self.discover(Event::IdentitySwitch(old.clone()), cx);

@@ -1,15 +1,15 @@
-//! Items by digest, in the order in which they came.
+//! Items by digest, in order of arrival.
 
 use bytes::Bytes;
 use hashbrown::HashTable;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-/// In a large network every node holds thousands of them, so each digest is kept once.
+/// In a large network every node holds thousands of them, so each digest is stored only once.
 #[derive(Debug)]
 pub(super) struct Items<T> {
     list: Vec<(Bytes, T)>,
-    /// Where in the list a digest is.
+    /// Position of each digest in the list.
     index: HashTable<usize>,
     keys: RandomState,
 }
@@ -31,7 +31,7 @@ impl<T> Items<T> {
         self.find(digest).map(|at| &self.list[at].1)
     }
 
-    /// One that is there already is replaced.
+    /// Inserts an item; replaces an existing one with the same digest.
     pub fn insert(&mut self, digest: Bytes, item: T) {
         if let Some(at) = self.find(&digest) {
             self.list[at] = (digest, item);

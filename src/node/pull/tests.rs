@@ -3,7 +3,7 @@ use crate::random::SeededRandom;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// As Fabric's tests have them.
+/// The waits of Fabric's tests.
 fn config() -> PullConfig {
     PullConfig { digest_wait: 100 * MS, request_wait: 200 * MS, response_wait: 200 * MS, ..PullConfig::default() }
 }
@@ -23,7 +23,7 @@ fn number(digest: &Bytes) -> u64 {
 type Send = PullSend<u64>;
 type Sent = (Instant, PkiId, Send);
 
-/// Which items a peer gets, by its name.
+/// Returns whether a peer, by its name, gets an item.
 type Egress = fn(&PkiId, u64) -> bool;
 
 struct PullingPeer {
@@ -35,7 +35,7 @@ struct PullingPeer {
     active: bool,
 }
 
-/// Peers that pull every half second, and what they said.
+/// Peers that pull every half second, and the messages that they sent.
 struct Net {
     peers: BTreeMap<PkiId, PullingPeer>,
     random: SeededRandom,
@@ -85,7 +85,7 @@ impl Net {
                 out.extend(send.into_iter().map(|send| (now + peer.delay, name.clone(), send)));
             }
             out.append(&mut self.under_way);
-            // What comes in is answered at once, until nobody has anything to say.
+            // Messages are answered immediately, until no peer has an answer.
             while let Some(at) = out.iter().position(|(at, ..)| *at <= now) {
                 let (_, from, send) = out.remove(at);
                 self.said.push((from.clone(), send.clone()));
@@ -256,7 +256,7 @@ fn p9_a_peer_gets_only_what_the_egress_filter_lets_it_have() {
     net.run(2000 * MS);
     assert_eq!(net.items(1), [0, 2, 4]);
     assert_eq!(net.items(2), [1, 3, 5]);
-    // Nor does one that asks for it outright.
+    // Nor does a peer that requests it directly.
     let now = net.now;
     let peer = net.peer(3);
     receive(peer, &id(1), 9, PullStep::Hello, now).expect("a digest");

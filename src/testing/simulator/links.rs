@@ -1,17 +1,17 @@
-//! Links between simulated nodes, and what is on its way over them.
+//! Links between simulated nodes, and the events in transit.
 
 use crate::random::{Random, SeededRandom};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
-/// How links behave. Messages overtake one another when their delays say so.
+/// The behaviour of links. Messages overtake one another according to their delays.
 #[derive(Clone, Debug)]
 pub struct Links {
-    /// How many milliseconds a message takes, evenly distributed: 1 to 20.
+    /// Range of a message's delay in milliseconds, uniformly distributed: 1 to 20.
     pub delay_ms: RangeInclusive<u64>,
-    /// How many of a thousand messages are lost: none.
+    /// Number of lost messages per thousand: 0.
     pub loss_per_mille: u64,
-    /// How many of a thousand messages arrive twice: none.
+    /// Number of duplicated messages per thousand: 0.
     pub duplication_per_mille: u64,
 }
 
@@ -21,16 +21,17 @@ impl Default for Links {
     }
 }
 
-/// How far ahead events lie in slots of a millisecond each; those beyond, few as they are, are kept apart. So many slots
-/// that messages lie in them, and so few that their memory, each as large as its largest millisecond, stays in the cache.
+/// Number of slots of one millisecond each for future events; the few events beyond are stored separately. Large enough
+/// that messages fall into them, and small enough that their memory, each as large as its largest millisecond, stays in
+/// the cache.
 const HORIZON: u64 = 128;
 
-/// Events to come, in the order of their time and then of their making; and who reaches whom. Time counts in
-/// milliseconds from 0.
+/// Future events, sorted by time and then by creation, and the partition of the network. Time is in milliseconds from
+/// 0.
 pub(super) struct Network<T> {
     links: Links,
     random: SeededRandom,
-    /// Which part of the network each node is in; all are in the same if this is empty.
+    /// The partition that each node is in; if empty, all nodes are in the same.
     groups: Vec<u32>,
     now: u64,
     slots: Vec<VecDeque<(u32, T)>>,
@@ -52,17 +53,17 @@ impl<T> Network<T> {
         self.groups = groups;
     }
 
-    /// The present.
+    /// Returns the current time.
     pub(super) fn now(&self) -> u64 {
         self.now
     }
 
-    /// Whether two nodes reach each other.
+    /// Returns whether two nodes can reach each other.
     pub(super) fn connects(&self, one: u32, other: u32) -> bool {
         self.groups.get(one as usize) == self.groups.get(other as usize)
     }
 
-    /// How many copies of a message arrive.
+    /// Returns the number of copies of a message that arrive.
     pub(super) fn copies(&mut self, from: u32, to: u32) -> usize {
         if !self.connects(from, to) || self.happens(self.links.loss_per_mille) {
             return 0;
@@ -74,18 +75,18 @@ impl<T> Network<T> {
         per_mille > 0 && self.random.below(1000) < per_mille
     }
 
-    /// How long a message takes.
+    /// Returns the delay of a message.
     pub(super) fn delay(&mut self) -> u64 {
         let (first, last) = (*self.links.delay_ms.start(), *self.links.delay_ms.end());
         (first + self.random.below(last.saturating_sub(first) + 1)).max(1)
     }
 
-    /// How long a question and its answer take.
+    /// Returns the delay of a request and its answer.
     pub(super) fn round_trip(&mut self) -> u64 {
         self.delay() + self.delay()
     }
 
-    /// Something is to happen at a node, later than now.
+    /// Schedules an event at a node; `at` must be later than now.
     pub(super) fn schedule(&mut self, at: u64, node: u32, happening: T) {
         debug_assert!(at > self.now);
         if at - self.now < HORIZON {
@@ -95,7 +96,7 @@ impl<T> Network<T> {
         }
     }
 
-    /// What happens next, up to `until`; time goes on to that, or to `until`.
+    /// Returns the next event up to `until`, and advances the time to it, or to `until` if there is none.
     pub(super) fn next(&mut self, until: u64) -> Option<(u32, T)> {
         loop {
             if let Some(next) = self.slots[(self.now % HORIZON) as usize].pop_front() {
@@ -105,7 +106,7 @@ impl<T> Network<T> {
                 return None;
             }
             self.now += 1;
-            // What lay beyond the horizon was made before anything that could have come into its slot since.
+            // Events from beyond the horizon were created before any event that could be in their slot now.
             if let Some(early) = self.far.remove(&(self.now + HORIZON - 1)) {
                 self.slots[((self.now + HORIZON - 1) % HORIZON) as usize].extend(early);
             }

@@ -1,14 +1,14 @@
-//! Who is who: PKI-IDs that say whose they are, identities made of them, endpoints with a number, and signatures that prove
-//! nothing.
+//! Simulated names: PKI-IDs that contain the node's number, identities derived from them, endpoints with a number, and
+//! signatures without cryptographic value.
 
 use crate::crypto::{OrgId, PeerIdentity, PkiId};
 
-/// The organisation of this number.
+/// Returns the organisation with this number.
 pub(super) fn org(number: u16) -> OrgId {
     OrgId::new(format!("Org{}MSP", number + 1))
 }
 
-/// A PKI-ID that says whose it is: number, organisation, generation.
+/// Returns a PKI-ID composed of number, organisation and generation.
 pub(super) fn pki_id(number: usize, org: u16, generation: u32) -> PkiId {
     let mut id = Vec::with_capacity(32);
     id.extend((number as u32).to_be_bytes());
@@ -30,19 +30,19 @@ pub(super) fn identity(pki_id: &PkiId, size: usize) -> PeerIdentity {
     PeerIdentity::from(identity)
 }
 
-/// As long as a signature with P-256 is at most. It begins with the length of what it covers, and proves nothing.
+/// Returns a placeholder signature of the maximum length of a P-256 one. It begins with the length of the payload.
 pub(super) fn signature(payload: &[u8]) -> Vec<u8> {
     let mut signature = payload.len().to_be_bytes().to_vec();
     signature.resize(72, 0);
     signature
 }
 
-/// The number of the node at an endpoint, inside or outside of its organisation.
+/// Returns the number of the node at an endpoint, internal or external.
 pub(super) fn node_at(endpoint: &str) -> Option<u32> {
     endpoint.strip_prefix('n')?.split(['.', ':']).next()?.parse().ok()
 }
 
-/// Which identities a node knows, by the number of the node.
+/// The identities that a node knows, as a bit set of node numbers.
 #[derive(Default)]
 pub(super) struct Known(Vec<u64>);
 

@@ -1,20 +1,20 @@
-//! What a simulation has seen.
+//! The results of a simulation.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What has happened in a simulation since it began, or since it was last asked to count anew.
+/// Statistics of a simulation since its start, or since the last [reset](super::Simulator::reset_report).
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// How far virtual time has come, from the beginning.
+    /// Virtual time since the start.
     pub elapsed: Duration,
-    /// How long it took until everybody knew everybody, if that was waited for and came about.
+    /// Time until every node knew every other, if that was waited for and reached.
     pub convergence: Option<Duration>,
-    /// How often a node took another for dead that was up and could be reached.
+    /// Number of times a node declared another dead that was up and reachable.
     pub false_deaths: u64,
-    /// Messages that each node has sent, lost ones too.
+    /// Messages sent by each node, including lost ones.
     pub messages: Vec<u64>,
-    /// Bytes that each node has sent, as serialized envelopes.
+    /// Bytes sent by each node, as serialized envelopes.
     pub bytes: Vec<u64>,
 }
 
@@ -29,12 +29,12 @@ impl Report {
         self.bytes[node] += bytes;
     }
 
-    /// How many messages a node has sent on average.
+    /// Returns the mean number of messages sent per node.
     pub fn mean_messages(&self) -> u64 {
         mean(&self.messages)
     }
 
-    /// How many bytes a node has sent on average.
+    /// Returns the mean number of bytes sent per node.
     pub fn mean_bytes(&self) -> u64 {
         mean(&self.bytes)
     }

@@ -1,4 +1,4 @@
-//! What happens at a node, and what it wants done.
+//! Delivers events to nodes, and carries out their effects.
 
 use super::names::{node_at, parts, signature};
 use super::{Happening, Node, Simulator};
@@ -65,13 +65,13 @@ impl Simulator {
         })
     }
 
-    /// Whether two nodes can have a connection.
+    /// Returns whether two nodes can have a connection.
     fn connect(&self, one: usize, other: usize) -> bool {
         let refused = self.nodes[one].revoked || self.nodes[other].revoked;
         !refused && self.net.connects(one as u32, other as u32)
     }
 
-    /// Two nodes that have a connection know each other's identity.
+    /// Exchanges the identities of two nodes that have a connection.
     fn meet(&mut self, one: usize, other: usize) {
         self.nodes[one].known.insert(other);
         self.nodes[other].known.insert(one);
@@ -86,7 +86,7 @@ impl Simulator {
         }
     }
 
-    /// Calls a node, answers at once what can be, and sends the rest on its way.
+    /// Calls a node, handles immediate answers, and schedules the rest.
     pub(super) fn drive(&mut self, number: usize, call: impl FnOnce(&mut NodeCore, &mut Context<'_>)) {
         let now = self.start + self.elapsed();
         let Some(mut core) = self.nodes[number].core.take() else { return };
@@ -104,7 +104,7 @@ impl Simulator {
         }
         self.nodes[number].core = Some(core);
         (self.effects, self.answers) = (effects, answers);
-        // What has no effect makes nothing due sooner.
+        // Without an effect, no timer becomes due earlier.
         if active {
             self.wake(number);
         }
@@ -120,7 +120,7 @@ impl Simulator {
         call(&mut Context { now, random, peers: &of, effects });
     }
 
-    /// Sees to it that the node wakes when it wants to.
+    /// Schedules the node's next wake-up.
     fn wake(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         let Some(at) = node.core.as_deref().and_then(NodeCore::next_timeout) else { return };
@@ -132,7 +132,7 @@ impl Simulator {
         }
     }
 
-    /// Does what a node wants done; some of it is answered at once.
+    /// Carries out an effect of a node; returns the answer if it is immediate.
     fn carry_out(&mut self, number: usize, effect: Effect) -> Option<Event> {
         let epoch = self.nodes[number].epoch;
         match effect {
@@ -194,7 +194,8 @@ impl Simulator {
         }
     }
 
-    /// A message counts if its sender's identity is known, or comes with it. There is nobody here who forges.
+    /// A message is valid if its sender's identity is known, or is contained in it. Nothing is forged in the
+    /// simulation.
     fn verify(&mut self, number: usize, message: &SignedMessage) -> bool {
         let (id, brings) = match message.content() {
             Some(Content::AliveMsg(alive)) => {
