@@ -52,7 +52,7 @@ clippy: check-deps ## Lint everything, with and without the network; warnings ar
 	else . scripts/skip.sh; skip "lints" "clippy is not installed (rustup component add clippy)"; fi
 
 doc: check-deps ## Build the documentation; warnings are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features host-server --lib --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features host-server,testing --lib --no-deps
 
 xtask: ## Test the checks themselves
 	$(CARGO) test --package xtask
