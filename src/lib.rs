@@ -42,15 +42,15 @@
 //! let peer1 = peer(&folder.join("peer1"), &network, "peer1:7051")?;
 //! # std::fs::remove_dir_all(&folder).unwrap();
 //!
-//! // peer1 acknowledges every block that it gets.
-//! peer1 acknowledges every block that it receives.
+//! // peer1 acknowledges every block that it receives.
+//! let blocks = peer1.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
 //! let receiver = std::thread::spawn(move || blocks.iter().map(|m| m.ack(None)).filter(Result::is_ok).count());
 //!
 //! let block = message::data(0, "mychannel", 1, "the block");
 //! let result = peer0.send_with_ack(block, Duration::from_secs(5), 1, &[RemotePeer::new("peer1:7051")]);
 //! assert_eq!(result.ack_count(), 1);
 //!
-//! Stopping ends all subscriptions, and with them the loop above.
+//! // Stopping ends all subscriptions, and with them the loop above.
 //! peer1.stop();
 //! assert_eq!(receiver.join().unwrap(), 1);
 //! # Ok(())

@@ -48,6 +48,7 @@ impl std::error::Error for SendError {}
 impl Comm {
     /// Queues a message for each peer, in order per peer, and returns without blocking. A peer that is not connected is
     /// dialled. The message is encoded once, whatever the number of peers.
+    ///
     /// An accepted message is later written or reported ([`Event::Undelivered`](super::Event::Undelivered)). A message
     /// that is not accepted, because the peer's queue is full, the message is too large or Comm is stopped, is returned
     /// in the error.

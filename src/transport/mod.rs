@@ -9,8 +9,8 @@
 //! | | |
 //! |---|---|
 //! | `c_core` | gRPC's C core, with the feature `grpc` |
+//! | `host` | a service on a host's own grpcio server, with the feature `host-server` |
 //! | [`testing::MemoryNetwork`](crate::testing::MemoryNetwork) | an in-memory network, with the feature `testing` |
-//! | [`testing::MemoryNetwork`](crate::testing::MemoryNetwork) | a network in memory, with the feature `testing` |
 //!
 //! A new implementation provides the four traits and passes the suite in `tests/transport`, which runs over every
 //! implementation.
