@@ -10,7 +10,7 @@ use std::fmt;
 /// Result with this library's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Kind of failure, for programs to branch on.
+/// Kind of an [`Error`], for programs to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -1,4 +1,7 @@
-//! Hyperledger Fabric's gossip networking for programs that are not async.
+//! Hyperledger Fabric's gossip networking for synchronous programs. 64
+//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop |
+//! 65
+//! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors for common messages |
 //!
 //! A [`Node`] is a peer of the network: it maintains the membership, pulls identities, joins channels and disseminates
 //! their messages. The [`Comm`] below it can also be used alone. It holds mutually authenticated gRPC streams to other
@@ -74,7 +77,7 @@
 //! | [`transport`] | connections and streams below a message's bytes: the traits, TLS, limits, gRPC's C core |
 //! | [`pubsub`] | topics with a deadline |
 //! | [`msgstore`] | messages that supersede one another and expire |
-//! | [`clock`], [`random`], [`cancel`] | time that tests can control, random numbers that tests can repeat, and cancellation |
+//! | [`clock`], [`random`], [`cancel`] | time and random numbers that tests can control, and cancellation |
 //! | [`proto`] | the generated protobuf types; not covered by semantic versioning |
 //! | `testing` | test organisations, a manual clock, an in-memory network, a simulator of whole networks |
 //!

@@ -148,7 +148,7 @@ pub(super) struct Tracker {
 }
 
 impl AckTable {
-    /// Waits for up to `peers` acknowledgements of `nonce`.
+    /// Starts to wait for up to `peers` acknowledgements of `nonce`.
     pub fn wait(self: &Arc<Self>, nonce: u64, peers: usize) -> AckWait {
         let (results, receiver) = bounded(peers);
         let slots = Mutex::new((0..peers).map(|_| Slot::Unsent).collect());

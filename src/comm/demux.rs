@@ -281,13 +281,13 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
     pub fn close(&self) {
         self.closed.cancel();
         let ended = std::mem::take(&mut *self.subscribers.write());
-        // Not under the lock, as above.
+        // Outside the lock, as above.
         drop(ended);
     }
 
     fn forget_gone(&self) {
         let gone = take_gone(Arc::make_mut(&mut self.subscribers.write()));
-        // Not under the lock, as above.
+        // Outside the lock, as above.
         drop(gone);
     }
 }

@@ -67,7 +67,7 @@ pub enum Event {
     Unconfirmed {
         /// The peer.
         info: Arc<ConnectionInfo>,
-        /// Why the connection ended.
+        /// The reason why the connection ended.
         reason: String,
         /// The number of messages written to it; the last of them may be lost.
         messages: u64,

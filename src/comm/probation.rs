@@ -27,7 +27,7 @@ pub(super) struct Probation {
 /// Messages written to a peer that may still refuse us.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// In order.
+    /// The messages, in order.
     pub items: Vec<Item>,
     bytes: usize,
     /// Number of messages that did not fit.

@@ -30,7 +30,7 @@ pub struct SendError {
 pub struct NotSent {
     /// The peer.
     pub peer: RemotePeer,
-    /// The message, given back.
+    /// The message, returned to the caller.
     pub message: SignedMessage,
     /// [`ErrorKind::Full`], [`ErrorKind::TooLarge`], [`ErrorKind::Stopped`] or [`ErrorKind::Config`].
     pub error: Error,
@@ -47,7 +47,7 @@ impl std::error::Error for SendError {}
 
 impl Comm {
     /// Queues a message for each peer, in order per peer, and returns without blocking. A peer that is not connected is
-    /// dialled. The message is encoded once, whatever the number of peers.
+    /// dialled. The message is encoded once, regardless of the number of peers.
     ///
     /// An accepted message is later written or reported ([`Event::Undelivered`](super::Event::Undelivered)). A message
     /// that is not accepted, because the peer's queue is full, the message is too large or Comm is stopped, is returned

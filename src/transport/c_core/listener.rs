@@ -21,18 +21,19 @@ use std::net::TcpListener;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-/// The C core's server, its credentials and its notification queue. Released when dropped, which may only happen after
-/// the shutdown was notified and all requests came back.
+/// The C core's server, its credentials and its notification queue. Released when dropped, which is allowed only after
+/// the shutdown was notified and all requests were returned.
 pub(super) struct Listener {
     raw: *mut grpc_server,
-    /// Brings what was asked for; polls nothing.
+    /// Delivers the requested calls; does not poll.
     queue: *mut grpc_completion_queue,
-    /// Brings nothing; polls.
+    /// Polls; delivers no calls.
     poller: Poller,
     pub(super) port: u16,
-    /// The core asks these for certificates until the server is destroyed; declared here, they are dropped after that.
+    /// The core reads certificates from these until the server is destroyed; declared here, they are dropped after
+    /// that.
     _credentials: ServerCredentials,
-    /// Kept for the channels that come. Declared before the library, which it needs.
+    /// Kept for later channels. Declared before the library, which it needs.
     _quota: Option<Arc<Quota>>,
     library: Arc<Library>,
 }
@@ -42,7 +43,7 @@ unsafe impl Send for Listener {}
 // SAFETY: as above; only the accepting thread waits on the queue.
 unsafe impl Sync for Listener {}
 
-/// A queue whose `next` waits and does no I/O.
+/// Returns a queue whose `next` waits without doing I/O.
 fn unpolled() -> *mut grpc_completion_queue {
     let attributes = grpc_completion_queue_attributes {
         version: GRPC_CQ_CURRENT_VERSION as i32,
@@ -116,8 +117,9 @@ impl Listener {
     /// Posts a request for a call. Returns `false` if the core accepts none.
     pub(super) fn request(&self) -> bool {
         let queue = CallQueue::new();
-        // SAFETY: all-zero is valid for the details and the array, which are then initialized as the core asks. The box
-        // stays where it is until its tag comes back. A refused request does not, so its box is released here.
+        // SAFETY: all-zero is valid for the details and the array, which are then initialized as the core requires. The
+        // box stays in place until its tag is returned. The tag of a refused request is not returned, so its box is
+        // released here.
         unsafe {
             let request = Box::into_raw(Box::new(Request {
                 call: null_mut(),

@@ -55,7 +55,7 @@ struct Bell {
 unsafe impl Send for Bell {}
 
 impl Bell {
-    /// The queue must be valid, and stay so until this is dropped.
+    /// The queue must be valid until this is dropped.
     unsafe fn new(queue: *mut grpc_completion_queue) -> Bell {
         // SAFETY: text and method are static; host, parent and the reserved argument may be null.
         unsafe {
@@ -149,7 +149,7 @@ impl Polled {
 }
 
 impl Poller {
-    /// The core must be initialized, and stay so until this is dropped.
+    /// Creates the queue and starts its polling thread. The core must stay initialized until this is dropped.
     pub(super) fn start() -> Result<Poller> {
         // SAFETY: the reserved argument is null.
         let queue = unsafe { grpc_completion_queue_create_for_next(null_mut()) };

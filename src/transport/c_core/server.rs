@@ -127,7 +127,7 @@ impl Server for CoreServer {
         let mut in_time = serving.await_end(bound);
         serving.join_ended();
         if serving.count() > 0 && in_time {
-            // Called by an acceptor; its call keeps the rest alive until it returns.
+            // Called by an acceptor, whose own call keeps the rest alive until it returns.
             return true;
         }
         if done.recv_deadline(bound).is_err_and(|e| e.is_disconnected()) {

@@ -29,7 +29,7 @@ impl Unary {
     /// [`ErrorKind::Unreachable`] with the C core's reason, immediately if the connection fails, or after `timeout`;
     /// [`ErrorKind::Stopped`] if cancelled.
     pub fn wait_connected(&mut self, timeout: Duration, cancel: &Cancel) -> Result<()> {
-        // In tests the dial may fail as it does where the core finds no descriptor for the connection.
+        // In tests the dial may fail as if the core had no descriptor for the connection.
         if let Err(e) = descriptor("dial") {
             self.call.cancel();
             return Err(Error::new(ErrorKind::Unreachable, headroom::explain(&e)).peer(self.channel.endpoint()));

@@ -1,5 +1,5 @@
-//! The gossip service on a gRPC server that the host already runs: one port for gossip and the host's own services, as a
-//! Fabric peer has it.
+//! The gossip service on a gRPC server that the host already runs. Gossip and the host's own services share one port,
+//! as in a Fabric peer.
 //!
 //! A [`HostTransport`] dials by itself and provides a [`service`](HostTransport::service), which the host registers on
 //! its [`grpcio::ServerBuilder`] before it starts the server:
