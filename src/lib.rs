@@ -1,7 +1,4 @@
-//! Hyperledger Fabric's gossip networking for synchronous programs. 64
-//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop |
-//! 65
-//! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors for common messages |
+//! Hyperledger Fabric's gossip networking for synchronous programs.
 //!
 //! A [`Node`] is a peer of the network: it maintains the membership, pulls identities, joins channels and disseminates
 //! their messages. The [`Comm`] below it can also be used alone. It holds mutually authenticated gRPC streams to other
@@ -64,8 +61,8 @@
 //!
 //! | Module | Content |
 //! |---|---|
-//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop;  |
-//! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors of common messages |
+//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop |
+//! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors for common messages |
 //! | [`crypto`] | [`PkiId`], [`PeerIdentity`], and the two services that a host can replace |
 //! | [`msp`] | the usual crypto service: X.509 organisations, validated by Fabric's rules |
 //! | [`node`] | [`Node`] and the [`NodeCore`](node::NodeCore) inside it: membership, identity pull, channels and forwarding, without threads |
