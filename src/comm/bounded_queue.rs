@@ -354,7 +354,7 @@ mod tests {
         assert!((0..40).all(|_| put(&queue, false)));
         let _waiting = queue.await_room();
         let told = || queue.room().try_recv().is_ok();
-        // The first report within the interval, as it were.
+        // The first report is immediate: `PACE` does not apply yet.
         (0..6).for_each(|_| assert!(queue.try_recv().is_ok()));
         assert!(told());
         queue.tell();

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Number of waiters for room above which the abandoned ones are removed.
+/// Maximum number of registered waiters for room. At the limit all are woken, and those that still wait register again.
 const MAX_WAITERS: usize = 1024;
 
 /// An item queued for a peer's stream.

@@ -110,8 +110,8 @@ pub trait Transport: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InlineWrites {
-    /// Maximum size of a message to write inline, in bytes: writing a larger one takes longer than waking the writer. 4
-    /// KiB.
+    /// Maximum size of a message to write inline, in bytes: 4 KiB. Writing a larger one takes longer than waking the
+    /// writer.
     pub max_size: usize,
     /// Pause after which a message does not belong to a burst: shorter than a round trip, longer than the time between
     /// two messages of one sender. 15 µs.

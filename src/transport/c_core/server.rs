@@ -112,8 +112,9 @@ impl Server for CoreServer {
     /// Stops the server. For their clients, cancelled streams end with UNAVAILABLE, or with CANCELLED if the call was
     /// not accepted yet.
     ///
-    /// Blocks for at most the grace, [`Limits::keepalive_timeout`](crate::transport::Limits::keepalive_timeout) and 2
-    /// s, for which a frozen client can hold its connection. A call from an acceptor does not wait for that acceptor.
+    /// Blocks for at most the sum of the grace,
+    /// [`Limits::keepalive_timeout`](crate::transport::Limits::keepalive_timeout) and 2 s: a frozen client can hold its
+    /// connection that long. A call from an acceptor does not wait for that acceptor.
     fn stop(&self, grace: Duration) -> bool {
         let Some(Running { listener, accept, done }) = self.running.lock().take() else { return true };
         let serving = &self.shared.serving;
