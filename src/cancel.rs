@@ -1,11 +1,11 @@
-//! A one-way switch that ends waits: set once, from any thread, and everything that waits on it goes on.
+//! Cancellation: a one-way switch that any thread can set once and that ends every wait on it.
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{bounded, Receiver, Sender};
 use crate::sync::Mutex;
 use std::sync::Arc;
 
-/// A cancellation token. Clones are handles on the same switch.
+/// A cancellation token. Clones share the same switch.
 #[derive(Clone)]
 pub struct Cancel(Arc<Inner>);
 
@@ -13,7 +13,7 @@ type Hook = Box<dyn FnOnce() + Send>;
 
 struct Inner {
     cancelled: AtomicBool,
-    /// Dropping the sender is the signal: it reaches any number of receivers and needs no room.
+    /// Dropping the sender is the signal: it reaches any number of receivers and needs no queue space.
     state: Mutex<State>,
     signal: Receiver<()>,
 }
@@ -31,14 +31,14 @@ impl Default for Cancel {
 }
 
 impl Cancel {
-    /// A switch that is not set.
+    /// Creates a token that is not cancelled.
     pub fn new() -> Self {
         let (keep, signal) = bounded(0);
         let state = State { keep: Some(keep), next: 0, hooks: Vec::new() };
         Cancel(Arc::new(Inner { cancelled: AtomicBool::new(false), state: Mutex::new(state), signal }))
     }
 
-    /// Sets the switch and runs the hooks, on this thread. Further calls do nothing.
+    /// Sets the switch and runs the hooks on this thread. Further calls have no effect.
     pub fn cancel(&self) {
         let hooks = {
             let mut state = self.0.state.lock();
@@ -49,18 +49,18 @@ impl Cancel {
         hooks.into_iter().for_each(|(_, hook)| hook());
     }
 
-    /// Whether it is set.
+    /// Returns whether the switch is set.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
     }
 
-    /// A channel that never carries anything and is disconnected once the switch is set: an arm for `select!`.
+    /// Returns a channel that never carries a value and is disconnected when the switch is set, for use in `select!`.
     pub fn signal(&self) -> &Receiver<()> {
         &self.0.signal
     }
 
-    /// Runs `hook` when the switch is set (at once, here, if it is already), unless the guard was dropped before.
-    /// The hook must not block.
+    /// Registers `hook` to run when the switch is set. If it is already set, `hook` runs immediately on this thread.
+    /// Dropping the guard first unregisters the hook. The hook must not block.
     pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> HookGuard {
         let mut state = self.0.state.lock();
         if state.keep.is_none() {
@@ -75,7 +75,7 @@ impl Cancel {
     }
 }
 
-/// Keeps a hook of [`Cancel::on_cancel`] registered. A hook that is already running is not waited for.
+/// Keeps a hook of [`Cancel::on_cancel`] registered. Dropping it does not wait for a hook that is already running.
 #[must_use]
 pub struct HookGuard {
     cancel: Cancel,

@@ -1,16 +1,16 @@
-//! Time as something that is handed in, so that what takes hours in the protocol takes milliseconds in a test.
+//! Injectable time, so that a test can run hours of protocol time in milliseconds.
 
 use crate::sync::channel::Receiver;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
-/// A source of time. The library never reads the system's clocks but through this.
+/// A source of time. The library reads the system clocks only through this trait.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// Monotonic time.
+    /// Returns the monotonic time.
     fn now(&self) -> Instant;
-    /// Wall-clock time: what certificates' validity is judged by.
+    /// Returns the wall-clock time, against which the validity of certificates is checked.
     fn wall(&self) -> SystemTime;
-    /// A channel that receives one value when `wait` has passed: an arm for `select!`.
+    /// Returns a channel that receives one value after `wait` has passed, for use in `select!`.
     fn after(&self, wait: Duration) -> Receiver<Instant>;
 }
 

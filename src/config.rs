@@ -1,4 +1,4 @@
-//! Settings, with Fabric's defaults where Fabric has the setting.
+//! Settings. The defaults are Fabric's where Fabric has the setting.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::time::Duration;
@@ -7,36 +7,38 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CommConfig {
-    /// How long connecting may take. `peer.gossip.dialTimeout`, 3 s. A refusal is reported at once.
+    /// Time limit for connecting. `peer.gossip.dialTimeout`, 3 s. A refused connection is reported immediately.
     pub dial_timeout: Duration,
-    /// How long a Ping may take, and how long a handshake waits for the other side's connection message.
-    /// `peer.gossip.connTimeout`, 2 s. Also the window within which two simultaneous dials are told from a reconnection,
-    /// and the longest that a connection is drained when it is closed.
+    /// Time limit for a Ping, and for receiving the other side's connection message in a handshake.
+    /// `peer.gossip.connTimeout`, 2 s. Also the window within which a second stream of a peer counts as a simultaneous
+    /// dial and not as a reconnection, and the time limit for draining a connection when it is closed.
     pub conn_timeout: Duration,
-    /// How long the stream of a probing handshake may live. Fabric's constant, 10 s.
+    /// Maximum lifetime of the stream of a probing handshake. Fabric's constant, 10 s.
     pub handshake_timeout: Duration,
-    /// Messages that may wait for one peer. `peer.gossip.sendBuffSize`, 200.
+    /// Maximum number of messages queued for one peer. `peer.gossip.sendBuffSize`, 200.
     pub send_buff_size: usize,
-    /// Bytes that may wait for one peer, 64 MiB. A single message that is larger is accepted while nothing else waits.
+    /// Maximum number of bytes queued for one peer, 64 MiB. A single larger message is accepted if the queue is empty.
     pub send_buff_bytes: usize,
-    /// The largest message, as serialized envelope: 100 MiB, what Fabric's peers accept.
+    /// Maximum size of a message, as a serialized envelope: 100 MiB, the limit of Fabric's peers.
     pub max_message_size: usize,
-    /// Connections at a time, 10,000. An inbound stream beyond is refused with a status that says so; a dial fails.
+    /// Maximum number of open connections, 10,000. Above it, an inbound stream is refused with a status that names the
+    /// limit, and a dial fails.
     pub max_connections: usize,
-    /// Inbound streams at a time that have not authenticated yet, 256. One beyond is refused. None stays one for longer
-    /// than `conn_timeout`, and the first message of each may have 256 KiB. (The C core reads a message to its end before
-    /// it shows it. On Linux who sends more is refused meanwhile; `memory_quota` of the gRPC options bounds it anywhere.)
+    /// Maximum number of inbound streams that have not authenticated yet, 256. Further streams are refused. A stream
+    /// stays unauthenticated for at most `conn_timeout`, and its first message may have up to 256 KiB. (The C core
+    /// delivers a message only after it has received all of it. On Linux a peer that sends more is refused while it is
+    /// sending; `memory_quota` of the gRPC options sets a bound on every system.)
     pub max_unauthenticated: usize,
-    /// Inbound streams at a time from one address, 2,048: an IPv4 address, or an IPv6 network of 64 bits. One beyond is
-    /// refused. Many peers behind a translated address, or all of them on loopback, need as many.
+    /// Maximum number of inbound streams from one address, 2,048. An address is an IPv4 address or an IPv6 /64 network.
+    /// Further streams are refused. Raise the limit if many peers share a translated address or all run on loopback.
     pub max_connections_per_address: usize,
-    /// Inbound streams at a time of one authenticated peer, 16. It has one as a rule, and a second one while a new
-    /// connection takes the place of the old. One beyond is refused.
+    /// Maximum number of inbound streams of one authenticated peer, 16. A peer normally has one, and two while a new
+    /// connection replaces the old one. Further streams are refused.
     pub max_streams_per_identity: usize,
-    /// Events that wait for one reader of [`Comm::events`](crate::comm::Comm::events), 1,024; beyond, they are dropped
-    /// and counted.
+    /// Maximum number of events queued for one reader of [`Comm::events`](crate::comm::Comm::events), 1,024. Further
+    /// events are dropped and counted.
     pub event_buff_size: usize,
-    /// How long an identity may go unused before it is forgotten: Fabric's one hour.
+    /// Time after which an unused identity is removed: Fabric's one hour.
     pub usage_threshold: Duration,
 }
 
@@ -60,7 +62,7 @@ impl Default for CommConfig {
 }
 
 impl CommConfig {
-    /// Checks every value; the error names the first wrong one.
+    /// Checks every value. The error names the first invalid one.
     pub fn validate(&self) -> Result<()> {
         let positive = [
             ("dial_timeout", !self.dial_timeout.is_zero()),
@@ -86,25 +88,25 @@ impl CommConfig {
     }
 }
 
-/// How much one subscription may hold, and what happens when it is full.
+/// Capacity of one subscription, and its behaviour when it is full.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscriptionOptions {
-    /// Messages that may wait to be received, 1,024.
+    /// Maximum number of queued messages, 1,024.
     pub capacity: usize,
-    /// Bytes that may wait to be received, 16 MiB. A single message that is larger is taken while nothing else waits.
+    /// Maximum number of queued bytes, 16 MiB. A single larger message is accepted if the queue is empty.
     pub bytes: usize,
-    /// What to do with a message that has no room.
+    /// Behaviour when a message does not fit.
     pub when_full: WhenFull,
 }
 
-/// What a full subscription does to a message that matches it. Every dropped message is counted, and the receiver can
-/// ask how many it missed.
+/// Behaviour of a full subscription for a message that matches it. Every dropped message is counted, and the receiver
+/// can query the number of messages it missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// The connection waits for room, at most this long (`None`: for ever). After it has waited in vain the
-    /// subscription drops until it has room again.
+    /// The connection waits for room, at most this long (`None`: without limit). If the wait fails, the subscription
+    /// drops messages until it has room again.
     Wait(Option<Duration>),
     /// The message is dropped.
     Drop,
@@ -117,21 +119,21 @@ impl Default for SubscriptionOptions {
 }
 
 impl SubscriptionOptions {
-    /// Room for `capacity` messages.
+    /// Sets the capacity to `capacity` messages.
     #[must_use]
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity.max(1);
         self
     }
 
-    /// Room for this many bytes.
+    /// Sets the maximum number of queued bytes.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes.max(1);
         self
     }
 
-    /// What to do when full.
+    /// Sets the behaviour when the subscription is full.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;

@@ -1,32 +1,33 @@
-//! One error type for the whole library: what went wrong ([`ErrorKind`]), with whom, at which step, and why.
+//! The error type of the whole library: the kind of failure ([`ErrorKind`]), the peer, the step, and the reason.
 //!
-//! [`Error::message`] is the bare reason. Where Fabric has a text of its own for a failure, it is exactly Fabric's
-//! (that text travels as gRPC status or in an acknowledgement); the peer and the step stand beside it and only
-//! [`Display`](fmt::Display) joins them.
+//! [`Error::message`] is the reason alone. Where Fabric defines a text for a failure, the reason is exactly Fabric's
+//! text (which travels as a gRPC status or in an acknowledgement). The peer and the step are separate fields; only
+//! [`Display`](fmt::Display) combines them.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Shorthand for a result with this library's [`Error`].
+/// Result with this library's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of failure an [`Error`] is: what a program branches on.
+/// Kind of an [`Error`], for programs to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting, file or argument is wrong; nothing was tried.
+    /// A setting, file or argument is invalid; nothing was attempted.
     Config,
-    /// The component was stopped, or is stopping.
+    /// The component is stopped or stopping.
     Stopped,
-    /// A limit of time passed.
+    /// A time limit passed.
     Timeout,
-    /// No connection could be made: nobody listens, the name is unknown, TLS failed, the peer does not answer.
+    /// No connection could be made: nothing listens at the address, the name is unknown, TLS failed, or the peer does
+    /// not answer.
     Unreachable,
     /// The connection ended: closed by the peer, lost, or closed by us.
     Disconnected,
-    /// The peer, or our own rules about it, refused: authentication failed or it ended the stream with an error.
+    /// The peer or a local policy refused: authentication failed, or the peer ended the stream with an error.
     Refused,
-    /// The peer sent something that breaks the protocol.
+    /// The peer violated the protocol.
     Protocol,
     /// An identity is unknown, invalid, expired or not the expected one.
     Identity,
@@ -34,18 +35,18 @@ pub enum ErrorKind {
     Signature,
     /// A bounded queue or table has no room.
     Full,
-    /// A message exceeds a limit of size.
+    /// A message exceeds a size limit.
     TooLarge,
-    /// The peer acknowledged with an error of its own.
+    /// The peer acknowledged the message with an error.
     Nack,
-    /// The acknowledgement of this message was already given.
+    /// This message was already acknowledged.
     AlreadyAcknowledged,
-    /// The cryptography library or the C core failed in a way that is nobody's input.
+    /// The cryptography library or the C core failed, independently of any input.
     Internal,
 }
 
 impl ErrorKind {
-    /// All of them, in their order.
+    /// Every kind, in declaration order.
     #[doc(hidden)]
     pub const ALL: [ErrorKind; 14] = [
         ErrorKind::Config,
@@ -64,7 +65,7 @@ impl ErrorKind {
         ErrorKind::Internal,
     ];
 
-    /// As a metrics label.
+    /// Returns the kind as a metrics label.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Config => "config",
@@ -97,19 +98,19 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of this kind with this reason.
+    /// Creates an error with this kind and reason.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error(Box::new(Inner { kind, message: message.into(), peer: None, step: None, source: None }))
     }
 
-    /// Names the peer that the failure is about: an endpoint, a PKI-ID, or both. The first one named stays.
+    /// Names the peer that the failure concerns: an endpoint, a PKI-ID, or both. The first peer named is kept.
     #[must_use]
     pub fn peer(mut self, peer: impl fmt::Display) -> Self {
         self.0.peer.get_or_insert_with(|| peer.to_string());
         self
     }
 
-    /// Names the step that failed (`dial`, `ping`, `handshake`, …). The first one named, the innermost, stays.
+    /// Names the step that failed (`dial`, `ping`, `handshake`, …). The first, innermost step named is kept.
     #[must_use]
     pub fn step(mut self, step: &'static str) -> Self {
         self.0.step.get_or_insert(step);
@@ -123,22 +124,22 @@ impl Error {
         self
     }
 
-    /// What kind of failure it is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The reason alone, without peer and step.
+    /// Returns the reason alone, without peer and step.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The peer it is about, where one is known.
+    /// Returns the peer that the failure concerns, if known.
     pub fn peer_name(&self) -> Option<&str> {
         self.0.peer.as_deref()
     }
 
-    /// The step that failed, where one is known.
+    /// Returns the step that failed, if known.
     pub fn step_name(&self) -> Option<&'static str> {
         self.0.step
     }

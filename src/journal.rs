@@ -1,5 +1,5 @@
-//! Log lines of the state machines, which run with a lock held: they are kept until it is released, since the logger is the
-//! user's and may call the library.
+//! Deferred log lines. The state machines run while a lock is held, and the user's logger may call the library, so
+//! their lines are kept until the lock is released.
 
 use crate::sync::thread_local;
 use log::{Level, Record};
@@ -16,7 +16,7 @@ struct Line {
     text: String,
 }
 
-/// Keeps the lines of the current thread, and logs them when it is dropped. To be made before the lock is taken.
+/// Keeps the log lines of the current thread and logs them when dropped. Create it before taking the lock.
 pub(crate) struct Deferred(());
 
 impl Deferred {

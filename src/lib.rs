@@ -1,14 +1,16 @@
-//! Hyperledger Fabric's gossip networking for programs that are not async.
+//! Hyperledger Fabric's gossip networking for synchronous programs.
 //!
-//! A [`Node`] is a peer of the network: it keeps the membership, pulls identities, joins channels and spreads their
-//! messages. The [`Comm`] under it, of use by itself, holds mutually authenticated gRPC streams to other peers, sends and
-//! receives signed gossip messages over them, waits for acknowledgements, and keeps the identities of those it met. Both
-//! speak Fabric's wire protocol and run on OS threads over gRPC's C core, without any async runtime.
+//! A [`Node`] is a peer of the network: it maintains the membership, pulls identities, joins channels and disseminates
+//! their messages. The [`Comm`] below it can also be used alone. It holds mutually authenticated gRPC streams to other
+//! peers, sends and receives signed gossip messages over them, waits for acknowledgements, and stores the identities of
+//! the peers it has met. Both speak Fabric's wire protocol and run on OS threads over gRPC's C core, without an async
+//! runtime.
 //!
-//! # Two peers that talk
+//! # Example: two peers
 //!
-//! This runs on the [network in memory](testing::MemoryNetwork) that tests use. Over a real network the lines about
-//! the network become [`listen`](CommBuilder::listen) and [`tls`](CommBuilder::tls); `examples/two_peers.rs` does that.
+//! This example runs on the [in-memory network](testing::MemoryNetwork) that tests use. On a real network,
+//! [`listen`](CommBuilder::listen) and [`tls`](CommBuilder::tls) replace the lines about the network; see
+//! `examples/two_peers.rs`.
 //!
 //! ```
 //! use fabric_gossip::clock::SystemClock;
@@ -40,7 +42,7 @@
 //! let peer1 = peer(&folder.join("peer1"), &network, "peer1:7051")?;
 //! # std::fs::remove_dir_all(&folder).unwrap();
 //!
-//! // peer1 acknowledges every block that it gets.
+//! // peer1 acknowledges every block that it receives.
 //! let blocks = peer1.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
 //! let receiver = std::thread::spawn(move || blocks.iter().map(|m| m.ack(None)).filter(Result::is_ok).count());
 //!
@@ -48,7 +50,7 @@
 //! let result = peer0.send_with_ack(block, Duration::from_secs(5), 1, &[RemotePeer::new("peer1:7051")]);
 //! assert_eq!(result.ack_count(), 1);
 //!
-//! // Stopping ends subscriptions, and with them the loop above.
+//! // Stopping ends all subscriptions, and with them the loop above.
 //! peer1.stop();
 //! assert_eq!(receiver.join().unwrap(), 1);
 //! # Ok(())
@@ -57,53 +59,54 @@
 //!
 //! # What is where
 //!
-//! | Module | What |
+//! | Module | Content |
 //! |---|---|
-//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop;  |
-//! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors of common messages |
+//! | [`comm`] | [`Comm`]: dial, send, acknowledge, receive, stop |
+//! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors for common messages |
 //! | [`crypto`] | [`PkiId`], [`PeerIdentity`], and the two services that a host can replace |
-//! | [`msp`] | the usual crypto service: X.509 organisations, judged as Fabric judges them |
-//! | [`node`] | [`Node`], and the [`NodeCore`](node::NodeCore) in it: membership, identity pull, channels and forwarding, without threads |
+//! | [`msp`] | the usual crypto service: X.509 organisations, validated by Fabric's rules |
+//! | [`node`] | [`Node`] and the [`NodeCore`](node::NodeCore) inside it: membership, identity pull, channels and forwarding, without threads |
 //! | [`discovery`] | [`Discovery`](discovery::Discovery): the membership as a state machine without threads |
-//! | [`identity`] | [`IdentityMapper`]: which identity and organisation is behind a PKI-ID, until it expires |
+//! | [`identity`] | [`IdentityMapper`]: maps a PKI-ID to its identity and organisation until the identity expires |
 //! | [`config`] | [`CommConfig`] and the bounds of subscriptions, with Fabric's defaults |
-//! | [`error`] | [`Error`]: what went wrong, with whom, at which step |
+//! | [`error`] | [`Error`]: the kind of failure, the peer, the step and the reason |
 //! | [`metrics`] | counters, under Fabric's names where Fabric has them |
 //! | [`transport`] | connections and streams below a message's bytes: the traits, TLS, limits, gRPC's C core |
 //! | [`pubsub`] | topics with a deadline |
-//! | [`msgstore`] | messages that supersede one another, and that expire |
-//! | [`clock`], [`random`], [`cancel`] | time that tests can move, random numbers that they can repeat, and the signal that ends waiting |
+//! | [`msgstore`] | messages that supersede one another and expire |
+//! | [`clock`], [`random`], [`cancel`] | time and random numbers that tests can control, and cancellation |
 //! | [`proto`] | the generated protobuf types; not covered by semantic versioning |
-//! | `testing` | test organisations, a clock moved by hand, a network in memory, a simulator of whole networks |
+//! | `testing` | test organisations, a manual clock, an in-memory network, a simulator of whole networks |
 //!
 //! # Threads and blocking
 //!
-//! A peer that something is sent to has a writer thread, which also dials; each stream has a reader thread; each `Comm`
-//! with a server of its own has one that accepts, and each identity mapper one that forgets. A node has one more that
-//! decides and two that sign and verify. None is started per message or per subscription. A few more belong to the C
-//! core. All of them are joined by [`Comm::stop`] or [`Node::stop`], within the bound that is stated there.
+//! Each peer with a message queue has a writer thread, which also dials. Each stream has a reader thread. Each `Comm`
+//! with its own server has an accepting thread, and each identity mapper has a thread that removes expired identities.
+//! A node has one more thread for decisions and two for signing and verification. No thread is started per message or
+//! per subscription. The C core runs a few threads as well. [`Comm::stop`] and [`Node::stop`] join all of them within
+//! the bound stated there.
 //!
-//! [`Comm::send`], [`ReceivedMessage::respond`] and [`ReceivedMessage::ack`] never block: what has no room comes back as
-//! an error. What blocks has a limit in its arguments or in [`CommConfig`]: [`Comm::send_timeout`],
-//! [`Comm::send_with_ack`], [`Comm::flush`], [`Comm::connect`], [`Comm::probe`], [`Comm::handshake`],
-//! [`Node::wait_for_members`], [`Node::send_by_criteria`]. [`Subscription::recv`] waits until the
-//! publisher stops. Predicates given to [`Comm::accept`] run on reader threads and must not block.
+//! [`Comm::send`], [`ReceivedMessage::respond`] and [`ReceivedMessage::ack`] never block: a message that does not fit
+//! is returned as an error. Every blocking call takes a limit as an argument or from [`CommConfig`]:
+//! [`Comm::send_timeout`], [`Comm::send_with_ack`], [`Comm::flush`], [`Comm::connect`], [`Comm::probe`],
+//! [`Comm::handshake`], [`Node::wait_for_members`], [`Node::send_by_criteria`]. [`Subscription::recv`] blocks until the
+//! publisher stops. Predicates passed to [`Comm::accept`] run on reader threads and must not block.
 //!
 //! # Side effects
 //!
-//! None on the environment, on signal handlers, on the working directory or on the global logger: what there is to say
-//! goes to the [`log`] facade. The C core reads its own variables from the environment (`GRPC_POLL_STRATEGY` and others)
-//! at the first call into it; whoever wants to set them does so before, and the README says which to choose.
+//! The library does not change the environment, signal handlers, the working directory or the global logger. It logs
+//! through the [`log`] facade. The C core reads its own environment variables (`GRPC_POLL_STRATEGY` and others) at the
+//! first call into it, so set them before that call; the README recommends values.
 //!
 //! # Features
 //!
-//! - `grpc` (default): the real network. It brings in `grpcio-sys`, whose C++ sources take minutes to compile. Without it
-//!   everything but [`rpc`](#what-is-where) and the gRPC transport builds, and runs over the network in memory.
-//! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`comm::host`). It brings in `grpcio`
-//!   and the futures crates; no runtime.
+//! - `grpc` (default): the real network. It depends on `grpcio-sys`, whose C++ sources take minutes to compile. Without
+//!   it, everything except [`rpc`](#what-is-where) and the gRPC transport builds and runs over the in-memory network.
+//! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`comm::host`). It depends on
+//!   `grpcio` and the futures crates, but on no runtime.
 //! - `testing`: the module `testing`.
 //!
-//! The command-line tool, the C interface and the Python module are packages of their own beside this one.
+//! The command-line tool, the C interface and the Python module are separate packages.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -131,7 +134,8 @@ pub mod transport;
 #[doc(hidden)]
 pub mod yaml;
 
-/// Items that the C interface uses beside the public API. No part of it, and not covered by semantic versioning.
+/// Items that the C interface uses in addition to the public API. Not part of the public API, and not covered by
+/// semantic versioning.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::comm::threads::LibraryThread;

@@ -1,20 +1,20 @@
-//! Random numbers as something that is handed in, so that a run can be repeated to the letter.
+//! Injectable random numbers, so that a run can be repeated exactly.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
 /// A source of random numbers.
 pub trait Random {
-    /// The next number, any of 64 bits.
+    /// Returns the next random 64-bit number.
     fn next_u64(&mut self) -> u64;
 
-    /// The next number, below `bound`, which must not be zero. The bias is that of a remainder: nothing for the bounds
-    /// that occur here.
+    /// Returns a random number below `bound`, which must not be zero. It takes a remainder; the resulting bias is
+    /// negligible for the bounds used here.
     fn below(&mut self, bound: u64) -> u64 {
         self.next_u64() % bound
     }
 
-    /// `count` different numbers below `bound`, in random order, or none if there are not as many. Fabric's
+    /// Returns `count` different numbers below `bound` in random order, or none if `count` exceeds `bound`. Fabric's
     /// `GetRandomIndices`.
     fn indices(&mut self, count: usize, bound: usize) -> Vec<usize> {
         if count > bound {
@@ -30,12 +30,12 @@ pub trait Random {
     }
 }
 
-/// Up to `count` of `items`, in random order.
+/// Returns up to `count` of `items`, in random order.
 pub fn choose<T: Clone>(random: &mut dyn Random, count: usize, items: &[T]) -> Vec<T> {
     random.indices(count.min(items.len()), items.len()).into_iter().map(|at| items[at].clone()).collect()
 }
 
-/// Numbers that nobody foresees, from the keys that the standard library draws for its hash tables. Good for nonces and
+/// Unpredictable numbers, from the keys that the standard library draws for its hash tables. Suitable for nonces and
 /// for choosing peers; keys and signatures come from OpenSSL.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemRandom;
@@ -46,12 +46,12 @@ impl Random for SystemRandom {
     }
 }
 
-/// Numbers that follow from a seed, the same on every machine (SplitMix64). For tests and simulations.
+/// Numbers derived from a seed, identical on every machine (SplitMix64). For tests and simulations.
 #[derive(Clone, Debug)]
 pub struct SeededRandom(u64);
 
 impl SeededRandom {
-    /// The numbers that follow from this seed.
+    /// Creates a generator with this seed.
     pub fn new(seed: u64) -> Self {
         SeededRandom(seed)
     }

@@ -1,10 +1,10 @@
-//! Locks, channels, threads and short times, as everything that runs on several threads gets them.
+//! Locks, channels, threads and monotonic time for all multi-threaded code of the library.
 //!
-//! They are `parking_lot`'s, `crossbeam-channel`'s and the standard library's. Built with `--cfg shuttle` they are the
-//! model checker's instead, whose scheduler then decides which thread goes on at every lock, atomic and channel: see
-//! `tests/shuttle`. Only what touches no shared state but counters stays outside.
+//! They come from `parking_lot`, `crossbeam-channel` and the standard library. With `--cfg shuttle` they come from the
+//! model checker instead, whose scheduler then chooses the next thread at every lock, atomic and channel operation: see
+//! `tests/shuttle`. Only code that shares nothing but counters bypasses this module.
 //!
-//! Under tests the locks are counted for each thread, and [`entering_user_code`] fails while one is held.
+//! Tests count the locks held by each thread, and [`entering_user_code`] fails while one is held.
 
 use crate::error::{Error, ErrorKind};
 
@@ -19,12 +19,13 @@ mod base {
     pub use std::sync::atomic;
     pub use std::{thread, thread_local};
 
-    /// Whether a thread has ended.
+    /// Returns whether a thread has ended.
     pub fn has_ended(thread: &thread::JoinHandle<()>) -> bool {
         thread.is_finished()
     }
 
-    /// For waits and pauses of microseconds, which are none of the [`Clock`](crate::clock::Clock)'s business.
+    /// Returns the current time, for waits and pauses of microseconds, which do not use a
+    /// [`Clock`](crate::clock::Clock).
     pub fn now() -> std::time::Instant {
         std::time::Instant::now()
     }
@@ -47,11 +48,11 @@ pub(crate) use counted::{entering_user_code, Condvar, Mutex, RwLock};
 #[cfg(not(any(test, shuttle, feature = "testing")))]
 pub(crate) use base::{Condvar, Mutex, RwLock};
 
-/// Marks the place where code of the user's is entered; checked in tests only.
+/// Marks a place where user code is called; checked in tests only.
 #[cfg(not(any(test, shuttle, feature = "testing")))]
 pub(crate) fn entering_user_code() {}
 
-/// Starts a thread. The only place where the library does.
+/// Starts a thread. The only place in the library that does so.
 ///
 /// # Errors
 /// [`ErrorKind::Full`](crate::ErrorKind::Full), with the cause, the number of threads, and the limit.
@@ -79,7 +80,7 @@ fn cannot_start(name: &str, cause: std::io::Error) -> Error {
     Error::new(ErrorKind::Full, text).source(cause)
 }
 
-/// Asks the tests whether a file descriptor is to be had at this place. Stands before every request for one.
+/// Asks the test hook whether a file descriptor is available here. Called before every request for one.
 ///
 /// # Errors
 /// EMFILE, in tests only.
@@ -91,13 +92,13 @@ pub(crate) fn descriptor(place: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Returns the number of threads that run in this process.
+/// Returns the number of threads in this process.
 pub(crate) fn threads_of_process() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
-/// `RLIMIT_NPROC`, as the system prints it.
+/// Returns `RLIMIT_NPROC` as the system prints it.
 fn limit_of_threads() -> Option<String> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max processes"))?;

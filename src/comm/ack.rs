@@ -1,4 +1,4 @@
-//! Acknowledgements: who waits for which, and what an acknowledged send amounts to.
+//! Acknowledgements: pending acknowledged sends and their results.
 
 use super::RemotePeer;
 use crate::crypto::PkiId;
@@ -11,29 +11,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What came of an acknowledged send to one peer.
+/// Result of an acknowledged send to one peer.
 #[derive(Debug)]
 pub struct SendResult {
-    /// The peer, as the caller named it.
+    /// The peer, as the caller addressed it.
     pub peer: RemotePeer,
-    /// `None`: acknowledged. Otherwise the peer's own error ([`ErrorKind::Nack`](crate::ErrorKind::Nack)), `timed out`,
-    /// or why the message did not get through to it.
+    /// `None` if the peer acknowledged. Otherwise the peer's error ([`ErrorKind::Nack`](crate::ErrorKind::Nack)),
+    /// `timed out`, or the reason why the message did not reach the peer.
     pub error: Option<Error>,
-    /// How long the peer took to answer, from when the message was written to its stream; `None` if it did not.
+    /// Time from writing the message to the stream until the peer's answer; `None` if it did not answer.
     pub round_trip: Option<Duration>,
 }
 
-/// The results of an acknowledged send, in the order in which they came in. Fabric's `AggregatedSendResult`.
+/// The results of an acknowledged send, in order of arrival. Fabric's `AggregatedSendResult`.
 #[derive(Debug, Default)]
 pub struct AggregatedSendResult(pub(super) Vec<SendResult>);
 
 impl AggregatedSendResult {
-    /// How many peers acknowledged.
+    /// Returns the number of peers that acknowledged.
     pub fn ack_count(&self) -> usize {
         self.0.iter().filter(|r| r.error.is_none()).count()
     }
 
-    /// How many did not.
+    /// Returns the number of peers that did not acknowledge.
     pub fn nack_count(&self) -> usize {
         self.0.len() - self.ack_count()
     }
@@ -47,7 +47,7 @@ impl std::ops::Deref for AggregatedSendResult {
     }
 }
 
-/// Fabric's JSON: `{"failures":{"timed out":1},"successes":1}`, each key only if there are any.
+/// Formats Fabric's JSON: `{"failures":{"timed out":1},"successes":1}`. Each key is present only if it is not empty.
 impl fmt::Display for AggregatedSendResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut failures: BTreeMap<&str, usize> = BTreeMap::new();
@@ -81,7 +81,7 @@ impl fmt::Display for JsonString<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
-                // Go's encoder escapes these too, so that the text can stand in HTML.
+                // Go's encoder escapes these too, so that the text can be embedded in HTML.
                 c if c < ' ' || "<>&\u{2028}\u{2029}".contains(c) => write!(f, "\\u{:04x}", c as u32)?,
                 c => write!(f, "{c}")?,
             }
@@ -90,15 +90,15 @@ impl fmt::Display for JsonString<'_> {
     }
 }
 
-/// What the waiter is told about one of its peers.
+/// Outcome for one peer, as reported to the waiter.
 pub(super) enum Outcome {
-    /// The acknowledgement's error text, empty for a plain one, and how long it took.
+    /// The acknowledgement's error text, empty for success, and the round-trip time.
     Acknowledged(String, Duration),
     Undelivered(Error),
 }
 
 impl Outcome {
-    /// What the sender is to know of it.
+    /// Converts the outcome to the result that the sender sees.
     pub fn into_result(self, peer: &RemotePeer) -> SendResult {
         let (error, round_trip) = match self {
             Outcome::Acknowledged(text, took) if text.is_empty() => (None, Some(took)),
@@ -111,12 +111,12 @@ impl Outcome {
     }
 }
 
-/// Pending acknowledged sends by nonce. An acknowledgement counts only if it comes from the peer that the message was
-/// written to, and once.
+/// Pending acknowledged sends by nonce. An acknowledgement counts only once, and only if it comes from the peer to
+/// which the message was written.
 #[derive(Default)]
 pub(super) struct AckTable {
     pending: Mutex<HashMap<u64, Arc<Pending>>>,
-    /// How long those took that somebody waited for.
+    /// Round-trip times of the acknowledgements that a caller waited for.
     round_trips: LiveHistogram,
 }
 
@@ -126,14 +126,14 @@ struct Pending {
 }
 
 enum Slot {
-    /// Not written to anybody yet.
+    /// Not written to a peer yet.
     Unsent,
     SentTo(PkiId, Instant),
     Acknowledged,
     Undelivered,
 }
 
-/// One waiting send; dropping it forgets what has not been answered.
+/// One pending send. Dropping it discards what has not been answered.
 pub(super) struct AckWait {
     table: Arc<AckTable>,
     nonce: u64,
@@ -141,14 +141,14 @@ pub(super) struct AckWait {
     pub results: Receiver<(usize, Outcome)>,
 }
 
-/// Travels with the message to one peer and reports what becomes of it there.
+/// Accompanies the message to one peer and reports its outcome.
 pub(super) struct Tracker {
     pending: Arc<Pending>,
     index: usize,
 }
 
 impl AckTable {
-    /// Waits for up to `peers` acknowledgements of `nonce`.
+    /// Starts to wait for up to `peers` acknowledgements of `nonce`.
     pub fn wait(self: &Arc<Self>, nonce: u64, peers: usize) -> AckWait {
         let (results, receiver) = bounded(peers);
         let slots = Mutex::new((0..peers).map(|_| Slot::Unsent).collect());
@@ -157,7 +157,7 @@ impl AckTable {
         AckWait { table: self.clone(), nonce, pending, results: receiver }
     }
 
-    /// An acknowledgement came in. `false` if nobody waits for it, or not from this peer.
+    /// Handles a received acknowledgement. Returns `false` if nothing waits for it, or not from this peer.
     pub fn acknowledged(&self, nonce: u64, from: &PkiId, error: String, now: Instant) -> bool {
         let Some(pending) = self.pending.lock().get(&nonce).cloned() else { return false };
         let mut slots = pending.slots.lock();
@@ -169,12 +169,12 @@ impl AckTable {
         slots[index] = Slot::Acknowledged;
         let took = now.saturating_duration_since(at);
         self.round_trips.record(took);
-        // There is room: every slot is settled once, and there are as many places.
+        // There is room: every slot is settled once, and the channel has one place per slot.
         pending.results.try_send((index, Outcome::Acknowledged(error, took))).is_ok()
     }
 
-    /// The peer has refused the connection that messages were written to since then: nobody acknowledges them any more.
-    /// A message whose write is not done yet is still reported by its tracker.
+    /// Fails the messages written since `since` to a connection that the peer has refused: they will not be
+    /// acknowledged. A message whose write is not complete is still reported by its tracker.
     pub fn refused(&self, id: &PkiId, since: Instant, error: &Error) {
         let all: Vec<Arc<Pending>> = self.pending.lock().values().cloned().collect();
         for pending in all {
@@ -183,7 +183,7 @@ impl AckTable {
                 if matches!(slot, Slot::SentTo(to, at) if to == id && *at >= since) {
                     *slot = Slot::Undelivered;
                     let error = Error::new(error.kind(), error.message()).step("handshake");
-                    // There is room: every slot is settled once, and there are as many places.
+                    // There is room: every slot is settled once, and the channel has one place per slot.
                     let _ = pending.results.try_send((index, Outcome::Undelivered(error)));
                 }
             }
@@ -205,7 +205,7 @@ impl AckWait {
         self.nonce
     }
 
-    /// The tracker for the peer at `index`.
+    /// Returns the tracker for the peer at `index`.
     pub fn tracker(&self, index: usize) -> Tracker {
         Tracker { pending: self.pending.clone(), index }
     }
@@ -218,7 +218,7 @@ impl Drop for AckWait {
 }
 
 impl Tracker {
-    /// The message is about to be written on an authenticated connection of this peer.
+    /// Records that the message is about to be written on an authenticated connection of this peer.
     pub fn sending_to(&self, pki_id: &PkiId, now: Instant) {
         let mut slots = self.pending.slots.lock();
         if matches!(slots[self.index], Slot::Unsent | Slot::SentTo(..)) {
@@ -226,7 +226,7 @@ impl Tracker {
         }
     }
 
-    /// The message will not be delivered. `false`: it was, its acknowledgement has come.
+    /// Records that the message will not be delivered. Returns `false` if its acknowledgement has already arrived.
     pub fn undelivered(&self, error: Error) -> bool {
         let mut slots = self.pending.slots.lock();
         match slots[self.index] {

@@ -1,4 +1,4 @@
-//! Which inbound streams are let in: as many as the limits allow without authentication, from one address, of one
+//! Admission of inbound streams, by the limits on unauthenticated streams, streams per address and streams per
 //! identity.
 
 use crate::config::CommConfig;
@@ -24,10 +24,10 @@ struct Counts {
     by_identity: HashMap<PkiId, usize>,
 }
 
-/// Where a stream comes from, as far as it counts together with others.
+/// The origin of a stream, as counted against the limit per address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Address {
-    /// An IPv4 address, or the first 64 bits of an IPv6 address: who has one of these has all.
+    /// An IPv4 address, or the first 64 bits of an IPv6 address, since one holder usually controls the whole /64.
     Ip(IpAddr),
     Other(String),
 }
@@ -55,7 +55,7 @@ impl Admission {
         }
     }
 
-    /// A stream from this address, which has not authenticated yet.
+    /// Admits a stream from this address, which has not authenticated yet.
     pub fn enter(&self, remote_addr: &str) -> Result<Place<'_>, Refusal> {
         let address = Address::of(remote_addr);
         let mut counts = self.counts.lock();
@@ -70,14 +70,14 @@ impl Admission {
         Ok(Place { admission: self, address, identity: None, authenticated: false })
     }
 
-    /// How many inbound streams there are, and how many of them have not authenticated.
+    /// Returns the number of inbound streams, and how many of them have not authenticated.
     pub fn streams(&self) -> (usize, usize) {
         let counts = self.counts.lock();
         (counts.streams, counts.unauthenticated)
     }
 }
 
-/// The place of one stream, which is given up when it is dropped.
+/// The place of one stream. Dropping it releases the place.
 pub(super) struct Place<'a> {
     admission: &'a Admission,
     address: Address,
@@ -86,7 +86,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The stream is this peer's. That can be one too many of his.
+    /// Records that the stream authenticated as this peer. Fails if the peer has too many streams.
     pub fn authenticated(&mut self, id: &PkiId) -> Result<(), Refusal> {
         let mut counts = self.admission.counts.lock();
         if !self.authenticated {
@@ -117,7 +117,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Nobody who has no stream is remembered.
+/// Counts one more for `key`, unless `max` is reached. Keys without streams are not stored.
 fn take<K: Hash + Eq + Clone>(counts: &mut HashMap<K, usize>, key: &K, max: usize) -> bool {
     let count = counts.get(key).copied().unwrap_or(0);
     if count >= max {

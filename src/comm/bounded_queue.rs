@@ -1,8 +1,9 @@
-//! What waits for one subscriber: a bounded queue, and the two sides that wait at it.
+//! The bounded queue of one subscriber, with the publishers and receivers that wait on it.
 //!
-//! To wake a thread costs more than to hand over a message, so neither side is woken for every message. A publisher with
-//! more at hand says later that something came ([`BoundedQueue::tell`]); who waits for room is told when half of it is free,
-//! one at a time, and passes that on when he has nothing more; and a receiver takes all there is in one go.
+//! Waking a thread costs more than handing over a message, so neither side is woken for every message. A publisher with
+//! more messages at hand notifies receivers later, with [`BoundedQueue::tell`]. Publishers that wait for room are
+//! notified when half of the queue is free, one at a time; each passes the notification on when it has nothing more to
+//! put in. A receiver takes everything in the queue with one lock.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{bounded, Receiver, Sender};
@@ -11,18 +12,18 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Something that takes room in a subscription.
+/// An item that occupies space in a subscription.
 pub trait ByteSize {
-    /// Its size in bytes.
+    /// Returns its size in bytes.
     fn byte_size(&self) -> usize {
         0
     }
 }
 
-/// How often a receiver looks before it goes to sleep: a few microseconds.
+/// Number of times a receiver polls before it sleeps: a few microseconds.
 const LOOKS: u32 = 11;
 
-/// A receiver that is slow tells of room this often, even if it is less than half.
+/// Interval at which a slow receiver reports room, even if less than half of the queue is free.
 const PACE: Duration = Duration::from_millis(1);
 
 pub(super) struct BoundedQueue<T> {
@@ -32,18 +33,19 @@ pub(super) struct BoundedQueue<T> {
     /// Locked before `state`, never after.
     front: Mutex<Front<T>>,
     arrived: Condvar,
-    /// What was put in and has not been received: in `state` or in `front`. Grows under `state` only, shrinks under `front`.
+    /// Number of items put in and not received yet: in `state` or in `front`. Grows under `state` only, shrinks under
+    /// `front`.
     held: AtomicUsize,
     held_bytes: AtomicUsize,
-    /// Receivers that sleep. Changes under `state` only.
+    /// Number of sleeping receivers. Changes under `state` only.
     asleep: AtomicUsize,
-    /// Publishers that wait for room.
+    /// Number of publishers that wait for room.
     waiting: AtomicUsize,
     room: (Sender<()>, Receiver<()>),
     missed: AtomicU64,
-    /// Nobody receives any more.
+    /// Set when there is no receiver any more.
     gone: AtomicBool,
-    /// For those who wait for other things as well.
+    /// Called for receivers that also wait for other things.
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     signal: OnceLock<(Sender<()>, Receiver<()>)>,
 }
@@ -53,31 +55,31 @@ struct State<T> {
     ended: bool,
 }
 
-/// What receivers took out in one go.
+/// Items that a receiver took out together.
 struct Front<T> {
     items: VecDeque<T>,
-    /// When a publisher was last told of room.
+    /// Time at which a publisher was last notified of room.
     told: Option<Instant>,
 }
 
-/// Why an item was not put in.
+/// Reason why an item was not put in.
 pub(super) enum NotPut<T> {
     NoRoom(T),
     Gone,
 }
 
-/// Why nothing was received.
+/// Reason why nothing was received.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RecvError {
     Timeout,
-    /// The publisher has ended, and all it left was received.
+    /// The publisher has ended, and all remaining items were received.
     Closed,
-    /// The receiver does not want to wait any longer.
+    /// The receiver no longer wants to wait.
     Interrupted,
 }
 
 impl<T> BoundedQueue<T> {
-    /// Nothing more is put in.
+    /// Ends the queue: nothing more is put in.
     pub fn end(&self) {
         let mut state = self.state.lock();
         state.ended = true;
@@ -86,7 +88,7 @@ impl<T> BoundedQueue<T> {
         self.tell_others();
     }
 
-    /// Nobody receives any more: what waits is dropped.
+    /// Records that there is no receiver any more, and drops the queued items.
     pub fn leave(&self) {
         let left = {
             let mut front = self.front.lock();
@@ -94,7 +96,7 @@ impl<T> BoundedQueue<T> {
             self.gone.store(true, Ordering::SeqCst);
             (std::mem::take(&mut front.items), std::mem::take(&mut state.items))
         };
-        // Not under the locks: it may be anything, and come here again.
+        // Outside the locks: dropping an item may run arbitrary code that calls this queue.
         drop(left);
         let _ = self.room.0.try_send(());
     }
@@ -138,13 +140,14 @@ impl<T: ByteSize> BoundedQueue<T> {
         }
     }
 
-    /// Puts an item in. `true`: somebody has to be told of it.
+    /// Puts an item in. Returns `true` if a receiver must be notified of it.
     ///
-    /// While others wait for room, only those whose `turn` it is get more than half of it: so nobody waits for ever.
+    /// While other publishers wait for room, only the publisher whose `turn` it is may fill more than half of the
+    /// queue, so that no publisher waits forever.
     pub fn put(&self, item: T, turn: bool) -> Result<bool, NotPut<T>> {
         let mut state = self.state.lock();
         if self.is_gone() {
-            // For the next one that waits.
+            // For the next waiting publisher.
             let _ = self.room.0.try_send(());
             return Err(NotPut::Gone);
         }
@@ -160,8 +163,8 @@ impl<T: ByteSize> BoundedQueue<T> {
         Ok(self.asleep.load(Ordering::SeqCst) > 0 || self.signal.get().is_some() || self.waker.get().is_some())
     }
 
-    /// For publishers, before they wait for anything else: tells receivers what came in, and who waits for room that
-    /// there is still some.
+    /// Notifies receivers of new items, and the next waiting publisher if there is still room. A publisher calls this
+    /// before it waits for anything else.
     pub fn tell(&self) {
         if self.asleep.load(Ordering::SeqCst) > 0 {
             let _state = self.state.lock();
@@ -178,13 +181,13 @@ impl<T: ByteSize> BoundedQueue<T> {
             && self.held_bytes.load(Ordering::SeqCst) <= self.max_bytes / 2
     }
 
-    /// From here on [`room`](Self::room) tells. So try once more before waiting.
+    /// From here on, [`room`](Self::room) signals. Try once more before waiting.
     pub fn await_room(&self) -> impl Drop + '_ {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         Waiting(&self.waiting)
     }
 
-    /// Brings a value to one of those that wait: it is its turn.
+    /// Returns the channel that delivers a value to one waiting publisher when it is its turn.
     pub fn room(&self) -> &Receiver<()> {
         &self.room.1
     }
@@ -197,13 +200,13 @@ impl<T: ByteSize> BoundedQueue<T> {
         self.missed.load(Ordering::Relaxed)
     }
 
-    /// How many items wait.
+    /// Returns the number of queued items.
     pub fn len(&self) -> usize {
         let front = self.front.lock();
         front.items.len() + self.state.lock().items.len()
     }
 
-    /// Has receivers that wait ask again whether they still want to.
+    /// Makes waiting receivers evaluate again whether they still want to wait.
     pub fn interrupt(&self) {
         let _state = self.state.lock();
         self.arrived.notify_all();
@@ -214,10 +217,11 @@ impl<T: ByteSize> BoundedQueue<T> {
         self.call_waker();
     }
 
-    /// Brings a value when there is something to [`try_recv`](Self::try_recv), until nothing is left, or it has ended.
+    /// Returns a channel that signals when there is something to [`try_recv`](Self::try_recv), until the queue is
+    /// empty, and when the queue has ended.
     pub fn signal(&self) -> &Receiver<()> {
         let (signal, signalled) = self.signal.get_or_init(|| bounded(1));
-        // Whoever waits comes from an empty queue, or leaves something in it for the next time.
+        // A waiting receiver found the queue empty, or leaves items in it for its next call.
         if self.held.load(Ordering::SeqCst) > 0 || self.state.lock().ended {
             let _ = signal.try_send(());
         }
@@ -235,7 +239,7 @@ impl<T: ByteSize> BoundedQueue<T> {
         }
     }
 
-    /// Waits until `deadline`, or for ever, for as long as it is `wanted`.
+    /// Waits for an item until `deadline` (`None`: without limit), for as long as `wanted` returns `true`.
     pub fn recv(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<T, RecvError> {
         for look in 0.. {
             if let Some(item) = self.take() {
@@ -250,7 +254,7 @@ impl<T: ByteSize> BoundedQueue<T> {
         Err(RecvError::Timeout)
     }
 
-    /// Waits until something is there.
+    /// Waits until there is an item.
     fn await_item(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<(), RecvError> {
         let mut state = self.state.lock();
         loop {
@@ -350,7 +354,7 @@ mod tests {
         assert!((0..40).all(|_| put(&queue, false)));
         let _waiting = queue.await_room();
         let told = || queue.room().try_recv().is_ok();
-        // The first time in this long, so to say.
+        // The first report is immediate: `PACE` does not apply yet.
         (0..6).for_each(|_| assert!(queue.try_recv().is_ok()));
         assert!(told());
         queue.tell();
@@ -379,7 +383,7 @@ mod tests {
     fn what_a_receiver_has_not_come_to_yet_takes_room_and_what_it_received_does_not() {
         let queue = BoundedQueue::new(100, 10_000);
         assert!((0..100).all(|_| put(&queue, false)));
-        // Takes all of it out, and receives one.
+        // Takes all items out and receives one.
         assert!(queue.try_recv().is_ok());
         assert!(put(&queue, false) && !put(&queue, false));
         assert_eq!(queue.len(), 100);

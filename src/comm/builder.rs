@@ -1,4 +1,4 @@
-//! Puts a [`Comm`] together.
+//! Builds a [`Comm`].
 
 use super::admission::Admission;
 use super::conn_store::{self, ConnStore};
@@ -53,22 +53,22 @@ impl CommBuilder {
         }
     }
 
-    /// Timeouts and limits. Default: Fabric's.
+    /// Sets timeouts and limits. Default: Fabric's.
     #[must_use]
     pub fn config(mut self, config: CommConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// Another source of time.
+    /// Sets the source of time. Default: the system's clocks.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// An identity mapper that is shared with others. It must hold our own identity. Default: one of its own, which
-    /// stops with it.
+    /// Sets a shared identity mapper, which must hold our own identity. Default: a separate one that stops with this
+    /// Comm.
     #[must_use]
     pub fn identity_mapper(mut self, mapper: IdentityMapper) -> Self {
         self.mapper = Some(mapper);
@@ -76,37 +76,37 @@ impl CommBuilder {
     }
 
     /// Sets the transport, which dials and listens. Default: gRPC's C core with the settings of [`tls`](Self::tls) and
-    /// [`limits`](Self::limits), which must not be given with another transport.
+    /// [`limits`](Self::limits), which must not be combined with another transport.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Listens on this address, `host:port`; port 0 takes a free one ([`Comm::local_addr`]). Default: does not listen, only
-    /// dials.
+    /// Sets the listening address, `host:port`; port 0 selects a free port ([`Comm::local_addr`]). Default: no
+    /// listening, only dialling.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Some(address.into());
         self
     }
 
-    /// Sets the certificates of mutual TLS, for dialling and listening, of the default transport. Default: no TLS, which
-    /// leaves connection messages open to replay, and logs a warning.
+    /// Sets the certificates of mutual TLS for the default transport, both for dialling and for listening. Default: no
+    /// TLS, which leaves connection messages open to replay and logs a warning.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Sets the limits of the default transport: sizes, keepalive, numbers of streams, memory.
+    /// Sets the limits of the default transport: sizes, keepalive, number of streams, memory.
     #[must_use]
     pub fn limits(mut self, limits: transport::Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// The mapper that Comm would make, which is told of removals; from then on its owner stops it.
+    /// Creates the mapper that Comm would create and subscribes it to removals. Its owner must stop it.
     pub(crate) fn make_mapper(
         &mut self,
         on_purge: impl Fn(&PkiId, &PeerIdentity) + Send + Sync + 'static,
@@ -126,11 +126,11 @@ impl CommBuilder {
         self.clock.clone()
     }
 
-    /// Starts it.
+    /// Starts the communication layer.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a wrong setting, for settings that contradict each other, and for an identity of our own that
-    /// is not valid; [`ErrorKind::Signature`] if a first signature fails or does not match our identity; those of
+    /// [`ErrorKind::Config`] for an invalid setting, for contradictory settings, and for an own identity that is not
+    /// valid; [`ErrorKind::Signature`] if a test signature fails or does not match the own identity; the errors of
     /// [`Transport::listen`].
     pub fn start(mut self) -> Result<Comm> {
         let mut handle = self.build()?;

@@ -1,19 +1,19 @@
-//! The table of peers: which entry a message for a peer goes to, and which stream that entry writes to.
+//! The table of peers: maps a peer to its entry, and the entry to the stream it writes to.
 //!
-//! Decisions only: nothing here blocks, dials, or calls out. An entry is found by PKI-ID where one is known and by endpoint
-//! otherwise, is renamed or merged when its peer authenticates, and loses a connection only to that connection's own end
-//! (compared by generation) or to the rules for a second stream.
+//! This module only decides: nothing here blocks, dials, or calls out. An entry is found by PKI-ID if it is known, and
+//! otherwise by endpoint. It is renamed or merged when its peer authenticates. It loses a connection only to the end of
+//! that connection (compared by generation) or to the rules for a second stream.
 //!
-//! One peer, one stream, whatever it is called: a peer keeps only the last stream that we dialled, and drops what it has
-//! not read of the one before. So a dial learns who answers before its own connection message leaves, and asks
-//! [`ConnStore::claim`] then. If another entry is that peer's already, the dial is given up, and what it was made for is
-//! moved to that entry, in order, with the name.
+//! Each peer has one stream, under all its names: a peer keeps only the last stream that we dialled, and discards what
+//! it has not read from the previous one. A dial therefore learns which peer answers before it sends our connection
+//! message, and then calls [`ConnStore::claim`]. If another entry already belongs to that peer, the dial is abandoned,
+//! and its queued messages and its name move to that entry, in order.
 //!
-//! An entry is in the table only while its writer thread runs, and a connection is in [`Open`] for as long as its reader
-//! does.
+//! An entry is in the table only while its writer thread runs, and a connection is in [`Open`] only while its reader
+//! runs.
 //!
-//! Lock order: the table, then one peer's link, then its outbox. None is held across I/O or a callback (telling an event
-//! is neither).
+//! Lock order: the table, then one peer's link, then its outbox. None of these locks is held across I/O or a callback
+//! (publishing an event is neither).
 
 use super::connection::Connection;
 use super::outbox::{Item, Outbox};
@@ -38,14 +38,14 @@ pub(super) struct ConnStore {
     _live: Live,
 }
 
-/// Every connection whose reader runs.
+/// All connections with a running reader.
 #[derive(Default)]
 pub(super) struct Open(Mutex<OpenConnections>);
 
 #[derive(Default)]
 struct OpenConnections {
     by_generation: HashMap<u64, Arc<Connection>>,
-    /// Set when stopping: a connection that is added from then on is cancelled.
+    /// Set when stopping: connections added from then on are cancelled.
     cancelled: bool,
 }
 
@@ -67,7 +67,7 @@ impl Open {
         drop(removed);
     }
 
-    /// Cancels every connection, and each that is added later.
+    /// Cancels every connection, including those added later.
     pub fn cancel_all(&self) {
         let all: Vec<_> = {
             let mut open = self.0.lock();
@@ -85,7 +85,8 @@ impl Open {
 
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Within this time after our connection message left, an inbound stream of the same peer is a simultaneous dial.
+    /// Time after sending our connection message within which an inbound stream of the same peer is a simultaneous
+    /// dial.
     pub conn_timeout: Duration,
     pub max_peers: usize,
     pub queue_messages: usize,
@@ -98,21 +99,21 @@ struct Table {
     closing: bool,
     by_pki_id: HashMap<PkiId, Arc<Peer>>,
     by_endpoint: HashMap<String, Arc<Peer>>,
-    /// How many entries that is: most have two names.
+    /// Number of entries: most have two names.
     count: usize,
-    /// Closed by name and still writing what they owe.
+    /// Entries that were closed by name and still write their queued messages.
     leaving: Vec<Weak<Peer>>,
 }
 
-/// One peer: its queue, and what is known of the way to it. A writer thread of its own serves it.
+/// One peer: its queue and its link. It is served by its own writer thread.
 pub(super) struct Peer {
     pub outbox: Outbox,
-    /// The entry is being closed: its writer thread is to end.
+    /// Set when the entry is being closed: its writer thread must end.
     pub closing: Cancel,
     /// Set when the writer has ended and everything owed was written or reported.
     pub done: Cancel,
     link: Mutex<Link>,
-    /// Generation of the connection that is written to; 0 for none. A copy, for the writer to look at without the lock.
+    /// Generation of the connection that is written to; 0 for none. A copy, which the writer reads without the lock.
     current: AtomicU64,
     #[cfg(feature = "testing")]
     _live: Live,
@@ -120,28 +121,28 @@ pub(super) struct Peer {
 
 #[derive(Default)]
 struct Link {
-    /// Expected at first, then authenticated.
+    /// The expected PKI-ID at first, then the authenticated one.
     pki_id: Option<PkiId>,
-    /// Where it can be dialled.
+    /// The endpoint to dial.
     endpoint: Option<String>,
     current: Option<Arc<Connection>>,
-    /// The inbound stream of a simultaneous dial: read to its end, and written to only if ours fails.
+    /// The inbound stream of a simultaneous dial: it is read to its end, and written to only if ours fails.
     spare: Option<Arc<Connection>>,
     dial: Option<Dial>,
     ended: Option<Ended>,
-    /// When closing: whether what is owed is still written.
+    /// When closing: whether to write what is owed.
     drain: bool,
 }
 
 struct Dial {
     cancel: Cancel,
-    /// When our connection message left, or was about to.
+    /// Time at which our connection message was sent, or was about to be.
     conn_sent: Option<Instant>,
-    /// It was cancelled because the peer is to be dialled elsewhere.
+    /// Whether the dial was cancelled because the peer must be dialled at another endpoint.
     again: bool,
 }
 
-/// How the last connection of an entry ended.
+/// End of the last connection of an entry.
 #[derive(Clone)]
 pub(super) struct Ended {
     pub end: StreamEnd,
@@ -149,19 +150,19 @@ pub(super) struct Ended {
     pub lasted: Duration,
 }
 
-/// What a writer does next.
+/// Next action of a writer.
 pub(super) enum Step {
     Write(Arc<Connection>),
-    /// Nothing to write to: dial, or give up, by how the last connection ended (`None`: there was none).
+    /// There is no connection: dial or give up, depending on how the last connection ended (`None`: there was none).
     Connect(Option<Ended>),
     Close,
 }
 
-/// What a dial starts from.
+/// Start of a dial.
 pub(super) enum BeginDial {
-    /// An inbound stream was quicker.
+    /// An inbound stream was faster.
     Connected,
-    /// It is not known where to.
+    /// No endpoint is known.
     NoEndpoint,
     Dial {
         endpoint: String,
@@ -170,35 +171,36 @@ pub(super) enum BeginDial {
     },
 }
 
-/// The outcome of a dial that knows who answers.
+/// Outcome of a dial once it is known which peer answers.
 pub(super) enum Claim {
-    /// It is this entry's peer: our connection message may leave.
+    /// The answering peer belongs to this entry: our connection message may be sent.
     Granted,
-    /// Another entry is that peer's, and has everything that this one was made for. The dial and the entry are over.
+    /// The answering peer belongs to another entry, which has taken over everything from this one. The dial and the
+    /// entry have ended.
     Joined,
-    /// A connection to that peer is being closed. The dial may be made again once this is set.
+    /// A connection to that peer is being closed. The dial may be repeated once this is set.
     Later(Cancel),
-    /// The store or the entry is closing, or has a stream of the peer already. Or another peer than expected answers, and
-    /// the expected one has come by itself meanwhile.
+    /// The store or the entry is closing, or already has a stream of the peer. Or an unexpected peer answers, and the
+    /// expected one has connected by itself meanwhile.
     Unwanted,
 }
 
-/// Where an authenticated stream was put.
+/// Placement of an authenticated stream.
 pub(super) enum Installed {
-    /// It is the peer's connection now. `fresh`: it had none before.
+    /// It is now the peer's connection. `fresh`: the peer had none before.
     Current { peer: Arc<Peer>, fresh: bool, displaced: Option<Arc<Connection>> },
-    /// It is read beside our own.
+    /// It is read in addition to our own stream.
     Spare { peer: Arc<Peer>, displaced: Option<Arc<Connection>> },
-    /// Nowhere: see [`Claim::Unwanted`].
+    /// It was not placed: see [`Claim::Unwanted`].
     Unwanted,
     /// There is no room for another peer.
     Full,
 }
 
-/// What the end of a connection's stream meant for its peer.
+/// Effect of the end of a connection's stream on its peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// It was not, or no longer, the one that is written to; or another took its place.
+    /// It was not, or no longer, the stream that is written to; or another took its place.
     None,
     /// The peer is disconnected.
     Disconnected,
@@ -215,7 +217,8 @@ impl ConnStore {
         }
     }
 
-    /// Returns the entry for a peer. If there is none, one is made, and `start` starts its writer before anybody can find it.
+    /// Returns the entry for a peer. If there is none, creates one; `start` starts its writer before any thread can
+    /// find the entry.
     pub fn entry(&self, to: &RemotePeer, start: impl FnOnce(&Arc<Peer>) -> Result<()>) -> Result<Arc<Peer>, Refusal> {
         {
             let table = self.table.read();
@@ -233,13 +236,13 @@ impl ConnStore {
         start(&peer).map_err(Refusal::NoThread)?;
         let found = self.insert(to, &peer);
         if !matches!(&found, Ok(found) if Arc::ptr_eq(found, &peer)) {
-            // Nobody knows it: its writer has nothing to do.
+            // No other thread knows it, so its writer has nothing to do.
             peer.close(false);
         }
         found
     }
 
-    /// Inserts an entry, unless there is one by now: that is returned then.
+    /// Inserts an entry, unless one exists by now; then returns the existing one.
     fn insert(&self, to: &RemotePeer, peer: &Arc<Peer>) -> Result<Arc<Peer>, Refusal> {
         let mut table = self.table.write();
         if let Some(other) = table.find(to) {
@@ -267,10 +270,10 @@ impl ConnStore {
         })
     }
 
-    /// Installs an inbound stream that has authenticated. A new entry's writer is started with `start`.
+    /// Installs an inbound stream that has authenticated. `start` starts the writer of a new entry.
     ///
     /// # Errors
-    /// That of `start`.
+    /// The error of `start`.
     pub fn accepted(&self, conn: &Arc<Connection>, start: impl FnOnce(&Arc<Peer>) -> Result<()>) -> Result<Installed> {
         if let Some(installed) = self.accept(conn, None) {
             return Ok(installed);
@@ -280,13 +283,13 @@ impl ConnStore {
         let installed = self.accept(conn, Some(&peer)).unwrap_or(Installed::Unwanted);
         match &installed {
             Installed::Current { peer: used, .. } if Arc::ptr_eq(used, &peer) => peer.outbox.wake(),
-            // Nobody knows it: its writer has nothing to do.
+            // No other thread knows it, so its writer has nothing to do.
             _ => peer.close(false),
         }
         Ok(installed)
     }
 
-    /// `None`: there is no entry for the peer, and no `new` one was given.
+    /// Returns `None` if there is no entry for the peer and no `new` one was given.
     fn accept(&self, conn: &Arc<Connection>, new: Option<&Arc<Peer>>) -> Option<Installed> {
         let id = &conn.info.id;
         let mut table = self.table.write();
@@ -310,11 +313,12 @@ impl ConnStore {
             (None, Some(current)) if current.dialled => Some(current.since),
             _ => None,
         };
-        // The other side keeps the stream that we dialled (Fabric's accept side replaces what it has), and so do we.
+        // The other side keeps the stream that we dialled (Fabric's accepting side replaces its previous one), and so
+        // do we.
         if ours_since.is_some_and(|since| conn.since.saturating_duration_since(since) <= self.limits.conn_timeout) {
             let displaced = link.spare.replace(conn.clone());
             drop(link);
-            // Its writer has a stream to give up later.
+            // Its writer must give up a stream later.
             peer.outbox.wake();
             return Some(Installed::Spare { peer, displaced });
         }
@@ -327,10 +331,10 @@ impl ConnStore {
         Some(Installed::Current { peer, fresh: displaced.is_none(), displaced })
     }
 
-    /// Decides about the dial of `peer`, at which `id` answers. `hand` is what its writer holds.
+    /// Decides about the dial of `peer`, at which `id` answers. `hand` holds the messages taken by its writer.
     ///
-    /// Called before our connection message leaves, and this decides about inbound streams too: one that comes before it
-    /// ends the dial, one that comes after it is a simultaneous one. `at` is the moment for that.
+    /// Must be called before our connection message is sent, at time `at`. This moment also classifies inbound streams:
+    /// one that arrives before it ends the dial, and one that arrives after it is a simultaneous dial.
     pub fn claim(&self, peer: &Arc<Peer>, id: &PkiId, hand: &mut VecDeque<Item>, at: Instant) -> Claim {
         let mut table = self.table.write();
         if table.closing || table.is_leaving(peer) || peer.has_inbound_of_another(id) {
@@ -361,9 +365,10 @@ impl ConnStore {
 
     /// Installs a stream that `peer` dialled and that has authenticated its other end.
     ///
-    /// Where our connection message left before it was known who answers, that may be another entry's peer: then the
-    /// connection is that entry's, and so is what this one owes, its writer's `hand` included. That happens before
-    /// anybody can find the other entry by this one's name, and so keeps the order.
+    /// If our connection message was sent before it was known which peer answers, that peer may belong to another
+    /// entry. The connection then belongs to that entry, and so does everything owed by this one, including its
+    /// writer's `hand`. This happens before any thread can find the other entry by this entry's name, which preserves
+    /// the order.
     pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>, hand: &mut VecDeque<Item>) -> Installed {
         let id = &conn.info.id;
         let mut table = self.table.write();
@@ -372,7 +377,7 @@ impl ConnStore {
         }
         if let Some(other) = table.entry_of(id, peer) {
             let (fresh, displaced) = replace_by_dialled(&other, conn);
-            // All of it goes out on one stream, the one that is written to from now on.
+            // Everything is sent on one stream, the one that is written to from now on.
             table.join(peer, &other, hand);
             return Installed::Current { peer: other, fresh, displaced };
         }
@@ -382,8 +387,8 @@ impl ConnStore {
         Installed::Current { peer: peer.clone(), fresh, displaced }
     }
 
-    /// The stream of a connection has ended. If its peer is disconnected by that, `tell` is called before anybody can act
-    /// on it, and so before what they have to tell. It must neither block nor come back here.
+    /// Handles the end of a connection's stream. If it disconnects the peer, calls `tell` before any thread can act on
+    /// the disconnection, so that this report precedes theirs. `tell` must neither block nor call this store.
     pub fn ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, now: Instant, tell: impl FnOnce()) -> Loss {
         let mut link = peer.link.lock();
         if link.spare.as_ref().is_some_and(|c| c.generation == conn.generation) {
@@ -409,12 +414,12 @@ impl ConnStore {
         }
     }
 
-    /// Forgets an entry, under all its names.
+    /// Removes an entry, under all its names.
     pub fn remove(&self, peer: &Arc<Peer>) {
         self.table.write().forget(peer);
     }
 
-    /// Forgets an entry that cannot be reached. `false`: a stream of theirs has come meanwhile.
+    /// Removes an entry that cannot be reached. Returns `false` if a stream of its peer has arrived meanwhile.
     pub fn remove_unless_connected(&self, peer: &Arc<Peer>) -> bool {
         let mut table = self.table.write();
         let unconnected = peer.current.load(Ordering::SeqCst) == 0;
@@ -424,7 +429,7 @@ impl ConnStore {
         unconnected
     }
 
-    /// Forgets an entry if it owes nothing. `false`: something has come for it.
+    /// Removes an entry if it owes nothing. Returns `false` if something has been queued for it.
     pub fn remove_if_settled(&self, peer: &Arc<Peer>) -> bool {
         let mut table = self.table.write();
         let settled = peer.current.load(Ordering::SeqCst) == 0 && peer.outbox.close_if_settled();
@@ -434,7 +439,7 @@ impl ConnStore {
         settled
     }
 
-    /// Takes an entry out and tells it to close, writing what it owes first.
+    /// Removes an entry and makes it close after writing what it owes.
     pub fn close(&self, to: &RemotePeer) {
         let mut table = self.table.write();
         let Some(peer) = table.find(to).cloned() else { return };
@@ -445,7 +450,7 @@ impl ConnStore {
         peer.close(true);
     }
 
-    /// Takes nothing more and returns every entry, once.
+    /// Closes the store and returns every entry, once.
     pub fn close_all(&self) -> Vec<Arc<Peer>> {
         let mut table = self.table.write();
         table.closing = true;
@@ -457,25 +462,26 @@ impl ConnStore {
         peers
     }
 
-    /// Every entry, once, those that are leaving too.
+    /// Returns every entry, once, including those that are leaving.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.table.read().peers()
     }
 
-    /// What is known of every connected peer.
+    /// Returns the connections of all connected peers.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
         self.table.read().named().iter().filter_map(|p| p.connection()).collect()
     }
 }
 
-/// Puts a stream that we dialled in the place of what a peer has; says whether it had nothing, and what is to go.
+/// Replaces a peer's connection by a stream that we dialled. Returns whether the peer had none, and the connection to
+/// end.
 fn replace_by_dialled(peer: &Peer, conn: &Arc<Connection>) -> (bool, Option<Arc<Connection>>) {
     let mut link = peer.link.lock();
     link.pki_id = Some(conn.info.id.clone());
     link.dial = None;
     let old = peer.set_current(&mut link, Some(conn.clone()));
     let fresh = old.is_none();
-    // An inbound stream is read on until its dialler ends it; one of our own has been replaced at the other side.
+    // An inbound stream is read until its dialler ends it; one that we dialled was already replaced at the other side.
     let displaced = match old {
         Some(old) if !old.dialled => link.spare.replace(old),
         old => old,
@@ -485,12 +491,12 @@ fn replace_by_dialled(peer: &Peer, conn: &Arc<Connection>) -> (bool, Option<Arc<
     (fresh, displaced)
 }
 
-/// Why there is no entry.
+/// Reason why there is no entry.
 #[derive(Debug)]
 pub(super) enum Refusal {
     Closing,
     Full,
-    /// Its writer could not be started.
+    /// The writer could not be started.
     NoThread(Error),
 }
 
@@ -514,22 +520,22 @@ impl Table {
         self.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer))
     }
 
-    /// The entry of a peer, if that is another one than `peer`.
+    /// Returns the entry of a peer, if it is not `peer` itself.
     fn entry_of(&self, id: &PkiId, peer: &Arc<Peer>) -> Option<Arc<Peer>> {
         self.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned()
     }
 
-    /// Names an entry after its peer. The name that it was expected under stays a second way to it.
+    /// Names an entry after its peer. The name under which it was expected remains an alias.
     fn name(&mut self, peer: &Arc<Peer>, id: &PkiId, endpoint: Option<String>) {
         self.by_pki_id.insert(id.clone(), peer.clone());
         if let Some(endpoint) = endpoint {
-            // Another entry may be at this endpoint and not know yet who is there: it finds out by itself.
+            // Another entry may have this endpoint without knowing its peer yet: it finds out by itself.
             self.by_endpoint.entry(endpoint).or_insert_with(|| peer.clone());
         }
     }
 
-    /// Gives the names of an entry to `other`, and what it owes, its writer's `hand` included. Whoever finds `other` by one
-    /// of them comes after that.
+    /// Moves the names of an entry to `other`, with everything it owes, including its writer's `hand`. A message queued
+    /// by a thread that finds `other` under one of these names is queued after those.
     fn join(&mut self, peer: &Arc<Peer>, other: &Arc<Peer>, hand: &mut VecDeque<Item>) {
         let endpoint = peer.link.lock().endpoint.clone();
         self.forget(peer);
@@ -563,7 +569,7 @@ impl Table {
 }
 
 impl Link {
-    /// Whether this is the entry of that PKI-ID, and not one that was only once expected to be.
+    /// Returns whether this is the entry of that PKI-ID, and not one that was only expected to be.
     fn is(&self, id: &PkiId) -> bool {
         self.pki_id.as_ref() == Some(id)
     }
@@ -584,7 +590,7 @@ impl Peer {
         }
     }
 
-    /// What its writer does next.
+    /// Returns the writer's next action.
     pub fn step(&self) -> Step {
         let link = self.link.lock();
         match &link.current {
@@ -594,38 +600,38 @@ impl Peer {
         }
     }
 
-    /// Whether this connection is still the one to write to.
+    /// Returns whether this connection is still the one to write to.
     pub fn writes_to(&self, conn: &Connection) -> bool {
         self.current.load(Ordering::SeqCst) == conn.generation
     }
 
-    /// The connection that is written to.
+    /// Returns the connection that is written to.
     pub fn connection(&self) -> Option<Arc<Connection>> {
         self.link.lock().current.clone()
     }
 
-    /// How it can be named to a user.
+    /// Returns the peer in the form in which users address it.
     pub fn remote(&self) -> RemotePeer {
         let link = self.link.lock();
         let endpoint = link.endpoint.clone().or_else(|| link.current.as_ref().map(|c| c.info.endpoint.clone()));
         RemotePeer { endpoint: endpoint.unwrap_or_default(), pki_id: link.pki_id.clone() }
     }
 
-    /// Whether it has a stream of the peer that it is known or expected to be, and that is not `id`: then none of `id`'s
-    /// belongs here, or what is meant for the one would go to the other when a stream ends.
+    /// Returns whether it has a stream of the peer that it is known or expected to be, and that peer is not `id`. Then
+    /// no stream of `id` belongs here: messages for one peer would go to the other when a stream ends.
     fn has_inbound_of_another(&self, id: &PkiId) -> bool {
         let link = self.link.lock();
         link.current.iter().chain(&link.spare).any(|conn| conn.info.id != *id)
     }
 
-    /// Whether it has a stream of this peer.
+    /// Returns whether it has a stream of this peer.
     fn has_stream_of(&self, id: &PkiId) -> bool {
         let link = self.link.lock();
         link.current.iter().chain(&link.spare).any(|conn| conn.info.id == *id)
     }
 
-    /// The peer has answered at this endpoint: unless it is connected, or a dial of its own has come as far, that is where
-    /// to dial it.
+    /// Records that the peer has answered at this endpoint. This becomes the endpoint to dial, unless the peer is
+    /// connected or its own dial has got equally far.
     fn found_at(&self, endpoint: String) {
         let stale = {
             let mut link = self.link.lock();
@@ -656,20 +662,21 @@ impl Peer {
         BeginDial::Dial { endpoint, expected: link.pki_id.clone(), cancel }
     }
 
-    /// Whether it is known where to dial it.
+    /// Returns whether an endpoint to dial is known.
     pub fn can_dial(&self) -> bool {
         self.link.lock().endpoint.is_some()
     }
 
-    /// Our connection message leaves before it is known who answers: from now on an inbound stream of this peer gives way
-    /// to ours.
+    /// Records that our connection message is sent before it is known which peer answers. From now on an inbound stream
+    /// of this peer yields to ours.
     pub fn conn_sent(&self, now: Instant) {
         if let Some(dial) = &mut self.link.lock().dial {
             dial.conn_sent = Some(now);
         }
     }
 
-    /// The dial failed. If a stream came in meanwhile, it is the one to write to, and `true` says that it is so only now.
+    /// Handles a failed dial. If a stream arrived meanwhile, returns it as the one to write to, with `true` if it
+    /// becomes so only now.
     pub fn dial_failed(&self) -> Option<(Arc<Connection>, bool)> {
         let mut link = self.link.lock();
         link.dial = None;
@@ -681,13 +688,13 @@ impl Peer {
         link.current.clone().map(|conn| (conn, promoted))
     }
 
-    /// Whether a dial that failed was only cancelled, to be made again elsewhere.
+    /// Returns whether a failed dial was only cancelled, to be repeated at another endpoint.
     pub fn dials_again(&self) -> bool {
         self.link.lock().dial.as_ref().is_some_and(|dial| dial.again)
     }
 
-    /// When our side of a simultaneous dial is to be given up, if it is ours to give up: both streams live, and of two
-    /// that could keep either, the larger PKI-ID gives in.
+    /// Returns the time at which to give up our side of a simultaneous dial, if it is ours to give up. Both streams
+    /// live, and either could be kept; the peer with the larger PKI-ID yields.
     pub fn gives_in_at(&self, own: &PkiId, conn_timeout: Duration) -> Option<Instant> {
         let link = self.link.lock();
         match (&link.current, &link.spare) {
@@ -698,7 +705,7 @@ impl Peer {
         }
     }
 
-    /// Tells the writer to end: after writing what is owed, or at once.
+    /// Makes the writer end, either after writing what is owed or immediately.
     pub fn close(&self, drain: bool) {
         let dial = {
             let mut link = self.link.lock();
@@ -713,7 +720,7 @@ impl Peer {
         self.outbox.wake();
     }
 
-    /// Every stream it has.
+    /// Returns all streams of the peer.
     pub fn streams(&self) -> Vec<Arc<Connection>> {
         let link = self.link.lock();
         link.current.iter().chain(&link.spare).cloned().collect()

@@ -1,4 +1,4 @@
-//! Connecting without a message to send: who is there, and is it connected now.
+//! Connecting without a message to send.
 
 use super::connection::{Connection, ConnectionInfo};
 use super::outbox::{Greeting, Item};
@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Comm {
-    /// Connects to a peer, if it is not connected, and says who it is and whether it accepts us. The connection stays, for
-    /// what is sent later: one dial where a [`handshake`](Self::handshake) and a first message take two. With a PKI-ID, a
-    /// peer of another organisation is an error. Blocks for at most `timeout`; a dial that is under way then goes on.
+    /// Connects to a peer unless it is already connected. Returns the peer and whether it accepts us. The connection
+    /// stays open for later sends, so one dial replaces the two of a [`handshake`](Self::handshake) followed by a first
+    /// message. If a PKI-ID is given, a peer of another organisation is an error. Blocks for at most `timeout`; a dial
+    /// that is still under way then continues.
     ///
-    /// A new connection is made after the peer has said that it accepts us, as for a handshake. Of a connection that is
-    /// there already, a message that came from the peer says the same; without one, the peer has the connection timeout to
-    /// refuse. If it does neither, the result is not [`confirmed`](Handshake::confirmed).
+    /// A new connection is made after the peer has confirmed that it accepts us, as in a handshake. On an existing
+    /// connection, a message from the peer is such a confirmation; without one, the call waits up to the connection
+    /// timeout for a refusal. If neither arrives, the result is not [`confirmed`](Handshake::confirmed).
     ///
     /// # Errors
-    /// Why the peer could not be reached or is not accepted, or why it refuses us, as soon as that is known;
+    /// The reason why the peer could not be reached or is not accepted, or why it refuses us, as soon as it is known;
     /// [`ErrorKind::Timeout`], [`ErrorKind::Full`], [`ErrorKind::Stopped`] or [`ErrorKind::Config`].
     pub fn connect(&self, peer: &RemotePeer, timeout: Duration) -> Result<Handshake> {
         let inner = self.inner();
@@ -38,7 +39,7 @@ impl Comm {
         self.await_verdict(&conn, deadline).or_else(failed)
     }
 
-    /// Waits until the peer has shown whether it accepts us, or has had the time for it.
+    /// Waits until the peer has shown whether it accepts us, or its time to do so has passed.
     fn await_verdict(&self, conn: &Connection, deadline: Instant) -> Result<Handshake> {
         let inner = self.inner();
         let until = deadline.min(conn.since + inner.config.conn_timeout);
@@ -56,8 +57,9 @@ impl Comm {
         Ok(Handshake { info: (*conn.info).clone(), confirmed: conn.probation.is_proven().is_cancelled() })
     }
 
-    /// Connects without waiting, and without asking for the peer's verdict on us: `told` is called once, unless this fails.
-    /// It is called on the peer's writer thread, or on this one before this returns, and must not block.
+    /// Connects without waiting and without asking whether the peer accepts us. Calls `told` exactly once, unless this
+    /// function fails. The call happens on the peer's writer thread, or on this thread before this function returns,
+    /// and must not block.
     pub(crate) fn connect_then(
         &self,
         peer: &RemotePeer,

@@ -12,20 +12,20 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Who is at the other end of a connection, and what proved it. Fabric's `ConnectionInfo`.
+/// The peer at the other end of a connection, with its proof of identity. Fabric's `ConnectionInfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
     /// The authenticated PKI-ID.
     pub id: PkiId,
     /// The identity it authenticated with.
     pub identity: PeerIdentity,
-    /// The socket address at the other end: for an accepted connection an ephemeral port, not the advertised one.
+    /// The remote socket address. For an accepted connection the port is ephemeral, not the advertised one.
     pub endpoint: String,
-    /// The signed connection message, so that the proof can be checked again.
+    /// The signed connection message, so that the proof can be verified again.
     pub auth: AuthInfo,
 }
 
-/// What a peer signed when it connected.
+/// The data that a peer signed when it connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthInfo {
     /// The serialized connection message.
@@ -34,26 +34,27 @@ pub struct AuthInfo {
     pub signature: Bytes,
 }
 
-/// A write that takes this long hangs: the socket is full.
+/// Duration after which a write counts as hanging because the socket is full.
 const HANGS: Duration = Duration::from_millis(100);
 
 pub(super) struct Connection {
-    /// Counted up over all connections of one Comm: what removal goes by.
+    /// Increases over all connections of one Comm; removal compares it.
     pub generation: u64,
     pub stream: Arc<dyn Stream>,
     pub info: Arc<ConnectionInfo>,
-    /// We dialled it, and sent our connection message at `since`; otherwise it authenticated to us at `since`.
+    /// Whether we dialled it and sent our connection message at `since`; otherwise the peer authenticated to us at
+    /// `since`.
     pub dialled: bool,
     pub since: Instant,
-    /// Held while writing: the writer, a sender that writes inline, and the thread that ends it take turns.
+    /// Held while writing: by the writer, by a sender that writes inline, or by the thread that ends the connection.
     sending: Mutex<()>,
-    /// Set when its reader has come to the end.
+    /// Set when its reader has reached the end.
     pub ended: Cancel,
-    /// Set when we have said that nothing more comes from us.
+    /// Set when we have signalled that we send nothing more.
     finished: Cancel,
-    /// Messages written so far.
+    /// Number of messages written so far.
     written: AtomicU64,
-    /// Holds what was written before the peer has shown that it accepts us.
+    /// Holds the messages written before the peer has shown that it accepts us.
     pub probation: Probation,
     #[cfg(feature = "testing")]
     _live: Live,
@@ -101,46 +102,47 @@ impl Connection {
         }
     }
 
-    /// Returns how many messages were written.
+    /// Returns the number of messages written.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Counts a message whose write is done.
+    /// Counts a message whose write has completed.
     pub fn count_written(&self) {
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Writes what `outgoing` has.
+    /// Writes everything that `outgoing` provides.
     pub fn write(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
         let _turn = self.sending.lock();
         self.stream.send_all(outgoing)
     }
 
-    /// Starts to write without being able to block; `Ok(false)` if the write is still under way.
+    /// Starts a write without blocking. Returns `Ok(false)` if the write is still under way.
     pub fn start_write(&self, message: Bytes) -> Result<bool, StreamEnd> {
         let _turn = self.sending.lock();
         self.stream.try_send(message)
     }
 
-    /// Waits for a write that [`start_write`](Self::start_write) left under way. If `outgoing` gives it up, the stream is
-    /// cancelled.
+    /// Waits for a write that [`start_write`](Self::start_write) left under way. Cancels the stream if `outgoing` gives
+    /// up on the write.
     pub fn finish_write(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
         let _turn = self.sending.lock();
         self.stream.await_sent(outgoing)
     }
 
-    /// Returns whether nothing more is to be written to it.
+    /// Returns whether nothing more may be written to it.
     pub fn is_finished(&self) -> bool {
         self.finished.is_cancelled()
     }
 
-    /// Whether this is no refusal, but how Fabric ends a stream that we have ended: with the error that it read.
+    /// Returns whether the text is not a refusal, but the error with which Fabric ends a stream that we have ended: the
+    /// error that it read.
     pub fn was_answered_with(&self, text: &str) -> bool {
         self.finished.is_cancelled() && text == "EOF"
     }
 
-    /// Says that nothing more comes from us. If somebody hangs in a write, cancels instead.
+    /// Signals that we send nothing more. If a write hangs, cancels the stream instead.
     pub fn finish(&self, status: &Status) {
         self.finished.cancel();
         match self.sending.try_lock_for(HANGS) {

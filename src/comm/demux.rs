@@ -1,8 +1,8 @@
-//! The demultiplexer: hands each item to every subscription whose predicate wants it.
+//! The demultiplexer: passes each item to every subscription whose predicate matches it.
 //!
-//! Subscriptions are asked in the order in which they were made. Each has its own bound and its own policy for when it
-//! is full, so that one slow reader costs the publisher at most the wait it was given, and the others nothing more. Sinks
-//! get each item before the subscriptions, on the publisher's thread.
+//! Subscriptions are evaluated in the order in which they were made. Each has its own bound and its own policy for a
+//! full queue, so a slow reader delays the publisher by at most its configured wait, and does not affect the other
+//! subscriptions. Sinks receive each item before the subscriptions, on the publisher's thread.
 
 use super::bounded_queue::{BoundedQueue, ByteSize, NotPut, RecvError};
 use crate::cancel::Cancel;
@@ -42,7 +42,7 @@ impl<T> Clone for Subscribers<T> {
     }
 }
 
-/// The publisher's end of a sink.
+/// The publisher's side of a sink.
 struct SinkSubscriber<T> {
     deliver: Box<dyn Fn(&T) + Send + Sync>,
     ended: Cancel,
@@ -55,14 +55,14 @@ impl<T> Drop for SinkSubscriber<T> {
     }
 }
 
-/// Keeps a function subscribed that gets every item; dropping it ends that.
+/// Keeps a function subscribed to every item. Dropping it ends the subscription.
 pub(crate) struct Sink {
     ended: Cancel,
     left: Cancel,
 }
 
 impl Sink {
-    /// Returns the signal of the end: the publisher was stopped.
+    /// Returns the token that is set when the publisher has stopped.
     pub fn ended(&self) -> &Cancel {
         &self.ended
     }
@@ -75,11 +75,11 @@ impl Drop for Sink {
 }
 
 struct Subscriber<T> {
-    /// `None`: it gets everything.
+    /// `None`: it receives every item.
     predicate: Option<Predicate<T>>,
     queue: PublishersEnd<T>,
     when_full: WhenFull,
-    /// It made the publisher wait in vain and has had no room since.
+    /// Set when the publisher has waited for it in vain and it has had no room since.
     lagging: AtomicBool,
 }
 
@@ -102,7 +102,7 @@ impl<T> Drop for PublishersEnd<T> {
     }
 }
 
-/// The receiving end of a subscription. Clones share one queue: each item goes to one of them. Dropping the last one
+/// The receiving end of a subscription. Clones share one queue: each item goes to one of them. Dropping the last clone
 /// ends the subscription.
 pub struct Subscription<T>(Arc<ReceiversEnd<T>>);
 
@@ -125,31 +125,31 @@ impl<T: ByteSize> Subscription<T> {
         &self.0 .0
     }
 
-    /// The next item. Blocks until there is one; fails with [`ErrorKind::Stopped`] once the publisher has stopped and
-    /// everything it left was received.
+    /// Returns the next item. Blocks until there is one. Fails with [`ErrorKind::Stopped`] once the publisher has
+    /// stopped and all queued items were received.
     pub fn recv(&self) -> Result<T> {
         self.recv_while(None, || true)
     }
 
-    /// As [`recv`](Self::recv), for at most `timeout` ([`ErrorKind::Timeout`]).
+    /// Returns the next item as [`recv`](Self::recv) does, waiting for at most `timeout` ([`ErrorKind::Timeout`]).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T> {
         self.recv_while(Some(timeout), || true)
     }
 
-    /// As these, while `wanted` returns `true` ([`ErrorKind::Stopped`] afterwards). It is called before the thread goes to
-    /// sleep, and again on every [`interrupt`](Self::interrupt).
+    /// Returns the next item as the methods above do, while `wanted` returns `true` ([`ErrorKind::Stopped`]
+    /// afterwards). `wanted` is called before the thread sleeps, and again on every [`interrupt`](Self::interrupt).
     pub fn recv_while(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T> {
-        // A timeout that goes beyond all time has none.
+        // A timeout that the clock cannot represent means no limit.
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         self.queue().recv(deadline, wanted).map_err(why_not)
     }
 
-    /// Wakes the threads that wait in [`recv_while`](Self::recv_while), which then call their `wanted` again.
+    /// Wakes the threads that wait in [`recv_while`](Self::recv_while), which then call `wanted` again.
     pub fn interrupt(&self) {
         self.queue().interrupt();
     }
 
-    /// The next item if there is one now. Never blocks.
+    /// Returns the next item if there is one. Never blocks.
     pub fn try_recv(&self) -> Result<Option<T>> {
         match self.queue().try_recv() {
             Ok(item) => Ok(Some(item)),
@@ -158,36 +158,36 @@ impl<T: ByteSize> Subscription<T> {
         }
     }
 
-    /// Iterates over items as they come; ends when the publisher has stopped.
+    /// Returns an iterator over items as they arrive. It ends when the publisher has stopped.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// Has `wake` called after items came in, once for each or for some that came together, and when the subscription ends;
-    /// also once now. For those who wait for other things as well: `wake` makes their poll return, and they
-    /// [`try_recv`](Self::try_recv) until nothing is left. It is called on the threads that publish, and must not block. The
-    /// first one that is set stays.
+    /// Registers `wake`, for receivers that also wait for other things. `wake` is called after items arrived, once for
+    /// each item or for several together, when the subscription ends, and once immediately. It should make the
+    /// receiver's poll return; the receiver then calls [`try_recv`](Self::try_recv) until nothing is left. It is called
+    /// on the publishing threads and must not block. Only the first registration counts.
     pub fn on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
         self.queue().set_waker(Box::new(wake));
     }
 
-    /// An arm for a `select!` of ours: tells the one thread that waits there that there is something to
-    /// [`try_recv`](Self::try_recv), or the end. To be asked for anew for each selection.
+    /// Returns a channel for `select!` that signals the one waiting thread that there is something to
+    /// [`try_recv`](Self::try_recv), or that the subscription has ended. Request it again for each selection.
     pub(crate) fn signal(&self) -> &Receiver<()> {
         self.queue().signal()
     }
 
-    /// How many matching items this subscription did not get because it was full.
+    /// Returns the number of matching items that were dropped because this subscription was full.
     pub fn missed(&self) -> u64 {
         self.queue().missed()
     }
 
-    /// How many items wait to be received.
+    /// Returns the number of queued items.
     pub fn len(&self) -> usize {
         self.queue().len()
     }
 
-    /// Whether none waits.
+    /// Returns whether no item is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -202,13 +202,13 @@ fn why_not(nothing: RecvError) -> Error {
 }
 
 impl<T: ByteSize + Clone + Send> Demux<T> {
-    /// One without subscriptions.
+    /// Creates a demultiplexer without subscriptions.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Demux { subscribers: RwLock::default(), closed: Cancel::new(), clock }
     }
 
-    /// Subscribes to the items for which `predicate` is true. It runs on the publisher's thread, must not block, and a
-    /// panic in it counts as false. After [`close`](Self::close) the subscription has ended already.
+    /// Subscribes to the items for which `predicate` is true. The predicate runs on the publisher's thread and must not
+    /// block; a panic in it counts as false. After [`close`](Self::close), the subscription has already ended.
     pub fn subscribe(
         &self,
         options: SubscriptionOptions,
@@ -222,9 +222,9 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
         self.add(options, None)
     }
 
-    /// Calls `deliver` with each item, on the publisher's thread and before the subscriptions. Unlike a predicate it may
-    /// block: the publisher, and so the connection that it reads, waits as long. After [`close`](Self::close) the sink has
-    /// ended already.
+    /// Calls `deliver` with each item, on the publisher's thread and before the subscriptions. Unlike a predicate it
+    /// may block; the publisher, and so the connection that it reads, waits meanwhile. After [`close`](Self::close),
+    /// the sink has already ended.
     pub(crate) fn add_sink(&self, deliver: impl Fn(&T) + Send + Sync + 'static) -> Sink {
         let (ended, left) = (Cancel::new(), Cancel::new());
         let sink = Sink { ended: ended.clone(), left: left.clone() };
@@ -238,7 +238,7 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
                 None
             }
         };
-        // Not under the lock: what the function owns may, when it is dropped, come here again.
+        // Outside the lock: dropping the function may drop user data whose destructor calls this type.
         drop(rejected);
         sink
     }
@@ -261,60 +261,61 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
             gone
         };
         drop(subscribers);
-        // Not under the lock: what a predicate owns may, when it is dropped, come here again.
+        // Outside the lock: dropping a predicate may drop user data whose destructor calls this type.
         drop(gone);
         Subscription(Arc::new(ReceiversEnd(queue)))
     }
 
-    /// Gives `item` to every subscription that wants it; returns how many wanted it but had no room. Waits where a
-    /// policy says so, never longer than until [`close`](Self::close).
+    /// Delivers `item` to every matching subscription. Returns the number of matching subscriptions that had no room.
+    /// Waits where a policy says so, at the latest until [`close`](Self::close).
     pub fn publish(&self, item: &T) -> usize {
         self.batch().publish(item)
     }
 
-    /// For several items, one right after the other.
+    /// Starts a batch, for several consecutive items.
     pub fn batch(&self) -> Batch<'_, T> {
         Batch { demux: self, owed: Vec::new(), turn: 0, items: 0, bytes: 0, gone: false }
     }
 
-    /// Ends every subscription: what is buffered can still be received, a publisher that waits goes on. Idempotent.
+    /// Ends every subscription: queued items can still be received, and a waiting publisher continues. Idempotent.
     pub fn close(&self) {
         self.closed.cancel();
         let ended = std::mem::take(&mut *self.subscribers.write());
-        // Not under the lock, as above.
+        // Outside the lock, as above.
         drop(ended);
     }
 
     fn forget_gone(&self) {
         let gone = take_gone(Arc::make_mut(&mut self.subscribers.write()));
-        // Not under the lock, as above.
+        // Outside the lock, as above.
         drop(gone);
     }
 }
 
-/// After so many items, or bytes, receivers are told of them even if more are at hand.
+/// Number of items, or of bytes, after which receivers are notified even if more items are at hand.
 const AT_ONCE: usize = 16;
 const BYTES_AT_ONCE: usize = 64 << 10;
 
-/// Who has waited for room puts in so many items before it is the next one's turn.
+/// Number of items that a publisher puts in after waiting for room before the next publisher's turn.
 const TURN: usize = 32;
 
-/// Items that come one right after the other: receivers that sleep are told of several at once. Whoever has no more of them
-/// calls [`flush`](Self::flush), and does not wait for anything before that.
+/// A batch of consecutive items: sleeping receivers are notified of several items together. After its last item, the
+/// publisher must call [`flush`](Self::flush) before it waits for anything.
 pub struct Batch<'a, T: ByteSize> {
     demux: &'a Demux<T>,
-    /// Who has to be told.
+    /// Subscribers to be notified.
     owed: Vec<Arc<Subscriber<T>>>,
-    /// It has waited for room: so many items may go before those of others who wait.
+    /// Number of items that may still be put in before those of other waiting publishers, after this one has waited for
+    /// room.
     turn: usize,
     items: usize,
     bytes: usize,
-    /// Some have left and are to be forgotten.
+    /// Whether some subscriptions have ended and must be removed.
     gone: bool,
 }
 
 impl<T: ByteSize + Clone + Send> Batch<'_, T> {
-    /// As [`Demux::publish`].
+    /// Publishes an item as [`Demux::publish`] does.
     pub fn publish(&mut self, item: &T) -> usize {
         let dropped = self.put(item);
         if std::mem::take(&mut self.gone) {
@@ -330,8 +331,9 @@ impl<T: ByteSize + Clone + Send> Batch<'_, T> {
         dropped
     }
 
-    /// As [`publish`](Self::publish), but nobody is woken before [`flush`](Self::flush). Where there is no
-    /// sink and no subscription has a predicate or waits for room, this neither blocks nor enters user code.
+    /// Publishes an item as [`publish`](Self::publish) does, but wakes no receiver before [`flush`](Self::flush). If
+    /// there is no sink, and no subscription has a predicate or waits for room, this neither blocks nor enters user
+    /// code.
     pub(super) fn put(&mut self, item: &T) -> usize {
         let subscribers = self.demux.subscribers.read().clone();
         let mut dropped = 0;
@@ -389,7 +391,7 @@ impl<T: ByteSize + Clone + Send> Batch<'_, T> {
         loop {
             item = match queue.put(item, turn || last) {
                 Ok(_) => {
-                    // In any case: who waits as well is told of what room is left.
+                    // In any case: other waiting publishers must be notified of the remaining room.
                     self.owe(subscriber, true);
                     return Delivery::Done;
                 }
@@ -406,7 +408,7 @@ impl<T: ByteSize + Clone + Send> Batch<'_, T> {
             };
             select! {
                 recv(queue.room()) -> _ => (turn, self.turn) = (true, TURN),
-                // Room that came up little by little, and no further, is not told.
+                // Room that appeared slowly and then stopped growing is not signalled.
                 recv(timeout) -> _ => last = true,
                 recv(closed) -> _ => return Delivery::Done,
             }
@@ -421,7 +423,7 @@ impl<T: ByteSize + Clone + Send> Batch<'_, T> {
 }
 
 impl<T: ByteSize> Batch<'_, T> {
-    /// Tells who sleeps of what has come in.
+    /// Notifies sleeping receivers of new items.
     pub fn flush(&mut self) {
         (self.items, self.bytes) = (0, 0);
         self.owed.drain(..).for_each(|subscriber| subscriber.queue.0.tell());
@@ -434,7 +436,7 @@ impl<T: ByteSize> Drop for Batch<'_, T> {
     }
 }
 
-/// Takes out those whose other end is gone.
+/// Removes and returns the subscribers whose other end is gone.
 fn take_gone<T>(subscribers: &mut Subscribers<T>) -> Subscribers<T> {
     let Subscribers { sinks, queues } = std::mem::take(subscribers);
     let (gone_sinks, sinks) = sinks.into_iter().partition(|sink| sink.left.is_cancelled());
@@ -446,7 +448,7 @@ fn take_gone<T>(subscribers: &mut Subscribers<T>) -> Subscribers<T> {
 enum Delivery {
     Done,
     NoRoom,
-    /// Nobody receives any more.
+    /// The receiving end is gone.
     Gone,
 }
 

@@ -13,25 +13,26 @@ use crate::transport::{Connection as TransportConnection, Stream, StreamEnd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a dial waits for the other side's connection message before ours leaves. Every Fabric peer sends it as soon as
-/// it has accepted the stream.
+/// Time that a dial waits for the other side's connection message before it sends ours. Every Fabric peer sends its
+/// message as soon as it has accepted the stream.
 const FIRST_WORD: Duration = Duration::from_millis(500);
 
-/// A dial up to the point where our connection message leaves.
+/// A dial up to the point at which our connection message is sent.
 pub(super) struct Dial<'a> {
     pub stream: Arc<dyn Stream>,
-    /// The peer that answers; `None` if it has said nothing so far.
+    /// The peer that answers; `None` if it has sent nothing so far.
     pub peer: Option<Authenticated>,
     endpoint: &'a str,
     expected: Option<&'a PkiId>,
     ours: Ours,
-    /// It has said that it accepts us.
+    /// Whether the peer has confirmed that it accepts us.
     confirmed: bool,
     _cancel: [HookGuard; 2],
 }
 
-/// Opens a stream to `endpoint` and learns who answers there. If that is not the `expected` peer, it must at least be of
-/// the same organisation. To `confirm`, it is asked for its verdict on us first, on a stream that registers nothing.
+/// Opens a stream to `endpoint` and determines which peer answers there. If that is not the `expected` peer, it must be
+/// of the same organisation. With `confirm`, first asks the peer for its verdict on us, on a stream that registers
+/// nothing.
 pub(super) fn open<'a>(
     comm: &Inner,
     endpoint: &'a str,
@@ -43,7 +44,7 @@ pub(super) fn open<'a>(
     let client = reach(comm, endpoint, cancel)?;
     let confirmed = confirm && verdict(comm, &*client, endpoint, cancel)?.1;
     let stream = open_stream(&*client, endpoint, None)?;
-    // Until it is a connection of the entry, nobody else could end it.
+    // Until the stream is a connection of the entry, nothing else could end it.
     let _cancel = [&comm.stopping, cancel].map(|cancel| cancel_with(&stream, cancel));
     let ours = comm.handshaker.ours(&*stream, false)?;
     let wait = FIRST_WORD.min(comm.config.conn_timeout / 4);
@@ -61,7 +62,7 @@ fn cancel_with(stream: &Arc<dyn Stream>, cancel: &Cancel) -> HookGuard {
 }
 
 impl Dial<'_> {
-    /// Sends our connection message, and reads theirs if it has not come before.
+    /// Sends our connection message, and reads theirs if it has not arrived before.
     pub fn finish(mut self, comm: &Inner) -> Result<Connection> {
         let since = comm.clock.now();
         comm.handshaker.introduce(&*self.stream, &self.ours)?;
@@ -81,7 +82,7 @@ impl Dial<'_> {
         Connection::dialled(comm.next_generation(), self.stream, peer.info, since, self.confirmed)
     }
 
-    /// Whether we want to talk to the peer that answers.
+    /// Checks whether to accept the peer that answers.
     fn judge(&self, comm: &Inner, peer: &Authenticated) -> Result<()> {
         let (endpoint, info) = (self.endpoint, &peer.info);
         let refused = |text: &str| {
@@ -102,7 +103,7 @@ impl Dial<'_> {
     }
 }
 
-/// A new connection that has answered a Ping.
+/// Returns a new connection that has answered a Ping.
 pub(super) fn reach(comm: &Inner, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn TransportConnection>> {
     let client =
         comm.transport.dial(endpoint, comm.config.dial_timeout, cancel).map_err(|e| e.step("dial").peer(endpoint))?;
@@ -114,13 +115,13 @@ fn open_stream(client: &dyn TransportConnection, endpoint: &str, limit: Option<D
     client.open(limit).map_err(|e| e.step("open the stream").peer(endpoint))
 }
 
-/// Whether somebody answers a Ping at the peer's endpoint.
+/// Checks whether a peer answers a Ping at the given endpoint.
 pub(super) fn probe(comm: &Inner, peer: &RemotePeer) -> Result<()> {
     reach(comm, &peer.endpoint, &comm.stopping).map(drop)
 }
 
-/// Asks for the other side's verdict on us, with a handshake that registers nothing on either side. Returns who is there,
-/// and whether it has said that it accepts us.
+/// Asks for the other side's verdict on us, with a handshake that registers nothing on either side. Returns the peer,
+/// and whether it has confirmed that it accepts us.
 fn verdict(
     comm: &Inner,
     client: &dyn TransportConnection,
@@ -134,7 +135,7 @@ fn verdict(
     if authenticated.probe {
         return Err(refused("probe".into()));
     }
-    // Their verdict on us is the status of the stream. Peers that keep it open say nothing.
+    // Their verdict on us is the status of the stream. Peers that keep the stream open give no verdict.
     let confirmed = loop {
         match stream.recv(Some(comm.config.conn_timeout)) {
             Ok(Some(_)) => continue,
@@ -148,7 +149,7 @@ fn verdict(
     Ok((authenticated, confirmed))
 }
 
-/// A handshake that registers nothing, on either side: who is there, and does it accept us?
+/// Performs a handshake that registers nothing on either side. Returns the peer and whether it accepts us.
 pub(super) fn handshake(comm: &Inner, peer: &RemotePeer) -> Result<Handshake> {
     let endpoint = &peer.endpoint;
     let client = reach(comm, endpoint, &comm.stopping)?;

@@ -1,4 +1,4 @@
-//! What happens to connections and to messages after they were accepted.
+//! Events about connections and accepted messages.
 
 use super::bounded_queue::ByteSize;
 use super::connection::ConnectionInfo;
@@ -11,83 +11,83 @@ use crate::error::Error;
 use crate::message::SignedMessage;
 use std::sync::Arc;
 
-/// Something that happened. Received from [`Comm::events`](super::Comm::events).
+/// An event. Received from [`Comm::events`](super::Comm::events).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A peer that was not connected is.
+    /// A peer was connected that was not connected before.
     Connected {
-        /// Who.
+        /// The peer.
         info: Arc<ConnectionInfo>,
         /// The endpoint that we dialled; `None` if the peer dialled us.
         dialled: Option<String>,
     },
-    /// A peer is not connected any more. What it was still owed is reported by [`Event::Undelivered`], unless redialling
-    /// it at once succeeds.
+    /// A peer is no longer connected. Messages still owed to it are reported by [`Event::Undelivered`], unless an
+    /// immediate redial succeeds.
     Disconnected {
-        /// Who.
+        /// The peer.
         info: Arc<ConnectionInfo>,
-        /// Why, for a person.
+        /// Human-readable reason.
         reason: String,
     },
-    /// An authentication failed: an inbound peer's, which we refused, or our own, which a peer refused after the fact.
+    /// Authentication failed: either we refused an inbound peer, or a peer refused us after the handshake.
     Refused {
         /// The socket address or the dialled endpoint.
         endpoint: String,
-        /// Who it was, if it got so far.
+        /// The peer, if known at that point.
         pki_id: Option<PkiId>,
-        /// Whether it was an inbound stream.
+        /// Whether the stream was inbound.
         inbound: bool,
-        /// Which check failed, or what the peer said.
+        /// The failed check, or the peer's message.
         error: Arc<Error>,
     },
-    /// A peer could not be connected to.
+    /// Dialling a peer failed.
     DialFailed {
-        /// As it was named to us.
+        /// The peer, as the caller addressed it.
         peer: RemotePeer,
-        /// At which step, and why.
+        /// The step that failed and the reason.
         error: Arc<Error>,
     },
-    /// Messages that had been accepted will not be delivered: they were not written, or the peer refused us after that.
+    /// Accepted messages will not be delivered: they were not written, or the peer refused us after they were written.
     Undelivered {
-        /// To whom.
+        /// The peer.
         peer: RemotePeer,
-        /// Why.
+        /// The reason.
         error: Arc<Error>,
         /// The messages, in order.
         messages: Vec<SignedMessage>,
-        /// Whether they had been written to a new stream, which the peer then ended with an error before it had shown that it
-        /// accepts us. A peer that refuses our handshake has read none of them; one that ends the stream for another reason
-        /// may have read the first ones.
+        /// Whether the messages were written to a new stream which the peer then ended with an error, before it had
+        /// shown that it accepts us. A peer that refuses our handshake has read none of them; a peer that ends the
+        /// stream for another reason may have read the first ones.
         written: bool,
     },
-    /// A connection ended without our knowing whether the peer has read everything that was written to it: we gave it up
-    /// because the peer did not end it in time or has connected anew, the peer cancelled it before it had sent anything, or
-    /// the peer refused us after more than [`Undelivered`](Self::Undelivered) can hold.
+    /// A connection ended, and it is unknown whether the peer has read everything written to it. Either we gave the
+    /// connection up because the peer did not end it in time or has reconnected, or the peer cancelled it before
+    /// sending anything, or the peer refused us after more messages than [`Undelivered`](Self::Undelivered) can hold.
     Unconfirmed {
         /// The peer.
         info: Arc<ConnectionInfo>,
-        /// Why the connection ended.
+        /// The reason why the connection ended.
         reason: String,
-        /// The number of messages that were written to it; the last ones of them may be lost.
+        /// The number of messages written to it; the last of them may be lost.
         messages: u64,
     },
-    /// A thread could not be started. What was to be done on it has failed with the same error; further failures within a
-    /// tenth of a second are not told.
+    /// A thread could not be started. The operation that needed it failed with the same error. Further failures within
+    /// 100 ms are not reported.
     OutOfThreads {
         /// The cause, with the number of threads and the limit.
         error: Arc<Error>,
     },
-    /// A peer answered with another identity of the same organisation than was expected: the expected one is out of date.
+    /// A peer of the same organisation answered with another identity than expected: the expected one is out of date.
     IdentitySwitch {
         /// The expected PKI-ID.
         expected: PkiId,
-        /// The one that it has.
+        /// The actual PKI-ID.
         actual: PkiId,
     },
     /// A peer could not be reached for a send, or not reached again after its connection was lost.
     PresumedDead {
-        /// Who.
+        /// The peer.
         pki_id: PkiId,
     },
 }
@@ -103,15 +103,15 @@ impl ByteSize for Event {
 
 impl ByteSize for PkiId {}
 
-/// The one stream of events, and Fabric's two streams of PKI-IDs, which are views of it with queues of their own: a flood of
-/// other events does not push a PKI-ID out.
+/// The stream of all events, and Fabric's two streams of PKI-IDs. Those two are views of the event stream with their
+/// own queues, so a flood of other events cannot displace a PKI-ID.
 pub(super) struct EventStream {
     all: Demux<Event>,
     presumed_dead: Demux<PkiId>,
     identity_switch: Demux<PkiId>,
 }
 
-/// The number of PKI-IDs that wait for a slow reader of a view.
+/// Capacity of the queue of PKI-IDs of a view.
 const VIEW_CAPACITY: usize = 100;
 
 impl EventStream {
@@ -124,7 +124,7 @@ impl EventStream {
         }
     }
 
-    /// Publishes an event, to the view first. Does not wait for a reader.
+    /// Publishes an event, first to the view. Does not wait for readers.
     pub fn publish(&self, event: &Event) {
         match event {
             Event::PresumedDead { pki_id } => drop(self.presumed_dead.publish(pki_id)),
@@ -134,7 +134,7 @@ impl EventStream {
         self.all.publish(event);
     }
 
-    /// Starts a batch, for events that are in no view.
+    /// Starts a batch, for events that appear in no view.
     pub fn batch(&self) -> Batch<'_, Event> {
         self.all.batch()
     }

@@ -1,5 +1,6 @@
-//! The mutual authentication at the start of a stream: both sides send a signed connection message that names their
-//! identity and binds it to the TLS certificate they presented, and check the other's. Fabric's `authenticateRemotePeer`.
+//! The mutual authentication at the start of a stream. Each side sends a signed connection message that contains its
+//! identity and binds it to its TLS certificate, and checks the other side's message. Fabric's
+//! `authenticateRemotePeer`.
 
 use super::connection::{AuthInfo, ConnectionInfo};
 use crate::crypto::{PeerIdentity, PkiId};
@@ -11,11 +12,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// The largest first message that is looked at. A connection message carries one certificate; what is larger than this
-/// comes from nobody we want to decode for.
+/// Maximum size of the first message. A connection message carries one certificate, so a larger message is rejected
+/// without being decoded.
 const MAX_CONN_MESSAGE: usize = 256 << 10;
 
-/// What a handshake needs of our side.
+/// Our side's data for a handshake.
 pub(super) struct Handshaker {
     pub pki_id: PkiId,
     pub identity: PeerIdentity,
@@ -23,10 +24,10 @@ pub(super) struct Handshaker {
     pub conn_timeout: Duration,
 }
 
-/// The other side, proved.
+/// The authenticated other side.
 pub(super) struct Authenticated {
     pub info: ConnectionInfo,
-    /// It only wants to know who we are: the stream ends here.
+    /// Whether the other side only requests our identity: the stream ends here.
     pub probe: bool,
 }
 
@@ -34,8 +35,8 @@ pub(super) struct Authenticated {
 pub(super) struct Ours(SignedMessage);
 
 impl Handshaker {
-    /// Authenticates the other end of `stream`, within the connection timeout: sends our connection message, then reads
-    /// theirs.
+    /// Authenticates the other end of `stream` within the connection timeout: sends our connection message, then reads
+    /// the other side's.
     pub fn authenticate(&self, stream: &dyn Stream, probe: bool) -> Result<Authenticated> {
         let ours = self.ours(stream, probe)?;
         self.introduce(stream, &ours)?;
@@ -63,7 +64,7 @@ impl Handshaker {
     pub fn introduce(&self, stream: &dyn Stream, ours: &Ours) -> Result<()> {
         let send = || {
             stream.start_send(ours.0.wire()).map_err(ended_early)?;
-            // A peer that does not even take our message must not hold us longer than one that does not answer it.
+            // A peer that does not accept our message must not delay us longer than a peer that does not answer it.
             if !stream.wait_sent(Some(self.conn_timeout)).map_err(ended_early)? {
                 stream.cancel();
                 let text = format!("timed out sending our connection message to {}", stream.info().remote_addr);
@@ -74,13 +75,13 @@ impl Handshaker {
         send().map_err(|e| on(stream, e))
     }
 
-    /// Reads the other side's connection message if it comes within `wait`, and checks it. `None`: it did not.
+    /// Reads and checks the other side's connection message if it arrives within `wait`; `None` if it does not.
     pub fn first_word(&self, stream: &dyn Stream, wait: Duration) -> Result<Option<Authenticated>> {
         let theirs = stream.recv_limited(wait, MAX_CONN_MESSAGE).map_err(|end| on(stream, ended_early(end)))?;
         theirs.map(|wire| self.check(stream, wire)).transpose().map_err(|e| on(stream, e))
     }
 
-    /// Reads the other side's connection message, within the connection timeout, and checks it.
+    /// Reads and checks the other side's connection message, within the connection timeout.
     pub fn their_message(&self, stream: &dyn Stream) -> Result<Authenticated> {
         self.first_word(stream, self.conn_timeout)?.ok_or_else(|| {
             let text = format!("timed out waiting for connection message from {}", stream.info().remote_addr);
@@ -98,7 +99,8 @@ impl Handshaker {
         if conn.pki_id.is_empty() {
             return Err(Error::new(ErrorKind::Protocol, "no PKI-ID"));
         }
-        // A copy: tables by peer keep it for longer than the connection, and a slice would keep all of this message.
+        // A copy: tables of peers keep the ID longer than the connection, and a slice would keep the whole message
+        // alive.
         let id = PkiId::from(&conn.pki_id[..]);
         let identity = PeerIdentity::new(conn.identity.clone());
         self.mapper.put(&id, &identity)?;
@@ -133,7 +135,8 @@ fn too_large(how_large: &str) -> Error {
     Error::new(ErrorKind::TooLarge, text)
 }
 
-/// The stream ended before the other side proved itself: what it said is the reason. (Fabric waits out its timeout.)
+/// Returns the error for a stream that ended before the other side authenticated: the reason is the other side's
+/// status. (Fabric waits for its timeout.)
 fn ended_early(end: StreamEnd) -> Error {
     match end {
         StreamEnd::Remote(status) if status.code != 0 => Error::new(ErrorKind::Refused, status.message),
@@ -144,12 +147,12 @@ fn ended_early(end: StreamEnd) -> Error {
     }
 }
 
-/// SHA-256 of a certificate's DER.
+/// Returns the SHA-256 hash of a certificate's DER.
 pub(super) fn cert_hash(der: &[u8]) -> Bytes {
     Bytes::copy_from_slice(&Sha256::digest(der))
 }
 
-/// As Go prints a byte slice, which is what Fabric's text has.
+/// Formats bytes as Go prints a byte slice, as in Fabric's text.
 fn go_bytes(bytes: &[u8]) -> String {
     let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
     format!("[{}]", numbers.join(" "))

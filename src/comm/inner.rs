@@ -1,4 +1,4 @@
-//! What all parts of one Comm share, and the two things that they all do: queue a message and tell what happened.
+//! State shared by all parts of one Comm, and the common operations: queueing a message and reporting events.
 
 use super::ack::AckTable;
 use super::admission::Admission;
@@ -35,21 +35,21 @@ pub(super) struct Inner {
     pub acks: Arc<AckTable>,
     pub metrics: CommMetrics,
     pub threads: Threads,
-    /// The mapper is not shared: it stops with us.
+    /// Whether the mapper is not shared and so stops with this Comm.
     pub owns_mapper: bool,
-    /// Set once: nothing is accepted, sent or dialled any more.
+    /// Set when stopping: nothing more is accepted, sent or dialled.
     pub stopping: Cancel,
-    /// Set when stopping has taken long enough: nothing is waited for any more.
+    /// Set when the time for stopping has passed: all waits end.
     pub cut: Cancel,
-    /// Who of the inbound streams is let in.
+    /// Admission of inbound streams.
     pub admission: Admission,
-    /// When our own identity expires.
+    /// Expiry time of our own identity.
     pub identity_expires: Option<SystemTime>,
     pub generations: AtomicU64,
 }
 
 impl Inner {
-    /// Queues a message for a peer, or writes it here and now if nothing else is under way to it.
+    /// Queues a message for a peer, or writes it inline if nothing else is under way to the peer.
     pub fn push(self: &Arc<Self>, peer: &Arc<Peer>, item: Item) -> Result<(), (Item, NotTaken)> {
         match peer.outbox.push(item)? {
             Taken::Queued => {}
@@ -70,20 +70,21 @@ impl Inner {
                     return self.keep_written(peer, &conn, item);
                 }
                 Ok(false) => return peer.outbox.unfinished(item, conn),
-                // The writer finds out why.
+                // The writer determines the reason.
                 Err(_) => {}
             }
         }
         peer.outbox.unwritten(item);
     }
 
-    /// Counts a message whose write is done. Called before it is settled: a flush ends with all of them counted.
+    /// Counts a message whose write is complete. Called before it is settled, so that a flush ends with all messages
+    /// counted.
     pub fn count_written(&self, conn: &Connection) {
         self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
         conn.count_written();
     }
 
-    /// Keeps a message that was written, for as long as the peer may refuse it.
+    /// Keeps a written message for as long as the peer may refuse it.
     pub fn keep_written(&self, peer: &Peer, conn: &Connection, item: Item) {
         if conn.probation.is_open() {
             if self.clock.now().saturating_duration_since(conn.since) > self.config.conn_timeout {
@@ -95,8 +96,8 @@ impl Inner {
         }
     }
 
-    /// The stream of a connection is at its end: found out by its reader, or by whoever writes to it. `why` says more
-    /// than the end itself does.
+    /// Handles the end of a connection's stream, as detected by its reader or by a writer. `why` adds a reason to the
+    /// end itself.
     pub fn connection_ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, why: Option<String>) {
         let reason = why.unwrap_or_else(|| end.to_string());
         let refused: Option<(String, Arc<Error>)> =
@@ -105,7 +106,7 @@ impl Inner {
                 let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
                 (endpoint, error)
             });
-        // What was written to a peer that then refused us comes back before what is still queued for it.
+        // Messages written to a peer that then refused us are returned before those still queued for it.
         let (returned, unconfirmed) = match &refused {
             Some((_, error)) => {
                 let returned = conn.probation.refuse(error);
@@ -124,8 +125,8 @@ impl Inner {
         if let Some((_, error)) = refused.as_ref().filter(|_| conn.probation.refusal().is_some()) {
             self.acks.refused(&conn.info.id, conn.since, error);
         }
-        // Put where its receivers find it while the entry is locked, so that it stands before all that follows from it;
-        // they are woken after that.
+        // Publish the event while the entry is locked, so that receivers find it before all events that follow from it.
+        // Wake the receivers after that.
         let mut events = self.events.batch();
         let loss = self.store.ended(peer, conn, end, self.clock.now(), || {
             self.metrics.disconnects.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +155,7 @@ impl Inner {
         }
     }
 
-    /// Reports that we gave up a connection without knowing whether the peer has read what was written to it.
+    /// Reports that we gave up a connection without knowing whether the peer has read everything written to it.
     pub fn unconfirmed(&self, conn: &Connection, reason: &str) {
         let messages = conn.written();
         if messages > 0 && !conn.ended.is_cancelled() {
@@ -162,7 +163,7 @@ impl Inner {
         }
     }
 
-    /// Reports messages that were accepted and will not be written.
+    /// Reports accepted messages that will not be written.
     pub fn undelivered(&self, peer: &Peer, error: Error, items: Vec<Item>) {
         self.undelivered_after(false, peer, error, items);
     }
@@ -173,7 +174,7 @@ impl Inner {
         }
     }
 
-    /// Gives those who wait for undelivered items the reason, and returns what is to be told of the rest.
+    /// Passes the reason to the waiters of undelivered items, and returns the event to publish for the remaining items.
     fn settle(&self, written: bool, peer: &Peer, error: Error, items: Vec<Item>) -> Option<Event> {
         if items.is_empty() {
             return None;
@@ -184,8 +185,8 @@ impl Inner {
         let mut messages = Vec::new();
         for item in items {
             match item {
-                // A connection can end before it is known that the last message left, and the acknowledgement be there
-                // already.
+                // A connection can end before it is known that the last message was written, while its acknowledgement
+                // has already arrived.
                 Item::Message { tracker: Some(tracker), message } => {
                     if tracker.undelivered(reason("send")) {
                         messages.push(message);
@@ -212,7 +213,7 @@ impl Inner {
         }
     }
 
-    /// Starts a thread of this Comm. The first failure in a while is logged and told.
+    /// Starts a thread of this Comm. Logs and reports the first failure in a while.
     pub fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
         self.threads.spawn(name, run).map_err(|NoThread { error, tried }| {
             if tried {
@@ -228,7 +229,7 @@ impl Inner {
         self.events.publish(&event);
     }
 
-    /// The moment when `timeout` has passed; no further away than a clock can count.
+    /// Returns the instant after `timeout`, limited to what the clock can represent.
     pub fn deadline(&self, timeout: Duration) -> Instant {
         const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         self.clock.now() + timeout.min(FAR)
@@ -238,7 +239,7 @@ impl Inner {
         self.generations.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The counters, and what is counted by looking.
+    /// Returns the counters, and the values determined at the time of the call.
     pub fn snapshot(&self) -> CommSnapshot {
         let peers = self.store.peers();
         let (inbound, unauthenticated) = self.admission.streams();
@@ -260,12 +261,12 @@ impl Inner {
         })
     }
 
-    /// Ends everything; see [`Comm::stop`](super::Comm::stop). `server` accepts for us, if any.
+    /// Stops everything; see [`Comm::stop`](super::Comm::stop). `server` is the server that accepts for us, if any.
     pub fn stop(&self, server: Option<Box<dyn Server>>) {
         self.stopping.cancel();
         let peers = self.store.close_all();
         peers.iter().for_each(|peer| peer.close(false));
-        // A reader that waits for room in a subscription goes on, to read what the other side still has to say.
+        // A reader that waits for room in a subscription continues, to read what the other side still sends.
         self.messages.close();
         let limit = self.clock.after(self.config.conn_timeout);
         for peer in &peers {
@@ -274,7 +275,7 @@ impl Inner {
                 recv(limit) -> _ => break,
             }
         }
-        // What has not ended by now is ended.
+        // Everything that has not ended yet is cancelled.
         self.cut.cancel();
         self.store.open.cancel_all();
         if let Some(server) = server {

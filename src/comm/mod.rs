@@ -1,9 +1,9 @@
 //! The communication layer: authenticated streams between peers, messages and acknowledgements over them.
 //!
-//! [`Comm`] is the interface; [`CommBuilder`] makes one. A peer is an entry with one bounded queue and one writer thread,
-//! which dials when it must; each stream has one reader thread. Sending never blocks, keeps its order per peer, and every
-//! accepted message ends as written to the stream or as reported in an [`Event::Undelivered`]. Only an acknowledgement
-//! proves that it was delivered.
+//! [`Comm`] is the interface; [`CommBuilder`] creates one. Each peer is an entry with one bounded queue and one writer
+//! thread, which dials when necessary. Each stream has one reader thread. Sending never blocks and keeps the order of
+//! the messages to each peer. Every accepted message is either written to the stream or reported in an
+//! [`Event::Undelivered`]. Only an acknowledgement proves delivery.
 
 mod ack;
 mod admission;
@@ -51,29 +51,29 @@ use std::sync::Arc;
 use std::time::Duration;
 use threads::StopOnce;
 
-/// A peer as a caller names it.
+/// A remote peer, as a caller addresses it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RemotePeer {
-    /// Where it can be dialled, `host:port` (IPv6 in brackets). Not looked at while the peer is connected.
+    /// The address to dial, `host:port` (IPv6 in brackets). Ignored while the peer is connected.
     pub endpoint: String,
-    /// Its PKI-ID, if it is known. An endpoint where another peer of the same organisation answers is accepted, and told
-    /// as an identity switch; one of another organisation is not.
+    /// The PKI-ID, if known. If another peer of the same organisation answers at the endpoint, it is accepted and
+    /// reported as an identity switch; a peer of another organisation is rejected.
     pub pki_id: Option<PkiId>,
 }
 
 impl RemotePeer {
-    /// Whoever answers at `endpoint`.
+    /// Addresses any peer that answers at `endpoint`.
     pub fn new(endpoint: impl Into<String>) -> Self {
         RemotePeer { endpoint: endpoint.into(), pki_id: None }
     }
 
-    /// This peer at `endpoint`.
+    /// Addresses the peer with this PKI-ID at `endpoint`.
     pub fn with_id(endpoint: impl Into<String>, pki_id: PkiId) -> Self {
         RemotePeer { endpoint: endpoint.into(), pki_id: Some(pki_id) }
     }
 }
 
-/// `endpoint (first bytes of the PKI-ID)`.
+/// Formats as `endpoint (first bytes of the PKI-ID)`.
 impl fmt::Display for RemotePeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.endpoint.is_empty() { "?" } else { &self.endpoint })?;
@@ -84,31 +84,31 @@ impl fmt::Display for RemotePeer {
     }
 }
 
-/// What a handshake found out.
+/// Result of a handshake.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    /// Who is there.
+    /// The peer that answered.
     pub info: ConnectionInfo,
-    /// Whether it said that it accepts us. A peer that refuses makes the handshake fail; one that does neither within the
-    /// connection timeout leaves this false.
+    /// Whether the peer has confirmed that it accepts us. If a peer refuses, the handshake fails; if it does neither
+    /// within the connection timeout, this is false.
     pub confirmed: bool,
 }
 
-/// A handle on the communication layer. Clones are the same; dropping the last one stops it. Every method can be called
-/// from any thread.
+/// A handle to the communication layer. Clones share the same layer; dropping the last one stops it. All methods can be
+/// called from any thread.
 #[derive(Clone)]
 pub struct Comm(Arc<Handle>);
 
 struct Handle {
     inner: Arc<Inner>,
     local_addr: Option<String>,
-    /// Accepts streams for this Comm, if it listens.
+    /// The server that accepts streams, if this Comm listens.
     server: Mutex<Option<Box<dyn Server>>>,
     stop: StopOnce,
 }
 
 impl Comm {
-    /// Starts to put one together: our own identity, and the services that know what it means.
+    /// Returns a builder, given our own identity and the services that verify and sign.
     pub fn builder(
         identity: PeerIdentity,
         crypto: Arc<dyn CryptoService>,
@@ -117,23 +117,23 @@ impl Comm {
         CommBuilder::new(identity, crypto, advisor)
     }
 
-    /// Our own PKI-ID. Fabric's `GetPKIid`.
+    /// Returns our own PKI-ID. Fabric's `GetPKIid`.
     pub fn pki_id(&self) -> &PkiId {
         &self.inner().handshaker.pki_id
     }
 
-    /// Returns the address that it listens on, `host:port` with the real port; `None` if it does not listen.
+    /// Returns the listening address, `host:port` with the actual port; `None` if this Comm does not listen.
     pub fn local_addr(&self) -> Option<&str> {
         self.0.local_addr.as_deref()
     }
 
-    /// The identities it knows.
+    /// Returns the mapper with the known identities.
     pub fn identity_mapper(&self) -> &IdentityMapper {
         &self.inner().handshaker.mapper
     }
 
-    /// Checks that somebody answers a Ping at the peer's endpoint: a new connection, no authentication, the PKI-ID not
-    /// looked at. Blocks for at most the dial timeout and the connection timeout. Fails once stopped.
+    /// Checks that a peer answers a Ping at the given endpoint. Uses a new connection without authentication and
+    /// ignores the PKI-ID. Blocks for at most the dial timeout and the connection timeout. Fails once stopped.
     pub fn probe(&self, peer: &RemotePeer) -> Result<()> {
         if self.inner().stopping.is_cancelled() {
             return Err(Error::new(ErrorKind::Stopped, "stopping"));
@@ -141,9 +141,9 @@ impl Comm {
         dial::probe(self.inner(), peer)
     }
 
-    /// Asks who is at the peer's endpoint, and whether it accepts us: a new connection and the whole handshake, after which
-    /// neither side keeps a connection, but both know the other's identity. With a PKI-ID, it must be that one. Blocks for
-    /// at most the dial timeout and three connection timeouts. Fails once stopped.
+    /// Determines which peer is at the endpoint and whether it accepts us. Runs the whole handshake on a new
+    /// connection, which neither side keeps; both then know the other's identity. If a PKI-ID is given, the peer must
+    /// have it. Blocks for at most the dial timeout and three connection timeouts. Fails once stopped.
     pub fn handshake(&self, peer: &RemotePeer) -> Result<Handshake> {
         if self.inner().stopping.is_cancelled() {
             return Err(Error::new(ErrorKind::Stopped, "stopping"));
@@ -153,9 +153,9 @@ impl Comm {
 
     /// Subscribes to the received messages for which `predicate` is true. Fabric's `Accept`.
     ///
-    /// The predicate runs on the threads that read the connections: it must not block. A subscription that is not read
-    /// holds up the connections it gets messages from, for up to a second each time; [`accept_with`](Self::accept_with)
-    /// sets that otherwise. Acknowledgements are not among the messages.
+    /// The predicate runs on the threads that read the connections and must not block. A full subscription blocks the
+    /// connections that deliver to it, for up to one second each time; [`accept_with`](Self::accept_with) changes that.
+    /// Acknowledgements are not delivered.
     pub fn accept(
         &self,
         predicate: impl Fn(&ReceivedMessage) -> bool + Send + Sync + 'static,
@@ -163,7 +163,7 @@ impl Comm {
         self.accept_with(SubscriptionOptions::default(), predicate)
     }
 
-    /// As [`accept`](Self::accept), with other bounds or another policy.
+    /// Subscribes as [`accept`](Self::accept) does, with other bounds or another policy.
     pub fn accept_with(
         &self,
         options: SubscriptionOptions,
@@ -172,83 +172,84 @@ impl Comm {
         self.inner().messages.subscribe(options, predicate)
     }
 
-    /// Calls `deliver` with each received message, on the threads that read the connections. It may block: then the
-    /// connection that the message came over is read no further. Acknowledgements are not among the messages.
+    /// Calls `deliver` with each received message, on the threads that read the connections. It may block; meanwhile
+    /// the connection that delivered the message is not read. Acknowledgements are not delivered.
     pub(crate) fn add_sink(&self, deliver: impl Fn(&ReceivedMessage) + Send + Sync + 'static) -> Sink {
         self.inner().messages.add_sink(deliver)
     }
 
-    /// What happens to connections and accepted messages, from now on. What is not received in time is dropped and
-    /// counted ([`Subscription::missed`]): nothing waits for the reader of events.
+    /// Subscribes to events about connections and accepted messages, from now on. Publishing never waits for a reader:
+    /// events that do not fit in the queue are dropped and counted ([`Subscription::missed`]).
     pub fn events(&self) -> Subscription<Event> {
         self.inner().events.subscribe(self.inner().config.event_buff_size)
     }
 
-    /// The PKI-IDs of peers that could not be reached for a send, or not again after their connection was lost, from now
-    /// on. A hundred wait; more are dropped and counted.
+    /// Subscribes to the PKI-IDs of peers that could not be reached for a send, or not reached again after a lost
+    /// connection, from now on. Up to 100 are queued; more are dropped and counted.
     pub fn presumed_dead(&self) -> Subscription<PkiId> {
         self.inner().events.presumed_dead()
     }
 
-    /// The PKI-IDs that turned out to be out of date, from now on: another peer of the same organisation answered where
-    /// they were expected. A hundred wait; more are dropped and counted.
+    /// Subscribes to PKI-IDs found to be out of date, from now on: another peer of the same organisation answered in
+    /// their place. Up to 100 are queued; more are dropped and counted.
     pub fn identity_switch(&self) -> Subscription<PkiId> {
         self.inner().events.identity_switch()
     }
 
-    /// Closes the connection to a peer and forgets it; what is queued for it is still written, within the connection
-    /// timeout, and what is not is reported undelivered. Does not block. The endpoint counts only if no PKI-ID is given;
-    /// an unknown peer is no error.
+    /// Closes the connection to a peer and removes the peer. Messages queued for it are still written within the
+    /// connection timeout; the rest are reported undelivered. Does not block. The endpoint is used only if no PKI-ID is
+    /// given. An unknown peer is not an error.
     pub fn close_conn(&self, peer: &RemotePeer) {
         self.inner().store.close(peer);
     }
 
-    /// Who is connected now.
+    /// Returns the peers that are connected now.
     pub fn connections(&self) -> Vec<Arc<ConnectionInfo>> {
         self.inner().store.connections().iter().map(|c| c.info.clone()).collect()
     }
 
-    /// How many peers are connected now. Fabric's `connNum`.
+    /// Returns the number of connected peers. Fabric's `connNum`.
     pub fn connection_count(&self) -> usize {
         self.inner().store.connections().len()
     }
 
-    /// The counters and gauges at this moment.
+    /// Returns the current values of the counters and gauges.
     pub fn metrics(&self) -> CommSnapshot {
         self.inner().snapshot()
     }
 
-    /// The raw client: a new connection to `endpoint` for a Ping or for a stream of one's own, without any handshake.
+    /// Opens a raw connection to `endpoint`, for a Ping or for a stream that the caller manages, without a handshake.
     /// Blocks for at most the dial timeout.
     pub fn dial(&self, endpoint: &str) -> Result<Box<dyn Connection>> {
         let inner = self.inner();
         inner.transport.dial(endpoint, inner.config.dial_timeout, &inner.stopping)
     }
 
-    /// What serves inbound streams, for a server that is not this Comm's own.
+    /// Returns the acceptor that serves inbound streams, for use with a separate server.
     pub fn acceptor(&self) -> Arc<dyn Acceptor> {
         Arc::new(reader::Server(self.inner().clone()))
     }
 
-    /// Stops: nothing more is accepted, connections end so that what was written arrives, what was only queued is
-    /// reported undelivered, subscriptions end once they are read empty, and every thread is joined.
+    /// Stops the communication layer. It accepts nothing more, closes connections so that written messages still
+    /// arrive, reports queued messages as undelivered, ends subscriptions once their queues are empty, and joins every
+    /// thread.
     ///
-    /// Blocks for at most the connection timeout and, with a peer that is frozen with its socket full, the keepalive
-    /// timeout. A further call waits for the first. Called on one of the library's own threads (in a predicate or a
-    /// crypto service) it returns at once, and another thread does the work.
+    /// Blocks for at most the connection timeout, plus the keepalive timeout if a peer is frozen while its socket is
+    /// full. Further calls wait for the first. On one of the library's own threads (in a predicate or a crypto service)
+    /// the call returns immediately and another thread does the work.
     pub fn stop(&self) {
         self.0.stop();
     }
 
-    /// As [`stop`](Self::stop), after waiting up to `drain` for everything queued to be written. The error is that of
-    /// [`flush`](Self::flush); it has stopped all the same.
+    /// Waits up to `drain` until all queued messages are written, then stops as [`stop`](Self::stop) does. Returns the
+    /// error of [`flush`](Self::flush), if any; it stops in either case.
     pub fn stop_after_drain(&self, drain: Duration) -> Result<()> {
         let flushed = self.flush(drain);
         self.stop();
         flushed
     }
 
-    /// Returns how many connections have not been released, in tests.
+    /// Returns the number of connections that have not been released, in tests.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     pub fn open_connections(&self) -> usize {

@@ -1,11 +1,11 @@
-//! The bounded queue in front of one peer's stream, and whose turn it is to write to that stream.
+//! The bounded queue of one peer's stream, and the turn to write to that stream.
 //!
-//! Bounded in messages and in bytes, and counted until a message is *written*, not until it is taken out: what the writer
-//! holds in its hand is still owed. Whoever closes it gets back everything that is owed, so that nothing accepted is lost
-//! without a report.
+//! The queue is bounded in messages and in bytes. A message counts until it is *written*, not until it is taken out:
+//! messages in the writer's hand are still owed. Closing the queue returns everything that is owed, so that no accepted
+//! message is lost without a report.
 //!
-//! While nothing is under way a sender's own thread can write, an *inline write*, which saves waking the writer. The
-//! transport says when ([`InlineWrites`]).
+//! While no write is under way, a sender's own thread can write, an *inline write*, which saves waking the writer. The
+//! transport sets the conditions ([`InlineWrites`]).
 
 use super::ack::Tracker;
 use super::connection::Connection;
@@ -20,18 +20,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So many can wait for room before it is looked who still does.
+/// Maximum number of registered waiters for room. At the limit all are woken, and those that still wait register again.
 const MAX_WAITERS: usize = 1024;
 
-/// What waits for a peer's stream.
+/// An item queued for a peer's stream.
 pub(super) enum Item {
     /// A message on its way to the peer.
     Message {
         message: SignedMessage,
-        /// Who waits for its acknowledgement.
+        /// Waits for its acknowledgement, if tracked.
         tracker: Option<Tracker>,
     },
-    /// Nothing to write: somebody wants to know when the connection stands, and with whom.
+    /// No message, but a request to report when the connection is established, and with which peer.
     Greeting(Greeting),
 }
 
@@ -43,11 +43,11 @@ impl Item {
         }
     }
 
-    /// What there is to write to this connection, now that it is its turn.
+    /// Returns the bytes to write to this connection, now that it is the item's turn.
     pub fn sending_on(&self, conn: &Arc<Connection>, clock: &dyn Clock) -> Option<Bytes> {
         match self {
             Item::Message { message, tracker } => {
-                // Only from there can its acknowledgement come.
+                // Its acknowledgement can come only from this connection's peer.
                 if let Some(tracker) = tracker {
                     tracker.sending_to(&conn.info.id, clock.now());
                 }
@@ -61,10 +61,10 @@ impl Item {
     }
 }
 
-/// Tells, once, who answered or why nobody did.
+/// Reports, once, which peer answered or why none did.
 pub(super) struct Greeting {
     told: Mutex<Option<OnConnected>>,
-    /// Whether a dial that is made for it asks the peer for its verdict on us first.
+    /// Whether a dial made for it first asks the peer for its verdict on us.
     pub confirm: bool,
 }
 
@@ -83,19 +83,19 @@ impl Greeting {
     }
 }
 
-/// Why a message was not taken.
+/// Reason why a message was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotTaken {
     Full,
-    /// The entry is gone; a new look-up finds or makes another.
+    /// The entry is gone; a new look-up finds or creates another.
     Closed,
 }
 
-/// What became of a message that was taken.
+/// Placement of an accepted message.
 pub(super) enum Taken {
     /// It is in the queue.
     Queued,
-    /// The stream was idle, and the caller is to write the message inline and then to call [`Outbox::written`],
+    /// The stream was idle. The caller must write the message inline and then call [`Outbox::written`],
     /// [`Outbox::unfinished`] or [`Outbox::unwritten`].
     Inline(Item),
 }
@@ -104,26 +104,27 @@ pub(super) struct Outbox {
     max_messages: usize,
     max_bytes: usize,
     inline: InlineWrites,
-    /// Accepted and not yet settled.
+    /// Number of messages accepted and not yet settled.
     owed: AtomicUsize,
     owed_bytes: AtomicUsize,
     state: Mutex<State>,
-    /// Somebody waits for room: only then does the writer look, and only once half of it is free, so that nobody is woken
-    /// for every message. (Who waits looks himself now and then, if the writer is slow.)
+    /// Set while a sender waits for room. Only then does the writer check for room, and it signals only once half of
+    /// the queue is free, so that no thread is woken for every message. (Waiting senders also poll, in case the writer
+    /// is slow.)
     room_awaited: AtomicBool,
-    /// Somebody waits for a flush.
+    /// Set while a caller waits for a flush.
     flush_awaited: AtomicBool,
     wake: (Sender<()>, Receiver<()>),
-    /// The peer has said something since a message was last sent while nothing was under way.
+    /// Set when the peer has sent something since the last message that was sent while no write was under way.
     answered: AtomicBool,
 }
 
 struct State {
     queue: VecDeque<Item>,
-    /// A message whose inline write was started, on this connection, and is not known to be done.
+    /// A message whose inline write was started on this connection and is not known to be complete.
     unfinished: Option<Unfinished>,
     turn: Turn,
-    /// When the writer had nothing more to do, or an inline write was done. Never, if nothing was sent before.
+    /// Time at which the writer ran out of work or an inline write completed. `None` if nothing was sent before.
     idle_since: Option<Instant>,
     closed: bool,
     accepted: u64,
@@ -133,13 +134,13 @@ struct State {
 
 pub(super) type Unfinished = (Item, Arc<Connection>);
 
-/// Whose turn it is to write.
+/// Turn to write to the stream.
 #[derive(PartialEq)]
 enum Turn {
-    /// Nobody's: the queue is empty and the writer asleep.
+    /// No thread: the queue is empty and the writer asleep.
     Idle,
     Writer,
-    /// A sender's.
+    /// A sender's thread.
     Inline,
 }
 
@@ -168,7 +169,7 @@ impl Outbox {
         }
     }
 
-    /// Takes a message if there is room. If the stream is idle, the caller may have to write it inline.
+    /// Accepts a message if there is room. If the stream is idle, the caller may have to write it inline.
     pub fn push(&self, item: Item) -> Result<Taken, (Item, NotTaken)> {
         let size = item.len();
         let mut state = self.state.lock();
@@ -195,15 +196,15 @@ impl Outbox {
         } else {
             state.queue.push_back(item);
             if state.accepted == 1 {
-                // What the writer of a new entry waits for.
+                // The writer of a new entry waits for this.
                 self.wake();
             }
         }
         Ok(Taken::Queued)
     }
 
-    /// Closes it and moves what is owed, the writer's `hand` first, behind what `other` has, whatever the bounds there: it
-    /// was accepted once already. Who waits for a flush goes on waiting there.
+    /// Closes the queue and moves what is owed, starting with the writer's `hand`, to the end of `other`, whose bounds
+    /// do not apply: the messages were already accepted. Flush waiters move with them.
     pub fn move_into(&self, other: &Outbox, hand: &mut VecDeque<Item>) {
         let (flushes, items) = {
             let mut state = self.state.lock();
@@ -213,7 +214,7 @@ impl Outbox {
         other.count(&mut state, items.len(), items.iter().map(Item::len).sum());
         state.queue.extend(items);
         if state.turn == Turn::Idle {
-            // Not to be overtaken by what a sender writes itself.
+            // An inline write must not overtake the moved messages.
             state.turn = Turn::Writer;
         }
         let target = state.accepted;
@@ -223,7 +224,7 @@ impl Outbox {
         other.wake();
     }
 
-    /// For the reader: a message of the peer came in.
+    /// For the reader: records that a message of the peer arrived.
     pub fn answered(&self) {
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
@@ -236,8 +237,8 @@ impl Outbox {
         self.owed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// For the writer: moves everything queued behind what it has in `hand`. If that leaves nothing, or a sender
-    /// writes inline, it is the writer's time to sleep. A write that a sender left under way comes first, and alone.
+    /// For the writer: moves all queued items to the end of its `hand`. If the hand is then empty, or a sender writes
+    /// inline, the writer sleeps next. A write that a sender left under way is returned first, and alone.
     pub fn take(&self, hand: &mut VecDeque<Item>) -> Option<Unfinished> {
         let mut state = self.state.lock();
         if state.turn == Turn::Inline {
@@ -256,7 +257,7 @@ impl Outbox {
         None
     }
 
-    /// For the writer, while it is its turn: moves everything queued behind what it has in `hand`. Returns how much that was.
+    /// For the writer, during its turn: moves all queued items to the end of its `hand`. Returns their number.
     pub fn take_queued(&self, hand: &mut VecDeque<Item>) -> usize {
         let mut state = self.state.lock();
         let before = hand.len();
@@ -264,7 +265,7 @@ impl Outbox {
         hand.len() - before
     }
 
-    /// Ends an inline write: the message was written.
+    /// Ends an inline write whose message was written.
     pub fn written(&self, item: &Item) {
         self.settle(item);
         let mut state = self.state.lock();
@@ -272,7 +273,7 @@ impl Outbox {
         self.end_inline_write(&mut state);
     }
 
-    /// Ends an inline write that is still under way: the writer waits for it.
+    /// Ends an inline write that is still under way: the writer waits for its completion.
     pub fn unfinished(&self, item: Item, conn: Arc<Connection>) {
         let mut state = self.state.lock();
         state.unfinished = Some((item, conn));
@@ -281,16 +282,16 @@ impl Outbox {
         self.wake();
     }
 
-    /// Ends an inline write that failed: the message goes to the front again. If the outbox was closed meanwhile the
-    /// writer reports it.
+    /// Ends an inline write that failed: the message returns to the front of the queue. If the outbox was closed
+    /// meanwhile, the writer reports the message.
     pub fn unwritten(&self, item: Item) {
         let mut state = self.state.lock();
         state.queue.push_front(item);
         self.end_inline_write(&mut state);
     }
 
-    /// For the writer, before it ends: takes nothing more, and waits for the end of an inline write. That does not block, so
-    /// that the wait is short; without it, a message that comes back later would not be reported.
+    /// For the writer, before it ends: refuses further messages and waits for the end of an inline write. Inline writes
+    /// do not block, so the wait is short. Without it, a message returned later would not be reported.
     pub fn refuse_and_await_inline_write(&self) {
         self.refuse();
         while self.state.lock().turn == Turn::Inline {
@@ -300,13 +301,13 @@ impl Outbox {
 
     fn end_inline_write(&self, state: &mut State) {
         state.turn = if state.queue.is_empty() { Turn::Idle } else { Turn::Writer };
-        // Also when idle: the writer may have been woken for something else during the inline write.
+        // Also when idle: the writer may have been woken for another reason during the inline write.
         if state.turn == Turn::Writer || state.closed {
             self.wake();
         }
     }
 
-    /// A message was written, or was reported.
+    /// Records that a message was written or reported.
     pub fn settle(&self, item: &Item) {
         self.forget(1, item.len());
     }
@@ -343,13 +344,13 @@ impl Outbox {
         self.flush_awaited.store(!state.flushes.is_empty(), Ordering::SeqCst);
     }
 
-    /// Sends one value to `waiter` at a later settlement that leaves room, or when the outbox is closed. What happened
-    /// before the call is not told: try to push once more after it, and wait only then.
+    /// Sends one value to `waiter` when a later settlement leaves room, or when the outbox is closed. Earlier
+    /// settlements are not signalled, so try to push once more after this call before waiting.
     pub fn when_room(&self, waiter: Sender<()>) {
         let mut state = self.state.lock();
         self.room_awaited.store(true, Ordering::SeqCst);
         if !state.room.iter().any(|other| other.same_channel(&waiter)) {
-            // Most of so many have given up waiting. The others ask again.
+            // Most waiters have given up by then. The others register again.
             if state.room.len() >= MAX_WAITERS {
                 for waiter in state.room.drain(..) {
                     let _ = waiter.try_send(());
@@ -359,8 +360,8 @@ impl Outbox {
         }
     }
 
-    /// A channel that receives once everything accepted so far is settled; `None` if it is already. Who gives up waiting
-    /// says so with [`forget_flush`](Self::forget_flush).
+    /// Returns a channel that receives once everything accepted so far is settled; `None` if it already is. A caller
+    /// that gives up waiting must call [`forget_flush`](Self::forget_flush).
     pub fn when_flushed(&self) -> Option<(Sender<()>, Receiver<()>)> {
         let mut state = self.state.lock();
         self.flush_awaited.store(true, Ordering::SeqCst);
@@ -377,12 +378,12 @@ impl Outbox {
         self.state.lock().flushes.retain(|(_, other)| !other.same_channel(waiter));
     }
 
-    /// For a writer that ends: a write that a sender left under way.
+    /// For a writer that ends: takes the write that a sender left under way.
     pub fn take_unfinished(&self) -> Option<Unfinished> {
         self.state.lock().unfinished.take()
     }
 
-    /// Messages settled so far.
+    /// Returns the number of messages settled so far.
     pub fn settled(&self) -> u64 {
         self.settled_of(&self.state.lock())
     }
@@ -391,24 +392,24 @@ impl Outbox {
         state.accepted - self.owed.load(Ordering::SeqCst) as u64
     }
 
-    /// Messages accepted and not settled.
+    /// Returns the number of messages accepted and not settled.
     pub fn owed(&self) -> usize {
         self.owed.load(Ordering::SeqCst)
     }
 
-    /// Their bytes.
+    /// Returns the size in bytes of the messages accepted and not settled.
     pub fn owed_bytes(&self) -> usize {
         self.owed_bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes nothing more; what is owed stays to be written.
+    /// Refuses further messages; what is owed remains to be written.
     pub fn refuse(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         self.notify(&mut state);
     }
 
-    /// Closes it if nothing is owed. `false`: something came.
+    /// Closes the queue if nothing is owed. Returns `false` if something was queued.
     pub fn close_if_settled(&self) -> bool {
         let mut state = self.state.lock();
         let settled = self.owed.load(Ordering::SeqCst) == 0;
@@ -419,8 +420,8 @@ impl Outbox {
         settled
     }
 
-    /// Closes it and gives back what is owed: first what the writer has in `hand`, then the queue. What is lent is not
-    /// among it: see [`refuse_and_await_inline_write`](Self::refuse_and_await_inline_write).
+    /// Closes the queue and returns what is owed: first the writer's `hand`, then the queue. Messages in an inline
+    /// write are not included: see [`refuse_and_await_inline_write`](Self::refuse_and_await_inline_write).
     pub fn close(&self, hand: &mut VecDeque<Item>) -> Vec<Item> {
         self.close_locked(&mut self.state.lock(), hand)
     }
@@ -436,18 +437,18 @@ impl Outbox {
         owed
     }
 
-    /// Whether somebody who waits here wants the peer's verdict on us.
+    /// Returns whether a queued greeting asks for the peer's verdict on us.
     pub fn wants_confirmation(&self) -> bool {
         let wants = |item: &Item| matches!(item, Item::Greeting(Greeting { confirm: true, .. }));
         self.state.lock().queue.iter().any(wants)
     }
 
-    /// Makes the writer look.
+    /// Wakes the writer.
     pub fn wake(&self) {
         let _ = self.wake.0.try_send(());
     }
 
-    /// What the writer sleeps on.
+    /// Returns the channel on which the writer sleeps.
     pub fn woken(&self) -> &Receiver<()> {
         &self.wake.1
     }
@@ -516,7 +517,7 @@ mod tests {
         let inline = InlineWrites::default();
         let allows = |size, pause, answered| inline.allows(size, pause, answered);
         assert!(allows(100, micros(50), true) && allows(100, micros(30_000), false));
-        // A burst; a burst to many peers; something large.
+        // A burst; a burst to many peers; a large message.
         assert!(
             !allows(100, micros(5), true) && !allows(100, micros(5_000), false) && !allows(5_000, Duration::MAX, true)
         );

@@ -1,9 +1,9 @@
-//! The time in which a peer that we dialled may still refuse us.
+//! The period in which a peer that we dialled may still refuse us.
 //!
-//! A peer judges our connection message after it has sent its own: when the handshake is over on our side, its verdict is
-//! still under way. Fabric says nothing when it accepts and ends the stream with an error when it does not, before it
-//! reads anything else. So what is written is kept until the peer has sent a message or enough time has passed; if it
-//! refuses before that, all of it comes back.
+//! A peer verifies our connection message after it has sent its own, so its verdict is still under way when the
+//! handshake ends on our side. Fabric sends nothing when it accepts, and ends the stream with an error when it refuses,
+//! before it reads anything else. Written messages are therefore kept until the peer has sent a message or enough time
+//! has passed. If the peer refuses before that, all of them are returned.
 
 use super::outbox::Item;
 use crate::cancel::Cancel;
@@ -12,25 +12,25 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
 use std::sync::Arc;
 
-/// How many bytes are kept: HTTP/2's first window, which is all that a peer takes before it reads. Of messages beyond that
-/// only the number is known.
+/// Number of bytes to keep: HTTP/2's initial window, which is all that a peer accepts before it reads. Messages beyond
+/// it are only counted.
 const MAX_BYTES: usize = 64 << 10;
 
 pub(super) struct Probation {
-    /// A copy of whether `state` is `Over`, to be read without its lock.
+    /// A copy of whether `state` is `Over`, for reading without its lock.
     over: AtomicBool,
     state: Mutex<State>,
     /// Set when the peer has shown that it accepts us.
     proven: Cancel,
 }
 
-/// What was written to a peer that may still refuse us.
+/// Messages written to a peer that may still refuse us.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// In order.
+    /// The messages, in order.
     pub items: Vec<Item>,
     bytes: usize,
-    /// How many messages there was no room for.
+    /// Number of messages that did not fit.
     pub beyond: u64,
 }
 
@@ -39,7 +39,7 @@ enum State {
     Over,
     Refused {
         error: Arc<Error>,
-        /// What was written at the same time, until the refusal has been reported.
+        /// Messages written at the same time, kept until the refusal has been reported.
         late: Option<Vec<Item>>,
     },
 }
@@ -60,12 +60,12 @@ impl Probation {
         probation
     }
 
-    /// Set when the peer has shown that it accepts us.
+    /// Returns the token that is set when the peer has shown that it accepts us.
     pub fn is_proven(&self) -> &Cancel {
         &self.proven
     }
 
-    /// The error with which the peer refused us, once it has.
+    /// Returns the error with which the peer refused us, if it has.
     pub fn refusal(&self) -> Option<Arc<Error>> {
         match &*self.state.lock() {
             State::Refused { error, .. } => Some(error.clone()),
@@ -73,14 +73,15 @@ impl Probation {
         }
     }
 
-    /// Ends it: the peer has sent something.
+    /// Ends the probation: the peer has sent something.
     pub fn prove(&self) {
         if !self.over.load(Ordering::Relaxed) && self.lapse() {
             self.proven.cancel();
         }
     }
 
-    /// Ends it: enough time has passed, or the stream has ended otherwise. Returns whether it was open.
+    /// Ends the probation: enough time has passed, or the stream has ended without a refusal. Returns whether it was
+    /// open.
     pub fn lapse(&self) -> bool {
         let mut state = self.state.lock();
         if !matches!(*state, State::Open(_)) {
@@ -88,19 +89,19 @@ impl Probation {
         }
         self.over.store(true, Ordering::Relaxed);
         let kept = std::mem::replace(&mut *state, State::Over);
-        // Items may own what user code made: not under the lock.
+        // Outside the lock: items may own objects of user code.
         drop(state);
         drop(kept);
         true
     }
 
-    /// Whether the peer may still refuse us, as far as is known.
+    /// Returns whether the peer may still refuse us, as far as is known.
     pub fn is_open(&self) -> bool {
         !self.over.load(Ordering::Relaxed)
     }
 
-    /// Ends it: the peer has refused us. Returns what was written to it; once that is reported, the rest follows with
-    /// [`take_late`](Self::take_late).
+    /// Ends the probation: the peer has refused us. Returns the messages written to it. Once they are reported,
+    /// [`take_late`](Self::take_late) returns the rest.
     pub fn refuse(&self, error: &Arc<Error>) -> Kept {
         let mut state = self.state.lock();
         match &mut *state {
@@ -113,8 +114,8 @@ impl Probation {
         }
     }
 
-    /// Returns what was written while the refusal was being reported. What is written after that comes back from
-    /// [`keep`](Self::keep).
+    /// Returns the messages written while the refusal was being reported. From then on, [`keep`](Self::keep) returns
+    /// messages.
     pub fn take_late(&self) -> Vec<Item> {
         match &mut *self.state.lock() {
             State::Refused { late, .. } => late.take().unwrap_or_default(),
@@ -122,7 +123,7 @@ impl Probation {
         }
     }
 
-    /// Keeps a message that was written, for as long as the peer may refuse it. If it has, the message comes back.
+    /// Keeps a written message for as long as the peer may refuse it. If the peer has refused, returns the message.
     pub fn keep(&self, item: Item) -> Result<(), (Item, Arc<Error>)> {
         if self.over.load(Ordering::Relaxed) {
             return Ok(());

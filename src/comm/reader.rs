@@ -1,4 +1,4 @@
-//! The reading side: authenticates accepted streams, and brings each message of a connection to who waits for it.
+//! The reading side: authenticates accepted streams, and dispatches the messages of each connection.
 
 use super::admission::Place;
 use super::conn_store::{Installed, Peer};
@@ -61,7 +61,7 @@ impl Acceptor for Server {
     }
 }
 
-/// Turns a peer away because nothing could be sent to it: its writer thread could not be started.
+/// Rejects a peer because its writer thread could not be started, so nothing could be sent to it.
 fn no_thread(comm: &Inner, conn: &Connection, error: Error) -> Status {
     comm.metrics.refused(Refusal::NoThread);
     let status = Status { code: code::RESOURCE_EXHAUSTED, message: "cannot start a thread for the connection".into() };
@@ -72,7 +72,7 @@ fn no_thread(comm: &Inner, conn: &Connection, error: Error) -> Status {
     status
 }
 
-/// Counts a refusal; the status is what the other side is told.
+/// Counts a refusal and returns the status for the other side.
 fn turn_away(comm: &Inner, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status {
     comm.metrics.refused(refusal);
     let text = match refusal {
@@ -87,7 +87,7 @@ fn turn_away(comm: &Inner, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status
     Status { code: code::RESOURCE_EXHAUSTED, message: text.into() }
 }
 
-/// `None`: a probe, which is over. The error is what the stream ends with.
+/// Authenticates a stream. Returns `None` for a probe, which has ended. The error is the status that ends the stream.
 fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, place: &mut Place) -> Result<Option<Connection>, Status> {
     let _cancel = comm.stopping.on_cancel({
         let stream = stream.clone();
@@ -112,7 +112,7 @@ fn refuse(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, error: Error) -> Status {
     status
 }
 
-/// Reads a connection to its end. The status is what an accepted stream ends with.
+/// Reads a connection to its end. Returns the status that ends an accepted stream.
 pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Status {
     let mut batch = comm.messages.batch();
     let mut received = Vec::new();

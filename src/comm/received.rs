@@ -1,4 +1,4 @@
-//! A message that came in, with the way back to its sender.
+//! A received message, with the means to answer its sender.
 
 use super::bounded_queue::ByteSize;
 use super::conn_store::Peer;
@@ -11,7 +11,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-/// A received message. Clones are the same message: it can be acknowledged once, by whoever does it first.
+/// A received message. Clones are the same message: the first acknowledgement counts, and further ones fail.
 #[derive(Clone)]
 pub struct ReceivedMessage(Arc<Received>);
 
@@ -28,26 +28,25 @@ impl ReceivedMessage {
         ReceivedMessage(Arc::new(Received { message, info, acknowledged: AtomicBool::new(false), peer, comm }))
     }
 
-    /// The message, decoded, with its envelope as it was received.
+    /// Returns the decoded message, with its envelope as received.
     pub fn message(&self) -> &SignedMessage {
         &self.0.message
     }
 
-    /// Who sent it: the peer at the other end of the connection, not necessarily the message's author.
+    /// Returns the sender: the peer at the other end of the connection, not necessarily the message's author.
     pub fn connection_info(&self) -> &ConnectionInfo {
         &self.0.info
     }
 
-    /// Sends a message back to the peer that this one came from, unsigned. Does not block: with
-    /// [`ErrorKind::Full`] the queue to the peer is full, with [`ErrorKind::Disconnected`] it is no longer connected.
+    /// Sends an unsigned message back to the peer that sent this one. Does not block. Fails with [`ErrorKind::Full`] if
+    /// the queue to the peer is full, and with [`ErrorKind::Disconnected`] if the peer is no longer connected.
     pub fn respond(&self, message: GossipMessage) -> Result<()> {
         self.send_back(SignedMessage::noop_sign(message)?).map_err(|e| e.peer(self.peer_name()).step("respond"))
     }
 
-    /// Acknowledges the message to the sender that waits for it: with `None` as processed, otherwise with the text of
-    /// what went wrong. Does not block; fails as [`respond`](Self::respond) does, and with
-    /// [`ErrorKind::AlreadyAcknowledged`] if somebody else has acknowledged it. After a failure to send it can be tried
-    /// again.
+    /// Acknowledges the message to its waiting sender: `None` means success, otherwise the text of the error. Does not
+    /// block. Fails as [`respond`](Self::respond) does, and with [`ErrorKind::AlreadyAcknowledged`] if the message was
+    /// already acknowledged. If sending fails, the call can be repeated.
     pub fn ack(&self, error: Option<&str>) -> Result<()> {
         let failed = |e: Error| e.peer(self.peer_name()).step("ack");
         let ack = SignedMessage::noop_sign(message::ack(self.0.message.nonce(), error.unwrap_or_default()))?;

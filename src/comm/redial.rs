@@ -1,38 +1,38 @@
-//! The policy for a peer whose connection has ended: dial again, or let it go.
+//! The policy for a peer whose connection has ended: dial again or give up.
 
 /// The state of a peer at the end of its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
-    /// We had dialled the connection.
+    /// Whether we had dialled the connection.
     pub dialled: bool,
-    /// It broke, instead of being ended by one of the two.
+    /// Whether it broke, and neither side ended it.
     pub broke: bool,
-    /// The peer ended it with an error.
+    /// Whether the peer ended it with an error.
     pub refused: bool,
-    /// Messages are queued for the peer, or their fate is open.
+    /// Whether messages are queued for the peer, or their outcome is unknown.
     pub owed: bool,
-    /// Something was delivered since the last redial, or there was none.
+    /// Whether something was delivered since the last redial, or there was no redial.
     pub progress: bool,
-    /// An endpoint is known at which the peer can be dialled.
+    /// Whether an endpoint is known at which the peer can be dialled.
     pub can_dial: bool,
 }
 
-/// What to do about it.
+/// Reaction to the end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Dial again.
     Redial,
     /// Report what is owed as undelivered, and presume the peer dead unless it refused us.
     GiveUp,
-    /// Ping the peer: give up if it does not answer, else retire. An accepted stream ends alike when its dialler dies and
-    /// when it cancels, and dialling anew would open again what a live peer closed.
+    /// Ping the peer. Give up if it does not answer, otherwise retire. An accepted stream ends in the same way when its
+    /// dialler dies and when its dialler cancels, and redialling would reopen what a live peer closed.
     Ping,
-    /// Remove the entry, unless something is queued by now.
+    /// Remove the entry, unless something has been queued meanwhile.
     Retire,
 }
 
-/// Decides what follows the end of a connection. A connection that we dialled and that broke is dialled again, and so is
-/// any for which something is owed; but not after a refusal, and not a second time without progress.
+/// Decides how to react to the end of a connection. A broken connection that we dialled is dialled again, and so is any
+/// connection with messages owed. There is no redial after a refusal, and no second redial without progress.
 pub(super) fn decide(ending: Ending) -> Decision {
     let Ending { dialled, broke, refused, owed, progress, can_dial } = ending;
     if owed || (dialled && broke) {
@@ -54,19 +54,19 @@ mod tests {
 
     #[test]
     fn every_ending_has_its_decision() {
-        // The fields that hold, and the decision.
+        // The fields that are set, and the decision.
         for (given, expected) in [
             // Nothing owed: a broken connection of ours is dialled again, once.
             ("dialled broke progress can_dial", Redial),
             ("dialled broke can_dial", GiveUp),
             ("dialled broke progress", GiveUp),
             ("dialled progress can_dial", Retire),
-            // One that the peer dialled is its affair, unless the peer is gone.
+            // A connection that the peer dialled is the peer's responsibility, unless the peer is gone.
             ("broke progress can_dial", Ping),
             ("broke", Ping),
             ("progress can_dial", Retire),
             ("", Retire),
-            // What is owed is worth a dial, whoever dialled and however it ended.
+            // Owed messages justify a dial, regardless of the dialling side and of how the connection ended.
             ("owed progress can_dial", Redial),
             ("broke owed progress can_dial", Redial),
             ("dialled owed progress can_dial", Redial),
@@ -74,7 +74,7 @@ mod tests {
             ("owed can_dial", GiveUp),
             ("owed progress", GiveUp),
             ("broke owed", GiveUp),
-            // A refusal of our dial stands; an error on a stream that the peer dialled refuses nothing.
+            // A refusal of our dial is final; an error on a stream that the peer dialled is not a refusal.
             ("dialled refused owed progress can_dial", GiveUp),
             ("dialled broke refused progress can_dial", GiveUp),
             ("dialled refused progress can_dial", Retire),

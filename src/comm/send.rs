@@ -1,4 +1,4 @@
-//! Sending: to be forgotten about, with room to wait for, and with acknowledgements to wait for.
+//! Sending: without waiting, with a wait for queue space, and with a wait for acknowledgements.
 
 use super::ack::{AggregatedSendResult, Outcome, SendResult, Tracker};
 use super::conn_store::{Peer, Refusal};
@@ -15,13 +15,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often who waits for room looks himself: room that comes up little by little, and then no further, is not told.
+/// Interval at which a sender checks for room itself: no wake-up is sent if room appears slowly and then stops growing.
 const ROOM_CHECK: Duration = Duration::from_millis(10);
 
-/// Some peers of a send did not take the message. The others did.
+/// Error of a send that some peers' queues did not accept. The other peers' queues did.
 #[derive(Debug)]
 pub struct SendError {
-    /// Those peers, and why.
+    /// The peers that did not accept the message, and why.
     pub not_sent: Vec<NotSent>,
 }
 
@@ -30,7 +30,7 @@ pub struct SendError {
 pub struct NotSent {
     /// The peer.
     pub peer: RemotePeer,
-    /// The message, given back.
+    /// The message, returned to the caller.
     pub message: SignedMessage,
     /// [`ErrorKind::Full`], [`ErrorKind::TooLarge`], [`ErrorKind::Stopped`] or [`ErrorKind::Config`].
     pub error: Error,
@@ -47,15 +47,16 @@ impl std::error::Error for SendError {}
 
 impl Comm {
     /// Queues a message for each peer, in order per peer, and returns without blocking. A peer that is not connected is
-    /// dialled. The message is encoded once, whatever the number of peers.
+    /// dialled. The message is encoded once, regardless of the number of peers.
     ///
-    /// What was accepted is later written or reported ([`Event::Undelivered`](super::Event::Undelivered)); what was not,
-    /// because the peer's queue is full, the message too large, or Comm stopped, comes back in the error.
+    /// An accepted message is later written or reported ([`Event::Undelivered`](super::Event::Undelivered)). A message
+    /// that is not accepted, because the peer's queue is full, the message is too large or Comm is stopped, is returned
+    /// in the error.
     pub fn send(&self, message: &SignedMessage, peers: &[RemotePeer]) -> Result<(), SendError> {
         self.send_until(message, None, peers)
     }
 
-    /// As [`send`](Self::send), but waits up to `timeout` for room in the peers' queues.
+    /// Sends as [`send`](Self::send) does, but waits up to `timeout` for room in the peers' queues.
     pub fn send_timeout(
         &self,
         message: &SignedMessage,
@@ -84,12 +85,12 @@ impl Comm {
         }
     }
 
-    /// Sends a message to all peers and waits until `min_ack` of them have acknowledged it, or every one has answered or
-    /// failed, or `timeout` has passed, which covers all of it: dialling, queueing and waiting. The result holds what came
-    /// in until then.
+    /// Sends a message to all peers. Waits until `min_ack` of them have acknowledged it, or every one has answered or
+    /// failed, or `timeout` has passed. The timeout covers dialling, queueing and waiting. The result holds the
+    /// outcomes that arrived until then.
     ///
-    /// The message gets a fresh random nonce and no signature. A peer that cannot be reached counts at once, with the
-    /// reason. With a `min_ack` of 0 the first failure, if it is the first answer, ends the wait (as in Fabric).
+    /// The message gets a fresh random nonce and no signature. A peer that cannot be reached counts immediately, with
+    /// the reason. With a `min_ack` of 0, the wait ends if the first answer is a failure (as in Fabric).
     pub fn send_with_ack(
         &self,
         mut message: GossipMessage,
@@ -139,8 +140,8 @@ impl Comm {
         AggregatedSendResult(results)
     }
 
-    /// Waits until everything that was accepted before the call has been written or reported, for at most `timeout`. The
-    /// error says for how many messages and peers it has not.
+    /// Waits until every message accepted before the call has been written or reported, for at most `timeout`. The
+    /// error states how many messages and peers remain.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         let inner = self.inner();
         let timer = inner.clock.after(timeout);
@@ -175,7 +176,7 @@ fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {
 }
 
 impl Inner {
-    /// Returns the entry for a peer, whose writer runs.
+    /// Returns the entry for a peer, with a running writer.
     fn entry(self: &Arc<Self>, to: &RemotePeer) -> Result<Arc<Peer>> {
         if to.pki_id.is_none() && to.endpoint.is_empty() {
             return Err(Error::new(ErrorKind::Config, "neither an endpoint nor a PKI-ID is given"));
@@ -195,8 +196,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Offers a tracked message to a peer. `true`: its queue is full, and `room` will tell when to try again. Whatever
-    /// else happens is told to the tracker.
+    /// Offers a tracked message to a peer. Returns `true` if its queue is full; `room` then signals when to try again.
+    /// Any other outcome is reported to the tracker.
     fn still_full(
         self: &Arc<Self>,
         to: &RemotePeer,
@@ -216,7 +217,7 @@ impl Inner {
             match self.push(&peer, Item::Message { message: message.clone(), tracker: Some(tracker()) }) {
                 Ok(()) => return false,
                 Err((_, NotTaken::Closed)) => {}
-                // Once more after asking to be told, in case there has been room since.
+                // Try once more after registering for room, in case there has been room since.
                 Err((_, NotTaken::Full)) if told => return true,
                 Err((_, NotTaken::Full)) => {
                     peer.outbox.when_room(room.clone());
@@ -226,7 +227,7 @@ impl Inner {
         }
     }
 
-    /// Queues a message for one peer; without a deadline only if there is room now.
+    /// Queues a message for one peer. Without a deadline, only if there is room now.
     pub(super) fn send_one(
         self: &Arc<Self>,
         to: &RemotePeer,
@@ -238,7 +239,7 @@ impl Inner {
         self.queue(to, Item::Message { message: message.clone(), tracker }, deadline)
     }
 
-    /// Queues an item for one peer; without a deadline only if there is room now.
+    /// Queues an item for one peer. Without a deadline, only if there is room now.
     pub(super) fn queue(self: &Arc<Self>, to: &RemotePeer, mut item: Item, deadline: Option<Instant>) -> Result<()> {
         let failed = |e: Error| e.peer(to).step("send");
         let mut waiting = None;
@@ -259,7 +260,7 @@ impl Inner {
             };
             let (room, has_room) = waiting.get_or_insert_with(|| bounded(1));
             if !told {
-                // Once more after asking to be told, in case there has been room since.
+                // Try once more after registering for room, in case there has been room since.
                 peer.outbox.when_room(room.clone());
                 told = true;
                 continue;

@@ -10,26 +10,26 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long no thread is asked for after one could not be started.
+/// Time after a failed start during which no thread is requested.
 const PAUSE: Duration = Duration::from_millis(100);
 
 crate::sync::thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Marks the current thread as one that stopping has to wait for, and that so cannot itself wait for the stop.
+/// Marks the current thread as one that a stop must join, and that therefore cannot wait for the stop itself.
 pub struct LibraryThread {
-    /// Marked already by somebody further out.
+    /// Whether an outer call had marked the thread already.
     before: bool,
 }
 
 impl LibraryThread {
-    /// Marks it until the value is dropped.
+    /// Marks the current thread until the value is dropped.
     pub fn mark() -> Self {
         LibraryThread { before: OURS.with(|ours| ours.replace(true)) }
     }
 
-    /// Whether the current thread is marked.
+    /// Returns whether the current thread is marked.
     pub fn is_current() -> bool {
         OURS.with(Cell::get)
     }
@@ -45,7 +45,7 @@ impl Drop for LibraryThread {
 pub(crate) struct Threads {
     started: Mutex<Vec<JoinHandle<()>>>,
     running: Arc<AtomicUsize>,
-    /// When a thread could last not be started, and why.
+    /// Time and cause of the last failed start.
     failed: Mutex<Option<(Instant, String)>>,
 }
 
@@ -62,13 +62,13 @@ impl Drop for Running {
 pub(crate) struct NoThread {
     /// The cause, with the number of threads and the limit.
     pub error: Error,
-    /// Whether one was asked for. Otherwise the last attempt failed less than [`PAUSE`] ago.
+    /// Whether a thread was requested. Otherwise the last attempt failed less than [`PAUSE`] ago.
     pub tried: bool,
 }
 
 impl Threads {
-    /// Starts a thread. Those that have ended since are cleared away. After a failure the next attempts fail without
-    /// asking the system, for [`PAUSE`].
+    /// Starts a thread, and joins those that have ended. After a failure, further attempts fail for [`PAUSE`] without a
+    /// request to the system.
     pub fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), NoThread> {
         if let Some((at, text)) = &*self.failed.lock() {
             if now().saturating_duration_since(*at) < PAUSE {
@@ -96,12 +96,12 @@ impl Threads {
         Ok(())
     }
 
-    /// How many run now.
+    /// Returns the number of running threads.
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// Waits for all of them. Not to be called on one of them.
+    /// Waits for all threads. Must not be called on one of them.
     pub fn join(&self) {
         loop {
             let threads = std::mem::take(&mut *self.started.lock());
@@ -119,14 +119,14 @@ impl Threads {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A stop that is done once, and that every further call waits for.
+/// A stop that runs once; every further call waits for it.
 ///
-/// Its thread exists from the start: a stop that is asked for on one of the threads that it has to join is done there, also
-/// when no further thread can be started.
+/// Its thread exists from the start. A stop requested on one of the threads that it must join runs there, even if no
+/// further thread can be started.
 pub(crate) struct StopOnce {
     begun: AtomicBool,
     done: Cancel,
-    /// The thread that does the work, on which a further call returns.
+    /// The thread that does the work. A further call on it returns immediately.
     worker: Arc<Mutex<Option<ThreadId>>>,
     thread: Mutex<Option<(Sender<Work>, JoinHandle<()>)>>,
 }
@@ -147,11 +147,11 @@ impl StopOnce {
         Ok(StopOnce { begun: AtomicBool::new(false), done: Cancel::new(), worker: Arc::default(), thread })
     }
 
-    /// Does `work`, or waits until an earlier call has done it. On one of our own threads, which `work` joins, neither:
-    /// another thread does it.
+    /// Runs `work`, or waits until an earlier call has completed it. On one of our own threads, which `work` joins, it
+    /// does neither: another thread runs the work.
     pub fn run(&self, work: impl FnOnce() + Send + 'static) {
         if self.begun.swap(true, Ordering::SeqCst) {
-            // What the work calls, a callback of the user's among it, may stop again: that does not wait for itself.
+            // The work may call user callbacks, which may stop again; that call must not wait for itself.
             let within = *self.worker.lock() == Some(thread::current().id());
             if !within && !LibraryThread::is_current() {
                 let _ = self.done.signal().recv();

@@ -1,4 +1,4 @@
-//! Acknowledged sends that do not hold up their caller: many can be under way at once, in order.
+//! Acknowledged sends that do not block their caller: many can be under way at the same time, in order.
 
 use super::ack::{AckWait, Outcome, SendResult};
 use super::send::stopping;
@@ -13,8 +13,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A message on its way to one peer, whose acknowledgement is awaited. Made by [`Comm::send_tracked`]. Dropping it does
-/// not take the message back; the acknowledgement is then ignored.
+/// A sent message whose acknowledgement is pending. Created by [`Comm::send_tracked`]. Dropping it does not cancel the
+/// message; its acknowledgement is then ignored.
 pub struct AckHandle {
     peer: RemotePeer,
     wait: AckWait,
@@ -23,11 +23,12 @@ pub struct AckHandle {
 }
 
 impl Comm {
-    /// Queues a message for a peer, behind what was queued before, and returns a handle on its acknowledgement: where
-    /// [`send_with_ack`](Comm::send_with_ack) waits for one message at a time, this keeps any number of them under way.
+    /// Queues a message for a peer, behind those queued before, and returns a handle to its acknowledgement.
+    /// [`send_with_ack`](Comm::send_with_ack) waits for one message at a time; this method keeps any number of messages
+    /// under way.
     ///
-    /// The message gets a fresh random nonce and no signature. Blocks for at most `timeout`, and only while the queue
-    /// to the peer is full. What happens to the message after that is told by the handle.
+    /// The message gets a fresh random nonce and no signature. Blocks for at most `timeout`, and only while the peer's
+    /// queue is full. The handle reports the further outcome of the message.
     ///
     /// # Errors
     /// The message was not queued: [`ErrorKind::Full`], [`ErrorKind::TooLarge`], [`ErrorKind::Stopped`] or
@@ -46,18 +47,19 @@ impl Comm {
 }
 
 impl AckHandle {
-    /// Whom the message was sent to, as the caller named it.
+    /// Returns the peer that the message was sent to, as the caller addressed it.
     pub fn peer(&self) -> &RemotePeer {
         &self.peer
     }
 
-    /// The message's nonce, by which it is acknowledged.
+    /// Returns the message's nonce, which identifies its acknowledgement.
     pub fn nonce(&self) -> u64 {
         self.wait.nonce()
     }
 
-    /// Waits up to `timeout` (zero: not at all) until the peer has answered, or the message is known not to get through
-    /// to it. `None`: neither yet, ask again. The result is given once. Whoever asks when Comm has stopped is told that.
+    /// Waits up to `timeout` (zero: no wait) until the peer has answered, or delivery is known to have failed. Returns
+    /// `None` if neither has happened yet; call again. The result is returned once. After Comm has stopped, the result
+    /// is that error.
     pub fn wait(&self, timeout: Duration) -> Option<SendResult> {
         if let Ok((_, outcome)) = self.wait.results.try_recv() {
             return Some(self.result(outcome));
@@ -75,8 +77,8 @@ impl AckHandle {
         }
     }
 
-    /// As [`wait`](Self::wait), but what has not been answered within `timeout` counts as `timed out`, as with
-    /// [`send_with_ack`](Comm::send_with_ack).
+    /// Waits as [`wait`](Self::wait) does, but returns `timed out` if there is no answer within `timeout`, as
+    /// [`send_with_ack`](Comm::send_with_ack) does.
     pub fn finish(self, timeout: Duration) -> SendResult {
         let timed_out = || Outcome::Undelivered(Error::new(ErrorKind::Timeout, "timed out").step("send with ack"));
         self.wait(timeout).unwrap_or_else(|| self.result(timed_out()))
@@ -87,7 +89,7 @@ impl AckHandle {
     }
 }
 
-/// Whose acknowledgement of what.
+/// Formats the peer and the nonce.
 impl fmt::Debug for AckHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AckHandle({} from {})", self.nonce(), self.peer)

@@ -1,5 +1,5 @@
-//! The writer thread of one peer: it connects, writes what is queued, connects again after a loss, and reports what it
-//! could not write.
+//! The writer thread of one peer: connects, writes queued messages, reconnects after a loss, and reports what it could
+//! not write.
 
 use super::conn_store::{BeginDial, Claim, Ended, Installed, Peer, Step};
 use super::connection::Connection;
@@ -38,19 +38,19 @@ pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) -> Result<()> {
 struct Writer {
     comm: Arc<Inner>,
     peer: Arc<Peer>,
-    /// Taken out of the queue and not written yet.
+    /// Messages taken out of the queue and not written yet.
     hand: VecDeque<Item>,
-    /// How much was settled when it last dialled again. If that is all since, another dial would be no better.
+    /// Number of settled messages at the last redial. If it has not grown since, another dial would not help.
     redialled_at: Option<u64>,
-    /// Once the entry is being closed: when what is not written by then is given up.
+    /// While the entry is being closed: time after which unwritten messages are given up.
     leave_by: Cell<Option<Instant>>,
 }
 
-/// What the writer has in hand, for as long as it is to be written to this connection.
+/// The messages in the writer's hand, while they are being written to this connection.
 struct Batch<'a> {
     writer: &'a mut Writer,
     conn: &'a Arc<Connection>,
-    /// How many messages, the first ones in hand, were given to the stream and are not known to be written.
+    /// Number of messages, at the front of the hand, that were passed to the stream and are not known to be written.
     under_way: usize,
 }
 
@@ -71,7 +71,7 @@ impl Outgoing for Batch<'_> {
                 self.under_way += 1;
                 return Some(wire);
             }
-            // Nothing to write for it.
+            // Nothing to write for this item.
             if let Some(item) = hand.remove(self.under_way) {
                 peer.outbox.settle(&item);
             }
@@ -93,13 +93,13 @@ impl Outgoing for Batch<'_> {
         self.writer.is_overdue()
     }
 
-    /// A write to a peer that reads nothing does not end, and neither does that to one that reads slowly.
+    /// A write to a peer that reads nothing, or reads slowly, may never end.
     fn poll_interval(&self) -> Duration {
         self.writer.comm.config.conn_timeout / 4
     }
 }
 
-/// Whether the writer goes on.
+/// Whether the writer continues.
 #[derive(PartialEq)]
 enum Next {
     Continue,
@@ -131,7 +131,8 @@ impl Writer {
         }
     }
 
-    /// The message that the entry was made for is about to come. A dial that failed before that would not be told of it.
+    /// Waits for the message for which the entry was made. It would not be informed of a dial that failed before it was
+    /// queued.
     fn await_first(&self) {
         select! {
             recv(self.peer.outbox.woken()) -> _ => {}
@@ -174,16 +175,17 @@ impl Writer {
         }
     }
 
-    /// A write has failed, and so has the connection.
+    /// Handles a failed write, which means that the connection has failed.
     fn write_failed(&self, conn: &Connection, end: StreamEnd) {
-        // The reader has the better reason: what the peer said stands behind what it sent before.
+        // The reader has the better reason: the peer's status comes after the messages it sent before.
         self.await_end(conn);
-        // A reader that has not come to the end by now, on a stalled line, would never: nobody else knows it.
+        // A reader that has not reached the end by now, on a stalled connection, never would: no other thread can
+        // detect it.
         conn.stream.cancel();
         self.comm.connection_ended(&self.peer, conn, end, None);
     }
 
-    /// Whether the entry is being closed, and has been for the connection timeout.
+    /// Returns whether the entry has been closing for longer than the connection timeout.
     fn is_overdue(&self) -> bool {
         if !self.peer.closing.is_cancelled() {
             return false;
@@ -194,7 +196,7 @@ impl Writer {
         by <= now
     }
 
-    /// Waits until the reader has come to the end, within the connection timeout.
+    /// Waits until the reader has reached the end, within the connection timeout.
     fn await_end(&self, conn: &Connection) {
         select! {
             recv(conn.ended.signal()) -> _ => {}
@@ -203,10 +205,10 @@ impl Writer {
         }
     }
 
-    /// Nothing to write: sleeps until there is something to do.
+    /// Sleeps until there is something to write or to do.
     fn idle(&self, conn: &Connection) {
         if self.peer.closing.is_cancelled() {
-            // Everything queued was written. What is still owed is lent, and coming back wakes.
+            // Everything queued was written. What is still owed is in an inline write, and its end wakes the writer.
             if self.peer.outbox.owed() == 0 {
                 return self.leave(conn);
             }
@@ -215,8 +217,8 @@ impl Writer {
         }
         let config = &self.comm.config;
         let Some(at) = self.peer.gives_in_at(&self.comm.handshaker.pki_id, config.conn_timeout) else {
-            // Closing wakes as well. A selection would fight for the locks of its channels with whoever wakes it, which
-            // happens for every message of a sender that is slower than the writer.
+            // Closing wakes the writer as well. A `select!` would contend for the locks of its channels with the thread
+            // that wakes it, for every message of a sender that is slower than the writer.
             let _ = self.peer.outbox.woken().recv();
             return;
         };
@@ -224,13 +226,13 @@ impl Writer {
         select! {
             recv(self.peer.outbox.woken()) -> _ => {}
             recv(self.peer.closing.signal()) -> _ => {}
-            // Both sides dialled and both streams live: ours is drained and given up for the other.
+            // Both sides dialled and both streams live: ours is drained and closed in favour of the other.
             recv(timer) -> _ => self.leave(conn),
         }
     }
 
-    /// Ends a connection so that nothing written to it is lost: no more from us, then read to its end, within the
-    /// connection timeout. What the peer has not read by then is reported as unconfirmed.
+    /// Ends a connection so that nothing written to it is lost: signals that we send nothing more, then reads it to its
+    /// end, within the connection timeout. What the peer has not read by then is reported as unconfirmed.
     fn leave(&self, conn: &Connection) {
         conn.finish(&Status::ok());
         self.await_end(conn);
@@ -282,7 +284,7 @@ impl Writer {
                 }
             }
         }
-        // Before our connection message leaves: a connection without a reader could only be given up again.
+        // Before our connection message is sent: without a reader, the connection could only be closed again.
         let (connected, connection) = bounded::<(Arc<Peer>, Arc<Connection>)>(1);
         let reader = {
             let comm = self.comm.clone();
@@ -307,7 +309,8 @@ impl Writer {
         self.unreachable(error.peer(endpoint))
     }
 
-    /// The dial came to nothing. Whether a stream of the peer came in meanwhile, which is written to then.
+    /// Handles a dial without a result. Returns whether a stream of the peer arrived meanwhile, which is written to
+    /// then.
     fn has_inbound(&self) -> bool {
         let inbound = self.peer.dial_failed();
         if let Some((conn, true)) = &inbound {
@@ -316,13 +319,13 @@ impl Writer {
         inbound.is_some()
     }
 
-    /// Another entry has everything now but what was lent just then.
+    /// Another entry now has everything except a message in an inline write.
     fn joined(&mut self) -> Next {
         self.report_owed(Error::new(ErrorKind::Disconnected, "the connection was closed"));
         Next::End
     }
 
-    /// Waits until a connection to the same peer that is being closed has come to its end.
+    /// Waits until a connection to the same peer that is being closed has ended.
     fn await_leaving(&self, over: &Cancel) -> Next {
         select! {
             recv(over.signal()) -> _ => {}
@@ -361,7 +364,7 @@ impl Writer {
         self.joined()
     }
 
-    /// The connection has ended. Does what [`redial::decide`] says.
+    /// Handles the end of the connection, as [`redial::decide`] determines.
     fn reconnect(&mut self, ended: &Ended) -> Next {
         if ended.dialled && ended.lasted > self.comm.config.conn_timeout {
             self.redialled_at = None;
@@ -387,7 +390,8 @@ impl Writer {
         }
     }
 
-    /// The peer cannot be had again: reports what it is owed, and presumes it dead unless it refused us.
+    /// Handles a peer that cannot be reached again: reports what is owed, and presumes the peer dead unless it refused
+    /// us.
     fn lost(&mut self, ended: &Ended) -> Next {
         if !self.comm.store.remove_unless_connected(&self.peer) {
             return Next::Continue;
@@ -402,7 +406,7 @@ impl Writer {
         Next::End
     }
 
-    /// Nothing is owed: the entry goes, unless something is queued by now.
+    /// Removes the entry when nothing is owed, unless something has been queued meanwhile.
     fn retire(&mut self) -> Next {
         if !self.comm.store.remove_if_settled(&self.peer) {
             return Next::Continue;
@@ -411,7 +415,7 @@ impl Writer {
         Next::End
     }
 
-    /// Whether nobody answers a Ping where the peer can be dialled, if that is known.
+    /// Returns whether a Ping to the peer's endpoint is unanswered; `false` if no endpoint is known.
     fn is_silent(&self) -> bool {
         let peer = self.peer.remote();
         self.peer.can_dial()
@@ -419,7 +423,7 @@ impl Writer {
             && !self.peer.closing.is_cancelled()
     }
 
-    /// A dial failed: the peer is presumed dead, and what it is owed reported.
+    /// Handles a failed dial: presumes the peer dead and reports what is owed.
     fn unreachable(&mut self, error: Error) -> Next {
         if !self.comm.store.remove_unless_connected(&self.peer) {
             return Next::Continue;
@@ -434,7 +438,7 @@ impl Writer {
         Next::End
     }
 
-    /// The entry is closed by us: its streams end so that what was written arrives, the rest is reported.
+    /// Closes the entry on our side: ends its streams so that written messages arrive, and reports the rest.
     fn close(&mut self) {
         if let Some(unfinished) = self.peer.outbox.take_unfinished() {
             self.finish_inline(unfinished);
@@ -450,7 +454,7 @@ impl Writer {
         self.report_owed(error);
     }
 
-    /// Reports what is owed, and that there is no more to come.
+    /// Reports what is owed, and that nothing more will be written.
     fn report_owed(&mut self, error: Error) {
         self.peer.outbox.refuse_and_await_inline_write();
         let owed = self.peer.outbox.close(&mut self.hand);

@@ -1,6 +1,6 @@
-//! Locks that count how many of them the current thread holds, so that calling user code under a lock is an error.
+//! Locks that count how many of them the current thread holds, so that calling user code under a lock is detected.
 //!
-//! Part of builds with the feature `testing` and of the model checker's; other builds use the plain locks.
+//! Used in builds with the feature `testing` and with the model checker; other builds use the plain locks.
 
 use super::base;
 use std::cell::Cell;
@@ -11,7 +11,7 @@ base::thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts one held lock until it is dropped. Guards are dropped before the count, see the order of fields below.
+/// Counts one held lock until it is dropped. The guard is dropped before the count; see the order of fields below.
 struct Count;
 
 impl Count {
@@ -27,15 +27,15 @@ impl Drop for Count {
     }
 }
 
-/// Returns how many of the library's locks the current thread holds.
+/// Returns the number of the library's locks that the current thread holds.
 pub fn locks_held() -> usize {
     HELD.with(Cell::get)
 }
 
-/// Marks the place where code of the user's is entered: a callback, a predicate, a waker, a service.
+/// Marks a place where user code is called: a callback, a predicate, a waker, a service.
 ///
 /// # Panics
-/// If the current thread holds a lock: the user's code may call the library and would wait for itself.
+/// If the current thread holds a lock: the user code may call the library, which would deadlock.
 #[track_caller]
 pub(crate) fn entering_user_code() {
     let held = locks_held();

@@ -1,4 +1,4 @@
-//! The same names over the primitives of the model checker `shuttle`. No part of any build but its own.
+//! The same names over the primitives of the model checker `shuttle`. Used only in its builds.
 #![allow(missing_docs)]
 
 pub mod channel;
@@ -16,7 +16,7 @@ std::thread_local! {
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// Time that passes as the scheduler likes: not at all, less than any pause that the library knows, or more.
+/// Returns a time that advances as the scheduler chooses: not at all, less than any pause of the library, or more.
 pub fn now() -> Instant {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let steps = [0, 10, 100, 10_000];
@@ -25,7 +25,7 @@ pub fn now() -> Instant {
     *START + NOW.get()
 }
 
-/// The model does not tell.
+/// The model does not provide this.
 pub fn has_ended(_: &thread::JoinHandle<()>) -> bool {
     false
 }
@@ -52,7 +52,7 @@ impl<T: ?Sized> Mutex<T> {
         self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
     }
 
-    /// Whoever holds it gets a few turns to let go.
+    /// Gives the holder of the lock a few turns to release it.
     pub fn try_lock_for(&self, _: Duration) -> Option<MutexGuard<'_, T>> {
         (0..4).find_map(|_| {
             let guard = self.try_lock();
@@ -107,7 +107,7 @@ impl Condvar {
         guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The limit is never reached: a wait in vain is a deadlock, which the model checker reports.
+    /// The time limit is never reached: a wait without a wake-up is a deadlock, which the model checker reports.
     pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> TimedOut {
         self.wait(guard);
         TimedOut

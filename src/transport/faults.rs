@@ -1,7 +1,7 @@
-//! Faults on the way: a decorator of any [`Transport`], whose streams delay, corrupt, stall and lose what they carry.
+//! Fault injection: decorates any [`Transport`] with streams that delay, corrupt, stall and lose messages.
 //!
-//! What happens to which message follows from a seed, the number of the dial and the message's place in its stream, so
-//! that a run that failed can be repeated with the same faults. (Which thread is quicker is not part of it.)
+//! The fault of each message follows from a seed, the number of the dial and the message's position in its stream, so
+//! that a failed run can be repeated with the same faults. (Thread scheduling is not reproduced.)
 
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -15,30 +15,31 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The system's error for a process that may open no further descriptors.
+/// The system's error code for a process that may open no more file descriptors.
 const EMFILE: i32 = 24;
 
-/// How often each fault strikes, in thousandths, and how hard.
+/// The rate of each fault, in thousandths, and its severity.
 #[derive(Clone, Debug, Default)]
 pub struct FaultRates {
-    /// Dials that are refused.
+    /// Refused dials.
     pub refuse: u32,
-    /// Messages that take up to [`longest_delay`](Self::longest_delay).
+    /// Messages delayed by up to [`longest_delay`](Self::longest_delay).
     pub delay: u32,
-    /// Messages that nothing follows for as long as the stream lives, or until [`Faults::calm`].
+    /// Messages after which the stream stalls, until it ends or [`Faults::calm`] is called.
     pub stall: u32,
-    /// Messages that arrive as something else.
+    /// Messages that arrive corrupted.
     pub corrupt: u32,
     /// Messages with which the connection is lost.
     pub cut: u32,
-    /// Dials for which a descriptor is lacking: half of them here, where they fail, half at the other side, which accepts them
-    /// only once there is one: when the faults are over, or not before the limit of the dial.
+    /// Dials that lack a file descriptor. Half of them fail on this side. The other half lack it on the accepting side,
+    /// which accepts them only once a descriptor is free: when the faults are over, or else not within the dial's time
+    /// limit.
     pub starve: u32,
-    /// See [`delay`](Self::delay).
+    /// Maximum delay; see [`delay`](Self::delay).
     pub longest_delay: Duration,
 }
 
-/// A source of faults. Clones are the same source.
+/// A source of faults. Clones share the same source.
 #[derive(Clone)]
 pub struct Faults(Arc<Source>);
 
@@ -62,23 +63,24 @@ enum Fault {
 }
 
 impl Faults {
-    /// Faults that follow from `seed`; delays go by `clock`.
+    /// Creates a source of faults derived from `seed`. Delays use `clock`.
     pub fn new(seed: u64, rates: FaultRates, clock: Arc<dyn Clock>) -> Self {
         let (calm, dials, struck) = (Cancel::new(), AtomicU64::new(0), Default::default());
         Faults(Arc::new(Source { seed, rates, clock, calm, dials, struck }))
     }
 
-    /// A transport whose streams have these faults, in both directions.
+    /// Wraps a transport so that its streams have these faults in both directions.
     pub fn on(&self, transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
         Arc::new(FaultyTransport { transport, source: self.0.clone() })
     }
 
-    /// From now on there are no faults, and what stalled goes on.
+    /// Ends all faults. Stalled streams continue.
     pub fn calm(&self) {
         self.0.calm.cancel();
     }
 
-    /// How many faults there were: refusals, delays, stalls, corrupted messages, cuts, dials without a descriptor.
+    /// Returns the number of faults so far: refusals, delays, stalls, corrupted messages, cuts, dials without a
+    /// descriptor.
     pub fn struck(&self) -> [u64; 6] {
         std::array::from_fn(|i| self.0.struck[i].load(Ordering::Relaxed))
     }
@@ -89,7 +91,7 @@ impl Source {
         self.struck[fault as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits for the other side to accept, which it does once the faults are over.
+    /// Waits until the other side accepts, which it does once the faults are over.
     fn await_accept(&self, timeout: Duration, cancel: &Cancel) -> Result<()> {
         select! {
             recv(self.calm.signal()) -> _ => Ok(()),
@@ -100,7 +102,7 @@ impl Source {
         }
     }
 
-    /// What happens to the next message that these random numbers decide on.
+    /// Returns the fault of the next message, as decided by these random numbers.
     fn message_fault(&self, random: &mut SeededRandom) -> Option<Fault> {
         let FaultRates { delay, stall, corrupt, cut, .. } = self.rates;
         let mut drawn = random.below(1000) as u32;
@@ -177,25 +179,25 @@ impl Connection for FaultyConnection {
     }
 }
 
-/// A dialled stream; what its other end sends comes back through it too.
+/// A dialled stream. Messages from its other end pass through it too.
 struct FaultyStream {
     stream: Arc<dyn Stream>,
     source: Arc<Source>,
     out: Mutex<Way>,
     back: Mutex<Way>,
-    /// The connection was lost by a fault, which to the stream below looks like a cancellation.
+    /// Set when a fault has lost the connection, which the underlying stream sees as a cancellation.
     cut: AtomicBool,
-    /// Nothing more is coming: ends what is stalled.
+    /// Set when nothing more will arrive; ends stalls.
     over: Cancel,
 }
 
-/// One direction.
+/// State of one direction.
 struct Way {
     random: SeededRandom,
     held: Option<Held>,
 }
 
-/// A message that is on its way, and when it goes on.
+/// A message under way, and the time at which it continues.
 #[derive(Clone)]
 struct Held {
     message: Bytes,
@@ -227,7 +229,7 @@ impl FaultyStream {
         Fate::IsHeld(Held { message, goes_on })
     }
 
-    /// How the stream ended, as it looks from above.
+    /// Translates the end of the stream to the end that the user of this stream sees.
     fn end(&self, end: StreamEnd) -> StreamEnd {
         match end {
             StreamEnd::Local if self.cut.load(Ordering::SeqCst) => {
@@ -237,7 +239,7 @@ impl FaultyStream {
         }
     }
 
-    /// Waits until a held message goes on. `false`: not in time.
+    /// Waits until a held message may continue. Returns `false` if that is not in time.
     fn wait(&self, held: &Held, timeout: Option<Duration>) -> bool {
         let timer = timeout.map_or_else(never, |timeout| self.source.clock.after(timeout));
         select! {
@@ -303,7 +305,7 @@ impl Stream for FaultyStream {
         }
         self.back.lock().held = None;
         match self.over.is_cancelled() {
-            // Its end comes next, and what was on its way is gone.
+            // The end of the stream comes next; messages under way are lost.
             true => self.stream.recv(timeout).map_err(|e| self.end(e)),
             false => Ok(Some(held.message)),
         }
@@ -323,7 +325,7 @@ impl Stream for FaultyStream {
     }
 }
 
-/// Something else of the same length or shorter: some bytes changed, or the end missing.
+/// Returns a corrupted message of the same length or shorter: some bytes changed, or the end missing.
 fn corrupted(message: &[u8], random: &mut SeededRandom) -> Bytes {
     let mut bytes = message.to_vec();
     if random.below(2) == 0 {

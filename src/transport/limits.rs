@@ -1,41 +1,41 @@
-//! Limits that every transport honours, with their defaults and where those come from.
+//! Limits that every transport honours, with their defaults and the reasons for them.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::time::Duration;
 
-/// Sizes, timeouts and numbers that bound connections and streams. Every transport honours them; its own options are beside
-/// them (`c_core::Options`).
+/// Limits on sizes, timeouts and counts of connections and streams. Every transport honours them. Options specific to
+/// one transport are separate (`c_core::Options`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest message that is accepted, in bytes: 100 MiB as in Fabric. A larger one ends the stream with
+    /// Maximum size of a received message, in bytes: 100 MiB as in Fabric. A larger one ends the stream with
     /// RESOURCE_EXHAUSTED.
     pub max_receive_message: usize,
-    /// The largest message that is sent, in bytes: 100 MiB as in Fabric. A larger one ends the stream with
+    /// Maximum size of a sent message, in bytes: 100 MiB as in Fabric. A larger one ends the stream with
     /// RESOURCE_EXHAUSTED.
     pub max_send_message: usize,
-    /// Ping the peer after this long without hearing from it: 60 s. A Fabric server allows no less than 60 s between pings
-    /// and closes the connection of a client that does not keep to that.
+    /// Time without data from the peer after which it is pinged: 60 s. A Fabric server requires at least 60 s between
+    /// pings and closes the connection of a client that pings more often.
     pub keepalive_time: Duration,
-    /// The connection is lost if a ping, or any data, stays unanswered this long: 5 s. Also TCP's user timeout, and so the
-    /// bound of a write to a frozen peer and of the stop of a server.
+    /// Time without an answer to a ping or to any data after which the connection is lost: 5 s. Also TCP's user
+    /// timeout, and therefore the bound of a write to a frozen peer and of stopping a server.
     pub keepalive_timeout: Duration,
-    /// Servers: the shortest interval at which clients may ping: 30 s, since Fabric's clients ping every 60 s.
+    /// Servers: minimum interval between a client's pings: 30 s, since Fabric's clients ping every 60 s.
     pub min_ping_interval: Duration,
-    /// Servers: the time for TLS and HTTP/2 to be set up: 5 s as Fabric's connection timeout.
+    /// Servers: time limit for TLS and HTTP/2 setup: 5 s as Fabric's connection timeout.
     pub handshake_timeout: Duration,
-    /// Servers: streams at once on one connection: 64. A client that keeps the rules waits.
+    /// Servers: maximum number of concurrent streams on one connection: 64. A conforming client waits.
     pub max_concurrent_streams: u32,
-    /// Servers: close a connection on which no stream is open for this long: 10 s. A peer that sets up TLS and HTTP/2 and
-    /// then opens no stream otherwise stays without limit.
+    /// Servers: time without an open stream after which a connection is closed: 10 s. Without this limit, a peer could
+    /// set up TLS and HTTP/2, open no stream, and stay connected indefinitely.
     pub max_connection_idle: Duration,
-    /// Servers: streams served at once, each on its own thread: 4096. Those above it end immediately with
-    /// RESOURCE_EXHAUSTED.
+    /// Servers: maximum number of streams served at the same time, each on its own thread: 4096. Further streams end
+    /// immediately with RESOURCE_EXHAUSTED.
     pub max_served: usize,
-    /// Memory for received data of all connections of one transport, in bytes: 1 GiB; `None`: unlimited.
-    /// It bounds messages that never end. An idle connection takes about 100 KiB over the C core, one whose messages are not
-    /// read up to 4 MiB, and a message that is being received as much as it is long. Over the C core, connections are not
-    /// accepted near it, and over it streams are reset one by one until it suffices.
+    /// Memory for received data of all connections of one transport, in bytes: 1 GiB; `None`: unlimited. It bounds
+    /// messages that never end. Over the C core, an idle connection takes about 100 KiB, a connection whose messages
+    /// are not read up to 4 MiB, and a message being received its full length. Near the limit the C core accepts no
+    /// connections; above it, it resets streams one by one until the memory suffices.
     pub memory_quota: Option<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Checks the limits; done by everything that takes them.
+    /// Checks the limits. Every function that takes limits calls this.
     ///
     /// # Errors
     /// [`ErrorKind::Config`], naming the field.

@@ -1,4 +1,4 @@
-//! A network in memory: the same stream interface as gRPC's, without sockets, TLS or the C core.
+//! An in-memory network: the same stream interface as gRPC's, without sockets, TLS or the C core.
 
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -14,10 +14,10 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Messages that a stream takes before its writer has to wait, in each direction.
+/// Number of messages that a stream buffers in each direction before its writer must wait.
 const WINDOW: usize = 64;
 
-/// Endpoints and who listens there. Clones are the same network.
+/// The listening endpoints and their acceptors. Clones share the same network.
 #[derive(Clone)]
 pub struct MemoryNetwork(Arc<Network>);
 
@@ -31,10 +31,10 @@ struct Network {
 struct Listener {
     acceptor: Arc<dyn Acceptor>,
     cert: Option<Bytes>,
-    /// Ends every stream that was accepted here.
+    /// Ends every stream accepted here.
     closed: Cancel,
     answers_ping: bool,
-    /// The number of streams that are being served.
+    /// Number of streams being served.
     serving: Arc<AtomicU64>,
 }
 
@@ -45,47 +45,47 @@ impl Listener {
 }
 
 impl MemoryNetwork {
-    /// An empty network whose waits go by this clock.
+    /// Creates an empty network that uses this clock for its timeouts.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         MemoryNetwork(Arc::new(Network { clock, listeners: Mutex::default(), next_port: AtomicU64::new(50_000) }))
     }
 
-    /// Serves `endpoint`. With a certificate (its DER, or anything that stands for it), connections count as TLS.
+    /// Serves `endpoint`. With a certificate (its DER, or any bytes that represent it), connections count as TLS.
     pub fn listen(&self, endpoint: impl Into<String>, cert: Option<Bytes>, acceptor: Arc<dyn Acceptor>) {
         let listener = Listener::new(cert, acceptor);
         self.0.listeners.lock().insert(endpoint.into(), listener);
     }
 
-    /// Makes whoever serves `endpoint` leave Pings without an answer, so that they run into their limit.
+    /// Leaves Pings to `endpoint` unanswered, so that they time out.
     pub fn silence_pings(&self, endpoint: &str) {
         if let Some(listener) = self.0.listeners.lock().get_mut(endpoint) {
             listener.answers_ping = false;
         }
     }
 
-    /// Stops serving `endpoint`; the streams accepted there are lost, as if the process had died.
+    /// Stops serving `endpoint`. Streams accepted there are lost, as if the process had died.
     pub fn unlisten(&self, endpoint: &str) {
         if let Some(listener) = self.0.listeners.lock().remove(endpoint) {
             listener.closed.cancel();
         }
     }
 
-    /// Loses the streams that were accepted at `endpoint`, as if a cable had been pulled and put back.
+    /// Loses the streams accepted at `endpoint`, as if a cable had been unplugged and plugged in again.
     pub fn cut(&self, endpoint: &str) {
         if let Some(listener) = self.0.listeners.lock().get_mut(endpoint) {
             std::mem::take(&mut listener.closed).cancel();
         }
     }
 
-    /// The way into the network for one peer, which presents this certificate when it dials. It does not keep the network:
-    /// once that is gone, so is everybody there.
+    /// Returns a transport for one peer, which presents this certificate when it dials. It does not keep the network
+    /// alive: when the network is dropped, all its endpoints are gone.
     pub fn transport(&self, cert: Option<Bytes>) -> Arc<dyn Transport> {
         Arc::new(MemoryTransport { network: Arc::downgrade(&self.0), cert })
     }
 }
 
 struct MemoryTransport {
-    /// Who listens there holds a transport: they would keep each other for ever.
+    /// Weak, because the listeners hold a transport; strong references would form a cycle.
     network: Weak<Network>,
     cert: Option<Bytes>,
 }
@@ -104,7 +104,7 @@ impl Transport for MemoryTransport {
         Ok(Box::new(MemoryConnection { network, listener, endpoint, cert, cancel: cancel.clone() }))
     }
 
-    /// Serves the address with the certificate that this transport presents. Port 0 stands for a free one.
+    /// Serves the address with the certificate that this transport presents. Port 0 selects a free port.
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
         let unreachable = |text: &str| Error::new(ErrorKind::Unreachable, text).peer(address).step("listen");
         let network = self.network.upgrade().ok_or_else(|| unreachable("the network is gone"))?;
@@ -145,11 +145,11 @@ impl Server for MemoryServer {
         self.serving.load(Ordering::Relaxed) as usize
     }
 
-    /// Loses the streams that have not ended, and waits for nothing.
+    /// Loses the streams that have not ended. Does not wait.
     fn stop(&self, _grace: Duration) -> bool {
         let Some(network) = self.network.upgrade() else { return true };
         let mut listeners = network.listeners.lock();
-        // Another one may listen there by now.
+        // A different acceptor may listen at this address by now.
         let own = listeners.get(&self.local_addr).is_some_and(|other| Arc::ptr_eq(&other.acceptor, &self.acceptor));
         let listener = if own { listeners.remove(&self.local_addr) } else { None };
         drop(listeners);
@@ -209,7 +209,7 @@ impl Connection for MemoryConnection {
         let (dialled, accepted) = pair(self.network.clock.clone(), ours, theirs);
         let acceptor = listener.acceptor.clone();
         let lost = dialled.ending.clone();
-        // It lives as long as its stream can: the accepting side ends it.
+        // It lives as long as its stream can; the accepting side ends it.
         let guard =
             listener.closed.on_cancel(move || lost.end(Side::Network, Status::new(code::UNAVAILABLE, "Socket closed")));
         let deadline = limit.map(|limit| self.network.clock.after(limit)).unwrap_or_else(never);
@@ -229,7 +229,7 @@ impl Connection for MemoryConnection {
     }
 }
 
-/// Two ends of one stream.
+/// Creates the two ends of one stream.
 fn pair(clock: Arc<dyn Clock>, dialling: StreamInfo, accepting: StreamInfo) -> (MemoryStream, MemoryStream) {
     let (to_accepting, from_dialling) = bounded(WINDOW);
     let (to_dialling, from_accepting) = bounded(WINDOW);
@@ -255,11 +255,11 @@ fn pair(clock: Arc<dyn Clock>, dialling: StreamInfo, accepting: StreamInfo) -> (
 enum Side {
     Dialled,
     Accepted,
-    /// Neither: the connection was lost.
+    /// Neither side: the connection was lost.
     Network,
 }
 
-/// How the stream as a whole ended, and the signal that it did.
+/// How the stream as a whole ended, and a signal that it did.
 #[derive(Default)]
 struct Ending {
     how: Mutex<Option<(Side, Status)>>,
@@ -272,7 +272,7 @@ impl Ending {
         self.abrupt.cancel();
     }
 
-    /// The accepting side's last word, which leaves what it sent before to be read.
+    /// Ends the stream with the accepting side's status. Messages sent before can still be read.
     fn say(&self, status: Status) {
         self.how.lock().get_or_insert((Side::Accepted, status));
     }
@@ -283,7 +283,7 @@ struct MemoryStream {
     info: StreamInfo,
     clock: Arc<dyn Clock>,
     outgoing: Mutex<Option<Sender<Bytes>>>,
-    /// A started write that the window had no room for.
+    /// A started write for which the window had no room.
     under_way: Mutex<Option<Bytes>>,
     incoming: Receiver<Bytes>,
     deadline: Mutex<Receiver<std::time::Instant>>,
@@ -309,7 +309,7 @@ impl Stream for MemoryStream {
         if answered || self.ending.abrupt.is_cancelled() {
             return Err(self.how_it_ended());
         }
-        // As over a network: the other side gets bytes of its own.
+        // As over a network, the other side gets its own copy of the bytes.
         let message = Bytes::copy_from_slice(&message);
         match self.outgoing.lock().as_ref().map(|outgoing| outgoing.try_send(message)) {
             Some(Ok(())) => Ok(()),
@@ -360,7 +360,7 @@ impl Stream for MemoryStream {
         if self.side == Side::Accepted {
             self.ending.say(status.clone());
         }
-        // The other side reads what was sent before, and then the end.
+        // The other side first reads what was sent before, and then the end.
         *self.outgoing.lock() = None;
         Ok(())
     }
@@ -376,7 +376,7 @@ impl Stream for MemoryStream {
 
 impl Drop for MemoryStream {
     fn drop(&mut self) {
-        // An accepted stream that was ended with a status is still to be read by the other side.
+        // The other side can still read an accepted stream that was ended with a status.
         if self.side == Side::Dialled || self.outgoing.lock().is_some() {
             self.cancel();
         }

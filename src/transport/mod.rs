@@ -1,8 +1,8 @@
-//! Everything below a message's bytes: connections, streams, TLS.
+//! The layer below a message's bytes: connections, streams, TLS.
 //!
-//! The communication layer sees the traits of this module only. A [`Transport`] dials and listens; a [`Connection`] is what
-//! a dial makes; a [`Stream`] is one bidirectional gossip stream on it; a [`Server`] hands accepted streams to an
-//! [`Acceptor`]. A message is one serialized `gossip.Envelope`.
+//! The communication layer uses only the traits of this module. A [`Transport`] dials and listens. A [`Connection`] is
+//! the result of a dial. A [`Stream`] is one bidirectional gossip stream on a connection. A [`Server`] hands accepted
+//! streams to an [`Acceptor`]. A message is one serialized `gossip.Envelope`.
 //!
 //! Implementations:
 //!
@@ -10,9 +10,10 @@
 //! |---|---|
 //! | `c_core` | gRPC's C core, with the feature `grpc` |
 //! | `host` | a service on a host's own grpcio server, with the feature `host-server` |
-//! | [`testing::MemoryNetwork`](crate::testing::MemoryNetwork) | a network in memory, with the feature `testing` |
+//! | [`testing::MemoryNetwork`](crate::testing::MemoryNetwork) | an in-memory network, with the feature `testing` |
 //!
-//! A new implementation provides the four traits and passes the suite in `tests/transport`, which runs over each of them.
+//! A new implementation provides the four traits and passes the suite in `tests/transport`, which runs over every
+//! implementation.
 
 #[cfg(feature = "grpc")]
 pub mod c_core;
@@ -50,10 +51,11 @@ const PING: &str = "/gossip.Gossip/Ping";
 #[cfg(feature = "grpc")]
 const GOSSIP_STREAM: &str = "/gossip.Gossip/GossipStream";
 
-/// Creates the transport that is used where none is given.
+/// Creates the default transport.
 ///
 /// # Errors
-/// Those of the transport; [`ErrorKind::Config`](crate::ErrorKind::Config) if the library was built without any.
+/// The errors of the transport; [`ErrorKind::Config`](crate::ErrorKind::Config) if the library was built without any
+/// transport.
 pub(crate) fn default_transport(tls: Option<Tls>, limits: Limits) -> Result<Arc<dyn Transport>> {
     #[cfg(feature = "grpc")]
     {
@@ -67,10 +69,10 @@ pub(crate) fn default_transport(tls: Option<Tls>, limits: Limits) -> Result<Arc<
     }
 }
 
-/// The way to other peers, and theirs to this one.
+/// Connects this peer to other peers, in both directions.
 pub trait Transport: Send + Sync {
-    /// Connects to `host:port`. Blocks for at most `timeout`; `cancel` ends that wait, and later waits of the returned
-    /// connection. A connection that is refused is an error immediately.
+    /// Connects to `host:port`. Blocks for at most `timeout`; `cancel` ends that wait and later waits of the returned
+    /// connection. A refused connection returns an error immediately.
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) with the cause,
@@ -78,13 +80,13 @@ pub trait Transport: Send + Sync {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed endpoint.
     fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Connection>>;
 
-    /// Listens on `host:port` (port 0: a free one), answers Pings, and gives each gossip stream to `acceptor` on a thread of
-    /// its own.
+    /// Listens on `host:port` (port 0: a free port), answers Pings, and passes each gossip stream to `acceptor` on a
+    /// separate thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed address or missing certificate,
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed address or a missing certificate,
     /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) if the address cannot be bound,
-    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if no thread or descriptor can be had.
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if no thread or file descriptor is available.
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>>;
 
     /// Returns whether connections are encrypted. Without encryption, connection messages can be replayed.
@@ -92,29 +94,30 @@ pub trait Transport: Send + Sync {
         true
     }
 
-    /// Returns when the TLS certificates in use expire, the first of them; `None` if there is none.
+    /// Returns the earliest expiry time of the TLS certificates in use; `None` if there are none.
     fn certificate_expires(&self) -> Option<SystemTime> {
         None
     }
 
-    /// Returns when a sender's own thread writes, rather than the peer's writer thread.
+    /// Returns the conditions under which a sender's own thread writes instead of the peer's writer thread.
     fn inline_writes(&self) -> InlineWrites {
         InlineWrites::default()
     }
 }
 
-/// When a sender's own thread writes to an idle stream. That saves waking the writer thread, which is good for a
-/// conversation and bad for a burst, whose messages the writer sends together.
+/// Conditions under which a sender's own thread writes to an idle stream. An inline write saves waking the writer
+/// thread. That is good for a conversation, but bad for a burst, whose messages the writer sends together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InlineWrites {
-    /// Largest message to write inline, in bytes: writing a larger one takes longer than waking the writer. 4 KiB.
+    /// Maximum size of a message to write inline, in bytes: 4 KiB. Writing a larger one takes longer than waking the
+    /// writer.
     pub max_size: usize,
-    /// A message after a pause this long is no part of a burst: shorter than a round trip, longer than a sender takes from
-    /// one message to the next. 15 µs.
+    /// Pause after which a message does not belong to a burst: shorter than a round trip, longer than the time between
+    /// two messages of one sender. 15 µs.
     pub burst_gap: Duration,
-    /// After a pause this long a message is written inline even if the peer has not answered since the last one: longer than
-    /// a sender to many peers takes from one message to the next. 20 ms.
+    /// Pause after which a message is written inline even if the peer has not answered the last one: longer than the
+    /// time between two messages of a sender to many peers. 20 ms.
     pub silence: Duration,
 }
 
@@ -125,8 +128,8 @@ impl Default for InlineWrites {
 }
 
 impl InlineWrites {
-    /// Returns whether a message of this size is written inline, after this pause, by whether the peer has answered since
-    /// the last message.
+    /// Returns whether to write a message of this size inline, given the pause before it and whether the peer has
+    /// answered since the last message.
     pub fn allows(&self, size: usize, pause: Duration, answered: bool) -> bool {
         size <= self.max_size && (pause > self.silence || answered && pause > self.burst_gap)
     }
@@ -134,32 +137,32 @@ impl InlineWrites {
 
 /// A running server. Dropping it stops it, without grace.
 pub trait Server: Send + Sync {
-    /// Returns the address with the port that was bound, `host:port`.
+    /// Returns the address with the actual port, `host:port`.
     fn local_addr(&self) -> &str;
 
-    /// Returns the number of streams that are being served.
+    /// Returns the number of streams being served.
     fn serving(&self) -> usize;
 
-    /// Stops: nothing more is accepted, streams may end by themselves for `grace` and are cancelled then. Blocks until every
-    /// thread has ended, for at most the grace and a bound that the implementation states. Returns whether all ended in
-    /// time; the rest ends later on its own threads. Further calls do nothing.
+    /// Stops the server: it accepts nothing more, lets streams finish for `grace`, then cancels them. Blocks until
+    /// every thread has ended, for at most the grace and a bound that the implementation states. Returns whether all
+    /// threads ended in time; the rest end later. Further calls have no effect.
     fn stop(&self, grace: Duration) -> bool;
 }
 
 /// A connection to one endpoint, made by [`Transport::dial`]. Dropping it closes the connection as soon as the streams
-/// opened on it are gone too.
+/// opened on it are dropped too.
 pub trait Connection: Send {
-    /// Calls Ping, and blocks for at most `timeout` until it is answered.
+    /// Calls Ping and waits for the answer, for at most `timeout`.
     fn ping(&self, timeout: Duration) -> Result<()>;
 
-    /// Opens the gossip stream. `limit` bounds its whole life; `None` does not.
+    /// Opens the gossip stream. `limit` bounds its total lifetime; `None` means no limit.
     fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>>;
 }
 
 /// Serves accepted streams.
 pub trait Acceptor: Send + Sync {
-    /// Serves one accepted stream, on a thread of its own, for as long as it lives. The stream ends with the status that is
-    /// returned, if it has not ended yet.
+    /// Serves one accepted stream, on a separate thread, for the stream's lifetime. The stream ends with the returned
+    /// status if it has not ended yet.
     fn gossip_stream(&self, stream: Arc<dyn Stream>) -> Status;
 }
 
@@ -172,60 +175,60 @@ pub struct StreamInfo {
     pub remote_cert: Option<Bytes>,
     /// DER of the leaf certificate that this side presented in TLS.
     pub local_cert: Option<Bytes>,
-    /// Whether the connection is encrypted with TLS at all.
+    /// Whether the connection is encrypted with TLS.
     pub tls: bool,
 }
 
-/// Messages to be written to a stream, one after the other.
+/// Source of messages to write to a stream in sequence.
 ///
-/// The implementation calls [`next`](Self::next) for each, may do so for the following ones before the first is written, and
-/// calls [`written`](Self::written) in the same order. Messages that were not reported as written when
-/// [`Stream::send_all`] fails stay with the source.
+/// The implementation calls [`next`](Self::next) for each message, possibly for further messages before the first is
+/// written, and calls [`written`](Self::written) in the same order. If [`Stream::send_all`] fails, messages not
+/// reported as written stay with the source.
 pub trait Outgoing {
-    /// Returns the next message; `None` if there is none now.
+    /// Returns the next message; `None` if there is none at the moment.
     fn next(&mut self) -> Option<Bytes>;
 
-    /// Takes note that the oldest message not yet written has been written, that is, handed to the connection.
+    /// Records that the oldest unwritten message has been written, that is, handed to the connection.
     fn written(&mut self);
 
-    /// Returns whether a write that makes no progress is to be given up. Called about every
+    /// Returns whether to give up a write that makes no progress. Called about every
     /// [`poll_interval`](Self::poll_interval).
     fn expired(&mut self) -> bool;
 
-    /// Returns how often [`expired`](Self::expired) is to be called.
+    /// Returns the interval at which to call [`expired`](Self::expired).
     fn poll_interval(&self) -> Duration;
 }
 
 /// One bidirectional gossip stream, dialled or accepted.
 ///
-/// One thread at a time may be on the sending side (`start_send`, `wait_sent`, `try_send`, `send_all`, `finish`) and one on
-/// the receiving side (`recv`, `recv_limited`, `recv_batch`); `cancel` and `info` are for any. Dropping the last handle
-/// cancels what is still open and releases all.
+/// At most one thread at a time may use the sending side (`start_send`, `wait_sent`, `try_send`, `send_all`, `finish`),
+/// and one the receiving side (`recv`, `recv_limited`, `recv_batch`). Any thread may call `cancel` and `info`. Dropping
+/// the last handle cancels what is still open and releases everything.
 pub trait Stream: Send + Sync {
-    /// Starts to write a message and returns without waiting. [`wait_sent`](Stream::wait_sent) must return `true` before
-    /// the next one is started.
+    /// Starts to write a message and returns without waiting. [`wait_sent`](Stream::wait_sent) must return `true`
+    /// before the next write is started.
     fn start_send(&self, message: Bytes) -> Result<(), StreamEnd>;
 
-    /// Waits until the started write is done (`true`), for at most `timeout` (`None`: without limit; zero: not at all).
-    /// `false` means that it is still under way. `true` immediately if none was started. An error does not prove that the
-    /// message did not arrive: the other side may have read it and then ended the stream.
+    /// Waits until the started write is complete (`true`), for at most `timeout` (`None`: without limit; zero: no
+    /// wait). Returns `false` if it is still under way, and `true` immediately if none was started. An error does not
+    /// prove that the message did not arrive: the other side may have read it and then ended the stream.
     fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd>;
 
-    /// Writes a message and waits until that is done.
+    /// Writes a message and waits until the write is complete.
     fn send(&self, message: Bytes) -> Result<(), StreamEnd> {
         self.start_send(message)?;
         self.wait_sent(None).map(drop)
     }
 
-    /// Writes a message without being able to block; `false` if the write is still under way, to be waited for with
-    /// [`wait_sent`](Stream::wait_sent). An implementation may look for a few microseconds whether it is done.
+    /// Writes a message without blocking. Returns `false` if the write is still under way; then wait for it with
+    /// [`wait_sent`](Stream::wait_sent). An implementation may poll for a few microseconds.
     fn try_send(&self, message: Bytes) -> Result<bool, StreamEnd> {
         self.start_send(message)?;
         self.wait_sent(Some(Duration::ZERO))
     }
 
-    /// Writes everything that `outgoing` has, together where that is cheaper, until it has nothing more. Cancels the stream
-    /// and returns [`StreamEnd::Local`] if `outgoing` says that a write is to be given up.
+    /// Writes messages from `outgoing` until it has no more, and batches them where that is cheaper. If `outgoing`
+    /// gives up a write, cancels the stream and returns [`StreamEnd::Local`].
     fn send_all(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
         while let Some(message) = outgoing.next() {
             self.start_send(message)?;
@@ -246,18 +249,20 @@ pub trait Stream: Send + Sync {
         Ok(())
     }
 
-    /// Returns the next message, waiting at most `timeout` for it (`None`: without limit). `Ok(None)` means that none came
-    /// in time; the call can be repeated and nothing is lost. After an `Err` every further call returns the same.
+    /// Returns the next message, waiting at most `timeout` for it (`None`: without limit). Returns `Ok(None)` if none
+    /// arrived in time; the call can be repeated and nothing is lost. After an `Err`, every further call returns the
+    /// same error.
     fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd>;
 
-    /// Returns the next message as [`recv`](Stream::recv) does, if it has at most `max` bytes. Otherwise it returns
-    /// [`StreamEnd::TooLarge`]: with the size if all of the message has been received, and then the stream is the caller's to
-    /// end; without a size if the message was given up before, and then the stream is cancelled.
+    /// Returns the next message as [`recv`](Stream::recv) does, if it has at most `max` bytes. Otherwise returns
+    /// [`StreamEnd::TooLarge`]. If the whole message was received, the error has its size, and the caller must end the
+    /// stream. If reception was abandoned earlier, the error has no size, and the stream has been cancelled.
     fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
         limited(self.recv(Some(timeout))?, max)
     }
 
-    /// Waits without limit for a message, then adds it, and those at hand behind it up to [`MAX_BATCH`] bytes, to `messages`.
+    /// Waits without limit for a message, then appends it to `messages`, with those already available behind it, up to
+    /// [`MAX_BATCH`] bytes.
     fn recv_batch(&self, messages: &mut Vec<Bytes>) -> Result<(), StreamEnd> {
         let mut bytes = 0;
         let mut next = self.recv(None)?;
@@ -267,27 +272,27 @@ pub trait Stream: Send + Sync {
             if bytes >= MAX_BATCH {
                 break;
             }
-            // The end, if it is that, comes again.
+            // If this is the end of the stream, the next call returns it again.
             next = self.recv(Some(Duration::ZERO)).unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Says that nothing more comes from this side, after everything sent before: a dialled stream half-closes and can still
-    /// be read to its end; an accepted one ends with `status`.
+    /// Ends this side of the stream after everything sent before. A dialled stream half-closes and can still be read to
+    /// its end; an accepted stream ends with `status`.
     fn finish(&self, status: &Status) -> Result<(), StreamEnd>;
 
     /// Ends the stream immediately, in both directions. Messages under way fail with [`StreamEnd::Local`]. Does not block.
     fn cancel(&self);
 
-    /// Returns what is known of the two ends.
+    /// Returns information about the two ends.
     fn info(&self) -> &StreamInfo;
 }
 
-/// Bytes after which [`Stream::recv_batch`] takes no further message: a few times HTTP/2's first window.
+/// Size in bytes after which [`Stream::recv_batch`] takes no further message: a few times HTTP/2's initial window.
 pub const MAX_BATCH: usize = 256 << 10;
 
-/// Refuses a message above the limit.
+/// Rejects a message above the limit.
 fn limited(message: Option<Bytes>, max: usize) -> Result<Option<Bytes>, StreamEnd> {
     match message {
         Some(message) if message.len() > max => Err(StreamEnd::TooLarge(Some(message.len()))),

@@ -1,17 +1,17 @@
-//! Checks whether a server's certificate fits the name that was dialled, by Go's rules: Fabric's peers dial by them, and
-//! they are stricter than those of OpenSSL and of the C core, which fall back to the common name.
+//! Checks whether a server's certificate matches the dialled name, by Go's rules. Fabric's peers use these rules, which
+//! are stricter than those of OpenSSL and of the C core: those fall back to the common name.
 
 use openssl::x509::{X509ExtendedKeyUsage, X509Ref, X509};
 use std::net::IpAddr;
 
-/// Checks a certificate (DER) that a server shows for `host`, a name or an address. The error says what is wrong with the
-/// certificate.
+/// Checks the certificate (DER) that a server presents for `host`, a name or an address. The error states the defect of
+/// the certificate.
 pub fn check_server_name(der: &[u8], host: &str) -> Result<(), String> {
     let certificate = X509::from_der(der).map_err(|_| "cannot be read".to_owned())?;
     check(&certificate, host)
 }
 
-/// Checks like [`check_server_name`], from PEM.
+/// Checks a PEM certificate as [`check_server_name`] does.
 #[cfg(feature = "grpc")]
 pub(super) fn check_pem(pem: &[u8], host: &str) -> Result<(), String> {
     let certificate = X509::from_pem(pem).map_err(|_| "cannot be read".to_owned())?;
@@ -73,7 +73,7 @@ impl Names {
     }
 }
 
-/// Returns whether a DNS name of a certificate, perhaps with `*` as its first label, fits the host.
+/// Returns whether a DNS name in a certificate, possibly with `*` as its first label, matches the host.
 fn fits(pattern: &str, host: &str) -> bool {
     let (pattern, host) = (pattern.to_ascii_lowercase(), host.to_ascii_lowercase());
     if !is_name(&pattern, true) || !is_name(&host, false) {

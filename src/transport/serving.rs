@@ -1,4 +1,4 @@
-//! A thread for each stream that is served, their number bounded, all of them joined.
+//! Serves each stream on its own thread, bounds the number of threads, and joins all of them.
 
 use super::status::{code, Status};
 use crate::sync::{spawn, Condvar, Mutex};
@@ -7,11 +7,11 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// Streams that are served.
+/// The streams being served.
 pub(super) struct Serving<S> {
     max: usize,
     state: Mutex<State<S>>,
-    /// A stream was served to its end.
+    /// Signalled when a stream has been served to its end.
     ended: Condvar,
 }
 
@@ -28,13 +28,13 @@ struct Task<S> {
 }
 
 impl<S: Send + Sync + 'static> Serving<S> {
-    /// Serves at most `max` streams at once.
+    /// Serves at most `max` streams at the same time.
     pub fn new(max: usize) -> Arc<Self> {
         let state = State { stopping: false, next_id: 0, running: HashMap::new(), ended: Vec::new() };
         Arc::new(Serving { max, state: Mutex::new(state), ended: Condvar::new() })
     }
 
-    /// Returns the number of streams that are being served.
+    /// Returns the number of streams being served.
     pub fn count(&self) -> usize {
         self.state.lock().running.len()
     }
@@ -47,14 +47,14 @@ impl<S: Send + Sync + 'static> Serving<S> {
     /// Starts the thread that serves a stream, `gossip-in-<n>`. Does not block.
     ///
     /// # Errors
-    /// The status to refuse the stream with, if no thread can be started, or too many run, or the server is stopping.
+    /// The status with which to refuse the stream: no thread can be started, too many run, or the server is stopping.
     pub fn serve(
         self: &Arc<Self>,
         address: &str,
         stream: &Arc<S>,
         run: impl FnOnce(Arc<S>) + Send + 'static,
     ) -> Result<(), Status> {
-        // Held to the end, so that the thread finds itself registered.
+        // Held to the end, so that the new thread finds itself registered.
         let mut state = self.state.lock();
         if state.stopping {
             return Err(Status::new(code::UNAVAILABLE, "the server is stopping"));
@@ -90,20 +90,20 @@ impl<S: Send + Sync + 'static> Serving<S> {
         self.ended.notify_all();
     }
 
-    /// Serves nothing more.
+    /// Refuses all further streams.
     pub fn refuse(&self) {
         self.state.lock().stopping = true;
     }
 
-    /// Returns the streams that are being served.
+    /// Returns the streams being served.
     pub fn streams(&self) -> Vec<Arc<S>> {
-        // Upgraded without the lock: the last handle may be dropped here.
+        // Upgraded after the lock is released: the last handle may be dropped here.
         let streams: Vec<_> = self.state.lock().running.values().map(|task| task.stream.clone()).collect();
         streams.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Blocks until no stream is served, except by the calling thread, or until the time has come. Returns whether that is
-    /// so.
+    /// Blocks until no stream is served, except by the calling thread, or until the deadline `until`. Returns whether
+    /// all streams have ended.
     pub fn await_end(&self, until: Instant) -> bool {
         let me = thread::current().id();
         let mut state = self.state.lock();
@@ -117,11 +117,11 @@ impl<S: Send + Sync + 'static> Serving<S> {
         }
     }
 
-    /// Joins the threads that have served their stream: they have nothing left to do.
+    /// Joins the threads that have finished serving their stream; joining them does not block.
     pub fn join_ended(&self) {
         let ended = std::mem::take(&mut self.state.lock().ended);
         for thread in ended {
-            // A panic of the acceptor was caught before.
+            // The acceptor's panic was already caught.
             let _ = thread.join();
         }
     }

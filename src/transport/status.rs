@@ -1,13 +1,13 @@
-//! How calls and streams end.
+//! Status codes and the ways in which calls and streams end.
 
 use std::fmt;
 
-/// A gRPC status: code and text. A handler's plain error travels as [`code::UNKNOWN`], as with grpc-go.
+/// A gRPC status: code and text. A handler error without a code travels as [`code::UNKNOWN`], as with grpc-go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The status code, one of [`code`] as a rule.
+    /// The status code, usually one of [`code`].
     pub code: i32,
-    /// The text; it travels percent-encoded, so any character is allowed.
+    /// The text. It travels percent-encoded, so any character is allowed.
     pub message: String,
 }
 
@@ -17,55 +17,56 @@ impl Status {
         Status { code, message: message.into() }
     }
 
-    /// Creates the status of a success.
+    /// Creates the status of success.
     pub fn ok() -> Self {
         Status::new(code::OK, "")
     }
 
-    /// Creates the status of an error without a code.
+    /// Creates the status of an error that has no code.
     pub fn unknown(message: impl Into<String>) -> Self {
         Status::new(code::UNKNOWN, message)
     }
 }
 
-/// The status codes that are used here, as gRPC's specification numbers them.
+/// The status codes used here, as numbered by gRPC's specification.
 pub mod code {
     /// Success.
     pub const OK: i32 = 0;
     /// Cancelled, by either side.
     pub const CANCELLED: i32 = 1;
-    /// An error without a code.
+    /// An error that has no code.
     pub const UNKNOWN: i32 = 2;
-    /// A limit of time passed.
+    /// A time limit passed.
     pub const DEADLINE_EXCEEDED: i32 = 4;
-    /// No room: too many calls, or a message above the limit.
+    /// No capacity: too many calls, or a message above the limit.
     pub const RESOURCE_EXHAUSTED: i32 = 8;
     /// The method is not served here.
     pub const UNIMPLEMENTED: i32 = 12;
-    /// The implementation failed, whatever the input.
+    /// The implementation failed, independently of the input.
     pub const INTERNAL: i32 = 13;
     /// The connection could not be made, or is gone.
     pub const UNAVAILABLE: i32 = 14;
 }
 
-/// Why a stream carries nothing more.
+/// Reason why a stream carries no more messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEnd {
     /// The remote side ended it: with this status on a dialled stream, by half-closing (status OK) on an accepted one.
     Remote(Status),
-    /// The connection is gone, or (on an accepted stream, where the two look alike) the remote side cancelled.
+    /// The connection is gone. On an accepted stream the remote side may also have cancelled; the two cannot be
+    /// distinguished.
     Lost(Status),
-    /// This side ended it: cancelled, finished, or past its limit of time.
+    /// This side ended it: cancelled, finished, or reached its time limit.
     Local,
-    /// A message above the limit of [`Stream::recv_limited`](super::Stream::recv_limited): of this size in bytes, or, if this
-    /// side ended the stream before all of it had come, of unknown size.
+    /// A message exceeded the limit of [`Stream::recv_limited`](super::Stream::recv_limited). Holds its size in bytes,
+    /// or `None` if this side ended the stream before the whole message had arrived.
     TooLarge(Option<usize>),
 }
 
 impl StreamEnd {
-    /// Returns the text with which the remote side refused, if that is how the stream ended. A cancellation is none: that
-    /// is how a peer ends a stream that it had accepted.
+    /// Returns the text of the remote side's refusal, if the stream ended with one. A cancellation is not a refusal: a
+    /// peer cancels to end a stream that it had accepted.
     pub fn refusal(&self) -> Option<&str> {
         match self {
             StreamEnd::Remote(status) if status.code != code::OK && status.code != code::CANCELLED => {

@@ -1,6 +1,6 @@
-//! The socket of a TCP connection, which the C core does not show, and the system does: how much has arrived on it, and its
-//! end.
-// Asks the system about sockets; every block states what makes it sound.
+//! Access to the socket of a TCP connection, which the C core hides: the number of bytes received, and shutting it
+//! down.
+// Makes system calls on sockets; every block states why it is sound.
 #![allow(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 const UNKNOWN: i32 = -1;
 
-/// The socket of a connection, as far as it can be found. The core may close it at any moment, and its descriptor may then
-/// be another's: that is asked who is at its other end, and turned down.
+/// The socket of a connection, if it can be found. The core may close it at any moment, and its descriptor may then be
+/// reused. The remote address is therefore checked before each use, and another socket is rejected.
 pub(super) struct ConnectionSocket {
     remote: Option<SocketAddr>,
     descriptor: AtomicI32,
@@ -25,8 +25,8 @@ impl ConnectionSocket {
         ConnectionSocket { remote: remote.parse().ok(), descriptor: UNKNOWN.into() }
     }
 
-    /// Returns the number of bytes received so far, TLS and all. `None` if that cannot be known: not TCP, not Linux, or not there any
-    /// more. The first call looks through the descriptors of the process.
+    /// Returns the number of bytes received so far, including TLS and framing. `None` if unknown: not TCP, not Linux,
+    /// or already closed. The first call searches the descriptors of the process.
     pub(super) fn bytes_received(&self) -> Option<u64> {
         let remote = self.remote?;
         let mut descriptor = self.descriptor.load(Ordering::Relaxed);
@@ -37,19 +37,20 @@ impl ConnectionSocket {
         system::bytes_received(descriptor)
     }
 
-    /// Shuts the connection down, and drops what has arrived and was not read yet; the core then finds it closed. `false`
-    /// if that cannot be done: not TCP, not Linux, or not there any more. Looks through the descriptors of the process.
+    /// Shuts the connection down and discards received data that was not read yet; the core then finds it closed.
+    /// Returns `false` if that is not possible: not TCP, not Linux, or already closed. Searches the descriptors of the
+    /// process.
     pub(super) fn shut_down(&self) -> bool {
         let shut_down = |remote| system::descriptors().any(|descriptor| system::shut_down(descriptor, remote));
         self.remote.is_some_and(shut_down)
     }
 }
 
-/// How often the bytes that have arrived are counted.
+/// Interval at which the received bytes are counted.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Receives a message of at most `max` bytes on a stream that shows a message only when all of it has arrived: gives up when
-/// twice as much, with TLS and frames included, has arrived on its connection meanwhile.
+/// Receives a message of at most `max` bytes on a stream that delivers a message only after all of it has arrived.
+/// Gives up when more than twice `max`, including TLS and frames, has arrived on its connection meanwhile.
 pub(super) fn recv_watched(
     stream: &dyn Stream,
     socket: &ConnectionSocket,
@@ -73,7 +74,7 @@ pub(super) fn recv_watched(
     Ok(None)
 }
 
-/// IPv4 in IPv6 is what a socket for both has.
+/// A dual-stack socket reports IPv4 addresses as IPv6.
 fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }
@@ -87,10 +88,10 @@ mod system {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
     use std::ptr::null_mut;
 
-    /// How much is dropped at a time.
+    /// Number of bytes to discard per call.
     const DROPPED: usize = 1 << 20;
 
-    /// Where `tcpi_bytes_received` stands in the kernel's `struct tcp_info`, since Linux 4.1.
+    /// Offset of `tcpi_bytes_received` in the kernel's `struct tcp_info`, since Linux 4.1.
     const BYTES_RECEIVED: usize = 128;
 
     pub(super) fn descriptors() -> impl Iterator<Item = i32> {
@@ -99,7 +100,7 @@ mod system {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
     }
 
-    /// Whether this is a socket with that address at its other end.
+    /// Returns whether this is a socket with that remote address.
     pub(super) fn is_from(descriptor: i32, remote: SocketAddr) -> bool {
         let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -125,7 +126,7 @@ mod system {
         same(SocketAddr::new(at.0, u16::from_be(at.1)), remote)
     }
 
-    /// Shuts a socket down, if this is one with that address at its other end.
+    /// Shuts down a socket, if it has that remote address.
     pub(super) fn shut_down(descriptor: i32, remote: SocketAddr) -> bool {
         if !is_from(descriptor, remote) {
             return false;
@@ -137,15 +138,15 @@ mod system {
                 _ => return false,
             }
         };
-        // Asked again: this one is still the same when it is shut down.
+        // Checked again: this descriptor stays the same until it is shut down.
         if !is_from(socket.as_raw_fd(), remote) {
             return false;
         }
         let socket = TcpStream::from(socket);
         let done = socket.shutdown(Shutdown::Both).is_ok();
-        // What has arrived would be read before the end. Nothing is added to it any more.
+        // Received data would be read before the end. No more data is added now.
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        // SAFETY: the descriptor is ours, and with this flag bytes of TCP are dropped rather than written anywhere.
+        // SAFETY: the descriptor is ours, and with this flag TCP bytes are discarded and written nowhere.
         while unsafe { libc::recv(socket.as_raw_fd(), null_mut(), DROPPED, flags) } > 0 {}
         done
     }

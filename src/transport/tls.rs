@@ -1,5 +1,5 @@
-//! Certificates, keys and roots, checked before a transport sees them, and replaceable while they are used. No library's
-//! handles.
+//! Certificates, keys and roots. They are checked before a transport uses them, and can be replaced at run time. This
+//! module holds no TLS library's handles.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::RwLock;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// PEM text and where it came from, for error messages.
+/// PEM text and its source, for error messages.
 #[derive(Clone)]
 pub struct Pem {
     source: String,
@@ -23,22 +23,22 @@ pub struct Pem {
 }
 
 impl Pem {
-    /// PEM text; `source` names it in errors.
+    /// Wraps PEM text; `source` names it in errors.
     pub fn new(source: impl Into<String>, text: impl Into<Vec<u8>>) -> Pem {
         Pem { source: source.into(), text: text.into() }
     }
 
-    /// The content of a file.
+    /// Reads a PEM file.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if it cannot be read, naming it.
+    /// [`ErrorKind::Config`], naming the file, if it cannot be read.
     pub fn file(path: impl AsRef<Path>) -> Result<Pem> {
         let path = path.as_ref();
         let text = std::fs::read(path).map_err(|e| config(format!("cannot read {}: {e}", path.display())).source(e))?;
         Ok(Pem { source: path.display().to_string(), text })
     }
 
-    /// Several texts as one, for roots that come in several files.
+    /// Joins several texts, for roots stored in several files.
     #[must_use]
     pub fn and(mut self, other: Pem) -> Pem {
         self.source = format!("{}, {}", self.source, other.source);
@@ -47,7 +47,7 @@ impl Pem {
         self
     }
 
-    /// The certificates in it, at least one.
+    /// Returns the certificates in it, at least one.
     fn certificates(&self, what: &str) -> Result<Vec<X509>> {
         let certs = X509::stack_from_pem(&self.text)
             .map_err(|e| config(format!("{what} ({}): not readable as PEM: {e}", self.source)).source(e))?;
@@ -57,7 +57,7 @@ impl Pem {
         Ok(certs)
     }
 
-    /// Returns DER of the first certificate in it.
+    /// Returns the first certificate in it, as DER.
     #[cfg(feature = "host-server")]
     pub(super) fn leaf(&self, what: &str) -> Result<Bytes> {
         let der = self.certificates(what)?.swap_remove(0).to_der();
@@ -71,24 +71,24 @@ impl Pem {
 }
 
 impl fmt::Debug for Pem {
-    /// Only where it came from: it can be a private key.
+    /// Prints only the source: the text can be a private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pem({})", self.source)
     }
 }
 
-/// What a server asks of its clients' certificates.
+/// Client certificate policy of a server.
 #[derive(Clone, Debug, Default)]
 pub enum ClientAuth {
-    /// Ask for one, and neither insist nor verify: Fabric's default. The gossip handshake authenticates, and refuses
-    /// who has none.
+    /// Request a certificate, but neither require nor verify it: Fabric's default. The gossip handshake authenticates,
+    /// and refuses a peer without a certificate.
     #[default]
     Request,
-    /// Require one that these roots vouch for. Others get no connection.
+    /// Require a certificate that chains to these roots. Other clients get no connection.
     Verify(Pem),
 }
 
-/// Certificates, keys and roots for both directions. Everything is checked by [`Tls::new`].
+/// Certificates, keys and roots for both directions. [`Tls::new`] checks them.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
     server: Option<(Pem, Pem)>,
@@ -99,33 +99,33 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// A certificate (followed by its intermediates, if any) and its key, shown in both directions, and the roots that
-    /// vouch for the servers that are dialled.
+    /// Uses a certificate (followed by its intermediates, if any) and its key, presented in both directions, and the
+    /// roots for verifying dialled servers.
     pub fn new(cert: Pem, key: Pem, roots: Pem) -> TlsConfig {
         TlsConfig { server: Some((cert, key)), ..Self::client_only(roots) }
     }
 
-    /// Only to dial, with the roots that vouch for the servers, and without a certificate unless one is added with
-    /// [`client_pair`](Self::client_pair). (A gossip handshake asks for one; a probe does not.)
+    /// Configures dialling only, with the roots for verifying servers. Presents no certificate unless one is added with
+    /// [`client_pair`](Self::client_pair). (A gossip handshake requires one; a probe does not.)
     pub fn client_only(roots: Pem) -> TlsConfig {
         TlsConfig { server: None, client: None, roots, client_auth: ClientAuth::Request, server_name: None }
     }
 
-    /// Another certificate and key to show when dialling.
+    /// Sets a different certificate and key to present when dialling.
     #[must_use]
     pub fn client_pair(mut self, cert: Pem, key: Pem) -> Self {
         self.client = Some((cert, key));
         self
     }
 
-    /// What to ask of clients. The default is [`ClientAuth::Request`].
+    /// Sets the client certificate policy. The default is [`ClientAuth::Request`].
     #[must_use]
     pub fn client_auth(mut self, policy: ClientAuth) -> Self {
         self.client_auth = policy;
         self
     }
 
-    /// Check dialled servers' certificates for this name instead of the one in the endpoint.
+    /// Sets the name against which dialled servers' certificates are checked, instead of the name in the endpoint.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
@@ -133,8 +133,8 @@ impl TlsConfig {
     }
 }
 
-/// Certificates in use: asked at every dial and for every accepted connection, and replaceable meanwhile. Clones are
-/// handles on the same.
+/// The certificates in use. They are read at every dial and for every accepted connection, and can be replaced at any
+/// time. Clones share the same configuration.
 #[derive(Clone)]
 pub struct Tls(Arc<RwLock<(u64, Arc<Checked>)>>);
 
@@ -142,16 +142,17 @@ impl Tls {
     /// Checks a configuration.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`], naming file and field: unreadable PEM, no certificate in it, a key that does not belong
-    /// to its certificate. (Dates and chains are for the peer to judge.)
+    /// [`ErrorKind::Config`], naming file and field: unreadable PEM, no certificate in it, or a key that does not match
+    /// its certificate. (Dates and chains are not checked; the peer verifies them.)
     pub fn new(config: TlsConfig) -> Result<Tls> {
         Ok(Tls(Arc::new(RwLock::new((0, Arc::new(Checked::new(config)?))))))
     }
 
-    /// Replaces the configuration. The next dial and the next accepted connection use it; existing ones go on.
+    /// Replaces the configuration. The next dial and the next accepted connection use it; existing connections are
+    /// unaffected.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and if it changes between the two policies of [`ClientAuth`]: servers keep the one they
+    /// As [`new`](Self::new), and if it switches to the other policy of [`ClientAuth`]: servers keep the policy they
     /// started with (its roots may change). After an error the old configuration stays.
     pub fn replace(&self, config: TlsConfig) -> Result<()> {
         let checked = Checked::new(config)?;
@@ -166,17 +167,18 @@ impl Tls {
         Ok(())
     }
 
-    /// Returns the configuration in use, and how often it was replaced.
+    /// Returns the number of replacements so far and the configuration in use.
     pub(super) fn current(&self) -> (u64, Arc<Checked>) {
         self.0.read().clone()
     }
 
-    /// Returns DER of the certificate that servers show now. (A stream on an older connection began with the one before.)
+    /// Returns the certificate that servers present now, as DER. (A stream on an older connection began with the
+    /// previous one.)
     pub(super) fn server_cert(&self) -> Option<Bytes> {
         self.current().1.server.as_ref().map(|pair| pair.der.clone())
     }
 
-    /// When the certificates that are shown now expire, the first of them; `None` if none is shown.
+    /// Returns the earliest expiry time of the certificates presented now; `None` if none is presented.
     pub fn expires(&self) -> Option<SystemTime> {
         let (_, checked) = self.current();
         checked.server.iter().chain(&checked.client).map(|pair| pair.expires).min()
@@ -193,7 +195,7 @@ impl fmt::Debug for Tls {
 pub(super) struct Checked {
     pub server: Option<Pair>,
     pub client: Option<Pair>,
-    /// PEM, as all texts here.
+    /// PEM, as all texts in this module.
     pub roots: CString,
     pub client_roots: Option<CString>,
     pub server_name: Option<CString>,
@@ -202,10 +204,10 @@ pub(super) struct Checked {
 /// A certificate and its key.
 #[derive(Clone)]
 pub(super) struct Pair {
-    /// The leaf, and the intermediates behind it.
+    /// The leaf certificate, followed by its intermediates.
     pub chain: CString,
     pub key: CString,
-    /// DER of the leaf.
+    /// The leaf certificate, as DER.
     pub der: Bytes,
     pub expires: SystemTime,
 }
@@ -214,7 +216,7 @@ fn end_of_validity(cert: &X509) -> Result<SystemTime, ErrorStack> {
     let distance = Asn1Time::from_unix(0)?.diff(cert.not_after())?;
     let seconds = i64::from(distance.days) * 86_400 + i64::from(distance.secs);
     let end = u64::try_from(seconds).ok().and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-    // One that ended before 1970 has expired, whenever.
+    // A certificate that ended before 1970 has expired; the exact time does not matter.
     Ok(end.unwrap_or(UNIX_EPOCH))
 }
 
@@ -249,8 +251,8 @@ fn is_encrypted(pem: &[u8]) -> bool {
     has(b"BEGIN ENCRYPTED PRIVATE KEY") || (has(b"Proc-Type:") && has(b"ENCRYPTED"))
 }
 
-/// Checks that TLS accepts certificate and key. The C core keeps the reason to itself, and a key that is too short would look
-/// like an address that cannot be bound.
+/// Checks that TLS accepts certificate and key. The C core does not report the reason, and a key that is too short
+/// would look like an address that cannot be bound.
 fn check_usable(cert: &Pem, key: &PKeyRef<Private>) -> std::result::Result<(), String> {
     let weak = |e: ErrorStack| {
         let reasons: Vec<&str> = e.errors().iter().filter_map(|e| e.reason()).collect();

@@ -64,7 +64,7 @@ impl World {
         })
     }
 
-    /// The entry, and whether its writer was started for that.
+    /// Returns the entry, and whether this call started its writer.
     fn entry(&self, to: &RemotePeer) -> (Arc<Peer>, bool) {
         let mut created = false;
         let peer = self.store.entry(to, |_| {
@@ -198,7 +198,8 @@ fn a_dial_to_a_peer_that_is_another_entrys_is_given_up_and_joins_it() {
     let (first, _) = world.dial(&RemotePeer::new("alias:1"));
     let (second, second_dial) = world.dial(&named("b"));
     world.push(&first);
-    // Expected to be that peer, though not there yet: its name is the better one, the other's endpoint the proven one.
+    // `second` is expected to be that peer but not connected yet: its name takes precedence, and the endpoint of
+    // `first` is the proven one.
     assert!(matches!(world.claim(&first, &id("b")), Claim::Joined));
     assert!(second_dial.is_cancelled() && second.dials_again());
     assert_eq!((first.outbox.owed(), second.outbox.owed()), (0, 1));
@@ -207,7 +208,7 @@ fn a_dial_to_a_peer_that_is_another_entrys_is_given_up_and_joins_it() {
     let BeginDial::Dial { endpoint, .. } = second.begin_dial() else { panic!("nothing to dial") };
     assert_eq!(endpoint, "alias:1");
     assert!(matches!(world.claim(&second, &id("b")), Claim::Granted));
-    // From here on it is that peer's, and an inbound stream gives way.
+    // From here on the entry belongs to that peer, and an inbound stream yields.
     let (third, _) = world.dial(&RemotePeer::new("other-alias:1"));
     world.push(&third);
     assert!(matches!(world.claim(&third, &id("b")), Claim::Joined));
@@ -237,7 +238,7 @@ fn an_entry_without_a_writer_is_never_found() {
     assert!(matches!(world.store.entry(&named("b"), |_| refused()), Err(Refusal::NoThread(_))));
     assert!(world.store.accepted(&world.conn("b", false, world.at(0)), |_| refused()).is_err());
     assert!(world.store.peers().is_empty() && world.entry(&named("b")).1);
-    // Of two that are made at the same time, the one that is too late ends.
+    // Of two entries created at the same time, the later one ends.
     let mut late = None;
     let found = world.store.entry(&named("c"), |peer| {
         late = Some(peer.clone());

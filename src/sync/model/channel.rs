@@ -1,7 +1,7 @@
-//! Bounded channels and `select!` with the interface of `crossbeam-channel`, as far as the library uses it.
+//! Bounded channels and `select!` with the part of `crossbeam-channel`'s interface that the library uses.
 //!
-//! Among the arms that are ready, a `select!` takes any, as there. Timeouts never pass by themselves: a wait in vain is a
-//! deadlock, which the model checker reports.
+//! A `select!` takes any of the ready arms, as in `crossbeam-channel`. Timeouts never expire by themselves: a wait
+//! without a wake-up is a deadlock, which the model checker reports.
 
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
@@ -19,7 +19,7 @@ struct State<T> {
     capacity: usize,
     senders: usize,
     receivers: usize,
-    /// Whoever waits for any change.
+    /// Threads that wait for any change.
     waiting: Vec<Thread>,
 }
 
@@ -60,7 +60,7 @@ pub struct Sender<T>(Arc<Channel<T>>);
 
 pub struct Receiver<T>(Arc<Channel<T>>);
 
-/// With no capacity it carries nothing, and only tells that its other end is gone.
+/// Creates a bounded channel. With capacity 0 it carries no items and only signals that its other end is gone.
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let state = State { items: VecDeque::new(), capacity, senders: 1, receivers: 1, waiting: Vec::new() };
     let channel = Arc::new(Channel(Mutex::new(state)));
@@ -158,7 +158,7 @@ impl<T> Drop for Receiver<T> {
         state.receivers -= 1;
         if state.receivers == 0 {
             state.changed();
-            // What an item drops may need this channel.
+            // Dropping an item may use this channel.
             let left = std::mem::take(&mut state.items);
             drop(state);
             drop(left);
@@ -168,9 +168,9 @@ impl<T> Drop for Receiver<T> {
 
 /// One arm of a `select!`.
 pub trait Arm {
-    /// Asks to be woken by any change.
+    /// Registers `waiter` to be woken by any change.
     fn register(&self, waiter: &Thread);
-    /// Whether it is done.
+    /// Returns whether the arm is done.
     fn attempt(&mut self) -> bool;
 }
 
@@ -201,7 +201,7 @@ impl<T> Arm for RecvArm<T> {
     }
 }
 
-/// Holds the item until it is sent, and if there is nobody to receive it.
+/// Holds the item until it is sent, or for good if there is no receiver.
 pub struct SendArm<T>(Arc<Channel<T>>, Option<T>);
 
 impl<T> SendArm<T> {
@@ -227,7 +227,7 @@ impl<T> Arm for SendArm<T> {
     }
 }
 
-/// Blocks until one of the arms is done: which.
+/// Blocks until one of the arms is done, and returns its index.
 pub fn block_on(arms: &mut [&mut dyn Arm]) -> usize {
     let me = thread::current();
     loop {
@@ -243,12 +243,12 @@ pub fn block_on(arms: &mut [&mut dyn Arm]) -> usize {
     }
 }
 
-/// As `crossbeam_channel::select!`, for up to eight arms and without `default`.
+/// Selects as `crossbeam_channel::select!` does, for up to eight arms and without `default`.
 macro_rules! select {
     ($($arms:tt)*) => { $crate::sync::model::channel::select_parse!([] $($arms)*) };
 }
 
-/// Brings the arms into one form: `(arm pattern => body)`.
+/// Converts the arms to one form: `(arm pattern => body)`.
 macro_rules! select_parse {
     ([$($done:tt)*] recv($r:expr) -> $p:pat => $body:block $(,)? $($rest:tt)*) => {
         $crate::sync::model::channel::select_parse!([$($done)* (RecvArm::new(&$r), $p => $body)] $($rest)*)
@@ -262,7 +262,7 @@ macro_rules! select_parse {
     ([$($done:tt)*]) => { $crate::sync::model::channel::select_name!([a b c d e f g h] [] $($done)*) };
 }
 
-/// Gives each arm a name.
+/// Names each arm.
 macro_rules! select_name {
     ([$n:ident $($free:ident)*] [$($named:tt)*] ($arm:expr, $p:pat => $body:expr) $($rest:tt)*) => {
         $crate::sync::model::channel::select_name!([$($free)*] [$($named)* ($n $arm, $p => $body)] $($rest)*)
@@ -276,7 +276,7 @@ macro_rules! select_name {
     }};
 }
 
-/// Runs the body of the arm that is done.
+/// Runs the body of the completed arm.
 macro_rules! select_body {
     ($done:ident, $at:expr; $n:ident $p:pat => $body:expr; $($rest:tt)*) => {
         if $done == $at {

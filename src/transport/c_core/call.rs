@@ -1,4 +1,4 @@
-//! One call of the C core: its operations, the memory they write to, and its orderly release.
+//! One call of the C core: its operations, the memory they use, and its orderly release.
 
 use super::queue::{CallQueue, Wait};
 use super::slice;
@@ -14,34 +14,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The operations that can be under way, at most one of each. The value is the tag, and a bit of its own.
+/// The operations of a call, of which at most one of each can be under way. The value is both the tag and a distinct
+/// bit.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(super) enum Op {
-    /// Our headers. On a dialled call it completes when the connection is up, or failed.
+    /// Send our headers. On a dialled call this completes when the connection is up or has failed.
     Headers = 1,
-    /// The server's headers; they may come as late as its first message.
+    /// Receive the server's headers; they may arrive as late as its first message.
     PeerHeaders = 2,
-    /// One message to send.
+    /// Send one message.
     Send = 4,
-    /// One message to receive.
+    /// Receive one message.
     Recv = 8,
-    /// The end of our side: half close, or on an accepted call the status.
+    /// End our side: half-close, or send the status of an accepted call.
     Finish = 16,
-    /// The end of the call: the status on a dialled call, "closed" on an accepted one.
+    /// Receive the end of the call: the status on a dialled call, "closed" on an accepted one.
     End = 32,
-    /// The whole answer to a call that is refused.
+    /// Send the whole answer to a refused call.
     Refusal = 64,
 }
 
 const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Refusal];
 
-/// A call whose end is on its way gets this long before it is cancelled.
+/// Time after which a call whose end is on its way is cancelled.
 const GENTLY: Duration = Duration::from_secs(5);
 
-/// What the core writes to, and reads from, while operations are under way: on the heap, at a fixed address, until
-/// every operation has completed. Each field belongs to one operation and is touched by us only before that is started
-/// and after it has completed.
+/// Memory that the core reads and writes while operations are under way: on the heap, at a fixed address, until every
+/// operation has completed. Each field belongs to one operation. We access it only before that operation is started and
+/// after it has completed.
 struct Memory {
     headers: grpc_metadata_array,
     trailers: grpc_metadata_array,
@@ -53,13 +54,13 @@ struct Memory {
     status_text: grpc_slice,
 }
 
-/// A call. Any thread may cancel it; per kind of operation, one thread at a time starts it and waits for it (which the
-/// users in this module see to with a lock each). Dropping the last handle cancels what is open and never waits: what is not
-/// over by then goes to the reaper.
+/// A call. Any thread may cancel it. For each kind of operation, only one thread at a time may start it and wait for
+/// it; the users in this module ensure that with a lock each. Dropping the last handle cancels what is open and never
+/// waits: operations that have not completed by then go to the reaper.
 pub(super) struct Call {
     inner: ManuallyDrop<Inner>,
     cancelled: AtomicBool,
-    /// The end is on its way by itself, so dropping the call does not cancel it at once.
+    /// The end is on its way by itself, so dropping the call does not cancel it immediately.
     gently: AtomicBool,
 }
 
@@ -67,7 +68,7 @@ struct Inner {
     raw: *mut grpc_call,
     memory: *mut Memory,
     queue: CallQueue,
-    /// What must outlive the call: its channel, or the initialized core.
+    /// Must outlive the call: its channel, or the initialized core.
     _keep: Arc<dyn Any + Send + Sync>,
 }
 
@@ -76,18 +77,18 @@ unsafe impl Send for Inner {}
 // SAFETY: as above, and the operations of one kind are serialized by the callers (`Stream` by locks, `Unary` by `&mut`).
 unsafe impl Sync for Inner {}
 
-/// The core refused to start an operation, which ends the call: the slot of the operation stays blocked.
+/// The core refused to start an operation, which ends the call: the operation's slot stays blocked.
 #[derive(Debug)]
 pub(super) struct Refused;
 
 impl Call {
-    /// Takes over a call that was created for this queue.
+    /// Takes ownership of a call that was created for this queue.
     ///
     /// # Safety
-    /// `raw` must be a valid call, bound to `queue`, with no operation started, whose reference is given up by the caller.
+    /// `raw` must be a valid call, bound to `queue`, with no operation started, whose reference the caller gives up.
     pub(super) unsafe fn new(raw: *mut grpc_call, queue: CallQueue, keep: Arc<dyn Any + Send + Sync>) -> Call {
         // SAFETY: all-zero is valid for every field: null pointers, and empty inlined slices; the arrays are then
-        // initialized as the core asks.
+        // initialized as the core requires.
         let memory = unsafe {
             let memory = Box::into_raw(Box::new(std::mem::zeroed::<Memory>()));
             grpc_metadata_array_init(&raw mut (*memory).headers);
@@ -98,21 +99,21 @@ impl Call {
         Call { inner: ManuallyDrop::new(inner), cancelled: false.into(), gently: false.into() }
     }
 
-    /// Starts what a dialled stream needs from the beginning. (Without `PeerHeaders` no message would ever arrive.)
+    /// Starts the initial operations of a dialled stream. (Without `PeerHeaders` no message would ever arrive.)
     pub(super) fn start_dialled(&self) -> Result<(), Refused> {
         self.start(Op::End, &[self.op_status()])?;
         self.start(Op::Headers, &[op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)])?;
         self.start(Op::PeerHeaders, &[self.op_headers()])
     }
 
-    /// Starts what an accepted stream needs from the beginning.
+    /// Starts the initial operations of an accepted stream.
     pub(super) fn start_accepted(&self) -> Result<(), Refused> {
         self.start(Op::Headers, &[op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA)])?;
         self.start(Op::End, &[self.op_closed()])
     }
 
-    /// Starts a dialled unary call. Not as one batch: if the server answers without reading, sending fails, and the core
-    /// then drops the answer that came in the same batch.
+    /// Starts a dialled unary call. The operations are not one batch: if the server answers without reading, sending
+    /// fails, and the core then drops the answer received in the same batch.
     pub(super) fn start_unary(&self, request: Bytes) -> Result<(), Refused> {
         self.start_dialled()?;
         self.start_send(request, false)?;
@@ -120,7 +121,8 @@ impl Call {
         self.start_recv()
     }
 
-    /// Refuses an accepted call, with this status, as `Refusal`. The call may be dropped right after: it ends gently.
+    /// Refuses an accepted call with this status, as `Refusal`. The call may be dropped right after: it ends
+    /// gracefully.
     pub(super) fn refuse(&self, status: &Status) -> Result<(), Refused> {
         let headers = op(grpc_op_type::GRPC_OP_SEND_INITIAL_METADATA);
         self.gently.store(true, Ordering::Relaxed);
@@ -132,7 +134,7 @@ impl Call {
         self.start(Op::Recv, &[self.op_recv()])
     }
 
-    /// Starts to send one message. With `hint` the core may hold it back until the next.
+    /// Starts to send one message. With `hint`, the core may hold it back until the next one.
     pub(super) fn start_send(&self, message: Bytes, hint: bool) -> Result<(), Refused> {
         self.start(Op::Send, &[self.op_send(message, hint)])
     }
@@ -142,23 +144,25 @@ impl Call {
         self.start(Op::Finish, &[op(grpc_op_type::GRPC_OP_SEND_CLOSE_FROM_CLIENT)])
     }
 
-    /// Starts to end an accepted stream. From here on dropping the call gives the status time to leave.
+    /// Starts to end an accepted stream. From here on, dropping the call leaves the status time to be sent.
     pub(super) fn start_status(&self, status: &Status) -> Result<(), Refused> {
         self.gently.store(true, Ordering::Relaxed);
         self.start(Op::Finish, &[self.op_send_status(status)])
     }
 
-    /// Waits for a started operation: its success, or `None` if it is still under way. Not started means `Some(false)`.
+    /// Waits for a started operation. Returns its success, or `None` if it is still under way. Returns `Some(false)` if
+    /// it was not started.
     pub(super) fn wait_for(&self, op: Op, wait: Wait) -> Option<bool> {
         self.inner.wait_for(op, wait)
     }
 
-    /// The success of a started operation if it has completed, without a look at the connection, nor at the clock.
+    /// Returns the success of a started operation if it has completed, without polling the connection or reading the
+    /// clock.
     pub(super) fn take(&self, op: Op) -> Option<bool> {
         self.inner.queue.take(op as u8)
     }
 
-    /// Of an accepted call: whether it is over, as far as the core has told by now.
+    /// Returns whether an accepted call has ended, as far as the core has reported by now.
     pub(super) fn is_over(&self) -> bool {
         self.wait_for(Op::End, Wait::Not).is_some()
     }
@@ -167,10 +171,10 @@ impl Call {
         self.inner.queue.is_started(op as u8)
     }
 
-    /// After `Recv`: the message, or `None` at the end of the stream.
+    /// After `Recv`: returns the message, or `None` at the end of the stream.
     ///
     /// # Errors
-    /// It is larger than `max`, and was dropped.
+    /// The message is larger than `max`, and was dropped.
     pub(super) fn take_message(&self, max: usize) -> Result<Option<Bytes>, Status> {
         // SAFETY: the operation has completed, so the field is ours; a buffer in it is ours too.
         unsafe {
@@ -186,13 +190,13 @@ impl Call {
         }
     }
 
-    /// After `Send`: releases what was sent.
+    /// After `Send`: releases the sent message.
     pub(super) fn release_sent(&self) {
         // SAFETY: the operation has completed, so the field and the buffer in it are ours.
         unsafe { release_buffer(&mut (*self.memory()).sent) }
     }
 
-    /// After `End` of a dialled call: how it ended.
+    /// After `End` of a dialled call: returns how it ended.
     pub(super) fn status(&self) -> Status {
         // SAFETY: the operation has completed, so the fields are ours.
         unsafe {
@@ -202,28 +206,29 @@ impl Call {
         }
     }
 
-    /// After the `Recv` that brought no more message to an accepted call: whether the call failed, or was cancelled, as
-    /// opposed to half-closed.
+    /// After the `Recv` that returned no more message on an accepted call: returns whether the call failed or was
+    /// cancelled, and not half-closed.
     pub(super) fn failed(&self) -> bool {
         // SAFETY: the call is valid while `self` is, and the operation that sets the flag has completed.
         unsafe { grpc_call_failed_before_recv_message(self.inner.raw) != 0 }
     }
 
-    /// Ends the call at once. Operations complete soon after, except a write to a full socket.
+    /// Ends the call immediately. Operations complete soon after, except a write to a full socket.
     pub(super) fn cancel(&self) {
         self.gently.store(false, Ordering::Relaxed);
         self.cancelled.store(true, Ordering::Release);
         self.inner.cancel();
     }
 
-    /// Ends the call at once, with this status at both ends.
+    /// Ends the call immediately, with this status at both ends.
     pub(super) fn fail(&self, status: &Status) {
         let text = CString::new(status.message.as_str()).unwrap_or_default();
         // SAFETY: allowed from any thread while the call is valid; the core copies the text; the reserved argument is null.
         unsafe { grpc_call_cancel_with_status(self.inner.raw, status.code, text.as_ptr(), null_mut()) };
     }
 
-    /// Says that the server is about to cancel the call, and so tell the client UNAVAILABLE rather than CANCELLED.
+    /// Records that the server is about to cancel the call, so that the client receives UNAVAILABLE instead of
+    /// CANCELLED.
     pub(super) fn mark_cancelled(&self) {
         self.gently.store(true, Ordering::Relaxed);
         self.cancelled.store(true, Ordering::Release);
@@ -233,13 +238,13 @@ impl Call {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// The remote address, as far as the core knows it by now.
+    /// Returns the remote address, as far as the core knows it by now.
     pub(super) fn address(&self) -> String {
         // SAFETY: the call is valid while `self` is.
         unsafe { peer::address(self.inner.raw) }
     }
 
-    /// DER of the remote certificate. Known once the call is connected.
+    /// Returns the remote certificate as DER. Known once the call is connected.
     pub(super) fn certificate(&self) -> Option<Bytes> {
         // SAFETY: as above.
         unsafe { peer::certificate(self.inner.raw) }
@@ -310,7 +315,7 @@ impl Call {
     }
 
     fn op_send_status(&self, status: &Status) -> grpc_op {
-        // Headers have a limit of 8 KiB at the receiver, and percent-encoding can triple the text.
+        // The receiver limits headers to 8 KiB, and percent-encoding can triple the text.
         let mut end = status.message.len().min(2048);
         while !status.message.is_char_boundary(end) {
             end -= 1;
@@ -332,7 +337,7 @@ impl Call {
     }
 }
 
-/// In the core's words, which are gRPC's.
+/// Returns the error for a message above a limit, with the core's own wording, which is gRPC's.
 pub(super) fn too_large(what: &str, len: usize, max: usize) -> Status {
     Status::new(code::RESOURCE_EXHAUSTED, format!("{what} message larger than max ({len} vs. {max})"))
 }
@@ -369,7 +374,7 @@ impl Drop for Call {
             }
         }
         let mut cancel_at = gently.then(|| Instant::now() + GENTLY);
-        // In an `Option`, so that the job that reports its end has released the call by then.
+        // In an `Option`, so that the job has released the call by the time it reports its end.
         let mut inner = Some(inner);
         reaper::hand_over(Box::new(move || {
             if let Some(call) = &inner {
@@ -392,7 +397,7 @@ impl Inner {
         self.queue.wait(op as u8, wait)
     }
 
-    /// Takes note of what has completed by now: whether that is all.
+    /// Collects what has completed by now. Returns whether everything has.
     fn collect(&self) -> bool {
         ALL.into_iter().all(|op| self.wait_for(op, Wait::Not).is_some())
     }
@@ -405,9 +410,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: every started operation has completed, and was waited for (`Call::drop` and the reaper see to it), so the
-        // core neither reads nor writes `memory` any more, and what it left there is ours. The metadata entries belong to
-        // the call, so only the arrays are destroyed, before it. The queue follows, as a field.
+        // SAFETY: every started operation has completed and was waited for (`Call::drop` and the reaper ensure that),
+        // so the core neither reads nor writes `memory` any more, and its contents are ours. The metadata entries
+        // belong to the call, so only the arrays are destroyed, before it. The queue follows, as a field.
         unsafe {
             let mut memory = Box::from_raw(self.memory);
             release_buffer(&mut memory.received);

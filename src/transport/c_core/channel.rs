@@ -20,7 +20,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A channel to one endpoint. It connects with its first call, over a connection of its own, which closes when the
+/// A channel to one endpoint. It connects with its first call, over a separate connection, which closes when the
 /// channel and the calls on it are dropped.
 pub(super) struct Channel(Arc<CoreChannel>);
 
@@ -32,9 +32,9 @@ pub(super) struct CoreChannel {
     tls: bool,
     /// The reason why the server's certificate was rejected.
     flaw: Flaw,
-    /// The peer's address, from the first answer.
+    /// The peer's address, known from the first answer.
     remote_addr: Mutex<Option<String>>,
-    /// Kept for the channels that come. Declared before the library, which it needs.
+    /// Kept for later channels. Declared before the library, which it needs.
     _quota: Option<Arc<Quota>>,
     _library: Library,
 }
@@ -45,19 +45,19 @@ unsafe impl Send for CoreChannel {}
 unsafe impl Sync for CoreChannel {}
 
 impl Channel {
-    /// A channel to `host:port`, with TLS if `tls` is given. Does not block, nor connect yet; an attempt to connect
-    /// gives up after `connect` (the C core takes 100 ms at least).
+    /// Creates a channel to `host:port`, with TLS if `tls` is given. Neither blocks nor connects yet. A connection
+    /// attempt times out after `connect` (in the C core, 100 ms at least).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the endpoint is malformed. [`ErrorKind::Full`]: the C core has to be started,
-    /// and too few file descriptors or threads are to be had for it.
+    /// [`ErrorKind::Config`]: the endpoint is malformed. [`ErrorKind::Full`]: the C core must be started, and too few
+    /// file descriptors or threads are available for it.
     pub fn new(endpoint: &str, tls: Option<&Tls>, settings: &Settings, connect: Duration) -> Result<Channel> {
         let target = target(endpoint)?;
         let library = Library::acquire()?;
         let mut args = settings.channel_args(connect);
         let quota = settings.quota();
         args.quota(quota.clone());
-        // The name that TLS checks and that the server is told, whatever form the target has.
+        // The name that TLS checks and that is sent to the server, regardless of the form of the target.
         args.text(c"grpc.default_authority", text(endpoint)?);
         let flaw = Flaw::default();
         let (credentials, local_cert) = match tls {
@@ -95,8 +95,8 @@ impl Channel {
         Ok(Unary::new(call, self.0.clone()))
     }
 
-    /// Opens a stream, waiting at most `timeout` for the connection and for room on it. `limit` bounds the life of the
-    /// stream. `cancel` ends the wait.
+    /// Opens a stream, waiting at most `timeout` for the connection and for capacity on it. `limit` bounds the lifetime
+    /// of the stream. `cancel` ends the wait.
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] with the C core's text if the connection cannot be made, [`ErrorKind::Timeout`],
@@ -123,8 +123,8 @@ impl Channel {
     fn call(&self, method: &str, limit: Option<Duration>) -> Result<Call> {
         let queue = CallQueue::new();
         let method = slice::copied(method.as_bytes());
-        // SAFETY: channel and queue are valid; the host may be null; the core takes a reference to the method of its
-        // own, so that ours is released once. The call keeps the channel alive.
+        // SAFETY: channel and queue are valid; the host may be null; the core takes its own reference to the method, so
+        // that ours is released once. The call keeps the channel alive.
         unsafe {
             let parent = null_mut();
             let deadline = deadline(limit);
@@ -144,7 +144,7 @@ impl CoreChannel {
         &self.endpoint
     }
 
-    /// Returns why no connection could be made: the rejected certificate, else the core's text.
+    /// Returns the reason for a failed connection: the rejected certificate, or else the core's text.
     pub(super) fn why_unreachable(&self, core: String) -> String {
         self.flaw.reason().unwrap_or(core)
     }
@@ -153,7 +153,8 @@ impl CoreChannel {
         self.stream_options.max_receive
     }
 
-    /// The peer's address. A call knows it from the server's first answer on, so an earlier call's is remembered.
+    /// Returns the peer's address. A call knows it only from the server's first answer on, so the address from an
+    /// earlier call is remembered.
     pub(super) fn address(&self, call: &Call) -> String {
         let mut known = self.remote_addr.lock();
         if known.is_none() {
@@ -179,7 +180,7 @@ impl Drop for CoreChannel {
     }
 }
 
-/// The C core's form of `host:port`. Names are resolved, addresses taken as they are.
+/// Returns the C core's form of `host:port`. Names are resolved; addresses are used as they are.
 fn target(endpoint: &str) -> Result<CString> {
     let malformed = |why: &str| {
         Err(Error::new(ErrorKind::Config, format!("malformed endpoint {endpoint:?}: {why}; expected host:port")))

@@ -11,7 +11,7 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Returns the core's form of a pair, which borrows from it.
+/// Returns the core's form of a certificate and key, which borrows from the pair.
 fn raw(pair: &Pair) -> grpc_ssl_pem_key_cert_pair {
     grpc_ssl_pem_key_cert_pair { private_key: pair.key.as_ptr(), cert_chain: pair.chain.as_ptr() }
 }
@@ -20,14 +20,14 @@ fn raw(pair: &Pair) -> grpc_ssl_pem_key_cert_pair {
 pub(super) struct ChannelCredentials(*mut grpc_channel_credentials);
 
 impl ChannelCredentials {
-    /// Without TLS.
+    /// Returns credentials without TLS.
     pub(super) fn insecure() -> Self {
         // SAFETY: takes nothing, returns an object of ours.
         ChannelCredentials(unsafe { grpc_insecure_credentials_create() })
     }
 
-    /// With TLS. Returns the certificate that is shown and the name to check, too. `flaw` gets the fault of the server's
-    /// certificate.
+    /// Returns credentials with TLS, the certificate that is presented, and the name to check. `flaw` receives the
+    /// defect of a rejected server certificate.
     pub(super) fn tls(tls: &Tls, flaw: &Flaw) -> (Self, Option<Bytes>, Option<CString>) {
         let (_, checked) = tls.current();
         let client = checked.client.as_ref();
@@ -56,19 +56,19 @@ impl Drop for ChannelCredentials {
     }
 }
 
-/// Holds why a server's certificate was rejected by checks beyond the core's. Clones share it.
+/// Holds the reason why checks beyond the core's own rejected a server's certificate. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Flaw(Arc<Mutex<Option<String>>>);
 
 impl Flaw {
-    /// Returns the reason of the last rejection.
+    /// Returns the reason for the last rejection.
     pub(super) fn reason(&self) -> Option<String> {
         self.0.lock().clone()
     }
 }
 
-/// Called by the core with a certificate that passed its own checks, on a thread that polls: it neither blocks nor
-/// panics.
+/// Checks a server certificate that passed the core's own checks. The core calls this on a polling thread: it neither
+/// blocks nor panics.
 unsafe extern "C" fn check_server(name: *const c_char, pem: *const c_char, flaw: *mut c_void) -> c_int {
     let checked = std::panic::catch_unwind(|| {
         // SAFETY: the core passes two NUL-terminated strings that live during the call, and the reference of `tls`,
@@ -86,13 +86,13 @@ unsafe extern "C" fn check_server(name: *const c_char, pem: *const c_char, flaw:
     checked.unwrap_or(1)
 }
 
-/// Called by the core when the credentials go.
+/// Called by the core when it releases the credentials.
 unsafe extern "C" fn release_flaw(flaw: *mut c_void) {
     // SAFETY: the reference that `tls` gave to the core, released once.
     drop(unsafe { Arc::from_raw(flaw.cast::<Mutex<Option<String>>>()) });
 }
 
-/// Credentials of a server, released when dropped. With TLS the core asks `fetch` for each connection, so the state
+/// Credentials of a server, released when dropped. With TLS the core calls `fetch` for each connection, so the state
 /// must live until the server is destroyed.
 pub(super) struct ServerCredentials {
     raw: *mut grpc_server_credentials,
@@ -104,12 +104,12 @@ unsafe impl Send for ServerCredentials {}
 
 struct Fetch {
     tls: Tls,
-    /// The generation that the core has; `u64::MAX` before it asked.
+    /// The generation that the core has; `u64::MAX` before its first call.
     known: AtomicU64,
 }
 
 impl ServerCredentials {
-    /// Of a server with TLS, or without.
+    /// Creates the credentials of a server, with or without TLS.
     pub(super) fn new(tls: Option<Tls>) -> Result<Self> {
         let Some(tls) = tls else {
             // SAFETY: takes nothing, returns an object of ours.
@@ -149,7 +149,7 @@ impl Drop for ServerCredentials {
     }
 }
 
-/// Called by the core before each inbound handshake, on a thread that polls: it neither blocks nor panics.
+/// Called by the core before each inbound handshake, on a polling thread: it neither blocks nor panics.
 unsafe extern "C" fn fetch_config(
     state: *mut c_void,
     config: *mut *mut grpc_ssl_server_certificate_config,

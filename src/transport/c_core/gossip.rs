@@ -13,22 +13,23 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Dials and listens over gRPC's C core. Every dial makes a connection of its own.
+/// Dials and listens over gRPC's C core. Every dial makes a new connection.
 pub struct CoreTransport {
     tls: Option<Tls>,
     settings: Settings,
-    /// Never connects. With the last channel of a process the core's threads and pollers end, which now and then takes a
-    /// second, and the next one starts them anew: a program that only dials would pay for that with every connection.
+    /// A channel that never connects. When the last channel of a process is destroyed, the core's threads and pollers
+    /// end, which occasionally takes a second, and the next channel starts them again. Without this channel, a program
+    /// that only dials would pay that cost with every connection.
     _idle: Channel,
 }
 
 impl CoreTransport {
-    /// Uses these settings; without `tls` in plain text.
+    /// Creates a transport with these settings; without `tls`, in plain text.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming a limit or an option that makes no sense;
-    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the C core has to be started and too few file descriptors or threads
-    /// are available for it.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming an invalid limit or option;
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the C core must be started and too few file descriptors or
+    /// threads are available.
     pub fn new(tls: Option<Tls>, limits: Limits, options: Options) -> Result<Self> {
         let settings = Settings::new(limits, options)?;
         let idle = Channel::new("localhost:1", None, &settings, Duration::from_secs(1))?;
@@ -44,11 +45,11 @@ impl CoreTransport {
 }
 
 impl Transport for CoreTransport {
-    /// Connects, and sends the first Ping with it, whose answer [`Connection::ping`] collects: Fabric pings after every
-    /// dial, and so it takes no extra round trip.
+    /// Connects and sends the first Ping with it; [`Connection::ping`] collects the answer. Fabric pings after every
+    /// dial, so this saves a round trip.
     fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Connection>> {
         let dial = || {
-            // The core gives up a little earlier than this dial: then its text says how far it came.
+            // The core times out slightly earlier than this dial, so that its text says how far it got.
             let connect = timeout - (timeout / 10).min(Duration::from_millis(100));
             let channel = Channel::new(endpoint, self.tls.as_ref(), &self.settings, connect)?;
             let mut ping = channel.unary(PING, Bytes::new())?;
@@ -78,7 +79,7 @@ impl Transport for CoreTransport {
 }
 
 struct CoreConnection {
-    /// The Ping that came with the dial, until it is collected. Declared first: it is dropped before the channel.
+    /// The Ping sent with the dial, until it is collected. Declared first so that it is dropped before the channel.
     ping: Mutex<Option<Unary>>,
     channel: Channel,
     timeout: Duration,

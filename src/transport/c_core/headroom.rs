@@ -1,7 +1,8 @@
-//! File descriptors and threads that the C core takes without checking.
+//! Checks that the file descriptors and threads are available which the C core takes without checking.
 //!
-//! Without descriptors for its pollers the core aborts the process. Without its timer thread it waits for that thread for
-//! ever when it shuts down. So both are tried before the core is entered: as many are taken as it needs, and given back.
+//! If descriptors for its pollers are missing, the core aborts the process. If its timer thread is missing, the core
+//! waits for that thread indefinitely when it shuts down. Both are therefore tested before the core is started: as many
+//! as it needs are acquired and then released.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{channel, descriptor, spawn, threads_of_process};
@@ -9,27 +10,27 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-/// Descriptors that must be free at the start. The core keeps four for its two pollers; the others are for one that it
-/// opens and closes again, a socket to listen on, one connection, and a name look-up.
+/// Number of descriptors that must be free at the start. The core keeps four for its two pollers. The others are for
+/// one that it opens and closes again, a listening socket, one connection, and a name look-up.
 const DESCRIPTORS: usize = 8;
 
-/// Threads of the core apart from those that depend on the number of processors: two executors and two for timers.
+/// Number of core threads that does not depend on the number of processors: two executors and two for timers.
 const FIXED_THREADS: usize = 4;
 
-/// Threads that are started later: by the core another one for timers and another one for events, by a server two, and one
+/// Number of threads started later: by the core one more for timers and one more for events, by a server two and one
 /// for its first stream.
 const LATER_THREADS: usize = 5;
 
-/// Descriptors that a dial needs: one for the connection, one for the name look-up.
+/// Number of descriptors that a dial needs: one for the connection, one for the name look-up.
 const DIAL: usize = 2;
 
-/// The longest wait until the system no longer counts the threads that were tried.
+/// Maximum time until the system no longer counts the test threads.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Checks that the core can be initialized. Takes about a millisecond.
 ///
 /// # Errors
-/// [`ErrorKind::Full`], with the limit, how much is needed, and the remedy.
+/// [`ErrorKind::Full`], with the limit, the number needed, and the remedy.
 pub(super) fn check() -> Result<()> {
     if let Err((free, cause)) = try_descriptors("core", DESCRIPTORS) {
         let text = format!(
@@ -48,14 +49,14 @@ pub(super) fn check() -> Result<()> {
     })
 }
 
-/// Returns what to say of a failed dial if it may have failed for lack of descriptors.
+/// Returns the text to add to a failed dial if it may have failed for lack of descriptors.
 pub(super) fn shortage() -> Option<String> {
     let (free, cause) = try_descriptors("dial", DIAL).err()?;
     Some(format!("a dial needs {DIAL} file descriptors, and only {free} could be had: {cause}{}", remedy()))
 }
 
-/// Takes this many descriptors for this place and gives them back. Returns how many could be had, and why no more, if that
-/// was fewer.
+/// Acquires `count` descriptors for this place and releases them. If too few are available, returns their number and
+/// the cause.
 fn try_descriptors(place: &str, count: usize) -> Result<(), (usize, io::Error)> {
     let mut taken = Vec::with_capacity(count);
     while taken.len() < count {
@@ -67,7 +68,7 @@ fn try_descriptors(place: &str, count: usize) -> Result<(), (usize, io::Error)> 
     Ok(())
 }
 
-/// Runs this many threads beside each other. Returns how many could be started, and why no more, if that was fewer.
+/// Runs `count` threads in parallel. If too few can be started, returns their number and the cause.
 fn try_threads(count: usize) -> Result<(), (usize, Error)> {
     let before = threads_of_process();
     let (release, held) = channel::bounded::<()>(0);
@@ -75,7 +76,7 @@ fn try_threads(count: usize) -> Result<(), (usize, Error)> {
     let mut outcome = Ok(());
     while running.len() < count {
         let held = held.clone();
-        // They end when `release` is dropped.
+        // The threads end when `release` is dropped.
         let wait = move || {
             let _ = held.recv();
         };
@@ -89,10 +90,10 @@ fn try_threads(count: usize) -> Result<(), (usize, Error)> {
     }
     drop(release);
     for thread in running {
-        // It cannot panic.
+        // The thread cannot panic.
         let _ = thread.join();
     }
-    // The system counts a thread a little longer than it can be joined, and the core is about to start as many.
+    // The system counts a thread slightly longer than joining takes, and the core is about to start as many.
     let until = Instant::now() + SETTLE;
     while threads_of_process() > before && Instant::now() < until {
         std::thread::yield_now();
@@ -100,14 +101,14 @@ fn try_threads(count: usize) -> Result<(), (usize, Error)> {
     outcome
 }
 
-/// Returns the number of threads that the core needs here.
+/// Returns the number of threads that the core needs on this machine.
 fn threads() -> usize {
     // SAFETY: a pure function of the core, which needs no initialization.
     let processors = unsafe { grpcio_sys::gpr_cpu_num_cores() } as usize;
     FIXED_THREADS + processors.clamp(2, 16) + LATER_THREADS
 }
 
-/// Returns the text of this error of the system, with the limit and the remedy if descriptors are what is lacking.
+/// Returns the text of this system error, with the limit and the remedy if descriptors are exhausted.
 pub(super) fn explain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => format!("{error}{}", remedy()),
@@ -115,7 +116,7 @@ pub(super) fn explain(error: &io::Error) -> String {
     }
 }
 
-/// Returns the limit of descriptors and what to do about it.
+/// Returns the descriptor limit and the remedy.
 fn remedy() -> String {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the call writes to `limit` only.

@@ -1,4 +1,5 @@
-//! The C core as a whole: started with the first object, shut down after the last one, its log lines sent to `log`.
+//! Initialization and shutdown of the C core: started with the first object, shut down after the last one. Its log
+//! lines go to `log`.
 
 use super::headroom;
 use crate::error::Result;
@@ -9,24 +10,25 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Once;
 
-/// Keeps the C core initialized. Every object of this layer holds one, directly or through what it belongs to.
+/// Keeps the C core initialized. Every object of this module holds one, directly or indirectly.
 pub(super) struct Library(());
 
 impl Library {
-    /// Initializes the core, or keeps it so.
+    /// Initializes the core, or keeps it initialized.
     ///
     /// # Errors
-    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the core would have to be started and lacks descriptors or threads.
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the core must be started and too few descriptors or threads are
+    /// available.
     pub(super) fn acquire() -> Result<Library> {
         static ONCE: Once = Once::new();
-        // Between the check and the initialization nobody else's may use what was checked.
+        // No other caller may use the checked resources between the check and the initialization.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock();
         ONCE.call_once(|| {
-            // Before the core: it makes OpenSSL register no exit handler, which would free what the core's threads
-            // still use when the process exits with connections open.
+            // Before the core: this makes OpenSSL register no exit handler. The handler would free memory that the
+            // core's threads still use when the process exits with open connections.
             openssl::init();
-            // SAFETY: `route` matches the expected signature and stays valid for ever.
+            // SAFETY: `route` matches the expected signature and stays valid for the whole process.
             unsafe { gpr_set_log_function(Some(route)) };
         });
         let severity = match log::max_level() {
@@ -48,8 +50,8 @@ impl Library {
 
 impl Drop for Library {
     fn drop(&mut self) {
-        // The core counts a thread that did not start, and its shutdown would wait for it for ever. So it stays
-        // initialized, for the rest of the process.
+        // The core counts a thread that did not start, and its shutdown would wait for that thread indefinitely. So it
+        // stays initialized for the rest of the process.
         if THREAD_FAILED.load(Ordering::SeqCst) {
             return;
         }
@@ -58,8 +60,8 @@ impl Drop for Library {
     }
 }
 
-/// Keeps the core's event engine, whose end waits for threads that did not start as the shutdown does. To be called before
-/// a channel or a server, which may be the engine's last user, is destroyed.
+/// Keeps the core's event engine alive after a thread failed to start: ending the engine, like the shutdown, waits for
+/// such threads. Must be called before destroying a channel or a server, which may be the engine's last user.
 pub(super) fn keep_engine_after_failure() {
     static KEPT: Once = Once::new();
     if !THREAD_FAILED.load(Ordering::SeqCst) {
@@ -77,26 +79,27 @@ pub(super) fn keep_engine_after_failure() {
     });
 }
 
-/// The core could not start one of its threads. It says so in its log, and nowhere else.
+/// Set when the core could not start one of its threads. The core reports this only in its log.
 static THREAD_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// How that log line begins.
+/// Prefix of that log line.
 const THREAD_FAILURE: &[u8] = b"pthread_create failed";
 
-/// Makes OpenSSL register no exit handler, for who starts the C core by other means. To be called before that.
+/// Makes OpenSSL register no exit handler. Must be called before the C core is started by other means.
 #[cfg(feature = "host-server")]
 pub(crate) fn prepare_tls() {
     openssl::init();
 }
 
-/// The version of the C core, such as `33.0.0`. (It counts on its own; gRPC's release is another number.)
+/// Returns the version of the C core, such as `33.0.0`. (It is numbered independently of gRPC's releases.)
 pub fn core_version() -> &'static str {
     // SAFETY: the core returns a static NUL-terminated string; asking needs no initialization.
     unsafe { CStr::from_ptr(grpc_version_string()) }.to_str().unwrap_or("unknown")
 }
 
-/// Receives the core's log lines, on any of its threads. It calls nothing of the core. What the core calls an error is
-/// mostly a peer that failed to connect, and is reported by what used the connection: it is for debugging.
+/// Receives the core's log lines, on any of its threads. It must not call the core. What the core logs as an error is
+/// mostly a peer that failed to connect, and the user of the connection reports that, so it is logged for debugging
+/// only.
 unsafe extern "C" fn route(args: *mut gpr_log_func_args) {
     // A host's logger that panics must not unwind into the core.
     let _ = std::panic::catch_unwind(|| {

@@ -1,7 +1,7 @@
-//! The C core's server: bound, asked for calls, shut down, released.
+//! The C core's server: binding, requesting calls, shutdown, release.
 //!
-//! Two threads, since whoever waits on a queue that polls also does the I/O of all connections, and does not come back
-//! while one of them is busy: one ([`Poller`]) polls and does nothing else, so that the other, which is told of calls,
+//! It uses two threads. A thread that waits on a polling queue also does the I/O of all connections, and does not
+//! return while one of them is busy. So one thread ([`Poller`]) only polls, and the other, which receives the calls,
 //! always can.
 
 use super::call::Call;
@@ -21,18 +21,19 @@ use std::net::TcpListener;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-/// The C core's server, its credentials and its notification queue. Released when dropped, which may only happen after
-/// the shutdown was notified and all requests came back.
+/// The C core's server, its credentials and its notification queue. Released when dropped, which is allowed only after
+/// the shutdown was notified and all requests were returned.
 pub(super) struct Listener {
     raw: *mut grpc_server,
-    /// Brings what was asked for; polls nothing.
+    /// Delivers the requested calls; does not poll.
     queue: *mut grpc_completion_queue,
-    /// Brings nothing; polls.
+    /// Polls; delivers no calls.
     poller: Poller,
     pub(super) port: u16,
-    /// The core asks these for certificates until the server is destroyed; declared here, they are dropped after that.
+    /// The core reads certificates from these until the server is destroyed; declared here, they are dropped after
+    /// that.
     _credentials: ServerCredentials,
-    /// Kept for the channels that come. Declared before the library, which it needs.
+    /// Kept for later channels. Declared before the library, which it needs.
     _quota: Option<Arc<Quota>>,
     library: Arc<Library>,
 }
@@ -42,7 +43,7 @@ unsafe impl Send for Listener {}
 // SAFETY: as above; only the accepting thread waits on the queue.
 unsafe impl Sync for Listener {}
 
-/// A queue whose `next` waits and does no I/O.
+/// Returns a queue whose `next` waits without doing I/O.
 fn unpolled() -> *mut grpc_completion_queue {
     let attributes = grpc_completion_queue_attributes {
         version: GRPC_CQ_CURRENT_VERSION as i32,
@@ -54,10 +55,10 @@ fn unpolled() -> *mut grpc_completion_queue {
     unsafe { grpc_completion_queue_create(grpc_completion_queue_factory_lookup(&attributes), &attributes, null_mut()) }
 }
 
-/// The tag of the shutdown. Requests have the addresses of their boxes, which are never odd.
+/// Tag of the shutdown. The tags of requests are the addresses of their boxes, which are never odd.
 const SHUTDOWN: usize = 1;
 
-/// A posted request, on the heap until it comes back.
+/// A posted request, on the heap until the core returns it.
 struct Request {
     call: *mut grpc_call,
     details: grpc_call_details,
@@ -65,13 +66,13 @@ struct Request {
     queue: CallQueue,
 }
 
-/// What the accepting thread is told.
+/// Notification to the accepting thread.
 pub(super) enum Notice {
     /// Everything is closed.
     Shutdown,
-    /// A request came back empty.
+    /// A request was returned without a call.
     Failed,
-    /// A new call, of this method.
+    /// A new call, and its method.
     Call(Call, String),
 }
 
@@ -108,16 +109,17 @@ impl Listener {
         Ok(core)
     }
 
-    /// What the streams are to tell of.
+    /// Returns the read counter of the streams.
     pub(super) fn traffic(&self) -> &Arc<Traffic> {
         self.poller.traffic()
     }
 
-    /// Posts a request for a call; `false` if the core takes none.
+    /// Posts a request for a call. Returns `false` if the core accepts none.
     pub(super) fn request(&self) -> bool {
         let queue = CallQueue::new();
-        // SAFETY: all-zero is valid for the details and the array, which are then initialized as the core asks. The box
-        // stays where it is until its tag comes back. A refused request does not, so its box is released here.
+        // SAFETY: all-zero is valid for the details and the array, which are then initialized as the core requires. The
+        // box stays in place until its tag is returned. The tag of a refused request is not returned, so its box is
+        // released here.
         unsafe {
             let request = Box::into_raw(Box::new(Request {
                 call: null_mut(),
@@ -145,7 +147,7 @@ impl Listener {
         true
     }
 
-    /// Waits for what happens next.
+    /// Waits for the next notification.
     pub(super) fn next(&self) -> Notice {
         loop {
             // SAFETY: the queue lives while `self` does, and only the accepting thread (or `drain`) waits on it.
@@ -167,13 +169,13 @@ impl Listener {
         }
     }
 
-    /// Accepts nothing more; `Notice::Shutdown` follows when all calls and connections are gone.
+    /// Stops accepting. `Notice::Shutdown` follows when all calls and connections are gone.
     pub(super) fn shut_down(&self) {
         // SAFETY: the queue is registered with the server; both live while `self` does.
         unsafe { grpc_server_shutdown_and_notify(self.raw, self.queue, SHUTDOWN as *mut c_void) }
     }
 
-    /// Cancels all calls. Only after `shut_down`.
+    /// Cancels all calls. Allowed only after `shut_down`.
     pub(super) fn cancel_all(&self) {
         // SAFETY: the server lives while `self` does.
         unsafe { grpc_server_cancel_all_calls(self.raw) }
@@ -205,10 +207,10 @@ impl Drop for Listener {
 }
 
 impl Request {
-    /// Takes a request back, and the method it brought.
+    /// Takes back a request, and returns the method it received.
     ///
     /// # Safety
-    /// It must be a box of `Listener::request`, not taken before, that the core is done with.
+    /// It must be a box from `Listener::request`, not taken before, that the core no longer uses.
     unsafe fn take(request: *mut Request) -> (Request, String) {
         // SAFETY: by the caller's promise; details and array are ours to destroy once.
         unsafe {
@@ -221,7 +223,7 @@ impl Request {
     }
 }
 
-/// Host and port of an address to listen on. The core would take a port like 99999 and bind another.
+/// Parses the host and port of a listening address. The core would accept a port like 99999 and bind another.
 pub(super) fn parse(listen: &str) -> Result<(String, u16)> {
     let malformed = |why: &str| {
         let text = format!("malformed address {listen:?}: {why}; expected ip:port, such as 0.0.0.0:7051");
@@ -242,7 +244,7 @@ pub(super) fn parse(listen: &str) -> Result<(String, u16)> {
     }
 }
 
-/// The core keeps the reason to itself, so ask the system once more.
+/// Returns the reason for a failed bind. The core does not report it, so this asks the system.
 fn why_not_bound(address: &str) -> Error {
     let error = Error::new(
         ErrorKind::Unreachable,

@@ -1,19 +1,19 @@
 //! gRPC's C core, called synchronously.
 //!
-//! The thread that starts an operation waits for it, and polls the socket while it waits, so a message crosses no thread
-//! boundary on its way. (If two threads wait on one call, one of them polls for both.) Only `gossip.rs` knows of gossip.
+//! The thread that starts an operation also waits for it and polls the socket meanwhile, so a message crosses no thread
+//! boundary. (If two threads wait on one call, one of them polls for both.) Only `gossip.rs` is specific to gossip.
 //!
-//! `Channel` dials; `Unary` and `CallStream` are calls on it; `CoreServer` accepts. [`Options`] has the settings of the
-//! core that are not among the [`Limits`](super::Limits).
+//! `Channel` dials; `Unary` and `CallStream` are calls on it; `CoreServer` accepts. [`Options`] holds the core's
+//! settings that are not among the [`Limits`](super::Limits).
 //!
-//! # Ends and their bounds
+//! # Cancellation and its time bounds
 //!
-//! Cancelling wakes whoever receives at once. It does not complete a write that waits for a full socket: the C core
-//! ends that one only with the connection, which a peer that is frozen keeps open until TCP's user timeout, and that is
-//! [`Limits::keepalive_timeout`](super::Limits::keepalive_timeout). No thread waits for it: one that blocks in a write looks every quarter of a second
-//! whether the call was cancelled, leaves the operation and its memory to the call, and the last handle hands them to
-//! a *reaper* thread, which exists only while there is something to collect.
-// All of the C core's raw interface is wrapped in this module; every block states what makes it sound.
+//! Cancelling wakes receivers immediately. It does not complete a write that waits for a full socket: the C core ends
+//! such a write only with the connection, which a frozen peer keeps open until TCP's user timeout, that is,
+//! [`Limits::keepalive_timeout`](super::Limits::keepalive_timeout). No thread waits that long. A thread that blocks in
+//! a write checks every 250 ms whether the call was cancelled, and leaves the operation and its memory to the call. The
+//! last handle passes them to a *reaper* thread, which exists only while there is something to release.
+// This module wraps all of the C core's raw interface; every block states why it is sound.
 #![allow(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 

@@ -1,4 +1,4 @@
-//! The settings of the C core's channels and servers, with their defaults and where those come from.
+//! The settings of the C core's channels and servers, with their defaults and the reasons for them.
 
 use super::queue::FOR_EVER;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,46 +10,48 @@ use std::ptr::null_mut;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Settings of the C core's channels and servers beside the [`Limits`]. Most become a *channel argument* of the C core, named
-/// in brackets; "core" is the core's own default. (The limits do so, too.)
+/// Settings of the C core's channels and servers in addition to the [`Limits`]. Most become a *channel argument* of the
+/// C core, named in brackets; "core" is the core's own default. (The limits become channel arguments, too.)
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     /// Whether to ping, and let clients ping, while no call is open: yes, as Fabric (core: no).
     /// \[`grpc.keepalive_permit_without_calls`\]
     pub keepalive_without_calls: bool,
-    /// How many pings may go out without data in between: 0, no limit (core: 2). With a limit, keepalive stops in
-    /// silence on a stream that sends nothing. \[`grpc.http2.max_pings_without_data`\]
+    /// Maximum number of pings without data in between: 0, no limit (core: 2). With a limit, keepalive silently stops
+    /// on a stream that sends nothing. \[`grpc.http2.max_pings_without_data`\]
     pub max_pings_without_data: u32,
-    /// Servers: after how many pings that came too early the connection is closed: 2 (core: 2; 0: never).
+    /// Servers: number of too frequent pings after which the connection is closed: 2 (core: 2; 0: never).
     /// \[`grpc.http2.max_ping_strikes`\]
     pub max_ping_strikes: u32,
-    /// Servers: share the port with whoever else asks for sharing: no (core: yes). With it a second process binds the
-    /// same port in silence and takes half the connections. \[`grpc.so_reuseport`\]
+    /// Servers: share the port with other processes that request sharing: no (core: yes). With sharing, a second
+    /// process silently binds the same port and takes half the connections. \[`grpc.so_reuseport`\]
     pub reuse_port: bool,
     /// Clients: give each channel its own connection: yes (core: no). Without it, channels to one target share a
     /// connection, its backoff and its certificate. \[`grpc.use_local_subchannel_pool`\]
     pub own_connection: bool,
-    /// Clients: let the core repeat failed calls: no (core: yes). It keeps up to 256 KiB of each call for that and may
-    /// send a message twice. With it, every message goes through two more filters of the core. \[`grpc.enable_retries`\]
+    /// Clients: let the core retry failed calls: no (core: yes). For retries the core keeps up to 256 KiB of each call,
+    /// may send a message twice, and passes every message through two more filters. \[`grpc.enable_retries`\]
     pub retries: bool,
-    /// Clients: obey the proxy variables of the environment: no (core: yes, even for loopback). A proxy that ends TLS
-    /// breaks the binding of a gossip handshake to its connection. \[`grpc.enable_http_proxy`\]
+    /// Clients: use the proxy variables of the environment: no (core: yes, even for loopback). A proxy that terminates
+    /// TLS breaks the binding of a gossip handshake to its connection. \[`grpc.enable_http_proxy`\]
     pub http_proxy: bool,
-    /// Measure the line and widen the receive window to fit, up to 4 MiB a stream: yes (core: yes). Off bounds what a
-    /// stalled stream can hold to 64 KiB and halves the rate of large messages. \[`grpc.http2.bdp_probe`\]
+    /// Measure the bandwidth-delay product and widen the receive window to fit, up to 4 MiB a stream: yes (core: yes).
+    /// Turning it off limits the memory of a stalled stream to 64 KiB and halves the rate of large messages.
+    /// \[`grpc.http2.bdp_probe`\]
     pub bdp_probe: bool,
-    /// How much a stream may hold back to send it together, in bytes: 64 KiB (core: 64 KiB). 1 MiB saves 15–20 % of a
+    /// Number of bytes that a stream may hold back to send together: 64 KiB (core: 64 KiB). 1 MiB saves 15–20 % of a
     /// sender's processor time with large messages. \[`grpc.http2.write_buffer_size`\]
     pub write_buffer: usize,
-    /// How long `recv` may poll before it blocks, in a conversation: if something was sent on the stream since `recv` was
-    /// last called. 50 µs; zero turns it off. It takes a thread switch out of a round trip. Before that, it may wait three
-    /// times as long for the reply to the message before. A stream that carries messages one way only, and an idle one,
-    /// never does either, and never more threads of a process at once than it has processors.
+    /// Time for which `recv` may poll before it blocks, in a conversation: if something was sent on the stream since
+    /// the last call of `recv`. 50 µs; zero turns it off. Polling removes a thread switch from a round trip. Before
+    /// polling, `recv` may wait three times as long for the reply to the previous message. Idle and one-way streams
+    /// never do either. The number of threads that spin at the same time is limited to the number of processors.
     pub spin: Duration,
-    /// Servers: calls asked for ahead: 16, at least 1. More absorbs a burst of new streams, and lengthens a stop.
+    /// Servers: number of calls requested in advance: 16, at least 1. A larger number absorbs bursts of new streams,
+    /// but lengthens a stop.
     pub requests_ahead: usize,
-    /// More integer arguments of the core, by name; one given here goes before the fields above and the limits.
+    /// Additional integer arguments of the core, by name. They override the fields above and the limits.
     pub extra: Vec<(String, i32)>,
 }
 
@@ -73,7 +75,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Checks the options; done by everything that takes them.
+    /// Checks the options. Every function that takes options calls this.
     ///
     /// # Errors
     /// [`ErrorKind::Config`], naming the field.
@@ -91,12 +93,12 @@ impl Options {
     }
 }
 
-/// Everything that channels and servers of one transport are made with.
+/// The settings from which a transport's channels and servers are made.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub limits: Limits,
     pub options: Options,
-    /// The memory that they share, while somebody uses it.
+    /// The shared memory quota, while it is in use.
     quota: Arc<Mutex<Weak<Quota>>>,
 }
 
@@ -108,7 +110,7 @@ impl Settings {
         Ok(Settings { limits, options, quota: Arc::default() })
     }
 
-    /// The quota, for as long as the result is kept. The core must be initialized, and stay so for as long.
+    /// Returns the quota, which lives as long as the result. The core must stay initialized for that time.
     pub(super) fn quota(&self) -> Option<Arc<Quota>> {
         let bytes = self.limits.memory_quota?;
         let mut shared = self.quota.lock();
@@ -120,12 +122,12 @@ impl Settings {
         Some(quota)
     }
 
-    /// What a write to a frozen peer can take to end, with a margin for timers.
+    /// Returns the maximum time for a write to a frozen peer to end, with a margin for timers.
     pub(super) fn write_bound(&self) -> Duration {
         self.limits.keepalive_timeout + Duration::from_secs(2)
     }
 
-    /// What a stream of ours sees to itself.
+    /// Returns the settings that the streams of this module apply themselves.
     pub(super) fn stream_options(&self) -> StreamOptions {
         StreamOptions {
             spin: self.options.spin,
@@ -142,25 +144,25 @@ impl Settings {
             (c"grpc.http2.max_pings_without_data", int(self.options.max_pings_without_data as usize)),
             (c"grpc.http2.bdp_probe", self.options.bdp_probe.into()),
             (c"grpc.http2.write_buffer_size", int(self.options.write_buffer)),
-            // Nothing is compressed, and who compresses is told that this is not implemented, as by a Fabric peer. The core
-            // would decompress a message to whatever it becomes, before it looks at a limit.
+            // Nothing is compressed. A peer that compresses receives UNIMPLEMENTED, as from a Fabric peer. The core
+            // would decompress a message to any size before it checks a limit.
             (c"grpc.compression_enabled_algorithms_bitset", 1),
             (c"grpc.per_message_compression", 0),
             (c"grpc.per_message_decompression", 0),
         ]
     }
 
-    /// The arguments of a server.
+    /// Returns the arguments of a server.
     pub(super) fn server_args(&self) -> Args {
         let mut args = Args::new(self);
         args.ints(self.server());
-        // A server that somebody else builds has other services, whose clients may rest between their calls.
+        // A server built by the host has other services, whose clients may be idle between calls.
         args.ints([(c"grpc.max_connection_idle_ms", millis(self.limits.max_connection_idle))]);
         args.ints(NO_LIMITS);
         args
     }
 
-    /// The same for a server that somebody else builds. Neither the quota nor the limit of idleness is among them.
+    /// Returns the arguments for a server built by the host, without the quota and the idle limit.
     #[cfg(feature = "host-server")]
     fn server_ints(&self) -> Vec<(CString, i32)> {
         let mut args = Args::new(self);
@@ -186,7 +188,7 @@ impl Settings {
         args
     }
 
-    /// The arguments of a channel whose attempts to connect give up after `connect`.
+    /// Returns the arguments of a channel whose connection attempts time out after `connect`.
     pub(super) fn channel_args(&self, connect: Duration) -> Args {
         let mut args = Args::new(self);
         args.ints(self.common());
@@ -194,12 +196,12 @@ impl Settings {
         args.ints([
             (c"grpc.use_local_subchannel_pool", self.options.own_connection.into()),
             (c"grpc.enable_retries", self.options.retries.into()),
-            // Without the filters that are of no use here (of those the limits of size cost most, see `NO_LIMITS`). Retries
-            // need them; deadlines are asked for.
+            // Without the filters that are not needed here (of those the size limits cost most, see `NO_LIMITS`).
+            // Retries need the filters; deadlines are requested separately.
             (c"grpc.minimal_stack", (!self.options.retries).into()),
             (c"grpc.enable_deadline_checking", 1),
             (c"grpc.enable_http_proxy", self.options.http_proxy.into()),
-            // An attempt to connect is limited by the larger of the two, and then fails with a text that says why.
+            // The larger of the two limits a connection attempt, which then fails with a text that states the reason.
             (c"grpc.min_reconnect_backoff_ms", millis(connect)),
             (c"grpc.initial_reconnect_backoff_ms", millis(connect)),
         ]);
@@ -207,17 +209,17 @@ impl Settings {
     }
 }
 
-/// Returns the arguments of a server that somebody else builds.
+/// Returns the arguments of a server built by the host.
 #[cfg(feature = "host-server")]
 pub(crate) fn server_arguments(limits: &Limits, options: &Options) -> Result<Vec<(CString, i32)>> {
     Ok(Settings::new(limits.clone(), options.clone())?.server_ints())
 }
 
-/// The core's limits of size are a filter that every message goes through, at a seventh of the processor time of a small
-/// one. It looks at a message that has been received completely, which [`Stream`](super::Stream) can do as well.
+/// The core's size limits are a filter for every message, at a seventh of the processor time of a small one. The filter
+/// checks a message that has been received completely, which [`Stream`](super::Stream) can do as well.
 const NO_LIMITS: [(&CStr, i32); 2] = [(c"grpc.max_receive_message_length", -1), (c"grpc.max_send_message_length", -1)];
 
-/// The settings that are no arguments of the core.
+/// The settings that are not arguments of the core.
 #[derive(Clone, Copy)]
 pub(super) struct StreamOptions {
     pub spin: Duration,
@@ -237,12 +239,12 @@ fn millis(time: Duration) -> i32 {
     time.as_millis().try_into().unwrap_or(i32::MAX)
 }
 
-/// A call's deadline; `None` never.
+/// Returns a call's deadline; `None` means never.
 pub(super) fn deadline(limit: Option<Duration>) -> gpr_timespec {
     limit.filter(|limit| *limit < FOR_EVER).map_or_else(gpr_timespec::inf_future, Into::into)
 }
 
-/// Channel arguments under construction. They own what they point to; the core copies all of it.
+/// Channel arguments under construction. They own the memory they point to; the core copies all of it.
 pub(super) struct Args {
     args: Vec<(CString, Value)>,
     quota: Option<Arc<Quota>>,
@@ -276,7 +278,7 @@ impl Args {
         self.quota = quota;
     }
 
-    /// Lends the arguments in the core's form.
+    /// Calls `f` with the arguments in the core's form.
     pub(super) fn with<R>(&self, f: impl FnOnce(*const grpc_channel_args) -> R) -> R {
         let mut raw: Vec<grpc_arg> = self.args.iter().map(|(name, value)| arg(name, value)).collect();
         if let Some(quota) = &self.quota {
@@ -303,7 +305,7 @@ fn arg(name: &CStr, value: &Value) -> grpc_arg {
     grpc_arg { type_, key: name.as_ptr().cast_mut(), value }
 }
 
-/// Memory that connections share.
+/// Memory quota shared by connections.
 #[derive(Debug)]
 pub(crate) struct Quota {
     raw: *mut grpc_resource_quota,
@@ -328,7 +330,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // SAFETY: gives back the reference that `create` returned.
+        // SAFETY: releases the reference that `create` returned.
         unsafe { grpc_resource_quota_unref(self.raw) }
     }
 }

@@ -1,11 +1,11 @@
-//! Who is at the other end of a call.
+//! Address and certificate of the other end of a call.
 
 use bytes::Bytes;
 use grpcio_sys::*;
 use openssl::base64;
 use std::ffi::CStr;
 
-/// The remote address of a call, or what the core has instead (the target, before the connection is up).
+/// Returns the remote address of a call, or the target if the connection is not up yet.
 ///
 /// # Safety
 /// The call must be valid.
@@ -22,13 +22,13 @@ pub(super) unsafe fn address(call: *mut grpc_call) -> String {
     }
 }
 
-/// `ipv6:%5B::1%5D:7051` is `[::1]:7051` in the core's way of writing.
+/// Converts the core's notation: `ipv6:%5B::1%5D:7051` becomes `[::1]:7051`.
 pub(crate) fn plain(uri: &str) -> String {
     let text = uri.strip_prefix("ipv4:").or_else(|| uri.strip_prefix("ipv6:")).unwrap_or(uri);
     text.replace("%5B", "[").replace("%5D", "]").replace("%25", "%")
 }
 
-/// DER of the certificate that the remote side showed in TLS.
+/// Returns the remote side's TLS certificate, as DER.
 ///
 /// # Safety
 /// The call must be valid, and connected.
@@ -50,8 +50,8 @@ pub(super) unsafe fn certificate(call: *mut grpc_call) -> Option<Bytes> {
     }
 }
 
-/// DER of one certificate in PEM, as the core writes it. It has been parsed before; to do that again here took some 8 % of a
-/// handshake.
+/// Returns the DER of one certificate in PEM as the core writes it. The PEM was already parsed; parsing it again here
+/// took about 8 % of a handshake.
 pub(crate) fn der(pem: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(pem).ok()?.trim();
     let body = text.strip_prefix("-----BEGIN CERTIFICATE-----")?.strip_suffix("-----END CERTIFICATE-----")?;

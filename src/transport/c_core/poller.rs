@@ -1,8 +1,8 @@
-//! The thread that polls the connections of a server: those on which no stream is read.
+//! The thread that polls those connections of a server on which no stream is read.
 //!
-//! A connection with a stream is polled by whoever reads the stream. If this thread polls it as well, each takes every
-//! second turn and wakes the other: a thread switch, and a look at all connections, for what arrives. So while there is
-//! traffic it only looks now and then.
+//! The reader of a stream polls its connection. If this thread polls it as well, the two take turns and wake each
+//! other: all arriving data costs a thread switch and a check of all connections. So while there is traffic, this
+//! thread polls only occasionally.
 
 use crate::error::Result;
 use crate::sync::{spawn, Condvar, Mutex};
@@ -13,39 +13,39 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// While there is traffic, connections on which no stream is read wait this long.
+/// Time that connections without a stream being read wait while there is traffic.
 const REST: Duration = Duration::from_millis(5);
 
-/// There is traffic when so many reads had to wait...
+/// There is traffic when this number of reads had to wait ...
 const MANY: usize = 32;
 
 /// ... within this time: a thousand a second.
 const BRIEF: Duration = Duration::from_millis(32);
 
-/// There is none any more when so few did during this many rests: a hundred a second.
+/// Traffic has ended when fewer reads had to wait during this many rests: a hundred a second.
 const FEW: usize = 5;
 const RESTS: usize = 10;
 
-/// A queue of a server that is polled by a thread of its own, until it is dropped.
+/// A server's queue that a separate thread polls until this is dropped.
 pub(super) struct Poller {
     queue: *mut grpc_completion_queue,
     thread: Option<JoinHandle<()>>,
     traffic: Arc<Traffic>,
 }
 
-/// What the streams of a server read.
+/// Counts the reads of a server's streams.
 pub(super) struct Traffic {
     started: Instant,
     reads: AtomicUsize,
-    /// When reads were last counted, in microseconds.
+    /// Time at which reads were last counted, in microseconds.
     counted: AtomicU64,
-    /// The thread rests, or is about to.
+    /// Whether the thread rests or is about to.
     resting: AtomicBool,
     bell: Mutex<Option<Bell>>,
     rung: Condvar,
 }
 
-/// What makes the polling thread come back: an operation that does nothing, of a call that goes nowhere.
+/// Makes the polling thread return: an empty operation on a call without a destination.
 struct Bell {
     channel: *mut grpc_channel,
     call: *mut grpc_call,
@@ -55,7 +55,7 @@ struct Bell {
 unsafe impl Send for Bell {}
 
 impl Bell {
-    /// The queue must be valid, and stay so until this is dropped.
+    /// The queue must be valid until this is dropped.
     unsafe fn new(queue: *mut grpc_completion_queue) -> Bell {
         // SAFETY: text and method are static; host, parent and the reserved argument may be null.
         unsafe {
@@ -68,7 +68,8 @@ impl Bell {
     }
 
     fn ring(&self) {
-        // SAFETY: an empty batch completes at once, and points to nothing; the queue is not shut down while there is a bell.
+        // SAFETY: an empty batch completes immediately and points to nothing; the queue is not shut down while there is
+        // a bell.
         unsafe { grpc_call_start_batch(self.call, null(), 0, null_mut(), null_mut()) };
     }
 }
@@ -84,7 +85,7 @@ impl Drop for Bell {
 }
 
 impl Traffic {
-    /// A read has waited for something to arrive, and it did.
+    /// Records a read that had to wait for data.
     pub(super) fn read(&self) {
         let reads = self.reads.fetch_add(1, Ordering::Relaxed);
         if reads % MANY != 0 || self.resting.load(Ordering::Relaxed) {
@@ -99,7 +100,7 @@ impl Traffic {
         }
     }
 
-    /// Waits for the time of a rest, or the end.
+    /// Waits for the duration of a rest, or until the end.
     fn rest(&self) {
         let mut bell = self.bell.lock();
         if bell.is_some() {
@@ -108,14 +109,14 @@ impl Traffic {
     }
 }
 
-/// For the polling thread.
+/// The queue, as owned by the polling thread.
 struct Polled(*mut grpc_completion_queue);
 
 // SAFETY: queues of the core may be used from any thread.
 unsafe impl Send for Polled {}
 
 impl Polled {
-    /// Until the queue is shut down.
+    /// Polls until the queue is shut down.
     fn poll(&self, traffic: &Traffic) {
         loop {
             match self.look(gpr_timespec::inf_future()) {
@@ -123,7 +124,7 @@ impl Polled {
                 grpc_completion_type::GRPC_OP_COMPLETE => {}
                 _ => continue,
             }
-            // The bell.
+            // The bell was rung.
             let mut reads = usize::MAX;
             while reads >= FEW {
                 let before = traffic.reads.load(Ordering::Relaxed);
@@ -148,7 +149,7 @@ impl Polled {
 }
 
 impl Poller {
-    /// The core must be initialized, and stay so until this is dropped.
+    /// Creates the queue and starts its polling thread. The core must stay initialized until this is dropped.
     pub(super) fn start() -> Result<Poller> {
         // SAFETY: the reserved argument is null.
         let queue = unsafe { grpc_completion_queue_create_for_next(null_mut()) };
@@ -172,20 +173,20 @@ impl Poller {
         self.queue
     }
 
-    /// For the streams of the server, which may outlive it.
+    /// Returns the read counter for the server's streams, which may outlive the server.
     pub(super) fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
 }
 
 impl Drop for Poller {
-    /// After the server was destroyed.
+    /// Runs after the server was destroyed.
     fn drop(&mut self) {
         let bell = self.traffic.bell.lock().take();
         drop(bell);
         self.traffic.rung.notify_all();
-        // SAFETY: nobody starts anything on the queue any more. The one thread that waits on it comes back and is joined;
-        // if there is none the shutdown is collected here.
+        // SAFETY: nothing is started on the queue any more. The one thread that waits on it returns and is joined; if
+        // there is none, the shutdown is collected here.
         unsafe {
             grpc_completion_queue_shutdown(self.queue);
             match self.thread.take() {

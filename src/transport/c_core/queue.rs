@@ -7,21 +7,21 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long to wait.
+/// Time limit of a wait.
 #[derive(Clone, Copy)]
 pub(super) enum Wait {
-    /// Not at all. The core still does the I/O that is due.
+    /// Do not wait. The core still does the I/O that is due.
     Not,
     /// Until this moment. The core counts in milliseconds, rounded up.
     Until(Instant),
     Forever,
 }
 
-/// Ten years: what is longer has no end, and would overflow the core's arithmetic.
+/// Ten years. A longer time counts as unlimited, since it would overflow the core's arithmetic.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 impl Wait {
-    /// From a timeout, where `None` means for ever.
+    /// Converts a timeout; `None` means no limit.
     pub(super) fn at_most(timeout: Option<Duration>) -> Wait {
         match timeout {
             Some(t) if t.is_zero() => Wait::Not,
@@ -31,7 +31,7 @@ impl Wait {
         }
     }
 
-    /// The same wait, but for at most `slice` now.
+    /// Returns the same wait, limited to `slice`.
     pub(super) fn capped(self, slice: Duration) -> Wait {
         match self {
             Wait::Not => Wait::Not,
@@ -58,18 +58,18 @@ impl Wait {
     }
 }
 
-/// The completion queue of one call, for the threads that wait for its operations, each for one of its own.
+/// The completion queue of one call, for the threads that wait for its operations, each for a different operation.
 ///
-/// One of them, the *leader*, polls the connection; what completes for another it passes on. An operation that completes
-/// while it is started, as most do, is found by the thread that started it and touches neither queue nor leader: it is
-/// caught in the core's *thread-local cache*. (On a queue that is plucked it would wake whoever polls, for nothing.)
+/// One of them, the *leader*, polls the connection and passes on completions for the others. An operation that
+/// completes while it is started, as most do, is caught in the core's *thread-local cache*: the thread that started it
+/// finds it there without using queue or leader. (On a plucked queue it would wake the polling thread needlessly.)
 pub(super) struct CallQueue {
     raw: *mut grpc_completion_queue,
     /// Three bits for each operation: started, completed, succeeded.
     operations: AtomicU32,
     /// The operation that the polling thread waits for, or `NOBODY`.
     leader: AtomicU8,
-    /// How many threads wait for the leader.
+    /// Number of threads that wait for the leader.
     followers: AtomicUsize,
     door: Mutex<()>,
     passed_on: Condvar,
@@ -81,7 +81,7 @@ unsafe impl Send for CallQueue {}
 unsafe impl Sync for CallQueue {}
 
 const NOBODY: u8 = 0;
-/// The tag of what only wakes the leader; no operation has it.
+/// Tag of an event that only wakes the leader; no operation has it.
 const WAKE: u8 = 128;
 
 const fn started(op: u8) -> u32 {
@@ -97,7 +97,7 @@ const fn succeeded(op: u8) -> u32 {
 }
 
 impl CallQueue {
-    /// A queue. The core must be initialized and stay so while the queue lives.
+    /// Creates a queue. The core must stay initialized while the queue lives.
     pub(super) fn new() -> CallQueue {
         // SAFETY: the reserved argument is null, as asked for.
         let raw = unsafe { grpc_completion_queue_create_for_next(null_mut()) };
@@ -133,9 +133,9 @@ impl CallQueue {
         if cached != 0 {
             let other = tag as usize as u8;
             self.complete(other, success != 0);
-            // The leader looks for it where it will not come.
+            // The leader waits for this completion on the queue, where it will not arrive.
             if self.leader.load(Ordering::SeqCst) == other {
-                // SAFETY: an empty batch completes at once, whatever the state of the call, and points to nothing.
+                // SAFETY: an empty batch completes immediately, in any state of the call, and points to nothing.
                 unsafe { grpc_call_start_batch(call, null(), 0, usize::from(WAKE) as *mut c_void, null_mut()) };
             }
         }
@@ -145,7 +145,8 @@ impl CallQueue {
         result
     }
 
-    /// Waits for a started operation: its success, or `None` if it is still under way. Not started means `Some(false)`.
+    /// Waits for a started operation. Returns its success, or `None` if it is still under way. Returns `Some(false)` if
+    /// it was not started.
     pub(super) fn wait(&self, op: u8, wait: Wait) -> Option<bool> {
         loop {
             if let Some(success) = self.take(op) {
@@ -154,7 +155,7 @@ impl CallQueue {
             if self.leader.compare_exchange(NOBODY, op, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 let result = self.lead(op, wait);
                 self.leader.store(NOBODY, Ordering::SeqCst);
-                // Somebody else has to poll now.
+                // Another thread must poll now.
                 self.call_followers();
                 return result;
             }
@@ -180,7 +181,7 @@ impl CallQueue {
         }
     }
 
-    /// Waits until the operation has completed, or nobody polls any more, or the time is up.
+    /// Waits until the operation has completed, no thread polls any more, or the time limit has passed.
     fn follow(&self, op: u8, wait: Wait) {
         let mut door = self.door.lock();
         self.followers.fetch_add(1, Ordering::SeqCst);
@@ -201,7 +202,7 @@ impl CallQueue {
         }
     }
 
-    /// Lets those that wait for the leader look again. A follower counts itself before it looks, so none is overlooked.
+    /// Makes the followers check again. A follower counts itself before it checks, so none is missed.
     fn call_followers(&self) {
         if self.followers.load(Ordering::SeqCst) > 0 {
             drop(self.door.lock());
@@ -217,7 +218,7 @@ impl CallQueue {
         self.operations.load(Ordering::SeqCst) & started(op) != 0
     }
 
-    /// The result of an operation that has completed, once. Not started means `Some(false)`.
+    /// Returns the result of a completed operation, once. Returns `Some(false)` if it was not started.
     pub(super) fn take(&self, op: u8) -> Option<bool> {
         let now = self.operations.load(Ordering::SeqCst);
         if now & started(op) == 0 {
@@ -232,9 +233,9 @@ impl CallQueue {
 }
 
 impl Drop for CallQueue {
-    /// The owner has released the call and waited for all its operations before, so this does not block.
+    /// The owner has released the call and waited for all its operations, so this does not block.
     fn drop(&mut self) {
-        // SAFETY: nobody else has the queue any more; destroying it is allowed once it reports its shutdown.
+        // SAFETY: no other thread uses the queue any more; destroying it is allowed once it reports its shutdown.
         unsafe {
             grpc_completion_queue_shutdown(self.raw);
             loop {

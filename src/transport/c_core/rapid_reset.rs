@@ -1,23 +1,24 @@
-//! Connections whose streams are abandoned again and again: the rapid reset attack, CVE-2023-44487.
+//! Protection against rapid reset, CVE-2023-44487: connections whose streams are abandoned repeatedly.
 //!
-//! The C core keeps each call until it is handed over, and a client that resets a stream may open the next one at once,
-//! whatever the limit of streams is. So a client that does nothing else makes it keep ever more of them.
+//! The C core keeps each call until it is handed over. A client that resets a stream may open the next one immediately,
+//! regardless of the stream limit, so a client that does only this makes the core keep an unbounded number of calls.
 
 use crate::sync::Mutex;
 use crate::transport::tcp_info::ConnectionSocket;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Calls of one connection that may be abandoned within [`WINDOW`], besides those that it may have open.
+/// Maximum number of abandoned calls of one connection within [`WINDOW`], in addition to those it may have open.
 const MAX_ABANDONED: u32 = 200;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Connections that are remembered; with more, counting starts anew.
+/// Maximum number of tracked connections; above it, counting restarts.
 const CONNECTIONS: usize = 4096;
 
 /// Counts the calls of each connection that were not served to their end. Which of them the client has reset is known
-/// only later, when there may be a thousand more; but if they are more than it may have open, the others must have been.
+/// only later, when there may be a thousand more. But if there are more than it may have open, the excess must have
+/// been reset.
 pub(super) struct RapidReset {
     limit: u32,
     counts: Mutex<Counts>,
@@ -29,14 +30,14 @@ struct Counts {
 }
 
 impl RapidReset {
-    /// Counts for a server on which each connection may have this number of streams open.
+    /// Creates a counter for a server on which each connection may have this number of open streams.
     pub(super) fn new(max_concurrent_streams: u32) -> RapidReset {
         let counts = Counts { since: Instant::now(), by_address: HashMap::new() };
         RapidReset { limit: max_concurrent_streams.saturating_add(MAX_ABANDONED), counts: Mutex::new(counts) }
     }
 
-    /// Records a call from this address, `ip:port`. `false`: one too many, and not to be served. The first of these
-    /// shuts its connection down; those behind it are what had arrived before.
+    /// Records a call from this address, `ip:port`. Returns `false` if the limit is exceeded and the call must not be
+    /// served. The first such call shuts the connection down; later ones had already arrived.
     pub(super) fn record_call(&self, address: &str) -> bool {
         let count = self.counts.lock().record_call(address, Instant::now());
         if count == self.limit.saturating_add(1) {
@@ -56,7 +57,7 @@ impl RapidReset {
 }
 
 impl Counts {
-    /// Returns the number of this address now.
+    /// Records a call and returns the count of this address.
     fn record_call(&mut self, address: &str, now: Instant) -> u32 {
         let full = self.by_address.len() >= CONNECTIONS && !self.by_address.contains_key(address);
         if full || now.saturating_duration_since(self.since) >= WINDOW {

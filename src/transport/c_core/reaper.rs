@@ -1,9 +1,10 @@
-//! Collects what could not be collected at once: operations of the C core that end only with their connection.
+//! Releases operations of the C core that could not be released immediately because they end only with their
+//! connection.
 
 use crate::sync::{spawn, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Tries to finish; `true` when done. Must not block.
+/// Tries to finish; returns `true` when done. Must not block.
 pub(super) type Job = Box<dyn FnMut() -> bool + Send>;
 
 struct State {
@@ -12,11 +13,11 @@ struct State {
 }
 
 static STATE: Mutex<State> = Mutex::new(State { jobs: Vec::new(), running: false });
-/// Told of each job.
+/// Notified of each job.
 static CAME: Condvar = Condvar::new();
 
-/// Hands a job to the reaper thread, which runs while there are jobs and ends after the last one. If no thread can be
-/// started the job waits for the next hand-over: its memory is kept, never freed too early.
+/// Passes a job to the reaper thread, which runs while there are jobs and ends after the last one. If no thread can be
+/// started, the job waits for the next call: its memory is kept, never freed too early.
 pub(super) fn hand_over(job: Job) {
     let mut state = STATE.lock();
     state.jobs.push(job);
@@ -26,8 +27,8 @@ pub(super) fn hand_over(job: Job) {
     }
 }
 
-/// What came is tried at once, and what is left again after a pause: the core tells of an operation's end only whom it waits
-/// for, and that may be any of them.
+/// Tries new jobs immediately, and retries the remaining ones after a pause. The core reports the end of an operation
+/// only to a thread that waits for it, so every job must be polled.
 fn run() {
     const SHORTEST: Duration = Duration::from_millis(2);
     const LONGEST: Duration = Duration::from_millis(100);
@@ -47,7 +48,7 @@ fn run() {
             }
             std::mem::take(&mut state.jobs)
         };
-        // Outside the lock: a job that ends drops what it holds, and that may hand over more.
+        // Outside the lock: a finished job drops its contents, which may hand over more jobs.
         came.retain_mut(|job| !job());
         if Instant::now() >= due {
             left.retain_mut(|job| !job());

@@ -1,4 +1,4 @@
-//! The accepting side: one thread that accepts calls, one for each stream that is served.
+//! The accepting side: one thread accepts calls, and each stream is served on its own thread.
 
 use super::call::Call;
 use super::listener::{parse, Listener, Notice};
@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Serves one stream, on a thread of its own; the stream ends with the status that it returns.
+/// Serves one stream on a separate thread. The stream ends with the returned status.
 pub(super) type Handler = Box<dyn Fn(Arc<CallStream>) -> Status + Send + Sync>;
 
-/// What a method does.
+/// The implementation of a method.
 pub(super) enum Method {
     /// Answers a request.
     Unary(Box<dyn Fn(Bytes) -> Result<Bytes, Status> + Send + Sync>),
@@ -30,7 +30,7 @@ pub(super) enum Method {
     Stream(Handler),
 }
 
-/// How long a client may take to send the request of a unary call.
+/// Time limit for a client to send the request of a unary call.
 const REQUEST: Duration = Duration::from_secs(5);
 
 /// A running server.
@@ -57,14 +57,14 @@ struct Service {
 }
 
 impl CoreServer {
-    /// Starts to listen on `ip:port` or `name:port`; port 0 takes a free one, an empty host means all addresses.
-    /// `methods` are full paths, `/package.Service/Method`; calls of others end with UNIMPLEMENTED.
+    /// Starts to listen on `ip:port` or `name:port`; port 0 selects a free port, an empty host means all addresses.
+    /// `methods` are full paths, `/package.Service/Method`; calls of other methods end with UNIMPLEMENTED.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if address or options are malformed;
-    /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) if the address cannot be bound, with the system's reason;
-    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if no thread can be started, or the C core has to be started and too few
-    /// file descriptors or threads are to be had for it.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the address or the options are malformed;
+    /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) if the address cannot be bound, with the system's
+    /// reason; [`ErrorKind::Full`](crate::ErrorKind::Full) if no thread can be started, or if the C core must be
+    /// started and too few file descriptors or threads are available.
     pub fn start(listen: &str, settings: Settings, tls: Option<Tls>, methods: Vec<(String, Method)>) -> Result<Self> {
         let (host, port) = parse(listen)?;
         let listener = Listener::bind(&host, port, &settings, tls.clone())?;
@@ -84,7 +84,7 @@ impl CoreServer {
         let accept = spawn("gossip-accept", move || {
             let (listener, shared) = accepting;
             accept(&listener, &shared);
-            // In this order: the server is released when whoever waits for it goes on.
+            // In this order: the server must be released before a waiting thread continues.
             drop(listener);
             drop(alive);
         });
@@ -109,10 +109,12 @@ impl Server for CoreServer {
         self.shared.serving.count()
     }
 
-    /// Cancelled streams end for their clients with UNAVAILABLE, or CANCELLED where the call was not accepted yet.
+    /// Stops the server. For their clients, cancelled streams end with UNAVAILABLE, or with CANCELLED if the call was
+    /// not accepted yet.
     ///
-    /// The bound is the grace, [`Limits::keepalive_timeout`](crate::transport::Limits::keepalive_timeout) and 2 s: that long
-    /// a frozen client can hold its connection. Calling it from an acceptor does not wait for that acceptor.
+    /// Blocks for at most the sum of the grace,
+    /// [`Limits::keepalive_timeout`](crate::transport::Limits::keepalive_timeout) and 2 s: a frozen client can hold its
+    /// connection that long. A call from an acceptor does not wait for that acceptor.
     fn stop(&self, grace: Duration) -> bool {
         let Some(Running { listener, accept, done }) = self.running.lock().take() else { return true };
         let serving = &self.shared.serving;
@@ -126,7 +128,7 @@ impl Server for CoreServer {
         let mut in_time = serving.await_end(bound);
         serving.join_ended();
         if serving.count() > 0 && in_time {
-            // Called by an acceptor; its call keeps the rest alive until it returns.
+            // Called by an acceptor, whose own call keeps the rest alive until it returns.
             return true;
         }
         if done.recv_deadline(bound).is_err_and(|e| e.is_disconnected()) {
@@ -150,14 +152,14 @@ impl Drop for CoreServer {
 impl Service {
     /// Serves one accepted call, or refuses it. Does not block.
     ///
-    /// Nor does it poll: then it could be the one who takes what a hostile client sends without end, and not come back to
-    /// count its calls.
+    /// It does not poll either. A polling thread could be occupied with a hostile client's endless data, and would not
+    /// return to count that client's calls.
     fn dispatch(self: &Arc<Self>, call: Call, method: &str) {
         let address = call.address();
         if !self.resets.record_call(&address) {
             return;
         }
-        // In tests the connection may be lost, as where the core has no descriptor to accept it.
+        // In tests the connection may be lost, as when the core has no descriptor to accept it.
         if let Err(e) = descriptor("accept") {
             log::warn!("{address}: cannot accept: {e}");
             return;
@@ -171,9 +173,9 @@ impl Service {
         } else {
             (Arc::new(call), Status::new(code::UNIMPLEMENTED, format!("unknown method {method}")))
         };
-        // That even this cannot be started means that the call is over already.
+        // If even this cannot be started, the call has already ended.
         let _ = call.refuse(&refusal);
-        // Collecting polls.
+        // Collecting polls the connection.
         let mut call = Some(call);
         reaper::hand_over(Box::new(move || {
             drop(call.take());
@@ -194,7 +196,7 @@ impl Service {
         self.serving.serve(address, &stream, move |stream| service.run(stream, &method))
     }
 
-    /// The life of a stream's thread.
+    /// Serves a stream to its end, on its thread.
     fn run(&self, stream: Arc<CallStream>, method: &str) {
         let Some(method_of) = self.methods.get(method) else { return };
         if !stream.begin() {
@@ -211,12 +213,12 @@ impl Service {
         if !stream.was_reset() {
             self.resets.served(&stream.info().remote_addr);
         }
-        // An error means that the stream is over already.
+        // An error means that the stream has already ended.
         let _ = stream.finish(&status);
     }
 }
 
-/// Reads a request to its end before it answers: a client that is still sending may otherwise miss the answer.
+/// Reads a request to its end before answering it: a client that is still sending may otherwise miss the answer.
 fn answer_request(stream: &CallStream, answer: impl Fn(Bytes) -> Result<Bytes, Status>) -> Status {
     let Ok(Some(request)) = stream.recv(Some(REQUEST)) else {
         return Status::new(code::INTERNAL, "no request came");
@@ -226,7 +228,7 @@ fn answer_request(stream: &CallStream, answer: impl Fn(Bytes) -> Result<Bytes, S
     }
     match answer(request) {
         Ok(message) => {
-            // If that fails, so does the status that follows.
+            // If that fails, the status that follows fails too.
             let _ = stream.send(message);
             Status::new(code::OK, "")
         }
@@ -234,8 +236,8 @@ fn answer_request(stream: &CallStream, answer: impl Fn(Bytes) -> Result<Bytes, S
     }
 }
 
-/// The accepting thread: keeps requests posted, and hands over what they bring, until the server is shut down and every
-/// request came back.
+/// Runs the accepting thread: keeps requests posted and passes on the calls they bring, until the server is shut down
+/// and every request was returned.
 fn accept(listener: &Listener, shared: &Arc<Service>) {
     let mut posted = (0..shared.settings.options.requests_ahead).filter(|_| listener.request()).count();
     let mut shutting_down = false;
@@ -244,7 +246,7 @@ fn accept(listener: &Listener, shared: &Arc<Service>) {
             Notice::Shutdown => shutting_down = true,
             Notice::Failed => posted -= 1,
             Notice::Call(call, method) => {
-                // Before anything else, so that there is always one posted.
+                // First, so that one request is always posted.
                 if shutting_down || !listener.request() {
                     posted -= 1;
                 }

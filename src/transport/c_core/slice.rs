@@ -1,20 +1,20 @@
-//! Bytes in and out of the C core.
+//! Conversion of bytes to and from the C core.
 
 use bytes::Bytes;
 use grpcio_sys::*;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-/// Up to this size a copy is cheaper than sharing, which takes two allocations.
+/// Size below which copying is cheaper than sharing, which takes two allocations.
 const COPY_BELOW: usize = 1024;
 
-/// A slice of its own with these bytes.
+/// Returns a new slice with a copy of these bytes.
 pub(super) fn copied(bytes: &[u8]) -> grpc_slice {
     // SAFETY: the core copies `len` readable bytes.
     unsafe { grpc_slice_from_copied_buffer(bytes.as_ptr().cast(), bytes.len()) }
 }
 
-/// What a slice holds.
+/// Returns the contents of a slice.
 ///
 /// # Safety
 /// The slice must be valid, and stay referenced and in place for `'a`.
@@ -35,11 +35,11 @@ pub(super) unsafe fn view<'a>(slice: *const grpc_slice) -> &'a [u8] {
     }
 }
 
-/// A byte buffer to send. Larger messages are shared, not copied: the core holds the `Bytes` until it is done with
-/// them, which can be after the operation completed.
+/// Returns a byte buffer to send. Larger messages are shared, not copied: the core holds the `Bytes` until it has
+/// finished with them, which can be after the operation completed.
 pub(super) fn to_buffer(message: Bytes) -> *mut grpc_byte_buffer {
-    // SAFETY: the shared slice points into `message`, which the box keeps alive until the core calls `drop_bytes`, once;
-    // `Bytes` is `Send`, so that may be on any thread. The buffer takes its own reference, ours is given back.
+    // SAFETY: the shared slice points into `message`, which the box keeps alive until the core calls `drop_bytes`,
+    // once; `Bytes` is `Send`, so that may be on any thread. The buffer takes its own reference, and ours is released.
     unsafe {
         let mut slice = if message.len() < COPY_BELOW {
             copied(&message)
@@ -59,7 +59,7 @@ unsafe extern "C" fn drop_bytes(owner: *mut c_void) {
     drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
 }
 
-/// Copies a received buffer out, in one piece.
+/// Copies a received buffer into one contiguous piece.
 ///
 /// # Safety
 /// The buffer must be valid.

@@ -12,42 +12,44 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How often a blocked writer looks whether its stream was cancelled. The core itself does not wake it while the
-/// socket is full.
+/// Interval at which a blocked writer checks whether its stream was cancelled. The core itself does not wake it while
+/// the socket is full.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long a sender's own thread looks whether its write is done.
+/// Time for which a sender's own thread polls for the completion of its write.
 const PASSED_ON: Duration = Duration::from_micros(20);
 
-/// How long a failed write on a dialled stream waits for the reason, which is not there while unread messages stand before it.
+/// Time for which a failed write on a dialled stream waits for the reason, which is unavailable while unread messages
+/// precede it.
 const REASON: Duration = Duration::from_millis(20);
 
-/// For how many times [`Options::spin`](super::Options::spin) a reply is waited for. Who replies has to be woken first.
+/// Multiple of [`Options::spin`](super::Options::spin) to wait for a reply. The thread that replies must be woken
+/// first.
 const REPLY: u32 = 3;
 
-/// What the core says of a stream that was reset, rather than ended with a status.
+/// Prefix of the core's text for a stream that was reset instead of ended with a status.
 const RESET: &str = "Received RST_STREAM";
 
 /// A stream, dialled or accepted.
 ///
-/// One thread sends and one receives, as a rule; more of them take turns.
-/// Dropping it cancels what is open, without waiting.
+/// Normally one thread sends and one receives; further threads take turns. Dropping the stream cancels what is open,
+/// without waiting.
 pub(super) struct CallStream {
     call: Arc<Call>,
     accepted: bool,
-    /// That of the server it was accepted by.
+    /// The read counter of the server that accepted the stream.
     traffic: Option<Arc<Traffic>>,
-    /// It has a limit of time. Both cores watch it, and either may be the one to report it.
+    /// Whether the stream has a time limit. Both cores watch it, and either may report it first.
     limited: bool,
     info: StreamInfo,
     socket: ConnectionSocket,
     settings: StreamOptions,
     send: Mutex<SendSide>,
     recv: Mutex<RecvSide>,
-    /// Taken by whoever collects the end of the call; locked after `send` or `recv`, never before.
+    /// Held by the thread that collects the end of the call; locked after `send` or `recv`, never before.
     collect: Mutex<()>,
     end: OnceLock<StreamEnd>,
-    /// Something was sent since `recv` was last called.
+    /// Whether something was sent since the last call of `recv`.
     sent: AtomicBool,
     finished: AtomicBool,
 }
@@ -60,9 +62,9 @@ struct SendSide {
 #[derive(Default)]
 struct RecvSide {
     started: bool,
-    /// The core said that no message follows.
+    /// Whether the core has reported that no message follows.
     drained: bool,
-    /// Something was sent between the last two messages.
+    /// Whether something was sent between the last two messages.
     conversing: bool,
 }
 
@@ -98,15 +100,15 @@ impl CallStream {
         }
     }
 
-    /// Starts to write a message, after waiting for the one before. `more` lets the core hold it back to send it together
-    /// with the next, and must only be set by a caller that has the next: the message does not leave without it.
+    /// Starts to write a message, after waiting for the previous one. With `more`, the core may hold the message back
+    /// to send it with the next one. Set `more` only if the next message is ready: the message is not sent without it.
     fn start(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
         let mut side = self.send.lock();
         self.await_write(&mut side, None)?;
         if self.finished.load(Ordering::Acquire) {
             return Err(StreamEnd::Local);
         }
-        // An accepted stream whose client half-closed still takes messages; the core knows when not.
+        // An accepted stream whose client half-closed still accepts messages; the core reports when it does not.
         match self.end.get() {
             Some(end) if !(self.accepted && matches!(end, StreamEnd::Remote(_))) => return Err(end.clone()),
             _ => {}
@@ -126,7 +128,7 @@ impl CallStream {
         if !side.started {
             return Ok(true);
         }
-        // Mostly it is done by now, and the time of no interest.
+        // The write is usually complete by now, and the timeout does not matter.
         let done = self.call.take(Op::Send);
         match done.map_or_else(|| self.wait_for(Op::Send, Wait::at_most(timeout)), |success| Ok(Some(success)))? {
             None => Ok(false),
@@ -142,8 +144,8 @@ impl CallStream {
         }
     }
 
-    /// Returns the next message if the core has it. Does not poll the connection, as `recv` does, nor ask for the next one in
-    /// a conversation, which is to be replied to first. Its errors come again from `recv`.
+    /// Returns the next message if the core has it. Unlike `recv`, does not poll the connection, and does not request
+    /// the next message in a conversation, where a reply comes first. A later `recv` returns its errors again.
     fn try_recv(&self) -> Result<Option<Bytes>, StreamEnd> {
         let mut side = self.recv.lock();
         if side.drained || side.conversing || self.call.is_cancelled() || self.end.get().is_some() {
@@ -165,16 +167,16 @@ impl CallStream {
         Ok(())
     }
 
-    /// What the completed operation brought; `None` if that was the end.
+    /// Returns the result of the completed operation; `None` if it was the end.
     fn received(&self, side: &mut RecvSide) -> Result<Option<Bytes>, StreamEnd> {
         let received = self.call.take_message(self.settings.max_receive).map_err(|status| self.fail(status))?;
         side.drained = received.is_none();
         Ok(received)
     }
 
-    /// In a conversation, waits a moment for the reply to the message before, and only then asks for the next. The core
-    /// tells the other side of room in the window as soon as a message is asked for: by a packet of its own, which the
-    /// reply would have to wait for, and which wakes whoever reads at the other end.
+    /// In a conversation, waits briefly for the reply to the previous message before requesting the next one. As soon
+    /// as a message is requested, the core reports free window space to the other side in a separate packet. The reply
+    /// would wait for that packet, which also wakes the reader at the other end.
     fn await_reply(&self, side: &mut RecvSide) {
         if !std::mem::take(&mut side.conversing) {
             return;
@@ -186,9 +188,9 @@ impl CallStream {
         }
     }
 
-    /// Polls for a moment, in a conversation: if something was sent since the message before. The next one is near then,
-    /// and to block would cost a thread switch. Who only receives, or only sends, does not spin, nor who is idle; and never
-    /// more threads at once than there are processors. `None` if it did not help.
+    /// Polls briefly in a conversation, that is, if something was sent since the previous message. The next message is
+    /// then near, and blocking would cost a thread switch. Idle and one-way streams do not spin, and the number of
+    /// spinning threads is limited to the number of processors. Returns `None` if no message arrived.
     fn spin_recv(&self, side: &mut RecvSide) -> Option<bool> {
         if self.settings.spin.is_zero() || !self.sent.swap(false, Ordering::Relaxed) {
             return None;
@@ -205,31 +207,31 @@ impl CallStream {
         }
     }
 
-    /// Ends the stream for what is too large, in the same way as the core's own limits.
+    /// Ends the stream because a message is too large, in the same way as the core's own limits do.
     fn fail(&self, status: Status) -> StreamEnd {
         self.call.fail(&status);
         self.settle(if self.accepted { StreamEnd::Lost(status) } else { StreamEnd::Remote(status) })
     }
 
-    /// Starts an accepted stream; `false` if it is over already.
+    /// Starts an accepted stream. Returns `false` if it has already ended.
     pub(super) fn begin(&self) -> bool {
         self.call.start_accepted().is_ok()
     }
 
-    /// Whether the client took this accepted stream back, or its connection is gone, before it was finished or cancelled
-    /// here.
+    /// Returns whether the client reset this accepted stream, or its connection was lost, before it was finished or
+    /// cancelled here.
     pub(super) fn was_reset(&self) -> bool {
         !self.call.is_cancelled()
             && !self.finished.load(Ordering::Acquire)
             && (matches!(self.end.get(), Some(StreamEnd::Lost(_))) || self.call.is_over())
     }
 
-    /// Says that the server cancels all its calls.
+    /// Records that the server cancels all its calls.
     pub(super) fn mark_cancelled(&self) {
         self.call.mark_cancelled();
     }
 
-    /// Waits for an operation of the sending side, looking for cancellation now and then.
+    /// Waits for an operation of the sending side, checking for cancellation periodically.
     fn wait_for(&self, op: Op, wait: Wait) -> Result<Option<bool>, StreamEnd> {
         loop {
             if let Some(success) = self.call.take(op).or_else(|| self.call.wait_for(op, wait.capped(LOOK))) {
@@ -244,7 +246,7 @@ impl CallStream {
         }
     }
 
-    /// Why a write failed.
+    /// Returns the reason why a write failed.
     fn why(&self) -> StreamEnd {
         if self.call.is_cancelled() || (self.accepted && self.finished.load(Ordering::Acquire)) {
             return StreamEnd::Local;
@@ -258,7 +260,7 @@ impl CallStream {
         })
     }
 
-    /// How the stream ended, or `None` if that is not known within the wait.
+    /// Returns how the stream ended, or `None` if that is not known within the wait.
     fn collect_end(&self, wait: Wait) -> Option<StreamEnd> {
         let _collecting = self.collect.lock();
         if let Some(end) = self.end.get() {
@@ -268,7 +270,7 @@ impl CallStream {
             return Some(self.settle(StreamEnd::Local));
         }
         let end = if self.accepted { Some(self.accepted_end()) } else { self.dialled_end(wait) };
-        // Cancelled while we waited: that is why it ended.
+        // Cancelled during the wait, which is therefore the reason for the end.
         let end = if self.call.is_cancelled() { Some(StreamEnd::Local) } else { end };
         end.map(|end| self.settle(end))
     }
@@ -279,13 +281,13 @@ impl CallStream {
         Some(match status.code {
             code::UNAVAILABLE => StreamEnd::Lost(status),
             code::DEADLINE_EXCEEDED if self.limited => StreamEnd::Local,
-            // Not a word of whom we talk to: his gRPC gave the stream up, for want of memory as a rule.
+            // Not sent by the remote application: its gRPC library gave the stream up, usually for lack of memory.
             _ if status.message.starts_with(RESET) => StreamEnd::Lost(status),
             _ => StreamEnd::Remote(status),
         })
     }
 
-    /// After the last message.
+    /// Returns the end of an accepted stream after its last message.
     fn accepted_end(&self) -> StreamEnd {
         match self.call.failed() {
             _ if self.finished.load(Ordering::Acquire) => StreamEnd::Local,
@@ -304,14 +306,14 @@ impl Stream for CallStream {
         self.start(message, false)
     }
 
-    /// The C core counts in whole milliseconds. After [`cancel`](Stream::cancel) it returns within a quarter of a second,
+    /// The C core counts in whole milliseconds. After [`cancel`](Stream::cancel), this method returns within 250 ms,
     /// even if the peer is frozen.
     fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
         self.await_write(&mut self.send.lock(), timeout)
     }
 
-    /// A write that is not done immediately is mostly in the hands of another thread, which reads from the connection just
-    /// then and passes it on within [`PASSED_ON`]. To wake the writer for it would take longer.
+    /// A write that does not complete immediately is usually held by another thread, which is reading from the
+    /// connection and passes it on within [`PASSED_ON`]. Waking the writer would take longer.
     fn try_send(&self, message: Bytes) -> Result<bool, StreamEnd> {
         self.start(message, false)?;
         let started = Instant::now();
@@ -329,7 +331,7 @@ impl Stream for CallStream {
     fn send_all(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
         let mut next = outgoing.next();
         while let Some(message) = next {
-            // The core is told that more follows only with the next message in hand, so that it is always true.
+            // Set `more` only with the next message in hand, so that it is always true.
             next = outgoing.next();
             self.start(message, next.is_some())?;
             self.await_sent(outgoing)?;
@@ -369,8 +371,8 @@ impl Stream for CallStream {
         self.collect_end(wait).map_or(Ok(None), Err)
     }
 
-    /// The core gathers a message to its end before it shows any of it, so that a huge one is detected by the bytes that
-    /// arrive on the connection meanwhile.
+    /// The core collects the whole message before it delivers any of it, so an oversized message is detected by the
+    /// bytes that arrive on the connection meanwhile.
     fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
         recv_watched(self, &self.socket, timeout, max)
     }
@@ -408,7 +410,7 @@ impl Stream for CallStream {
     }
 }
 
-/// One of the threads of this process that may spin at the same time.
+/// One of the threads of this process that are allowed to spin at the same time.
 struct Spinning;
 
 static SPINNING: AtomicUsize = AtomicUsize::new(0);

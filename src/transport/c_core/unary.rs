@@ -12,7 +12,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A unary call under way: one message out, one back. Dropping it cancels what is not done.
+/// A unary call under way: one request, one answer. Dropping it cancels what is not complete.
 pub(super) struct Unary {
     call: Arc<Call>,
     channel: Arc<channel::CoreChannel>,
@@ -23,13 +23,13 @@ impl Unary {
         Unary { call: Arc::new(call), channel }
     }
 
-    /// Blocks until the call has a connection, for at most `timeout`. After an error the call is over.
+    /// Blocks until the call has a connection, for at most `timeout`. After an error the call has ended.
     ///
     /// # Errors
-    /// [`ErrorKind::Unreachable`] at once if the connection fails, with the C core's reason, or at the limit;
+    /// [`ErrorKind::Unreachable`] with the C core's reason, immediately if the connection fails, or after `timeout`;
     /// [`ErrorKind::Stopped`] if cancelled.
     pub fn wait_connected(&mut self, timeout: Duration, cancel: &Cancel) -> Result<()> {
-        // In tests the dial may fail as it does where the core finds no descriptor for the connection.
+        // In tests the dial may fail as if the core had no descriptor for the connection.
         if let Err(e) = descriptor("dial") {
             self.call.cancel();
             return Err(Error::new(ErrorKind::Unreachable, headroom::explain(&e)).peer(self.channel.endpoint()));
@@ -37,7 +37,7 @@ impl Unary {
         wait_connected(&self.call, &self.channel, timeout, cancel)
     }
 
-    /// Blocks until the answer is there, for at most `timeout`. An answer that got lost behind its status is empty.
+    /// Blocks until the answer arrives, for at most `timeout`. An answer lost behind its status is empty.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] with the status' text if it is not OK ([`ErrorKind::Unreachable`] if it is UNAVAILABLE),
@@ -61,8 +61,8 @@ impl Unary {
             _ => return error(ErrorKind::Refused, status.message),
         }
         self.channel.address(&self.call);
-        // A server that answers before it has read the whole request resets the stream right behind its answer. Where the
-        // core takes in both at once it drops the message and keeps the status, which says enough.
+        // A server that answers before it has read the whole request resets the stream right after its answer. If the
+        // core receives both at the same time, it drops the message and keeps the status, which is sufficient.
         let answer = self.call.take_message(self.channel.max_receive());
         Ok(answer
             .map_err(|status| Error::new(ErrorKind::Refused, status.message).peer(self.channel.endpoint()))?
@@ -82,14 +82,14 @@ pub(super) fn wait_connected(
     let (kind, text) = match connected {
         _ if cancel.is_cancelled() => (ErrorKind::Stopped, "cancelled".to_owned()),
         Some(true) => return Ok(()),
-        // The status of a failed call is there, or about to be.
+        // The status of a failed call is available or about to arrive.
         Some(false) => match call.wait_for(Op::End, Wait::at_most(Some(Duration::from_secs(1)))) {
             Some(_) => (ErrorKind::Unreachable, channel.why_unreachable(call.status().message)),
             None => (ErrorKind::Unreachable, "the connection failed, and the C core does not say why".to_owned()),
         },
         None => (ErrorKind::Unreachable, format!("no connection within {limit:?}: the peer does not answer")),
     };
-    // Before the dial gives back what it may hold.
+    // Determined before the dial releases any descriptors.
     let shortage = if kind == ErrorKind::Unreachable { headroom::shortage() } else { None };
     call.cancel();
     let text = match shortage {

@@ -1,8 +1,8 @@
-//! The gossip service on a gRPC server that the host already runs: one port for gossip and the host's own services, as a
-//! Fabric peer has it.
+//! The gossip service on a gRPC server that the host already runs. Gossip and the host's own services share one port,
+//! as in a Fabric peer.
 //!
-//! A [`HostTransport`] dials by itself and has a [`service`](HostTransport::service), which the host registers on its
-//! [`grpcio::ServerBuilder`] before it starts that server:
+//! A [`HostTransport`] dials by itself and provides a [`service`](HostTransport::service), which the host registers on
+//! its [`grpcio::ServerBuilder`] before it starts the server:
 //!
 //! ```no_run
 //! # use fabric_gossip::{transport::Tls, CommBuilder};
@@ -27,23 +27,24 @@
 //! # }
 //! ```
 //!
-//! `examples/host_server.rs` has all of it.
+//! `examples/host_server.rs` is a complete example.
 //!
-//! # What the host decides
+//! # Settings of the host
 //!
-//! Port, TLS, and limits of the connections are the host server's. For gossip it should ask clients for a certificate
-//! (`CertificateRequestType::RequestClientCertificateButDontVerify` is what Fabric does: the gossip handshake
-//! authenticates), and accept messages of 100 MiB and a ping every minute, which [`arguments`] sees to. Create the
-//! transport before the `Environment`: it prepares OpenSSL for a process that exits while connections are open.
+//! The host's server determines the port, TLS and the connection limits. For gossip it should request client
+//! certificates (Fabric uses `CertificateRequestType::RequestClientCertificateButDontVerify`, since the gossip
+//! handshake authenticates), and accept messages of 100 MiB and a ping every minute; [`arguments`] sets these two.
+//! Create the transport before the `Environment`: it prepares OpenSSL for a process that exits while connections are
+//! open.
 //!
 //! # Threads
 //!
-//! Each stream is served on a thread of its own, `gossip-in-<n>`: nothing but the hand-over happens on grpcio's polling
-//! threads, and the host's calls wait for no subscriber, signature or lock of ours. Every message crosses from a polling
-//! thread to the stream's, which makes this form slower than a server of `Comm`'s own.
+//! Each stream is served on its own thread, `gossip-in-<n>`. grpcio's polling threads only hand streams and messages
+//! over, and the host's calls never wait for a subscriber, signature or lock of this library. Every message crosses
+//! from a polling thread to the stream's thread, so this form is slower than a `Comm` with its own server.
 //!
-//! grpcio tells whether a call lives before it tells whether a message was written. So a message that was written just
-//! before its peer went away can count as not written here: it is then sent again on the next connection, or reported
+//! grpcio reports the end of a call before it reports whether a message was written. A message written just before its
+//! peer disconnected can therefore count as not written: it is then sent again on the next connection or reported
 //! undelivered, although it arrived.
 
 mod signal;
@@ -68,24 +69,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use stream::HostStream;
 
-/// How long the status of a stream may take to leave; a client that does not read cannot hold the thread for longer.
+/// Time limit for sending a stream's status; a client that does not read cannot block the thread longer.
 const STATUS_LEAVES: Duration = Duration::from_secs(2);
 
-/// After the grace and the cancellation: how long threads may take to end.
+/// Time limit for threads to end after the grace period and the cancellation.
 const CANCELLED_ENDS: Duration = Duration::from_secs(5);
 
-/// Returns the channel arguments that gossip needs of the host's server, and those that limits and options propose, for
-/// [`grpcio::ServerBuilder::channel_args`]. (`memory_quota`, `max_connection_idle`, `spin`, `requests_ahead` and `max_served`
-/// are not among them: set a quota of the host's own, which bounds messages that never end.)
+/// Returns the channel arguments that gossip requires of the host's server, and those set by the limits and options,
+/// for [`grpcio::ServerBuilder::channel_args`]. (`memory_quota`, `max_connection_idle`, `spin`, `requests_ahead` and
+/// `max_served` are not included. Set a quota on the host's server: it bounds messages that never end.)
 ///
 /// # Errors
-/// [`ErrorKind::Config`], naming a limit or an option that makes no sense.
+/// [`ErrorKind::Config`], naming an invalid limit or option.
 pub fn arguments(builder: ChannelBuilder, limits: &Limits, options: &c_core::Options) -> Result<ChannelBuilder> {
     let arguments = c_core::server_arguments(limits, options)?;
     Ok(arguments.into_iter().fold(builder, |builder, (name, value)| builder.raw_cfg_int(name, value)))
 }
 
-/// Dials over the C core, and serves on the host's server. Clones are the same.
+/// Dials over the C core and serves on the host's server. Clones share the same transport.
 #[derive(Clone)]
 pub struct HostTransport(Arc<HostServer>);
 
@@ -104,12 +105,13 @@ struct Listening {
 }
 
 impl HostTransport {
-    /// Dials with these settings; without `tls` in plain text. The server certificate of `tls` counts as the one that the
-    /// host's server shows, unless another is set with [`set_certificate`](Self::set_certificate): the gossip handshake
-    /// binds this peer's identity to it, and the other side refuses this peer if the server shows another one.
+    /// Dials with these settings; without `tls`, in plain text. The server certificate of `tls` is taken as the one
+    /// that the host's server presents, unless [`set_certificate`](Self::set_certificate) sets another. The gossip
+    /// handshake binds this peer's identity to it, and the other side refuses this peer if the server presents a
+    /// different one.
     ///
     /// # Errors
-    /// Those of [`CoreTransport::new`].
+    /// The errors of [`CoreTransport::new`].
     pub fn new(tls: Option<Tls>, limits: Limits, options: c_core::Options) -> Result<Self> {
         c_core::prepare_tls();
         let serving = Serving::new(limits.max_served);
@@ -118,8 +120,8 @@ impl HostTransport {
         Ok(HostTransport(Arc::new(HostServer { dialling, tls, certificate, listening, serving })))
     }
 
-    /// Returns the service to register on the host's server before that starts: `gossip.Gossip` with its two methods. Until
-    /// a [`Comm`](crate::Comm) listens with this transport, its calls end with UNAVAILABLE.
+    /// Returns the service to register on the host's server before it starts: `gossip.Gossip` with its two methods.
+    /// Until a [`Comm`](crate::Comm) listens with this transport, its calls end with UNAVAILABLE.
     pub fn service(&self) -> Service {
         let (streams, pings) = (self.0.clone(), self.0.clone());
         ServiceBuilder::new()
@@ -130,10 +132,10 @@ impl HostTransport {
             .build()
     }
 
-    /// Sets the certificate that the host's server shows in TLS from now on. Streams that are open keep theirs.
+    /// Sets the certificate that the host's server presents from now on. Open streams keep the previous one.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if it cannot be read; the one before stays.
+    /// [`ErrorKind::Config`] if it cannot be read; the previous one is kept.
     pub fn set_certificate(&self, certificate: &Pem) -> Result<()> {
         let der = certificate.leaf("the host's certificate").map_err(|e| e.step("gossip service"))?;
         *self.0.certificate.write() = Some(der);
@@ -146,8 +148,8 @@ impl Transport for HostTransport {
         self.0.dialling.dial(endpoint, timeout, cancel)
     }
 
-    /// Serves what comes to the [`service`](HostTransport::service). The address is that of the host's server, and is only
-    /// reported by [`Server::local_addr`]. A transport listens once.
+    /// Serves the calls of the [`service`](HostTransport::service). The address must be that of the host's server and
+    /// is only reported by [`Server::local_addr`]. A transport can listen once.
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
         let listening = Listening { address: address.to_owned(), acceptor };
         if self.0.listening.set(listening).is_err() {
@@ -177,8 +179,8 @@ impl Server for HostListener {
         self.0.serving.count()
     }
 
-    /// Stops the service, whether or not the host's server stops: new streams and Pings end with UNAVAILABLE. The bound is
-    /// the grace and 5 s. Called on the thread of a stream, it does not wait for that one.
+    /// Stops the service, whether or not the host's server stops: new streams and Pings end with UNAVAILABLE. Blocks
+    /// for at most the grace and 5 s. On the thread of a stream, it does not wait for that thread.
     fn stop(&self, grace: Duration) -> bool {
         let serving = &self.0.serving;
         serving.refuse();
@@ -199,7 +201,7 @@ impl Drop for HostListener {
     }
 }
 
-/// A method whose messages pass as they are.
+/// Returns a method that passes messages through unchanged.
 fn method(ty: MethodType, name: &'static str) -> Method<Bytes, Bytes> {
     let bytes = || Marshaller { ser: write_bytes, de: read_bytes };
     Method { ty, name, req_mar: bytes(), resp_mar: bytes() }
@@ -221,7 +223,7 @@ fn unavailable() -> RpcStatus {
     RpcStatus::with_message(code::UNAVAILABLE, "the gossip service is not running".into())
 }
 
-/// Ends a stream that is not served. Keeps the call until the status has left, and blocks nobody.
+/// Ends a stream that is not served. Keeps the call until the status has been sent; blocks no thread.
 fn refuse(ctx: &RpcContext, requests: RequestStream<Bytes>, sink: DuplexSink<Bytes>, status: RpcStatus) {
     ctx.spawn(async move {
         let _ = sink.fail(status).await;
@@ -238,7 +240,7 @@ impl HostServer {
         });
     }
 
-    /// Hands a stream over to a thread, or refuses it. Does not block: it is called on a polling thread.
+    /// Hands a stream to a thread, or refuses it. Does not block, because it runs on a polling thread.
     fn accept(self: &Arc<Self>, ctx: &RpcContext, requests: RequestStream<Bytes>, sink: DuplexSink<Bytes>) {
         self.serving.join_ended();
         if self.listening.get().is_none() {
@@ -275,7 +277,7 @@ impl HostServer {
         info
     }
 
-    /// The life of a stream's thread.
+    /// Serves a stream to its end, on its thread.
     fn run(&self, stream: Arc<HostStream>) {
         let Some(Listening { acceptor, .. }) = self.listening.get() else { return stream.cancel() };
         let served = catch_unwind(AssertUnwindSafe(|| acceptor.gossip_stream(stream.clone())));
@@ -283,7 +285,7 @@ impl HostServer {
             log::error!("the acceptor of gossip streams panicked; the stream ends with INTERNAL");
             Status::new(code::INTERNAL, "the handler failed")
         });
-        // An error means that the stream is over already.
+        // An error means that the stream has already ended.
         if stream.finish(&status).is_ok() {
             stream.await_status(STATUS_LEAVES);
         }

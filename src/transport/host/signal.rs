@@ -1,12 +1,12 @@
-//! What a thread sleeps on until a future can go on.
+//! A wake-up signal for a thread that waits for a future.
 
 use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::Instant;
 
-/// Counts how often it was woken. Whoever waits says up to which count it has looked, so that no wake is lost between
-/// looking and waiting, and any number of threads can wait.
+/// Counts its wake-ups. A waiter passes the count it has already seen, so that no wake-up between checking and waiting
+/// is lost, and any number of threads can wait.
 #[derive(Default)]
 pub(super) struct Signal {
     count: Mutex<u64>,
@@ -23,7 +23,7 @@ impl Signal {
         self.woken.notify_all();
     }
 
-    /// Waits until it is woken once more than `seen` times; `false` if it is not until then (`None`: no limit).
+    /// Waits until the number of wake-ups exceeds `seen`. Returns `false` if it does not by `until` (`None`: no limit).
     pub fn wait(&self, seen: u64, until: Option<Instant>) -> bool {
         let mut count = self.count.lock();
         while *count == seen {

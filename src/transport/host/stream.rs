@@ -1,7 +1,7 @@
-//! One gossip stream on a host's server: grpcio's futures, each polled by the thread that waits for it.
+//! One gossip stream on a host's server. The stream uses grpcio's futures, each polled by the thread that waits for it.
 //!
-//! The locks are held while something is polled, never while it is waited for; so a cancellation gets at the call at once.
-//! In each direction at most one message is under way here: behind it the other side waits for HTTP/2's windows.
+//! The locks are held during a poll but never during a wait, so a cancellation reaches the call immediately. In each
+//! direction at most one message is under way here; beyond that, HTTP/2's windows make the other side wait.
 
 use super::signal::Signal;
 use crate::sync::Mutex;
@@ -17,27 +17,26 @@ use std::sync::{Arc, OnceLock};
 use std::task::{ready, Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// After the last message: how long it may take until it shows that the call has failed. grpcio tells the end of the
-/// messages and the end of the call apart, in this order and a few microseconds after each other, and only the second
-/// says that it was no half-close.
+/// Time after the last message in which to find out whether the call has failed. grpcio reports the end of the messages
+/// and then the end of the call, a few microseconds apart. Only the second shows that the first was not a half-close.
 const JUDGE: Duration = Duration::from_millis(20);
 
-/// How often it looks during that time, of which no future tells.
+/// Polling interval during that time; no future signals it.
 const LOOK: Duration = Duration::from_millis(1);
 
 pub(super) struct HostStream {
     info: StreamInfo,
     socket: ConnectionSocket,
-    /// Dropping it, or the sink, is how grpcio cancels a call.
+    /// Dropping it or the sink cancels the call in grpcio.
     requests: Mutex<Option<RequestStream<Bytes>>>,
     sink: Mutex<Option<DuplexSink<Bytes>>>,
-    /// The status on its way.
+    /// The status being sent.
     leaving: Mutex<Option<DuplexSinkFailure>>,
     readable: Awaited,
     writable: Awaited,
     finished: AtomicBool,
     cancelled: AtomicBool,
-    /// When the last message had been read.
+    /// Time at which the last message had been read.
     drained: OnceLock<Instant>,
     end: OnceLock<StreamEnd>,
 }
@@ -71,13 +70,13 @@ impl HostStream {
         }
     }
 
-    /// Takes it apart again, if nobody has ended it.
+    /// Takes the stream apart again, unless it has ended.
     pub fn take(&self) -> Option<(RequestStream<Bytes>, DuplexSink<Bytes>)> {
         Some((self.requests.lock().take()?, self.sink.lock().take()?))
     }
 
-    /// Waits until the status has left, for at most `limit`: what is released before would be cancelled, and the other
-    /// side not told why.
+    /// Waits until the status has been sent, for at most `limit`. Releasing the call earlier would cancel it, and the
+    /// other side would not receive the status.
     pub fn await_status(&self, limit: Duration) {
         let _ = self.drive(&self.writable, Some(Instant::now() + limit), |cx| {
             let mut leaving = self.leaving.lock();
@@ -89,7 +88,8 @@ impl HostStream {
         });
     }
 
-    /// Polls until something comes of it, or it is `until` (`None`), or the stream is cancelled.
+    /// Polls until a result is ready (`Some`), the deadline `until` has passed (`None`), or the stream is cancelled (an
+    /// error).
     fn drive<T>(
         &self,
         awaited: &Awaited,
@@ -110,7 +110,8 @@ impl HostStream {
         }
     }
 
-    /// Whether the next message can be written; an error if none ever can. grpcio must not be asked again after one.
+    /// Returns whether the next message can be written, or an error if none ever can. grpcio must not be polled again
+    /// after an error.
     fn poll_sink(&self, sink: &mut Option<DuplexSink<Bytes>>, cx: &mut Context) -> Poll<Result<(), StreamEnd>> {
         let Some(open) = sink.as_mut() else { return Poll::Ready(Err(self.over())) };
         match ready!(Pin::new(open).poll_ready(cx)) {
@@ -129,7 +130,7 @@ impl HostStream {
         }
     }
 
-    /// Why nothing more can be written, or read, although the other side has not half-closed.
+    /// Returns the reason why nothing more can be written or read, although the other side has not half-closed.
     fn over(&self) -> StreamEnd {
         if self.cancelled.load(Ordering::SeqCst) || self.finished.load(Ordering::SeqCst) {
             return StreamEnd::Local;
@@ -142,7 +143,7 @@ impl HostStream {
         self.end.get_or_init(|| end).clone()
     }
 
-    /// After the last message: whether the call failed, or was half-closed. `None`: not known yet.
+    /// Determines, after the last message, whether the call failed or was half-closed. `None`: not known yet.
     fn judge(&self, drained: Instant, until: Option<Instant>) -> Option<StreamEnd> {
         loop {
             let seen = self.readable.signal.count();
@@ -161,16 +162,16 @@ impl HostStream {
     }
 }
 
-/// The moment when `timeout` has passed; `None` for one that a clock cannot count to, too.
+/// Returns the instant after `timeout`; `None` also if the clock cannot represent it.
 fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 impl HostStream {
-    /// Starts to write a message. `more` says that the caller has the next one.
+    /// Starts to write a message. `more` means that the caller has the next message ready.
     fn start(&self, message: Bytes, more: bool) -> Result<(), StreamEnd> {
         match self.end.get() {
-            // A client that half-closed still reads.
+            // A client that has half-closed still reads.
             None | Some(StreamEnd::Remote(_)) => {}
             Some(end) => return Err(end.clone()),
         }
