@@ -24,8 +24,8 @@ use gossip::transport::Transport;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// The communication layer: authenticated connections to peers, messages and acknowledgements over them. Every function is
-/// thread-safe.
+/// The communication layer: authenticated connections to peers, with messages and acknowledgements over them. Every
+/// function is thread-safe.
 pub struct gossip_comm {
     pub(super) comm: Comm,
     local_addr: Text,
