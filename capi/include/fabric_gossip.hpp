@@ -1,19 +1,19 @@
 // fabric-gossip for C++17: fabric_gossip.h, with handles that free themselves, exceptions, and functions as callbacks.
 // SPDX-License-Identifier: Apache-2.0
 //
-// The documentation in fabric_gossip.h applies here too: what each function does, which functions block, threads, limits.
-// In addition:
+// The documentation in fabric_gossip.h applies here too: what each function does, which functions block, threads,
+// limits. In addition:
 //
-// Handles are classes that can be moved, not copied, and may be destroyed in any order. Classes whose name ends in _view
-// are lent: by an event, or for the duration of a callback. A std::string_view and a bytes_view are valid as long as the
-// object that they were requested from.
+// Handles are classes that can be moved, not copied, and may be destroyed in any order. Classes whose name ends in
+// _view are lent: by an event, or for the duration of a callback. A std::string_view and a bytes_view are valid as long
+// as the object that they were requested from.
 //
 // Failures throw gossip::error. The only other exceptions are those of the standard library: out of memory, and
 // std::invalid_argument for text with a zero byte.
 //
-// Callbacks may throw; no exception gets into the library. An exception in a callback of host cryptography or in a block
-// verifier is a failure with the text of the exception; a predicate that throws counts as false; exceptions of other
-// callbacks are dropped.
+// Callbacks may throw; no exception gets into the library. An exception in a callback of host cryptography or in a
+// block verifier is a failure with the text of the exception; a predicate that throws counts as false; exceptions of
+// other callbacks are dropped.
 
 #ifndef FABRIC_GOSSIP_HPP
 #define FABRIC_GOSSIP_HPP
