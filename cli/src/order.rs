@@ -1,4 +1,4 @@
-//! Whether messages arrive in the order in which they were sent.
+//! Checks whether messages arrive in the order in which they were sent.
 
 use fabric_gossip::crypto::PkiId;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ impl Order {
         }
     }
 
-    /// Nothing was missing, twice there, or out of turn.
+    /// Returns whether no message was missing, duplicated or out of order.
     pub fn kept(&self) -> bool {
         !self.broken
     }
