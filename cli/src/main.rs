@@ -1,4 +1,4 @@
-//! `fabric-gossip`: asks the peers of a Hyperledger Fabric network who they are and whether messages get through.
+//! `fabric-gossip`: reports the identity of peers of a Hyperledger Fabric network, and whether messages get through.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -62,11 +62,11 @@ struct Cli {
     command: Command,
 }
 
-/// What every command gets.
+/// Environment of a command: its output, settings and stop switch.
 pub struct Context {
     pub out: Output,
     pub settings: Settings,
-    /// Set by Ctrl-C and SIGTERM; for a command that could go on for long, also when nobody reads stdout any more.
+    /// Set by Ctrl-C and SIGTERM; for a command without a time limit, also when stdout is closed.
     pub stop: Cancel,
     /// The signal that stopped the command, if one did.
     pub interrupted: Interrupted,
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the command: what became of it, and the signal that stopped it.
+/// Runs the command. Returns its result, and the signal that stopped it.
 fn run(cli: Cli) -> (Result<()>, Option<i32>) {
     let (stop, interrupted) = match stop::on_signals() {
         Ok(watched) => watched,
@@ -116,7 +116,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
         (false, true) => Form::TimedText,
         (false, false) => Form::Text,
     };
-    // What ends by itself goes on without readers: its exit code says how it ended.
+    // A command that ends by itself continues without readers: its exit code gives the result.
     let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
     let context = Context { out: Output::new(form, closed), settings, stop, interrupted };
     let result = cli.command.run(&context);
@@ -127,7 +127,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
 }
 
 impl Cli {
-    /// Returns the log level that a flag names.
+    /// Returns the log level set by a flag.
     fn named_level(&self) -> Option<LevelFilter> {
         match (self.quiet, self.verbose) {
             (true, _) => Some(LevelFilter::Error),
@@ -137,7 +137,7 @@ impl Cli {
         }
     }
 
-    /// The demonstration provokes what is otherwise worth a warning.
+    /// The demonstration deliberately causes events that normally deserve a warning.
     fn default_level(&self) -> LevelFilter {
         match self.command {
             Command::Demo(_) => LevelFilter::Error,

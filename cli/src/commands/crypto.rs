@@ -1,4 +1,4 @@
-//! `crypto`: makes test organisations.
+//! `crypto`: creates test organisations.
 
 use crate::failure::{Failure, Result};
 use crate::Context;
@@ -7,10 +7,10 @@ use fabric_gossip::testing::cryptogen::{Member, Org};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Make test organisations: MSP folders and TLS pairs in cryptogen's layout, which Fabric's own peer can use
+/// Create test organisations: MSP folders and TLS pairs in cryptogen's layout, which Fabric's own peer can use
 #[derive(Args)]
 pub struct CryptoArgs {
-    /// Where to put them; organisations that are there already are not overwritten
+    /// Where to put them; existing organisations are not overwritten
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// How many organisations: Org1MSP (org1.example.com), Org2MSP, …

@@ -1,4 +1,4 @@
-//! `peer`: a whole node, until it is stopped.
+//! `peer`: a complete node, until it is stopped.
 
 use crate::address;
 use crate::certificate;
@@ -25,7 +25,7 @@ use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// How often it is looked for what nobody tells: identities that were pulled, and that it is time to stop.
+/// Polling interval for changes without an event: newly pulled identities, and the stop switch.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Run a node: join the network, keep its membership, print what happens, until stopped
@@ -120,7 +120,7 @@ fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
     Ok(builder)
 }
 
-/// Reads an endpoint at which others reach us, from a flag or a setting.
+/// Reads a published endpoint from a flag or a setting.
 fn configured(flag: &Option<Endpoint>, key: Key, settings: &Settings) -> Result<Option<Endpoint>> {
     match flag {
         Some(endpoint) => Ok(Some(endpoint.clone())),
@@ -151,7 +151,7 @@ impl PeerArgs {
         Ok(configured.unwrap_or_else(|| Endpoint { host: "127.0.0.1".into(), port: 0 }))
     }
 
-    /// Where peers of our organisation reach us.
+    /// Returns the endpoint at which peers of our organisation reach us.
     fn endpoint(&self, listen: &Endpoint, settings: &Settings) -> Result<Endpoint> {
         if let Some(endpoint) = configured(&self.endpoint, keys::GOSSIP_ENDPOINT, settings)? {
             return Ok(endpoint);
@@ -193,7 +193,7 @@ fn channel_orgs(me: &Me, anchors: &[(OrgId, AnchorPeer)]) -> ChannelOrgs {
     ChannelOrgs(orgs)
 }
 
-/// Prints what happens.
+/// Prints the events of the node.
 struct Reporter<'a> {
     context: &'a Context,
     node: &'a Node,
@@ -273,7 +273,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Prints identities that were not known yet.
+    /// Prints newly known identities.
     fn identities(&self, known: &mut HashMap<PkiId, Described>) {
         let mapper = self.node.comm().identity_mapper();
         if mapper.count() == known.len() {
