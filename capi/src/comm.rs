@@ -89,7 +89,7 @@ pub(super) fn wanted<T: Clone + Into<gossip_event>>(
         let user = &user;
         predicate.is_none_or(|wants| {
             let event: gossip_event = item.clone().into();
-            // SAFETY: the host's function, with what it was given with; the event lives during the call.
+            // SAFETY: the host's function, called with its own pointer; the event lives for the duration of the call.
             unsafe { wants(user.pointer, &event) }
         })
     }

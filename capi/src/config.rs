@@ -329,7 +329,7 @@ pub unsafe extern "C" fn gossip_config_set_block_verifier(
         config.blocks = Some(Arc::new(move |message: &SignedMessage| {
             let (user, message) = (&user, gossip_message::from(message.clone()));
             gossip_reply::of("block verifier", ErrorKind::Refused, |reply| {
-                // SAFETY: the host's function, with what it was given with.
+                // SAFETY: the host's function, called with its own pointer.
                 unsafe { verify(user.pointer, &message, reply) }
             })
             .map(drop)

@@ -145,7 +145,7 @@ impl CryptoService for HostCrypto {
     fn pki_id(&self, identity: &PeerIdentity) -> Option<PkiId> {
         let Some(ask) = self.functions.pki_id else { return self.msps.as_ref()?.pki_id(identity) };
         let answer = gossip_reply::of("pki_id", ErrorKind::Identity, |reply| {
-            // SAFETY: the host's function, with what it was given with; what it borrows lives during the call.
+            // SAFETY: the host's function, called with its own pointer; its arguments live during the call.
             unsafe { ask(self.user.pointer, gossip_bytes::of(identity.as_bytes()), reply) }
         });
         answer.ok().filter(|id| !id.is_empty()).map(PkiId::from)

@@ -255,7 +255,7 @@ mod tests {
     fn a_code_has_a_name_and_another_number_has_none() {
         let name = |code| {
             let name = gossip_result_name(code);
-            // SAFETY: what it gives is valid for ever and ends with a zero byte.
+            // SAFETY: the result is valid for the lifetime of the process and ends with a zero byte.
             unsafe { std::ffi::CStr::from_ptr(name.data) }.to_str().unwrap()
         };
         assert_eq!([name(0), name(113), name(99)], ["GOSSIP_OK", "GOSSIP_INTERNAL", "unknown"]);

@@ -24,7 +24,7 @@ pub(super) trait Owned: Sized + Send + Sync {
     unsafe fn free(handle: *mut Self) {
         super::guard::quietly((), || {
             if !handle.is_null() {
-                // SAFETY: it is from `into_raw` and freed once, by the contract.
+                // SAFETY: from `into_raw` and freed once, by the contract.
                 drop(unsafe { Box::from_raw(handle) });
             }
         });
@@ -61,7 +61,7 @@ pub(super) unsafe fn get_mut<'a, T>(pointer: *mut T, name: &str) -> Outcome<&'a 
 pub(super) unsafe fn get_optional<'a, T>(pointer: *const T, name: &str) -> Outcome<Option<&'a T>> {
     match pointer.is_null() {
         true => Ok(None),
-        // SAFETY: as asked of our caller.
+        // SAFETY: required of our caller.
         false => unsafe { get(pointer, name) }.map(Some),
     }
 }
@@ -92,7 +92,7 @@ pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Outcome<&'a
 pub(super) unsafe fn optional_text<'a>(pointer: *const c_char, name: &str) -> Outcome<Option<&'a str>> {
     match pointer.is_null() {
         true => Ok(None),
-        // SAFETY: as asked of our caller.
+        // SAFETY: required of our caller.
         false => unsafe { text(pointer, name) }.map(Some),
     }
 }
@@ -111,7 +111,7 @@ impl<T> Out<T> {
     pub unsafe fn optional(pointer: *mut T, name: &str) -> Outcome<Option<Out<T>>> {
         match pointer.is_null() {
             true => Ok(None),
-            // SAFETY: as asked of our caller.
+            // SAFETY: required of our caller.
             false => unsafe { Out::new(pointer, name) }.map(Some),
         }
     }

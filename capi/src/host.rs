@@ -15,7 +15,7 @@ pub(super) struct User {
     free: gossip_free_callback,
 }
 
-// SAFETY: the library only hands it back; the header says on which threads, and the host agrees by giving it.
+// SAFETY: the library only passes it back; the header documents on which threads, which the host accepts.
 unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}
@@ -29,7 +29,7 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         if let Some(free) = self.free {
-            // SAFETY: called once, with the pointer that it was given with.
+            // SAFETY: called once, with the pointer that belongs to it.
             unsafe { free(self.pointer) }
         }
     }

@@ -66,7 +66,7 @@ fn nanoseconds(duration: std::time::Duration) -> gossip_duration {
 
 /// Runs a function that only reads a handle; returns `otherwise` for NULL.
 unsafe fn look<T, R>(handle: *const T, otherwise: R, at: impl FnOnce(&T) -> R) -> R {
-    // SAFETY: as asked of our caller.
+    // SAFETY: required of our caller.
     let Ok(handle) = (unsafe { handle::get(handle, "") }) else { return otherwise };
     guard::quietly(otherwise, || at(handle))
 }

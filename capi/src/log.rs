@@ -73,7 +73,7 @@ impl Log for HostLog {
             Level::Debug => gossip_log_level::GOSSIP_LOG_DEBUG,
             Level::Trace => gossip_log_level::GOSSIP_LOG_TRACE,
         };
-        // SAFETY: the host's function, with what it was given with; what it borrows lives during the call.
+        // SAFETY: the host's function, called with its own pointer; its arguments live during the call.
         unsafe { (sink.call)(sink.user.pointer, level, gossip_str::lend(record.target()), gossip_str::lend(&text)) }
         INSIDE.set(false);
     }

@@ -262,7 +262,7 @@ pub unsafe extern "C" fn gossip_node_suspect_peers(
 ) -> gossip_result {
     guard(error, || {
         handle::get(node, "node")?.0.suspect_peers(|identity: &PeerIdentity| {
-            // SAFETY: the host's function, with what it was given with; what it borrows lives during the call.
+            // SAFETY: the host's function, called with its own pointer; its arguments live during the call.
             suspect.is_none_or(|suspect| unsafe { suspect(user, gossip_bytes::of(identity.as_bytes())) })
         });
         Ok(())

@@ -40,22 +40,23 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 use stop::Interrupted;
 
-/// Speaks the gossip protocol of Hyperledger Fabric: is a peer up, who is it, does it accept me and if not why, does a
-/// message get through. `fabric-gossip demo` shows all of it with nothing set up.
+/// Diagnose peers of a Hyperledger Fabric network with its gossip protocol: whether a peer is up, its identity, whether
+/// it accepts us and if not why, and whether a message gets through. `fabric-gossip demo` demonstrates all of it
+/// without any setup.
 #[derive(Parser)]
 #[command(name = "fabric-gossip", arg_required_else_help = true, max_term_width = 120)]
 struct Cli {
     /// One JSON object per line on stdout, and nothing else there
     #[arg(long, global = true)]
     json: bool,
-    /// Take defaults from this core.yaml, else from the one in FABRIC_CFG_PATH; the environment (CORE_PEER_…) and flags go
-    /// first
+    /// Take defaults from this core.yaml, else from the one in FABRIC_CFG_PATH; the environment (CORE_PEER_…) and flags
+    /// take precedence
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Say more on stderr; twice for everything (RUST_LOG says it for each module)
+    /// Log more on stderr; twice for everything (RUST_LOG sets it for each module)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Say only errors on stderr
+    /// Log only errors on stderr
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]

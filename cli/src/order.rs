@@ -3,7 +3,7 @@
 use fabric_gossip::crypto::PkiId;
 use std::collections::HashMap;
 
-/// Each sender counts its messages from 0 in `seq_num`; a new run begins at 0 again.
+/// Order of the messages of each sender, which counts them from 0 in `seq_num`; a new run starts at 0 again.
 #[derive(Default)]
 pub struct Order {
     next: HashMap<PkiId, u64>,

@@ -25,7 +25,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Go through everything that connecting to a peer takes, step by step: the first step that fails says why
+/// Perform everything that connecting to a peer requires, step by step: the first failed step gives the reason
 #[derive(Args)]
 pub struct HandshakeArgs {
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct HandshakeArgs {
     /// The PKI-ID that the peer must have
     #[arg(long, value_name = "PKIID")]
     expect: Option<Hex>,
-    /// How long each step may take
+    /// Maximum time for each step
     #[arg(long, value_name = "D", default_value = "3s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]

@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_millis(200);
 /// Interval for checking whether a connection was closed.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Accept connections and print the messages that come in; acknowledge or echo them if wished
+/// Accept connections and print the received messages; optionally acknowledge or echo them
 #[derive(Args)]
 pub struct ListenArgs {
     /// Where to listen, host:port; port 0 takes a free one

@@ -28,30 +28,30 @@ use std::time::Duration;
 /// Polling interval for changes without an event: newly pulled identities, and the stop switch.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Run a node: join the network, keep its membership, print what happens, until stopped
+/// Run a node: join the network, maintain its membership, and print events until stopped
 #[derive(Args)]
 pub struct PeerArgs {
     /// Where to listen, host:port; port 0 takes a free one [CORE_PEER_LISTENADDRESS, else 127.0.0.1:0]
     #[arg(long, value_name = "H:P", value_parser = listen_address)]
     listen: Option<Endpoint>,
-    /// Where peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else CORE_PEER_ADDRESS, else where we listen; an
-    /// address of all interfaces is replaced by the one detected]
+    /// Endpoint at which peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else CORE_PEER_ADDRESS, else
+    /// the listening address; an address of all interfaces is replaced by the one detected]
     #[arg(long, value_name = "H:P", value_parser = reachable)]
     endpoint: Option<Endpoint>,
-    /// Where peers of other organisations reach us; without one they neither see us nor tell us of themselves
-    /// [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
+    /// Endpoint at which peers of other organisations reach us; without one they neither see us nor send us their
+    /// membership [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
     #[arg(long, value_name = "H:P", value_parser = reachable)]
     external_endpoint: Option<Endpoint>,
     /// A peer of our organisation to contact first; repeatable [CORE_PEER_GOSSIP_BOOTSTRAP]
     #[arg(long, value_name = "H:P", value_parser = target)]
     bootstrap: Vec<Endpoint>,
-    /// Join this channel, with all organisations that we know; repeatable
+    /// Join this channel, with all known organisations; repeatable
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,
-    /// An anchor peer of the channels, with the organisation that names it; repeatable
+    /// An anchor peer of the channels, with its organisation; repeatable
     #[arg(long, value_name = "MSPID=H:P", value_parser = anchor)]
     anchor: Vec<(OrgId, AnchorPeer)>,
-    /// What to say about ourselves to all members
+    /// Metadata to publish to all members
     #[arg(long, value_name = "HEX")]
     metadata: Option<Hex>,
     /// Serve metrics for Prometheus at http://H:P/metrics

@@ -15,7 +15,7 @@ use fabric_gossip::ErrorKind;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Dial a peer and ping it: needs no identity, and no TLS certificate unless the peer insists on one
+/// Dial a peer and ping it: needs no identity, and no TLS certificate unless the peer requires one
 #[derive(Args)]
 pub struct ProbeArgs {
     #[command(flatten)]

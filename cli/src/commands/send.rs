@@ -33,7 +33,7 @@ pub struct SendArgs {
     /// The channel that the messages belong to
     #[arg(long, value_name = "NAME", default_value = "")]
     channel: String,
-    /// How many messages; each carries its number as seq_num, from 0
+    /// Number of messages; each carries its number as seq_num, from 0
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
     /// Send this many zero bytes in each message
@@ -45,13 +45,13 @@ pub struct SendArgs {
     /// Send the content of this file
     #[arg(long, value_name = "F", group = "payload")]
     file: Option<PathBuf>,
-    /// Wait for each message to be acknowledged; many are under way at a time
+    /// Wait for each message to be acknowledged; many are in flight at a time
     #[arg(long)]
     ack: bool,
-    /// How long to wait for an acknowledgement, and for the peer to take more
+    /// Maximum time to wait for an acknowledgement, and for the peer to accept more messages
     #[arg(long, value_name = "D", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
-    /// Afterwards, print for this long what the peer sends
+    /// Afterwards, print the peer's messages for this long
     #[arg(long, value_name = "D", value_parser = duration)]
     listen_replies: Option<Duration>,
     #[command(flatten)]

@@ -23,10 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// impostors
 #[derive(Args)]
 pub struct DemoArgs {
-    /// How many peers, in two organisations
+    /// Number of peers, in two organisations
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=32))]
     peers: u16,
-    /// How many messages each peer sends to each other one
+    /// Number of messages that each peer sends to each other one
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     messages: u64,
 }
