@@ -72,7 +72,7 @@ fn sent(result: Result<(), SendError>, peers: &[comm::RemotePeer]) -> Outcome<()
     let Err(failed) = result else { return Ok(()) };
     let mut places = (0..peers.len()).peekable();
     let parts = failed.not_sent.iter().map(|not_sent| {
-        // They come in the order of the peers.
+        // They are in the order of the peers.
         let place = places.find(|place| peers[*place] == not_sent.peer).unwrap_or(0);
         gossip_error::part(place, &not_sent.error)
     });

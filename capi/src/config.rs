@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn every_field_is_a_setting_or_left_out_on_purpose() {
-        // Set by functions of their own, or structures that are listed here themselves.
+        // Set by separate functions, or structures that are listed here themselves.
         let others = ["c_core.extra", "node.bootstrap", "node.discovery", "node.emitter", "node.pull", "node.channel"];
         let mut config = gossip_config::default();
         let structures = [

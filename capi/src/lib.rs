@@ -6,7 +6,7 @@
 //! header: see `handle`. The only other unsafe code is the calls of the host's functions, in `host`.
 #![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
 
-// In the order in which the header shows them.
+// In the order of the header.
 mod version;
 
 mod error;

@@ -59,7 +59,7 @@ pub unsafe extern "C" fn gossip_crypto_new_signer(
         let identity = SigningIdentity::with_signer(&msp, cert, SystemTime::now(), move |digest| {
             let digest = digest.as_bytes();
             gossip_reply::signature_of(|reply| {
-                // SAFETY: the host's function, called with its own pointer; the digest lives for the duration of the call.
+                // SAFETY: the host's function, called with its own pointer; the digest lives during the call.
                 unsafe { (called.sign)(called.user.pointer, digest.as_ptr(), digest.len(), reply) }
             })
         })?;

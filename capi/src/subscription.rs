@@ -301,7 +301,7 @@ pub unsafe extern "C" fn gossip_subscription_set_callback(
             let Ok(user) = handed.recv() else { return };
             quietly((), || {
                 while let Ok(event) = shared.recv(None) {
-                    // SAFETY: the host's function, called with its own pointer; the event lives for the duration of the call.
+                    // SAFETY: the host's function, called with its own pointer; the event lives during the call.
                     unsafe { call(user.pointer, &event) }
                 }
                 if !shared.freed.load(Ordering::SeqCst) {
