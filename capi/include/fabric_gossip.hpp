@@ -1,17 +1,19 @@
 // fabric-gossip for C++17: fabric_gossip.h, with handles that free themselves, exceptions, and functions as callbacks.
 // SPDX-License-Identifier: Apache-2.0
 //
-// What fabric_gossip.h says holds here: what each function does, which block, threads, limits. Besides:
+// The documentation in fabric_gossip.h applies here too: what each function does, which functions block, threads,
+// limits. In addition:
 //
-// Handles are classes that can be moved, not copied, and may be destroyed in any order. What ends in _view is lent: by an
-// event, or for the length of a callback. A std::string_view and a bytes_view are valid as long as the object that was
-// asked for them.
+// Handles are classes that can be moved, not copied, and may be destroyed in any order. Classes whose name ends in
+// _view are lent: by an event, or for the duration of a callback. A std::string_view and a bytes_view are valid as long
+// as the object that they were requested from.
 //
-// What fails throws gossip::error. Only errors of the standard library come besides: no memory, and std::invalid_argument
-// for text with a zero byte.
+// Failures throw gossip::error. The only other exceptions are those of the standard library: out of memory, and
+// std::invalid_argument for text with a zero byte.
 //
-// Callbacks may throw; nothing of it gets into the library. What a callback of host cryptography or a block verifier
-// throws is a failure whose text is the exception's; a predicate that throws says no; of other callbacks it is dropped.
+// Callbacks may throw; no exception gets into the library. An exception in a callback of host cryptography or in a
+// block verifier is a failure with the text of the exception; a predicate that throws counts as false; exceptions of
+// other callbacks are dropped.
 
 #ifndef FABRIC_GOSSIP_HPP
 #define FABRIC_GOSSIP_HPP
@@ -34,12 +36,12 @@ namespace gossip {
 
 using duration = std::chrono::nanoseconds;
 
-// As a timeout: no limit.
+// No limit, as a timeout.
 constexpr duration forever = duration::max();
 
 using bytes = std::vector<std::uint8_t>;
 
-// Bytes of somebody else's: of a vector, a string, or whatever else has data() and size() of bytes.
+// A view of bytes that belong to another object: a vector, a string, or any other type with data() and size() of bytes.
 class bytes_view {
 public:
     constexpr bytes_view() noexcept = default;
@@ -73,24 +75,24 @@ private:
 
 inline std::string_view view(gossip_str text) noexcept { return {text.data, text.len}; }
 
-// What the library could not do.
+// An error of the library.
 class error : public std::runtime_error {
 public:
-    // Of an error object that stays the caller's and may be null.
+    // Copies an error object, which remains the caller's and may be null.
     explicit error(gossip_result code, const gossip_error *of = nullptr)
         : std::runtime_error(message(code, of)), content_(std::make_shared<content>(code, of)) {}
 
-    // What to branch on. what() is the whole text: the peer, the step, and what went wrong.
+    // Returns the code to branch on. what() is the whole text: the peer, the step, and the reason.
     gossip_result code() const noexcept { return content_->code; }
-    // What went wrong, without the peer and the step; where Fabric has a text for it, exactly that.
+    // Returns the reason without the peer and the step. Where Fabric has a text for it, this is exactly that text.
     const std::string &reason() const noexcept { return content_->reason; }
-    // The peer it is about, empty if none is known.
+    // Returns the peer that the error concerns; empty if none is known.
     const std::string &peer() const noexcept { return content_->peer; }
-    // The step that failed, such as "dial"; empty if none is known.
+    // Returns the step that failed, such as "dial"; empty if none is known.
     const std::string &step() const noexcept { return content_->step; }
-    // Of a call that concerned several peers: one for each that failed.
+    // Returns one error for each peer that failed, for a call that concerned several peers.
     const std::vector<error> &parts() const noexcept { return content_->parts; }
-    // Of a part: the place of its peer in what the call was given.
+    // Returns, for a part, the index of its peer in the argument of the call.
     std::size_t peer_index() const noexcept { return content_->peer_index; }
 
 private:
@@ -157,7 +159,7 @@ inline duration chrono(gossip_duration span) noexcept {
     return duration(static_cast<duration::rep>(span < most ? span : most));
 }
 
-// A callback on its way to the library: freed by it with `discard`, or here if it does not get there.
+// A callback on its way to the library, which frees it with `discard`; freed here if the library does not take it.
 template <class Function> class kept {
 public:
     explicit kept(Function function) : function_(std::make_unique<Function>(std::move(function))) {}
@@ -170,7 +172,7 @@ private:
     std::unique_ptr<Function> function_;
 };
 
-// What `ask` says, or why it failed.
+// Returns the result of `ask`, or sets the reason why it failed.
 template <class Ask> bool judge(gossip_reply *reply, Ask ask) noexcept {
     try {
         return ask();
@@ -191,7 +193,7 @@ inline bytes take(gossip_buffer *made) {
     return bytes_view(gossip_buffer_bytes(buffer.get())).copy();
 }
 
-// A handle of this program's own, freed with it. Empty only once it was moved from.
+// A handle that this object owns and frees. Empty only after a move.
 template <class T, void (*Free)(T *)> class handle {
 public:
     T *get() const noexcept { return handle_.get(); }
@@ -205,10 +207,10 @@ private:
 
 } // namespace detail
 
-// The version of the library that runs.
+// Returns the version of the library at run time.
 inline std::string_view version() noexcept { return view(gossip_version()); }
 
-// Throws std::runtime_error if the library that runs does not have the interface of this header.
+// Throws std::runtime_error if the library at run time does not have the interface of this header.
 inline void check_version() {
     const std::string ours = std::to_string(GOSSIP_VERSION_MAJOR) + "." + std::to_string(GOSSIP_VERSION_MINOR) + ".";
     const std::size_t length = GOSSIP_VERSION_MAJOR > 0 ? ours.find('.') + 1 : ours.size();
@@ -217,9 +219,9 @@ inline void check_version() {
     }
 }
 
-// Has the library's log given to `callback`, up to `most`; an empty one takes it away. One for the whole process, to be set
-// before anything is started; called on any thread, several at a time, and from within the C core: of the library it may
-// call only what stops.
+// Passes the library's log to `callback`, up to level `most`; an empty callback removes it. There is one callback for
+// the whole process, to be set before anything is started. It is called on any thread, several at the same time, and
+// from within the C core; of the library it may call only the stop functions.
 using log_callback = std::function<void(gossip_log_level, std::string_view target, std::string_view text)>;
 inline void set_log(log_callback callback, gossip_log_level most = GOSSIP_LOG_INFO) {
     if (!callback) {
@@ -238,7 +240,7 @@ inline void set_log(log_callback callback, gossip_log_level most = GOSSIP_LOG_IN
     keeper.release();
 }
 
-// What an MSP is made of, put together in memory.
+// Contents for an MSP built in memory.
 class msp_config : public detail::handle<gossip_msp_config, gossip_msp_config_free> {
 public:
     explicit msp_config(const std::string &mspid)
@@ -283,28 +285,29 @@ private:
     explicit msp(gossip_msp *owned) noexcept : handle(owned) {}
 };
 
-// Cryptography of the host's own. What is empty the MSP does; `sign` is always needed. See gossip_crypto_callbacks.
+// Cryptography implemented by the host. The MSP replaces empty functions; `sign` is always required. See
+// gossip_crypto_callbacks.
 struct crypto_callbacks {
-    // Gets the message, not its digest, and returns the signature in DER: see gossip_sign_callback.
+    // Signs the message, not its digest, and returns the signature in DER: see gossip_sign_callback.
     std::function<bytes(bytes_view message)> sign;
     std::function<bool(bytes_view identity, bytes_view signature, bytes_view message)> verify;
     std::function<bool(bytes_view channel, bytes_view identity, bytes_view signature, bytes_view message)>
         verify_by_channel;
-    // Nothing: it has none.
+    // std::nullopt: the identity has no PKI-ID.
     std::function<std::optional<bytes>(bytes_view identity)> pki_id;
     std::function<bool(bytes_view identity)> validate_identity;
-    // Nothing: never.
+    // std::nullopt: the identity never expires.
     std::function<std::optional<std::chrono::system_clock::time_point>(bytes_view identity)> expiration;
-    // Nothing: it has none.
+    // std::nullopt: the identity has no organisation.
     std::function<std::optional<std::string>(bytes_view identity)> org;
 };
 
-// An ECDSA signature, in the form that is named. S may be high.
+// An ECDSA signature in the declared form. S may be high.
 class signature {
 public:
-    // ASN.1 DER, a SEQUENCE of the INTEGERs r and s: OpenSSL, key services of clouds.
+    // ASN.1 DER, a SEQUENCE of the INTEGERs r and s, as returned by OpenSSL and cloud key services.
     static signature der(bytes data) { return signature(std::move(data), false); }
-    // r and s one after the other, each padded to the length of the curve's order: PKCS #11.
+    // r followed by s, each padded to the length of the curve's order, as returned by PKCS #11.
     static signature raw(bytes data) { return signature(std::move(data), true); }
 
     void answer(gossip_reply *reply) const noexcept {
@@ -318,25 +321,25 @@ private:
     bool is_raw_;
 };
 
-// Signs a digest of 32 bytes as it is, without hashing it again: see gossip_sign_digest_callback.
+// Signs a digest of 32 bytes without hashing it again: see gossip_sign_digest_callback.
 using digest_signer = std::function<signature(bytes_view digest)>;
 
-// The identity of a member as it travels.
+// Serializes the identity of a member as it is sent to peers.
 inline bytes serialized_identity(const std::string &mspid, bytes_view cert) {
     const char *name = detail::c_str(mspid);
     return detail::take(detail::make<gossip_buffer>(gossip_serialized_identity, name, cert.data(), cert.size()));
 }
 
-// Our own identity and key, and the organisations that we believe.
+// Our own identity and key, and the organisations that we trust.
 class crypto : public detail::handle<gossip_crypto, gossip_crypto_free> {
 public:
     crypto(const msp &of, bytes_view cert, bytes_view key)
         : handle(detail::make<gossip_crypto>(gossip_crypto_new, static_cast<const gossip_msp *>(of.get()), cert.data(),
                                              cert.size(), key.data(), key.size())) {}
-    // With `callbacks`; `of`, which may be null, does what they leave out.
+    // Uses `callbacks`; `of`, which may be null, provides the functions that they leave out.
     crypto(bytes_view identity, crypto_callbacks callbacks, const msp *of = nullptr)
         : handle(of_callbacks(identity, std::move(callbacks), of)) {}
-    // A member of `of` whose key stays elsewhere, behind `sign`, which is called once here.
+    // Creates a member of `of` with a private key outside of the process, behind `sign`, which is called once here.
     static crypto of_signer(const msp &of, bytes_view cert, digest_signer sign);
     static crypto load(const std::string &folder, const std::string &mspid) {
         return crypto(detail::make<gossip_crypto>(gossip_crypto_load, detail::c_str(folder), detail::c_str(mspid)));
@@ -347,7 +350,7 @@ public:
 
     void trust(const msp &organisation) const { detail::call(gossip_crypto_trust, get(), organisation.get()); }
     void distrust(const std::string &mspid) const { detail::call(gossip_crypto_distrust, get(), detail::c_str(mspid)); }
-    // Without readers it has no policies.
+    // Without `readers` the channel has no policies.
     void set_channel(const std::string &channel, const std::vector<const msp *> &msps,
                      const std::optional<std::vector<std::string>> &readers = std::nullopt) const {
         std::vector<const gossip_msp *> handles;
@@ -373,7 +376,7 @@ public:
     bytes sign(bytes_view data) const {
         return detail::take(detail::make<gossip_buffer>(gossip_crypto_sign, get(), data.data(), data.size()));
     }
-    // Throws if it does not count.
+    // Throws if the signature is not accepted.
     void verify(bytes_view identity, bytes_view signature, bytes_view data) const {
         detail::call(gossip_crypto_verify, get(), identity.data(), identity.size(), signature.data(), signature.size(),
                      data.data(), data.size());
@@ -511,7 +514,7 @@ class tls : public detail::handle<gossip_tls, gossip_tls_free> {
 public:
     explicit tls(const tls_config &config) : handle(detail::make<gossip_tls>(gossip_tls_new, config.get())) {}
     void replace(const tls_config &config) const { detail::call(gossip_tls_replace, get(), config.get()); }
-    // When the first of the certificates that are shown expires; nothing if none is shown.
+    // Returns the earliest time at which a certificate that we present expires; std::nullopt if none is presented.
     std::optional<std::chrono::system_clock::time_point> expires() const noexcept {
         const std::int64_t seconds = gossip_tls_expires(get());
         if (seconds == INT64_MAX) {
@@ -523,7 +526,7 @@ public:
 
 class message;
 
-// A message that is lent, or the reading side of one's own.
+// A message that is lent, or read access to an owned one.
 class message_view {
 public:
     explicit message_view(const gossip_message *lent) noexcept : message_(lent) {}
@@ -538,13 +541,13 @@ public:
     bytes_view wire() const noexcept { return gossip_message_wire(message_); }
     std::string_view text() const noexcept { return view(gossip_message_text(message_)); }
 
-    // The same message with our signature.
+    // Returns a copy of the message with our signature.
     message sign(const crypto &with) const;
-    // Throws if its signatures do not count.
+    // Throws if a signature is not accepted.
     void verify(const crypto &with, bytes_view identity) const {
         detail::call(gossip_message_verify, message_, with.get(), identity.data(), identity.size());
     }
-    // One of one's own.
+    // Returns an owned handle of the same message.
     message clone() const;
 
     const gossip_message *get() const noexcept { return message_; }
@@ -553,20 +556,20 @@ protected:
     const gossip_message *message_;
 };
 
-// A message.
+// An owned message.
 class message : public message_view {
 public:
-    // A block of a channel.
+    // Creates a block message of a channel.
     static message block(const std::string &channel, std::uint64_t seq_num, bytes_view data) {
         const char *name = detail::c_str(channel);
         return message(detail::make<gossip_message>(gossip_message_new_data, name, seq_num, data.data(), data.size()));
     }
     static message empty() { return message(detail::make<gossip_message>(gossip_message_new_empty)); }
-    // From a serialized gossip.GossipMessage.
+    // Creates a message from a serialized gossip.GossipMessage.
     static message of_payload(bytes_view data) {
         return message(detail::make<gossip_message>(gossip_message_new_payload, data.data(), data.size()));
     }
-    // From a serialized gossip.Envelope.
+    // Creates a message from a serialized gossip.Envelope.
     static message decode(bytes_view data) {
         return message(detail::make<gossip_message>(gossip_message_decode, data.data(), data.size()));
     }
@@ -609,7 +612,7 @@ struct connection {
     std::string endpoint;
 };
 
-// An identity that is known.
+// A known identity.
 struct identity {
     explicit identity(const gossip_identity &of)
         : pki_id(bytes_view(of.pki_id).copy()), serialized(bytes_view(of.identity).copy()), org(view(of.org)) {}
@@ -617,7 +620,7 @@ struct identity {
     std::string org;
 };
 
-// How things stand with a bootstrap or anchor peer.
+// State of a bootstrap or anchor peer.
 struct seed {
     explicit seed(const gossip_seed &of)
         : endpoint(view(of.endpoint)), pki_id(bytes_view(of.pki_id).copy()), connected(of.connected),
@@ -632,7 +635,7 @@ struct seed {
 
 namespace detail {
 
-// The content of a list, which is freed.
+// Copies the content of a list and frees the list.
 template <class Item, class Raw, class List>
 std::vector<Item> items(List *owned, void (*free)(List *), std::size_t (*len)(const List *),
                         gossip_result (*at)(const List *, std::size_t, Raw *, gossip_error **)) {
@@ -662,15 +665,15 @@ inline std::vector<seed> take(gossip_seed_list *list) {
 
 class event;
 
-// An event that is lent, or the reading side of one's own.
+// An event that is lent, or read access to an owned one.
 class event_view {
 public:
     explicit event_view(const gossip_event *lent) noexcept : event_(lent) {}
 
     gossip_event_kind kind() const noexcept { return gossip_event_kind_of(event_); }
-    // How many messages it has; a message has one.
+    // Returns the number of messages of the event; 1 for a message.
     std::size_t message_count() const noexcept { return gossip_event_message_count(event_); }
-    // One of them, lent by the event. Throws std::out_of_range beyond the last one.
+    // Returns one of the messages, lent by the event. Throws std::out_of_range beyond the last one.
     message_view message(std::size_t index = 0) const {
         const gossip_message *found = gossip_event_message_at(event_, index);
         if (found == nullptr) {
@@ -695,13 +698,13 @@ public:
         return gossip_event_member(event_, &found) ? std::optional<gossip::member>(std::in_place, found) : std::nullopt;
     }
 
-    // Sends a message back to the peer that this one came from.
+    // Sends a message back to the peer that this message came from.
     void respond(const message_view &answer) const { detail::call(gossip_event_respond, event_, answer.get()); }
     // Acknowledges a message as processed.
     void ack() const { detail::call(gossip_event_ack, event_, nullptr); }
-    // Acknowledges a message with what went wrong.
+    // Acknowledges a message with an error.
     void nack(const std::string &text) const { detail::call(gossip_event_ack, event_, detail::c_str(text)); }
-    // One of one's own.
+    // Returns an owned handle of the same event.
     event clone() const;
 
     const gossip_event *get() const noexcept { return event_; }
@@ -710,10 +713,10 @@ protected:
     const gossip_event *event_;
 };
 
-// A message that came in, or something that happened.
+// An owned event: a received message or an event.
 class event : public event_view {
 public:
-    // Takes a handle over.
+    // Takes ownership of a handle.
     explicit event(gossip_event *owned) noexcept : event_view(owned), handle_(owned) {}
     event(event &&other) noexcept
         : event_view(std::exchange(other.event_, nullptr)), handle_(std::move(other.handle_)) {}
@@ -729,16 +732,18 @@ private:
 
 inline event event_view::clone() const { return event(detail::make<gossip_event>(gossip_event_clone, event_)); }
 
-// Whether a subscription wants an event: on the threads that read the connections, several at a time; must not block.
+// Returns whether a subscription wants an event. Called on the threads that read the connections, several at the same
+// time; must not block.
 using predicate = std::function<bool(event_view)>;
 
-// Messages, or events, from now on.
+// A queue of messages or events from the time of subscribing on.
 class subscription : public detail::handle<gossip_subscription, gossip_subscription_free> {
 public:
-    // Takes a handle over.
+    // Takes ownership of a handle.
     explicit subscription(gossip_subscription *owned) noexcept : handle(owned) {}
 
-    // The next one; nothing if `timeout` passed. Throws with GOSSIP_STOPPED once it has ended and was read empty.
+    // Returns the next event; std::nullopt if `timeout` passed. Throws with GOSSIP_STOPPED once the subscription has
+    // ended and was read empty.
     std::optional<event> recv(duration timeout) const {
         gossip_event *received = nullptr;
         gossip_error *failure = nullptr;
@@ -753,7 +758,8 @@ public:
             throw gossip::error(code, failure);
         }
     }
-    // The next one, for which it waits; nothing once the subscription has ended: while (auto event = inbox.next()).
+    // Waits for the next event and returns it; std::nullopt once the subscription has ended: while (auto event =
+    // inbox.next()).
     std::optional<event> next() const {
         try {
             return recv(forever);
@@ -764,13 +770,14 @@ public:
             throw;
         }
     }
-    // A descriptor to poll; see gossip_subscription_fd.
+    // Returns a descriptor to poll; see gossip_subscription_fd.
     int fd() const {
         int descriptor = -1;
         detail::call(gossip_subscription_fd, get(), &descriptor);
         return descriptor;
     }
-    // Has every event given to `callback`, one at a time, on a thread of its own; at the end `at_end`, if there is one.
+    // Passes every event to `callback`, one at a time, on a separate thread, and calls `at_end`, if there is one, at
+    // the end.
     void set_callback(std::function<void(event_view)> callback, std::function<void()> at_end = {}) const {
         struct both {
             std::function<void(event_view)> each;
@@ -797,7 +804,7 @@ public:
     std::size_t size() const noexcept { return gossip_subscription_len(get()); }
 };
 
-// Bounds of a subscription; zero is the default. See gossip_subscription_options.
+// Limits of a subscription; zero means the default. See gossip_subscription_options.
 struct subscription_options {
     std::size_t capacity = 0;
     std::size_t bytes = 0;
@@ -805,10 +812,11 @@ struct subscription_options {
     duration wait{};
 };
 
-// Judges a block, on the node's verifying threads. What it throws says why not.
+// Returns whether a block is accepted. Called on the node's verifying threads. The text of an exception is the reason
+// of the rejection.
 using block_verifier = std::function<bool(message_view)>;
 
-// Settings of a comm or a node that is to be.
+// Settings for starting comms and nodes.
 class config : public detail::handle<gossip_config, gossip_config_free> {
 public:
     config() : handle(detail::make<gossip_config>(gossip_config_new)) {}
@@ -823,7 +831,7 @@ public:
         detail::call(gossip_config_value, get(), detail::c_str(name), &value);
         return value;
     }
-    // The names of all settings.
+    // Returns the names of all settings.
     static std::vector<std::string_view> names() {
         std::vector<std::string_view> names;
         for (std::string_view name; !(name = view(gossip_config_name(names.size()))).empty();) {
@@ -867,7 +875,7 @@ private:
     }
 };
 
-// A peer as a caller names it: by an endpoint, a PKI-ID, or both.
+// A peer as given by a caller: by an endpoint, a PKI-ID, or both.
 struct peer {
     peer(std::string endpoint_, bytes_view pki_id_ = {}) : endpoint(std::move(endpoint_)), pki_id(pki_id_.copy()) {}
     peer(std::string_view endpoint_) : endpoint(endpoint_) {}
@@ -876,18 +884,18 @@ struct peer {
     std::string endpoint;
     bytes pki_id;
 
-    // For the length of a call.
+    // Lends it for the duration of a call.
     gossip_peer lend() const {
         return {endpoint.empty() ? nullptr : detail::c_str(endpoint), pki_id.data(), pki_id.size()};
     }
 };
 
-// Counters and gauges at one moment.
+// A snapshot of counters and gauges.
 class metrics : public detail::handle<gossip_metrics, gossip_metrics_free> {
 public:
-    // Takes a handle over.
+    // Takes ownership of a handle.
     explicit metrics(gossip_metrics *owned) noexcept : handle(owned) {}
-    // All of them in Prometheus' text format.
+    // Returns all values in Prometheus' text format.
     std::string_view prometheus() const noexcept { return view(gossip_metrics_prometheus(get())); }
     std::size_t size() const noexcept { return gossip_metrics_count(get()); }
     std::string_view name(std::size_t index) const noexcept { return view(gossip_metrics_name(get(), index)); }
@@ -898,12 +906,13 @@ public:
     }
 };
 
-// A message on its way, whose acknowledgement is awaited.
+// A sent message whose acknowledgement is awaited.
 class ack_handle : public detail::handle<gossip_ack_handle, gossip_ack_handle_free> {
 public:
-    // Takes a handle over.
+    // Takes ownership of a handle.
     explicit ack_handle(gossip_ack_handle *owned) noexcept : handle(owned) {}
-    // True: acknowledged. False: not yet, ask again. Throws what the peer said against it, or why it did not arrive.
+    // Returns true if the message is acknowledged, and false if it is not yet: call again. Throws the peer's error, or
+    // the reason why the message was not delivered.
     bool wait(duration timeout) const {
         try {
             detail::call(gossip_ack_handle_wait, get(), detail::nanoseconds(timeout));
@@ -960,7 +969,7 @@ class comm : public detail::handle<gossip_comm, gossip_comm_free> {
 public:
     comm(const crypto &identity, const config &settings)
         : handle(detail::make<gossip_comm>(gossip_comm_start, identity.get(), settings.get())) {}
-    // Takes a handle over.
+    // Takes ownership of a handle.
     explicit comm(gossip_comm *owned) noexcept : handle(owned) {}
 
     std::string_view local_addr() const noexcept { return view(gossip_comm_local_addr(get())); }
@@ -975,7 +984,7 @@ public:
         const auto span = detail::nanoseconds(timeout);
         detail::call(gossip_comm_send_timeout, get(), sent.get(), span, lent.data(), lent.size());
     }
-    // How many have acknowledged it: at least `min_ack`, or it throws.
+    // Returns the number of peers that have acknowledged the message; throws if it is less than `min_ack`.
     std::size_t send_with_ack(const message_view &sent, duration timeout, std::size_t min_ack,
                               const std::vector<peer> &peers) const {
         const auto lent = detail::lend(peers);
@@ -1001,7 +1010,7 @@ public:
         const auto lent = at.lend();
         detail::call(gossip_comm_probe, get(), &lent);
     }
-    // Who is there, and whether it said that it accepts us.
+    // Returns the peer at an endpoint, and whether that peer said that it accepts us.
     std::pair<connection, bool> handshake(const peer &at) const {
         const auto lent = at.lend();
         gossip_connection_list *who = nullptr;
@@ -1034,7 +1043,7 @@ public:
     gossip::metrics metrics() const {
         return gossip::metrics(detail::make<gossip_metrics>(gossip_comm_metrics, get()));
     }
-    // Throws with GOSSIP_TIMEOUT if not everything was written within `drain`; it has stopped all the same.
+    // Throws with GOSSIP_TIMEOUT if not everything was written within `drain`; it has stopped nevertheless.
     void stop(duration drain = {}) const { detail::call(gossip_comm_stop, get(), detail::nanoseconds(drain)); }
 };
 
@@ -1049,14 +1058,14 @@ class node : public detail::handle<gossip_node, gossip_node_free> {
 public:
     node(const crypto &identity, const config &settings)
         : handle(detail::make<gossip_node>(gossip_node_start, identity.get(), settings.get(), nullptr)) {}
-    // With a subscription as of notices(), from the very start.
+    // Starts a node and a subscription like that of notices(), which misses nothing from the start.
     static std::pair<node, subscription> with_notices(const crypto &identity, const config &settings) {
         gossip_subscription *notices = nullptr;
         node made(detail::make<gossip_node>(gossip_node_start, identity.get(), settings.get(), &notices));
         return {std::move(made), subscription(notices)};
     }
 
-    // The communication layer under it. Stopping it stops the node's too, destroying it does not.
+    // Returns the node's communication layer. Stopping it stops the node's communication too; destroying it does not.
     gossip::comm comm() const { return gossip::comm(detail::make<gossip_comm>(gossip_node_comm, get())); }
     member self() const { return detail::take(detail::make<gossip_member_list>(gossip_node_self, get())).at(0); }
     std::vector<member> peers() const {
@@ -1086,7 +1095,7 @@ public:
     void update_endpoint(const std::string &endpoint) const {
         detail::call(gossip_node_update_endpoint, get(), detail::c_str(endpoint));
     }
-    // Validates those identities anew that `suspect` picks, or all. What it throws comes out of here.
+    // Validates the identities again for which `suspect` returns true, or all. Throws what `suspect` throws.
     void suspect_peers(const std::function<bool(bytes_view)> &suspect = {}) const {
         if (!suspect) {
             detail::call(gossip_node_suspect_peers, get(), nullptr, nullptr);

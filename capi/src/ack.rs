@@ -1,4 +1,4 @@
-//! Acknowledgements of what was sent.
+//! Acknowledgements of sent messages.
 
 use super::error::{gossip_error, gossip_result, Outcome};
 use super::guard::guard;
@@ -12,7 +12,8 @@ pub struct gossip_ack_handle(pub(super) AckHandle);
 
 impl Owned for gossip_ack_handle {}
 
-/// Succeeds if so many have acknowledged, and says how many did; else the error has a part for each that did not.
+/// Returns the number of acknowledgements if there are at least `min_ack`. Otherwise returns an error with one part for
+/// each peer that did not acknowledge.
 pub(super) fn enough(results: &AggregatedSendResult, min_ack: usize, peers: &[RemotePeer]) -> Outcome<usize> {
     let count = results.ack_count();
     if count >= min_ack {
@@ -20,7 +21,7 @@ pub(super) fn enough(results: &AggregatedSendResult, min_ack: usize, peers: &[Re
     }
     let mut taken = vec![false; peers.len()];
     let mut index = |result: &SendResult| {
-        // The same peer may stand there twice: each of its results has a place of its own.
+        // The same peer may be listed twice: each of its results gets a separate place.
         let place = (0..peers.len()).find(|place| !taken[*place] && peers[*place] == result.peer).unwrap_or(0);
         if let Some(taken) = taken.get_mut(place) {
             *taken = true;
@@ -28,7 +29,7 @@ pub(super) fn enough(results: &AggregatedSendResult, min_ack: usize, peers: &[Re
         place
     };
     let mut placed: Vec<(usize, &SendResult)> = results.iter().map(|result| (index(result), result)).collect();
-    // They stand there as they came in; which code the call returns should not depend on that.
+    // The results are in order of arrival, on which the returned code must not depend.
     placed.sort_by_key(|(place, _)| *place);
     let failed: Vec<(usize, &Error)> =
         placed.iter().filter_map(|(place, result)| Some((*place, result.error.as_ref()?))).collect();
@@ -43,9 +44,9 @@ pub(super) fn enough(results: &AggregatedSendResult, min_ack: usize, peers: &[Re
     Err(gossip_error::of_parts(text, parts))
 }
 
-/// Waits up to `timeout` (0: not at all) until the peer has answered, or the message is known not to get through to it.
-/// GOSSIP_OK: acknowledged. GOSSIP_TIMEOUT: neither yet, ask again. GOSSIP_NACK: the peer's own error. Anything else: why the
-/// message did not get through. The answer is given once.
+/// Waits up to `timeout` (0 does not wait) until the peer has answered, or until it is known that the message will not
+/// reach it. The answer is returned once. GOSSIP_OK: acknowledged. GOSSIP_TIMEOUT: no answer yet; call again.
+/// GOSSIP_NACK: the peer reported an error. Any other code: the reason why the message was not delivered.
 ///
 /// Thread-safe. Blocks for at most `timeout`.
 #[no_mangle]
@@ -63,7 +64,7 @@ pub unsafe extern "C" fn gossip_ack_handle_wait(
     })
 }
 
-/// The message's nonce, by which it is acknowledged.
+/// Returns the message's nonce, which identifies its acknowledgement.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -71,7 +72,7 @@ pub unsafe extern "C" fn gossip_ack_handle_nonce(ack: *const gossip_ack_handle) 
     super::look(ack, 0, |ack| ack.0.nonce())
 }
 
-/// Frees it: the message is still sent, its acknowledgement ignored. NULL is nothing.
+/// Frees the handle. The message is still sent; its acknowledgement is ignored. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_ack_handle_free(ack: *mut gossip_ack_handle) {
     gossip_ack_handle::free(ack);

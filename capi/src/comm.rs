@@ -24,8 +24,8 @@ use gossip::transport::Transport;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// The communication layer: authenticated connections to peers, messages and acknowledgements over them. Every function is
-/// thread-safe.
+/// The communication layer: authenticated connections to peers, with messages and acknowledgements over them. Every
+/// function is thread-safe.
 pub struct gossip_comm {
     pub(super) comm: Comm,
     local_addr: Text,
@@ -40,7 +40,7 @@ impl From<Comm> for gossip_comm {
     }
 }
 
-/// What a configuration says about the communication layer, put into its builder.
+/// Applies a configuration's settings for the communication layer to its builder.
 pub(super) fn set_up(builder: CommBuilder, config: &gossip_config, transport: Arc<dyn Transport>) -> CommBuilder {
     let builder = builder.config(config.comm.clone()).transport(transport);
     match &config.listen {
@@ -49,13 +49,13 @@ pub(super) fn set_up(builder: CommBuilder, config: &gossip_config, transport: Ar
     }
 }
 
-/// Creates the transport that a configuration asks for.
+/// Creates the transport that a configuration describes.
 pub(super) fn transport(config: &gossip_config) -> gossip::Result<Arc<dyn Transport>> {
     let (tls, limits, options) = (config.tls.clone(), config.limits.clone(), config.c_core.clone());
     Ok(Arc::new(CoreTransport::new(tls, limits, options)?))
 }
 
-/// What gossip_comm_send does, for nodes too.
+/// Implements gossip_comm_send and gossip_node_send.
 pub(super) unsafe fn send(
     comm: &Comm,
     message: *const gossip_message,
@@ -67,12 +67,12 @@ pub(super) unsafe fn send(
     sent(comm.send(&message.message, &peers), &peers)
 }
 
-/// The peers that did not take a message, as an error with a part for each.
+/// Returns the peers that did not accept a message as an error with one part for each.
 fn sent(result: Result<(), SendError>, peers: &[comm::RemotePeer]) -> Outcome<()> {
     let Err(failed) = result else { return Ok(()) };
     let mut places = (0..peers.len()).peekable();
     let parts = failed.not_sent.iter().map(|not_sent| {
-        // They come in the order of the peers.
+        // They are in the order of the peers.
         let place = places.find(|place| peers[*place] == not_sent.peer).unwrap_or(0);
         gossip_error::part(place, &not_sent.error)
     });
@@ -80,7 +80,7 @@ fn sent(result: Result<(), SendError>, peers: &[comm::RemotePeer]) -> Outcome<()
     Err(gossip_error::of_parts(failed.to_string(), parts))
 }
 
-/// A host's predicate as one of ours; none wants everything.
+/// Wraps a host's predicate; without one, every item matches.
 pub(super) fn wanted<T: Clone + Into<gossip_event>>(
     predicate: gossip_predicate,
     user: User,
@@ -89,17 +89,17 @@ pub(super) fn wanted<T: Clone + Into<gossip_event>>(
         let user = &user;
         predicate.is_none_or(|wants| {
             let event: gossip_event = item.clone().into();
-            // SAFETY: the host's function, with what it was given with; the event lives during the call.
+            // SAFETY: the host's function, called with its own pointer; the event lives for the duration of the call.
             unsafe { wants(user.pointer, &event) }
         })
     }
 }
 
-/// Starts one. `crypto` and `config` stay the caller's. Without an address to listen on it only dials. To be freed with
-/// gossip_comm_free.
+/// Starts a communication layer. `crypto` and `config` remain the caller's. Without an address to listen on it only
+/// dials. Free it with gossip_comm_free.
 ///
-/// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting, an identity of our own that is not valid, an address that
-/// cannot be listened on. GOSSIP_SIGNATURE: a first signature does not match our own identity.
+/// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a setting is wrong, our own identity is not valid, or the address cannot
+/// be listened on. GOSSIP_SIGNATURE: a first signature does not match our own identity.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_start(
     crypto: *const gossip_crypto,
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn gossip_comm_start(
     })
 }
 
-/// The address that it listens on, `host:port` with the real port; empty if it does not listen.
+/// Returns the address that it listens on, `host:port` with the actual port; empty if it does not listen.
 ///
 /// Does not block.
 #[no_mangle]
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn gossip_comm_local_addr(comm: *const gossip_comm) -> gos
     super::look(comm, gossip_str::EMPTY, |comm| comm.local_addr.as_str())
 }
 
-/// Our own PKI-ID.
+/// Returns our own PKI-ID.
 ///
 /// Does not block.
 #[no_mangle]
@@ -131,12 +131,13 @@ pub unsafe extern "C" fn gossip_comm_pki_id(comm: *const gossip_comm) -> gossip_
     super::look(comm, gossip_bytes::EMPTY, |comm| gossip_bytes::of(comm.comm.pki_id().as_bytes()))
 }
 
-/// Queues a message for each peer, in order per peer; who is not connected is dialled. What was accepted is later written or
-/// reported (GOSSIP_EVENT_UNDELIVERED); only an acknowledgement proves that it was delivered. `message` and `peers` stay the
-/// caller's.
+/// Queues a message for each peer, in order per peer. Peers that are not connected are dialled. An accepted message is
+/// later written or reported as undelivered (GOSSIP_EVENT_UNDELIVERED); only an acknowledgement proves delivery.
+/// `message` and `peers` remain the caller's.
 ///
-/// Some peers not accepted: the code is the first one's, and the error has a part for each; the others got it. GOSSIP_FULL:
-/// the queue to the peer is full; GOSSIP_TOO_LARGE; GOSSIP_STOPPED; GOSSIP_CONFIG.
+/// If some peers did not accept the message, the code is that of the first such peer, and the error has one part for
+/// each; the other peers' queues have it. GOSSIP_FULL: the queue to the peer is full. Also GOSSIP_TOO_LARGE,
+/// GOSSIP_STOPPED, GOSSIP_CONFIG.
 ///
 /// Does not block.
 #[no_mangle]
@@ -150,7 +151,7 @@ pub unsafe extern "C" fn gossip_comm_send(
     guard(error, || send(&handle::get(comm, "comm")?.comm, message, peers, peer_count))
 }
 
-/// As gossip_comm_send, but waits up to `timeout` for room in the peers' queues.
+/// Does the same as gossip_comm_send, but waits up to `timeout` for space in the peers' queues.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_send_timeout(
     comm: *const gossip_comm,
@@ -167,10 +168,11 @@ pub unsafe extern "C" fn gossip_comm_send_timeout(
     })
 }
 
-/// Sends a message to all peers, with a fresh nonce and unsigned, and waits until `min_ack` of them have acknowledged it, or
-/// every one has answered or failed, or `timeout` has passed. GOSSIP_OK: at least `min_ack` have; how many is written to
-/// `acks`, if that is not NULL. Otherwise the code is that of the first peer in the array that did not, and the error has a
-/// part for each: GOSSIP_NACK (its own error), GOSSIP_TIMEOUT, GOSSIP_UNREACHABLE and others.
+/// Sends a message to all peers, with a fresh nonce and unsigned. Waits until `min_ack` of them have acknowledged it,
+/// every one has answered or failed, or `timeout` has passed. GOSSIP_OK: at least `min_ack` have acknowledged; their
+/// number is written to `acks` if that is not NULL. Otherwise the code is that of the first peer in the array that did
+/// not acknowledge, and the error has one part for each: GOSSIP_NACK (the peer's own error), GOSSIP_TIMEOUT,
+/// GOSSIP_UNREACHABLE and others.
 ///
 /// Blocks for at most `timeout`.
 #[no_mangle]
@@ -194,8 +196,9 @@ pub unsafe extern "C" fn gossip_comm_send_with_ack(
     })
 }
 
-/// Queues a message for a peer, with a fresh nonce and unsigned, and gives a handle on its acknowledgement: any number can be
-/// under way. To be freed with gossip_ack_handle_free. GOSSIP_FULL and others: the message was not queued.
+/// Queues a message for a peer, with a fresh nonce and unsigned, and returns a handle for its acknowledgement. Any
+/// number of messages can be awaiting acknowledgement. Free the handle with gossip_ack_handle_free. GOSSIP_FULL and
+/// others: the message was not queued.
 ///
 /// Blocks for at most `timeout`, and only while the queue to the peer is full.
 #[no_mangle]
@@ -215,8 +218,8 @@ pub unsafe extern "C" fn gossip_comm_send_tracked(
     })
 }
 
-/// Connects to a peer now, if it is not connected, without sending it anything. `confirmed`, which may be NULL, gets whether
-/// the peer has shown that it accepts us; one that refuses us is an error.
+/// Connects to a peer now if it is not connected, without sending it a message. `confirmed`, which may be NULL,
+/// receives whether the peer has shown that it accepts us. A peer that refuses us makes the call fail.
 ///
 /// Blocks for at most `timeout`.
 #[no_mangle]
@@ -234,7 +237,7 @@ pub unsafe extern "C" fn gossip_comm_connect(
     })
 }
 
-/// Waits until everything that was accepted is written or reported. GOSSIP_TIMEOUT: it is not yet.
+/// Waits until every accepted message has been written or reported. GOSSIP_TIMEOUT: some have not.
 ///
 /// Blocks for at most `timeout`.
 #[no_mangle]
@@ -246,7 +249,7 @@ pub unsafe extern "C" fn gossip_comm_flush(
     guard(error, || Ok(handle::get(comm, "comm")?.comm.flush(duration(timeout))?))
 }
 
-/// Checks that somebody answers a Ping at the peer's endpoint: a new connection, no authentication.
+/// Checks that the peer's endpoint answers a Ping. Opens a new connection; does not authenticate.
 ///
 /// Blocks for at most `comm.dial_timeout` and `comm.conn_timeout`.
 #[no_mangle]
@@ -258,10 +261,11 @@ pub unsafe extern "C" fn gossip_comm_probe(
     guard(error, || Ok(handle::get(comm, "comm")?.comm.probe(&peer::one(peer)?)?))
 }
 
-/// Asks who is at the peer's endpoint, and whether it accepts us: a new connection and the whole handshake, after which
-/// neither side keeps a connection, but both know the other's identity. With a PKI-ID, it must be that one. `who` gets a list
-/// of one, to be freed with gossip_connection_list_free; `confirmed`, which may be NULL, whether the peer said that it
-/// accepts us (one that refuses makes this fail, one that does neither leaves it false).
+/// Finds out the identity of the peer at an endpoint and whether that peer accepts us. Opens a new connection and does
+/// the whole handshake; afterwards neither side keeps a connection, but both know the other's identity. If a PKI-ID is
+/// given, the peer's must match it. `who` receives a list with one element; free it with gossip_connection_list_free.
+/// `confirmed`, which may be NULL, receives whether the peer said that it accepts us. The call fails if the peer
+/// refuses us; if the peer does neither, `confirmed` is false.
 ///
 /// Blocks for at most `comm.dial_timeout` and three times `comm.conn_timeout`.
 #[no_mangle]
@@ -280,11 +284,11 @@ pub unsafe extern "C" fn gossip_comm_handshake(
     })
 }
 
-/// Subscribes to received messages (GOSSIP_EVENT_MESSAGE): those that `predicate` wants, all if it is NULL. Acknowledgements
-/// are not among them. `options` may be NULL. `user` is handed to the predicate, and freed with `free`, which may be NULL,
-/// when nothing needs it any more. To be freed with gossip_subscription_free.
+/// Subscribes to received messages (GOSSIP_EVENT_MESSAGE) for which `predicate` returns true, or to all if it is NULL.
+/// Acknowledgements are not included. `options` may be NULL. `user` is passed to the predicate; `free`, which may be
+/// NULL, is called on it when nothing needs it any more. Free the subscription with gossip_subscription_free.
 ///
-/// A subscription that is not read holds up the connections that it gets messages from, as its options say.
+/// A subscription that is not read delays the connections that its messages come from, as its options say.
 ///
 /// Does not block.
 #[no_mangle]
@@ -306,8 +310,8 @@ pub unsafe extern "C" fn gossip_comm_accept(
     })
 }
 
-/// Subscribes to what happens to connections and accepted messages, from now on. What is not received in time is dropped and
-/// counted. To be freed with gossip_subscription_free.
+/// Subscribes to events of connections and of accepted messages, from now on. Events that are not received in time are
+/// dropped and counted. Free the subscription with gossip_subscription_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -322,9 +326,9 @@ pub unsafe extern "C" fn gossip_comm_events(
     })
 }
 
-/// Subscribes to the peers that could not be reached for a send, or not again after their connection was lost
-/// (GOSSIP_EVENT_PRESUMED_DEAD), from now on. A hundred wait; more are dropped and counted. To be freed with
-/// gossip_subscription_free.
+/// Subscribes to the peers that could not be reached for a send, or not reached again after their connection was lost
+/// (GOSSIP_EVENT_PRESUMED_DEAD), from now on. The queue holds 100 events; further ones are dropped and counted. Free
+/// the subscription with gossip_subscription_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -339,8 +343,8 @@ pub unsafe extern "C" fn gossip_comm_presumed_dead(
     })
 }
 
-/// Closes the connection to a peer and forgets it; what is queued for it is still written, within `comm.conn_timeout`, and
-/// what is not is reported. An unknown peer is no error.
+/// Closes the connection to a peer and forgets the peer. Queued messages are still written within `comm.conn_timeout`;
+/// those that are not written are reported. An unknown peer is not an error.
 ///
 /// Does not block.
 #[no_mangle]
@@ -355,7 +359,7 @@ pub unsafe extern "C" fn gossip_comm_close(
     })
 }
 
-/// Who is connected now. To be freed with gossip_connection_list_free.
+/// Returns the peers that are connected now. Free the list with gossip_connection_list_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -367,7 +371,8 @@ pub unsafe extern "C" fn gossip_comm_connections(
     guard(error, || Out::new(list, "list")?.give(handle::get(comm, "comm")?.comm.connections().into()))
 }
 
-/// The identity behind a PKI-ID. To be freed with gossip_buffer_free. GOSSIP_IDENTITY: it is not known.
+/// Returns the identity that belongs to a PKI-ID. Free it with gossip_buffer_free. GOSSIP_IDENTITY: the PKI-ID is not
+/// known.
 ///
 /// Does not block.
 #[no_mangle]
@@ -386,7 +391,8 @@ pub unsafe extern "C" fn gossip_comm_identity(
     })
 }
 
-/// The organisation behind a PKI-ID, its MSP id. To be freed with gossip_buffer_free. GOSSIP_IDENTITY: it is not known.
+/// Returns the MSP id of the organisation that a PKI-ID belongs to. Free it with gossip_buffer_free. GOSSIP_IDENTITY:
+/// the PKI-ID is not known.
 ///
 /// Does not block.
 #[no_mangle]
@@ -406,7 +412,7 @@ pub unsafe extern "C" fn gossip_comm_org(
     })
 }
 
-/// The counters and gauges at this moment. To be freed with gossip_metrics_free.
+/// Returns the current counters and gauges. Free them with gossip_metrics_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -422,14 +428,14 @@ pub unsafe extern "C" fn gossip_comm_metrics(
     })
 }
 
-/// Stops: nothing more is accepted, connections end so that what was written arrives, what was only queued is written within
-/// `drain` or reported, subscriptions end once they are read empty, and every thread is joined. May be called several times;
-/// a further call waits for the first. The handle is still to be freed. GOSSIP_TIMEOUT: not everything was written within
-/// `drain`; it has stopped all the same.
+/// Stops the communication layer. Nothing more is accepted. Connections are closed so that written data arrives;
+/// messages that were only queued are written within `drain` or reported. Subscriptions end once they have been read
+/// empty, and every thread is joined. May be called several times; a further call waits for the first. The handle must
+/// still be freed. GOSSIP_TIMEOUT: not everything was written within `drain`; it has stopped nevertheless.
 ///
 /// Blocks for at most `drain`, `comm.conn_timeout` and, with a peer that is frozen with its socket full,
-/// `transport.keepalive_timeout`. Called in a predicate, a crypto callback or the log callback it returns at once, and another
-/// thread does the work.
+/// `transport.keepalive_timeout`. When called in a predicate, a crypto callback or the log callback it returns
+/// immediately, and another thread does the work.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_stop(
     comm: *const gossip_comm,
@@ -446,7 +452,8 @@ pub unsafe extern "C" fn gossip_comm_stop(
     })
 }
 
-/// Frees the handle. The last one on a comm stops it, as gossip_comm_stop without drain. NULL is nothing.
+/// Frees the handle. Freeing the last handle of a comm stops it, like gossip_comm_stop with a `drain` of 0. Passing
+/// NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_comm_free(comm: *mut gossip_comm) {
     gossip_comm::free(comm);

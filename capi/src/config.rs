@@ -1,4 +1,4 @@
-//! Every setting of a comm or a node, by its name.
+//! Settings of comms and nodes, by name.
 
 use super::error::{gossip_error, gossip_result, Outcome};
 use super::guard::{guard, quietly};
@@ -22,8 +22,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Settings of a comm or a node that is to be, with Fabric's defaults. Not thread-safe; can be used for any number of
-/// them.
+/// Settings for starting comms and nodes, initially Fabric's defaults. Not thread-safe. Can be used for any number of
+/// comms and nodes.
 #[derive(Clone, Default)]
 pub struct gossip_config {
     pub(super) comm: CommConfig,
@@ -40,7 +40,7 @@ pub struct gossip_config {
 
 impl Owned for gossip_config {}
 
-/// A setting, as it stands in its structure.
+/// A setting as a reference into its structure.
 enum Slot<'a> {
     Duration(&'a mut Duration),
     OptionalDuration(&'a mut Option<Duration>),
@@ -79,7 +79,7 @@ impl Slot<'_> {
         }
     }
 
-    /// `None` if the value is out of range.
+    /// Returns `None` if the value is out of range.
     fn set(self, value: u64) -> Option<()> {
         match self {
             Slot::Duration(duration) => *duration = Duration::from_nanos(value),
@@ -94,7 +94,7 @@ impl Slot<'_> {
     }
 }
 
-/// The settings of one structure. All of its fields are named; a test checks that a new one is not forgotten.
+/// Lists the settings of one structure. It names all of the fields; a test checks that none is missing.
 macro_rules! fields {
     ($slots:ident, $prefix:literal, $from:expr, $structure:ident { $($field:ident)* } $(, not $($other:ident)*)?) => {
         let $structure { $($field,)* $($($other: _,)*)? .. } = $from;
@@ -146,12 +146,13 @@ impl gossip_config {
     }
 }
 
-/// Judges a block before it is delivered and passed on: false for no, with gossip_reply_fail to say why. Called on the
-/// node's verifying threads, several at a time; may block. The message is lent for the length of the call.
+/// Decides whether a block is delivered and passed on. Returns false to reject it; gossip_reply_fail gives the reason.
+/// Called on the node's verifying threads, several at the same time; may block. The message is lent for the duration of
+/// the call.
 pub type gossip_block_verifier =
     Option<unsafe extern "C" fn(user: *mut c_void, message: *const gossip_message, reply: *mut gossip_reply) -> bool>;
 
-/// One with the defaults. To be freed with gossip_config_free.
+/// Creates a configuration with the defaults. Free it with gossip_config_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_new(
     config: *mut *mut gossip_config,
@@ -160,12 +161,12 @@ pub unsafe extern "C" fn gossip_config_new(
     guard(error, || Out::new(config, "config")?.give(gossip_config::default()))
 }
 
-/// Changes a setting by its name, such as `comm.dial_timeout`: time spans in nanoseconds, yes and no as 1 and 0.
-/// gossip_config_name lists the names; docs/c-settings.md says what each means. With `discovery.sync_interval` and
-/// `transport.memory_quota` 0 stands for none.
+/// Sets a setting by its name, such as `comm.dial_timeout`. Time spans are in nanoseconds; booleans are 1 and 0.
+/// gossip_config_name lists the names; docs/c-settings.md describes each. For `discovery.sync_interval` and
+/// `transport.memory_quota`, 0 means none.
 ///
-/// GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Whether values make sense
-/// is checked when something is started with them.
+/// GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Further checks of the
+/// values are made when something is started with them.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set(
     config: *mut gossip_config,
@@ -180,7 +181,7 @@ pub unsafe extern "C" fn gossip_config_set(
     })
 }
 
-/// What a setting is now.
+/// Returns the current value of a setting.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_value(
     config: *mut gossip_config,
@@ -195,7 +196,8 @@ pub unsafe extern "C" fn gossip_config_value(
     })
 }
 
-/// The name of the setting at this place, from 0 on; empty beyond the last one. Valid for ever.
+/// Returns the name of the setting at an index, starting at 0; empty beyond the last one. Valid for the lifetime of the
+/// process.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -206,8 +208,8 @@ pub extern "C" fn gossip_config_name(index: usize) -> gossip_str {
     })
 }
 
-/// Serves on this address, `host:port`; port 0 takes a free one (gossip_comm_local_addr tells). Default: no server, only
-/// dialling.
+/// Sets the address to serve on, `host:port`. Port 0 takes a free port; gossip_comm_local_addr returns it. Default: no
+/// server, only dialling.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_listen(
     config: *mut gossip_config,
@@ -220,8 +222,8 @@ pub unsafe extern "C" fn gossip_config_set_listen(
     })
 }
 
-/// Mutual TLS with these certificates. The handle stays the caller's and can replace them while they are in use. Default:
-/// no TLS, which leaves connection messages open to replay, and warns.
+/// Enables mutual TLS with these certificates. The handle remains the caller's and can replace them while they are in
+/// use. Default: no TLS, which leaves connection messages open to replay and logs a warning.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_tls(
     config: *mut gossip_config,
@@ -234,8 +236,8 @@ pub unsafe extern "C" fn gossip_config_set_tls(
     })
 }
 
-/// An integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. One given here goes before the
-/// settings of this library.
+/// Sets an integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. It takes precedence over
+/// the settings of this library.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_c_core_argument(
     config: *mut gossip_config,
@@ -251,8 +253,8 @@ pub unsafe extern "C" fn gossip_config_set_c_core_argument(
     })
 }
 
-/// Nodes: an endpoint of a peer of our organisation to contact first, `peer.gossip.bootstrap`. May be called several
-/// times.
+/// Nodes: adds an endpoint of a peer of our organisation to contact first (`peer.gossip.bootstrap`). May be called
+/// several times.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_add_bootstrap(
     config: *mut gossip_config,
@@ -266,8 +268,8 @@ pub unsafe extern "C" fn gossip_config_add_bootstrap(
     })
 }
 
-/// Nodes: where peers of our organisation reach us, `peer.gossip.endpoint`. Default: the address that is listened on;
-/// needed where that stands for all interfaces. Port 0 stands for the port that the listener got.
+/// Nodes: sets the endpoint at which peers of our organisation reach us (`peer.gossip.endpoint`). Default: the address
+/// that is listened on. Required if that address stands for all interfaces. Port 0 stands for the listener's port.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_endpoint(
     config: *mut gossip_config,
@@ -280,8 +282,8 @@ pub unsafe extern "C" fn gossip_config_set_endpoint(
     })
 }
 
-/// Nodes: where peers of other organisations reach us, `peer.gossip.externalEndpoint`. Default: none, and then other
-/// organisations do not see us, nor tell us of themselves.
+/// Nodes: sets the endpoint at which peers of other organisations reach us (`peer.gossip.externalEndpoint`). Default:
+/// none; then other organisations neither see us nor send us their own membership.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_external_endpoint(
     config: *mut gossip_config,
@@ -294,7 +296,7 @@ pub unsafe extern "C" fn gossip_config_set_external_endpoint(
     })
 }
 
-/// Nodes: what we say about ourselves to all members. Default: nothing. The bytes are copied.
+/// Nodes: sets the metadata that we publish to all members. Default: empty. The bytes are copied.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_metadata(
     config: *mut gossip_config,
@@ -309,8 +311,9 @@ pub unsafe extern "C" fn gossip_config_set_metadata(
     })
 }
 
-/// Nodes: who judges blocks. Default: every block counts, so that any member of the channel's organisations can name a number
-/// far ahead, behind which no other block is taken. `free` is called on `user` when nothing needs it any more.
+/// Nodes: sets the callback that verifies blocks. Default: every block is accepted, so that any member of the channel's
+/// organisations can send a block number far ahead, after which no other block is accepted. `free` is called on `user`
+/// when nothing needs it any more.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_block_verifier(
     config: *mut gossip_config,
@@ -326,7 +329,7 @@ pub unsafe extern "C" fn gossip_config_set_block_verifier(
         config.blocks = Some(Arc::new(move |message: &SignedMessage| {
             let (user, message) = (&user, gossip_message::from(message.clone()));
             gossip_reply::of("block verifier", ErrorKind::Refused, |reply| {
-                // SAFETY: the host's function, with what it was given with.
+                // SAFETY: the host's function, called with its own pointer.
                 unsafe { verify(user.pointer, &message, reply) }
             })
             .map(drop)
@@ -335,7 +338,7 @@ pub unsafe extern "C" fn gossip_config_set_block_verifier(
     })
 }
 
-/// Frees it; what was started with it goes on. NULL is nothing.
+/// Frees the configuration. What was started with it is not affected. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_free(config: *mut gossip_config) {
     gossip_config::free(config);
@@ -367,7 +370,7 @@ mod tests {
 
     #[test]
     fn every_field_is_a_setting_or_left_out_on_purpose() {
-        // Set by functions of their own, or structures that are listed here themselves.
+        // Set by separate functions, or structures that are listed here themselves.
         let others = ["c_core.extra", "node.bootstrap", "node.discovery", "node.emitter", "node.pull", "node.channel"];
         let mut config = gossip_config::default();
         let structures = [

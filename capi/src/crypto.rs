@@ -1,4 +1,4 @@
-//! Who we are, and what judges the identities of others: Fabric's message crypto service.
+//! Our own identity, and the validation of other peers' identities: Fabric's message crypto service.
 
 use super::error::{gossip_error, gossip_result, Outcome};
 use super::guard::guard;
@@ -14,20 +14,20 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Our own identity and key, and the organisations that we believe. Can be used for any number of comms and nodes, and
+/// Our own identity and key, and the organisations that we trust. Can be used for any number of comms and nodes, and
 /// changed while they run.
 pub struct gossip_crypto {
     pub(super) identity: PeerIdentity,
     pki_id: PkiId,
     pub(super) service: Arc<dyn CryptoService>,
     pub(super) advisor: Arc<dyn SecurityAdvisor>,
-    /// What of it is an MSP's.
+    /// The MSP part, if there is one.
     msps: Option<Arc<MspCryptoService>>,
 }
 
 impl Owned for gossip_crypto {}
 
-/// A time as seconds since 1970, rounded down.
+/// Converts a time to seconds since 1970, rounded down.
 pub(super) fn unix_seconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
@@ -39,18 +39,18 @@ pub(super) fn unix_seconds(time: SystemTime) -> i64 {
     }
 }
 
-/// Signs `message` with the key of our identity; the signature goes into `reply`. False: failed.
+/// Signs `message` with the key of our identity; the signature goes into `reply`. Returns false on failure.
 ///
-/// `message` is the whole message, not its digest. For X.509 identities the signature is ECDSA over the message's SHA-256
-/// (SHA3-256 where the MSP says so), whatever the curve, in ASN.1 DER; or Ed25519 over the message, where the MSP's version
-/// allows it. S may be high: the library replaces it by n - s, since peers refuse it. What is not a DER ECDSA signature of
-/// our certificate's curve leaves unchanged. For a device that signs digests, or returns r and s without DER, use
-/// gossip_crypto_new_signer.
+/// `message` is the whole message, not its digest. For X.509 identities the signature is ECDSA over the message's
+/// SHA-256 digest (SHA3-256 where the MSP says so), for every curve, in ASN.1 DER; or Ed25519 over the message, where
+/// the MSP's version allows it. S may be high: the library replaces it by n - s, since peers refuse high S. A signature
+/// that is not a DER ECDSA signature of our certificate's curve is passed on unchanged. For a device that signs
+/// digests, or that returns r and s without DER, use gossip_crypto_new_signer.
 pub type gossip_sign_callback = Option<
     unsafe extern "C" fn(user: *mut c_void, message: *const u8, message_len: usize, reply: *mut gossip_reply) -> bool,
 >;
 
-/// Checks a signature over `message` under the key of `identity`. False: it is wrong.
+/// Verifies a signature over `message` under the key of `identity`. Returns false if it is wrong.
 pub type gossip_verify_callback = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -61,7 +61,8 @@ pub type gossip_verify_callback = Option<
     ) -> bool,
 >;
 
-/// Checks a signature over `message` under the key of `identity`, which must be a reader of `channel`. False: no.
+/// Verifies a signature over `message` under the key of `identity`, which must be a reader of `channel`. Returns false
+/// if the signature is wrong or the identity is not a reader.
 pub type gossip_verify_by_channel_callback = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -73,11 +74,12 @@ pub type gossip_verify_by_channel_callback = Option<
     ) -> bool,
 >;
 
-/// Answers a question about an identity into `reply`: its PKI-ID, or its organisation. False: it has none.
+/// Writes a property of an identity into `reply`: its PKI-ID or its organisation. Returns false if it has none.
 pub type gossip_identity_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, identity: gossip_bytes, reply: *mut gossip_reply) -> bool>;
 
-/// When an identity expires: seconds since 1970 into `seconds`, INT64_MAX for never. False: it cannot be told.
+/// Writes the time at which an identity expires into `seconds`: seconds since 1970, or INT64_MAX for never. Returns
+/// false if it cannot be determined.
 pub type gossip_expiration_callback = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -87,35 +89,36 @@ pub type gossip_expiration_callback = Option<
     ) -> bool,
 >;
 
-/// A host's own cryptography. Each function is called on any of the library's threads, several at a time, never with a lock
-/// of the library held; it may block, and may call the library. What it is given is lent for the length of the call. It must
-/// return: no exception, no longjmp. What is NULL is done by the MSP that gossip_crypto_new_callbacks is given.
+/// Cryptography implemented by the host. Each function is called on any of the library's threads, several at the same
+/// time, never with a lock of the library held. It may block, and may call the library. Its arguments are lent for the
+/// duration of the call. It must return: no exception, no longjmp. Functions that are NULL are replaced by those of the
+/// MSP given to gossip_crypto_new_callbacks.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_crypto_callbacks {
-    /// sizeof(gossip_crypto_callbacks), so that a later version can tell what the host knows of.
+    /// sizeof(gossip_crypto_callbacks), so that a later version can recognise the host's version of the structure.
     pub size: usize,
-    /// Handed to each of the functions.
+    /// Passed to each of the functions.
     pub user: *mut c_void,
-    /// Called on `user` once nothing needs it any more, on any thread. May be NULL.
+    /// Called on `user` when nothing needs it any more, on any thread. May be NULL.
     pub free: super::host::gossip_free_callback,
     /// Signs a message (not a digest) with our own key, in DER; see gossip_sign_callback.
     pub sign: gossip_sign_callback,
-    /// Checks a signature.
+    /// Verifies a signature.
     pub verify: gossip_verify_callback,
-    /// Checks a signature against the readers of a channel. NULL without MSP: none counts.
+    /// Verifies a signature against the readers of a channel. If NULL, and without an MSP, no signature is accepted.
     pub verify_by_channel: gossip_verify_by_channel_callback,
-    /// The PKI-ID of an identity: the short name that it has in the whole network.
+    /// Returns the PKI-ID of an identity: its short name in the whole network.
     pub pki_id: gossip_identity_callback,
-    /// Whether an identity is valid. `reply` takes nothing but gossip_reply_fail.
+    /// Validates an identity. `reply` accepts only gossip_reply_fail.
     pub validate_identity: gossip_identity_callback,
-    /// When an identity expires.
+    /// Returns the time at which an identity expires.
     pub expiration: gossip_expiration_callback,
-    /// Which organisation an identity belongs to, its MSP id.
+    /// Returns the MSP id of the organisation that an identity belongs to.
     pub org: gossip_identity_callback,
 }
 
-/// The host's functions, and behind them the MSP's.
+/// The host's functions, with the MSP's as a fallback.
 struct HostCrypto {
     functions: gossip_crypto_callbacks,
     user: User,
@@ -142,7 +145,7 @@ impl CryptoService for HostCrypto {
     fn pki_id(&self, identity: &PeerIdentity) -> Option<PkiId> {
         let Some(ask) = self.functions.pki_id else { return self.msps.as_ref()?.pki_id(identity) };
         let answer = gossip_reply::of("pki_id", ErrorKind::Identity, |reply| {
-            // SAFETY: the host's function, with what it was given with; what it borrows lives during the call.
+            // SAFETY: the host's function, called with its own pointer; its arguments live during the call.
             unsafe { ask(self.user.pointer, gossip_bytes::of(identity.as_bytes()), reply) }
         });
         answer.ok().filter(|id| !id.is_empty()).map(PkiId::from)
@@ -208,7 +211,7 @@ impl CryptoService for HostCrypto {
             // SAFETY: as above.
             unsafe { ask(self.user.pointer, gossip_bytes::of(identity.as_bytes()), &mut seconds, reply) }
         })?;
-        // What ended before 1970 has expired, whenever; what no clock can count to is never.
+        // A time before 1970 has expired; a time that no clock can represent means never.
         let since_epoch = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         Ok(if seconds == i64::MAX { None } else { UNIX_EPOCH.checked_add(since_epoch) })
     }
@@ -237,9 +240,9 @@ impl gossip_crypto {
     }
 }
 
-/// Our identity from the folder of our local MSP: the certificate in `signcerts/`, the key in `keystore/`, and our
-/// organisation from the rest. GOSSIP_CONFIG, GOSSIP_IDENTITY and others name file and rule. To be freed with
-/// gossip_crypto_free.
+/// Loads our identity from the folder of our local MSP: the certificate from `signcerts/`, the key from `keystore/`,
+/// and our organisation from the rest. GOSSIP_CONFIG, GOSSIP_IDENTITY and others: the error names the file and the
+/// rule. Free it with gossip_crypto_free.
 ///
 /// Reads files.
 #[no_mangle]
@@ -258,11 +261,11 @@ pub unsafe extern "C" fn gossip_crypto_load(
     })
 }
 
-/// Our identity from memory: a member of `msp`, by its certificate and its unencrypted private key, both PEM. The bytes are
-/// copied; `msp` stays the caller's. To be freed with gossip_crypto_free.
+/// Creates our identity from memory: a member of `msp`, with its certificate and its unencrypted private key, both PEM.
+/// The bytes are copied; `msp` remains the caller's. Free it with gossip_crypto_free.
 ///
-/// GOSSIP_IDENTITY and others: the MSP does not accept the certificate as one of its own, it has expired, or the key is not
-/// its other half.
+/// GOSSIP_IDENTITY and others: the MSP does not accept the certificate as one of its members, the certificate has
+/// expired, or the key does not belong to it.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_crypto_new(
     msp: *const gossip_msp,
@@ -282,12 +285,13 @@ pub unsafe extern "C" fn gossip_crypto_new(
     })
 }
 
-/// Our identity with cryptography of the host's own. `identity` is ours as it travels: with an MSP, a serialized
-/// `msp.SerializedIdentity` (gossip_serialized_identity makes one). `msp`, which may be NULL, does what the callbacks leave
-/// out. `callbacks` is copied; its `user` belongs to the library from success on. To be freed with gossip_crypto_free.
+/// Creates our identity with cryptography implemented by the host. `identity` is our identity as it is sent to peers:
+/// with an MSP, a serialized `msp.SerializedIdentity` (see gossip_serialized_identity). `msp`, which may be NULL,
+/// provides the functions that the callbacks leave out. `callbacks` is copied; its `user` belongs to the library after
+/// a success. Free it with gossip_crypto_free.
 ///
-/// GOSSIP_INVALID_ARGUMENT: the size is unknown, `sign` is NULL, or without an MSP one of `verify`, `pki_id`,
-/// `validate_identity`, `expiration` and `org` is. GOSSIP_IDENTITY: our identity has no PKI-ID.
+/// GOSSIP_INVALID_ARGUMENT: the size is unknown; `sign` is NULL; or there is no MSP and one of `verify`, `pki_id`,
+/// `validate_identity`, `expiration` and `org` is NULL. GOSSIP_IDENTITY: our identity has no PKI-ID.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_crypto_new_callbacks(
     identity: *const u8,
@@ -322,7 +326,7 @@ pub unsafe extern "C" fn gossip_crypto_new_callbacks(
             None => {}
         }
         let msps = msp.map(|msp| Arc::new(MspCryptoService::new(msp.msp.clone(), None)));
-        // The host keeps its pointer until nothing can fail any more.
+        // The pointer remains the host's until nothing can fail any more.
         let (key, user) = (OwnKey::of(&identity), User::new(functions.user, None));
         let mut host = HostCrypto { functions, user, msps: msps.clone(), key };
         let no_id = || Error::new(ErrorKind::Identity, "our own identity has no PKI-ID");
@@ -333,7 +337,7 @@ pub unsafe extern "C" fn gossip_crypto_new_callbacks(
     })
 }
 
-/// The identity of a member as it travels: a `msp.SerializedIdentity` of its MSP id and its certificate, PEM. To be freed with
+/// Serializes the identity of a member: a `msp.SerializedIdentity` of its MSP id and its PEM certificate. Free it with
 /// gossip_buffer_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_serialized_identity(
@@ -351,7 +355,7 @@ pub unsafe extern "C" fn gossip_serialized_identity(
     })
 }
 
-/// Our identity as it travels.
+/// Returns our identity as it is sent to peers.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -359,7 +363,7 @@ pub unsafe extern "C" fn gossip_crypto_identity(crypto: *const gossip_crypto) ->
     super::look(crypto, gossip_bytes::EMPTY, |crypto| gossip_bytes::of(crypto.identity.as_bytes()))
 }
 
-/// Our PKI-ID: our short name in the whole network.
+/// Returns our PKI-ID: our short name in the whole network.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -367,7 +371,7 @@ pub unsafe extern "C" fn gossip_crypto_pki_id(crypto: *const gossip_crypto) -> g
     super::look(crypto, gossip_bytes::EMPTY, |crypto| gossip_bytes::of(crypto.pki_id.as_bytes()))
 }
 
-/// Believes the members of another organisation too. `msp` stays the caller's.
+/// Trusts the members of a further organisation. `msp` remains the caller's.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -382,8 +386,8 @@ pub unsafe extern "C" fn gossip_crypto_trust(
     })
 }
 
-/// Believes an organisation's members no more. Who is connected stays so until gossip_node_suspect_peers, or until its
-/// identity expires.
+/// Stops trusting an organisation's members. Connected members stay connected until gossip_node_suspect_peers is called
+/// or their identity expires.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -398,8 +402,8 @@ pub unsafe extern "C" fn gossip_crypto_distrust(
     })
 }
 
-/// Sets the organisations of a channel, whose members are believed, and the MSP ids whose members may read it. With
-/// `readers` NULL it has no policies, and nothing that other organisations' members signed counts.
+/// Sets the organisations of a channel, whose members are trusted, and the MSP ids whose members may read it. If
+/// `readers` is NULL the channel has no policies, and no signature of another organisation's member is accepted.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -428,7 +432,7 @@ pub unsafe extern "C" fn gossip_crypto_set_channel(
     })
 }
 
-/// Forgets a channel's organisations.
+/// Removes a channel's organisations.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -443,8 +447,8 @@ pub unsafe extern "C" fn gossip_crypto_remove_channel(
     })
 }
 
-/// Signs `data`, which is the message and not its digest, with our own key. ECDSA signatures are DER with low S. The signature
-/// is to be freed with gossip_buffer_free.
+/// Signs `data`, the message and not its digest, with our own key. ECDSA signatures are DER with low S. Free the
+/// signature with gossip_buffer_free.
 ///
 /// Thread-safe. Blocks as long as a host's callback does.
 #[no_mangle]
@@ -462,8 +466,8 @@ pub unsafe extern "C" fn gossip_crypto_sign(
     })
 }
 
-/// Checks a signature over `data` under the key of `identity`, which has to be valid. GOSSIP_SIGNATURE, GOSSIP_IDENTITY: it
-/// does not count.
+/// Verifies a signature over `data` under the key of `identity`, which must be valid. GOSSIP_SIGNATURE,
+/// GOSSIP_IDENTITY: the signature is not accepted.
 ///
 /// Thread-safe. Blocks as long as a host's callback does.
 #[no_mangle]
@@ -485,7 +489,7 @@ pub unsafe extern "C" fn gossip_crypto_verify(
     })
 }
 
-/// Frees it; what uses it goes on to. NULL is nothing.
+/// Frees the handle. Comms and nodes that use it continue to do so. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_crypto_free(crypto: *mut gossip_crypto) {
     gossip_crypto::free(crypto);

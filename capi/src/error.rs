@@ -1,52 +1,53 @@
-//! Codes to branch on, and the error object with the whole story.
+//! Result codes and the error object with the details.
 
 use super::handle::Owned;
 use super::text::{gossip_str, Text};
 use gossip::error::{Error, ErrorKind};
 
-/// How a call went. Numbers are never reused, and new ones are added at the end: a program has to expect numbers that it
+/// Result of a call. Numbers are never reused, and new ones are added at the end: a program must expect numbers that it
 /// does not know.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum gossip_result {
-    /// It did what it should.
+    /// Success.
     GOSSIP_OK = 0,
-    /// A pointer that must not be NULL is. Nothing was tried.
+    /// A required pointer is NULL. Nothing was attempted.
     GOSSIP_NULL_POINTER = 1,
-    /// Text is not UTF-8. Nothing was tried.
+    /// A text is not UTF-8. Nothing was attempted.
     GOSSIP_INVALID_UTF8 = 2,
-    /// An argument makes no sense: an unknown name, a number out of range, a structure of unknown size. Nothing was
-    /// tried.
+    /// An argument is invalid: an unknown name, a number out of range, a structure of unknown size. Nothing was
+    /// attempted.
     GOSSIP_INVALID_ARGUMENT = 3,
-    /// A fault in the library, which it survived. Please report it.
+    /// An internal fault of the library, from which it recovered. Please report it.
     GOSSIP_PANIC = 4,
-    /// A setting or file is wrong. Nothing was tried.
+    /// A setting or file is wrong. Nothing was attempted.
     GOSSIP_CONFIG = 100,
-    /// The component was stopped, or the subscription has ended and everything left was received.
+    /// The component was stopped, or the subscription has ended and everything left in it was received.
     GOSSIP_STOPPED = 101,
-    /// A limit of time passed.
+    /// A time limit passed.
     GOSSIP_TIMEOUT = 102,
-    /// No connection could be made: nobody listens, the name is unknown, TLS failed, the peer does not answer.
+    /// No connection could be made: nothing listens at the address, the name is unknown, TLS failed, or the peer does
+    /// not answer.
     GOSSIP_UNREACHABLE = 103,
     /// The connection ended: closed by the peer, lost, or closed by us.
     GOSSIP_DISCONNECTED = 104,
-    /// The peer, or our own rules about it, refused: authentication failed or it ended the stream with an error.
+    /// The peer refused us, or we refused the peer: authentication failed, or the peer ended the stream with an error.
     GOSSIP_REFUSED = 105,
-    /// The peer sent something that breaks the protocol, or a message is malformed.
+    /// The peer violated the protocol, or a message is malformed.
     GOSSIP_PROTOCOL = 106,
     /// An identity is unknown, invalid, expired or not the expected one.
     GOSSIP_IDENTITY = 107,
     /// A signature is missing, malformed or wrong.
     GOSSIP_SIGNATURE = 108,
-    /// A bounded queue or table has no room. Later there may be.
+    /// A bounded queue or table is full. A later attempt may succeed.
     GOSSIP_FULL = 109,
-    /// A message exceeds a limit of size.
+    /// A message exceeds a size limit.
     GOSSIP_TOO_LARGE = 110,
-    /// The peer acknowledged with an error of its own.
+    /// The peer acknowledged the message with an error.
     GOSSIP_NACK = 111,
-    /// The acknowledgement of this message was already given.
+    /// This message was already acknowledged.
     GOSSIP_ALREADY_ACKNOWLEDGED = 112,
-    /// The cryptography library, the operating system or the C core failed in a way that is nobody's input.
+    /// The cryptography library, the operating system or the C core failed for a reason that no input caused.
     GOSSIP_INTERNAL = 113,
 }
 
@@ -67,28 +68,28 @@ impl From<ErrorKind> for gossip_result {
             ErrorKind::Nack => gossip_result::GOSSIP_NACK,
             ErrorKind::AlreadyAcknowledged => gossip_result::GOSSIP_ALREADY_ACKNOWLEDGED,
             ErrorKind::Internal => gossip_result::GOSSIP_INTERNAL,
-            // The compiler asks for it; a test checks that no kind comes here.
+            // Required because the enum is non-exhaustive; a test checks that no kind reaches it.
             _ => gossip_result::GOSSIP_INTERNAL,
         }
     }
 }
 
-/// What went wrong: a code to branch on, the whole text for a person, and its parts. Where a call concerns several peers,
-/// there is one part of it for each of them that failed.
+/// Details of a failure: a code to branch on, a human-readable message, and parts. For a call that concerns several
+/// peers there is one part for each peer that failed.
 pub struct gossip_error {
     code: gossip_result,
     message: Text,
     reason: Text,
     peer: Text,
     step: Text,
-    /// The place of the peer in the caller's array.
+    /// The index of the peer in the caller's array.
     index: usize,
     parts: Vec<gossip_error>,
 }
 
 impl Owned for gossip_error {}
 
-/// What something gives that can fail.
+/// Result of an operation that can fail.
 pub(super) type Outcome<T> = Result<T, Box<gossip_error>>;
 
 impl gossip_error {
@@ -99,12 +100,12 @@ impl gossip_error {
         Box::new(gossip_error { code, message, reason, peer: none(), step: none(), index: 0, parts: Vec::new() })
     }
 
-    /// The failure of one peer among several.
+    /// Creates the error of one peer among several.
     pub(super) fn part(index: usize, error: &Error) -> gossip_error {
         gossip_error { index, ..gossip_error::from(error) }
     }
 
-    /// The failure of several peers: with the code of the first, and this text.
+    /// Creates the error of several peers, with the code of the first part and this text.
     pub(super) fn of_parts(text: String, parts: Vec<gossip_error>) -> Box<gossip_error> {
         let code = parts.first().map_or(gossip_result::GOSSIP_INTERNAL, |part| part.code);
         let mut error = gossip_error::new(code, text);
@@ -137,7 +138,8 @@ impl From<Error> for Box<gossip_error> {
     }
 }
 
-/// The name of a code, such as `GOSSIP_TIMEOUT`; `unknown` for a number that is none. Valid for ever.
+/// Returns the name of a code, such as `GOSSIP_TIMEOUT`; `unknown` for a number that is not a code. Valid for the
+/// lifetime of the process.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -148,7 +150,7 @@ pub extern "C" fn gossip_result_name(code: u32) -> gossip_str {
 
 macro_rules! all {
     ($($name:ident)*) => {
-        /// Every code, with its name.
+        /// All codes with their names.
         const ALL: &[(gossip_result, &std::ffi::CStr)] = &[$((
             gossip_result::$name,
             match std::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
@@ -165,7 +167,7 @@ all! {
     GOSSIP_SIGNATURE GOSSIP_FULL GOSSIP_TOO_LARGE GOSSIP_NACK GOSSIP_ALREADY_ACKNOWLEDGED GOSSIP_INTERNAL
 }
 
-/// The error's code: what the call returned. `GOSSIP_OK` for NULL.
+/// Returns the error's code, the same one that the call returned; `GOSSIP_OK` for NULL.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -173,7 +175,7 @@ pub unsafe extern "C" fn gossip_error_code(error: *const gossip_error) -> gossip
     super::look(error, gossip_result::GOSSIP_OK, |error| error.code)
 }
 
-/// The whole message: the peer, the step, and what went wrong.
+/// Returns the whole message: the peer, the step, and the reason.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -181,7 +183,7 @@ pub unsafe extern "C" fn gossip_error_message(error: *const gossip_error) -> gos
     super::look(error, gossip_str::EMPTY, |error| error.message.as_str())
 }
 
-/// What went wrong, without the peer and the step. Where Fabric has a text of its own for it, exactly that.
+/// Returns the reason without the peer and the step. Where Fabric has a text for it, this is exactly that text.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -189,7 +191,7 @@ pub unsafe extern "C" fn gossip_error_reason(error: *const gossip_error) -> goss
     super::look(error, gossip_str::EMPTY, |error| error.reason.as_str())
 }
 
-/// The peer it is about: an endpoint, a PKI-ID, or both. Empty where none is known.
+/// Returns the peer that the error concerns: an endpoint, a PKI-ID, or both. Empty if none is known.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -197,7 +199,7 @@ pub unsafe extern "C" fn gossip_error_peer(error: *const gossip_error) -> gossip
     super::look(error, gossip_str::EMPTY, |error| error.peer.as_str())
 }
 
-/// The step that failed, such as `dial`, `ping` or `handshake`. Empty where none is known.
+/// Returns the step that failed, such as `dial`, `ping` or `handshake`. Empty if none is known.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -205,7 +207,7 @@ pub unsafe extern "C" fn gossip_error_step(error: *const gossip_error) -> gossip
     super::look(error, gossip_str::EMPTY, |error| error.step.as_str())
 }
 
-/// How many parts it has: one for each peer that failed, where a call concerned several.
+/// Returns the number of parts: one for each peer that failed, where a call concerned several.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -213,7 +215,7 @@ pub unsafe extern "C" fn gossip_error_part_count(error: *const gossip_error) -> 
     super::look(error, 0, |error| error.parts.len())
 }
 
-/// One part, which belongs to the error; NULL beyond the last one.
+/// Returns a part by its index. The part belongs to the error. NULL beyond the last one.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -223,7 +225,7 @@ pub unsafe extern "C" fn gossip_error_part(error: *const gossip_error, index: us
     })
 }
 
-/// For a part: the place of its peer in the array that the call was given. 0 otherwise.
+/// Returns, for a part, the index of its peer in the array that was given to the call. 0 otherwise.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -231,7 +233,7 @@ pub unsafe extern "C" fn gossip_error_peer_index(error: *const gossip_error) -> 
     super::look(error, 0, |error| error.index)
 }
 
-/// Frees an error, and with it its parts. NULL is nothing.
+/// Frees an error and its parts. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_error_free(error: *mut gossip_error) {
     gossip_error::free(error);
@@ -253,7 +255,7 @@ mod tests {
     fn a_code_has_a_name_and_another_number_has_none() {
         let name = |code| {
             let name = gossip_result_name(code);
-            // SAFETY: what it gives is valid for ever and ends with a zero byte.
+            // SAFETY: the result is valid for the lifetime of the process and ends with a zero byte.
             unsafe { std::ffi::CStr::from_ptr(name.data) }.to_str().unwrap()
         };
         assert_eq!([name(0), name(113), name(99)], ["GOSSIP_OK", "GOSSIP_INTERNAL", "unknown"]);

@@ -1,4 +1,4 @@
-//! What a subscription brings: a message, or something that happened.
+//! Items of a subscription: received messages and events.
 
 use super::error::{gossip_error, gossip_result};
 use super::guard::guard;
@@ -15,68 +15,68 @@ use std::ffi::c_char;
 use std::slice::from_ref;
 use std::sync::OnceLock;
 
-/// What an event is. New kinds may come: a program has to pass over what it does not know.
+/// Kind of an event. New kinds may be added: a program must ignore those that it does not know.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum gossip_event_kind {
-    /// None: the event is NULL.
+    /// No event: the pointer is NULL.
     GOSSIP_EVENT_NONE = 0,
-    /// A message from a connected peer (gossip_comm_accept). It has a message, the sender's PKI-ID, identity and socket
-    /// address, and can be answered: gossip_event_respond, gossip_event_ack.
+    /// A message from a connected peer (gossip_comm_accept). Has the message, and the sender's PKI-ID, identity and
+    /// socket address. Can be answered with gossip_event_respond and gossip_event_ack.
     GOSSIP_EVENT_MESSAGE = 1,
-    /// A block of one of our channels, once (gossip_node_accept). It has a message, and the PKI-ID of the peer that we had
-    /// it from.
+    /// A block of one of our channels, delivered once (gossip_node_accept). Has the message, and the PKI-ID of the peer
+    /// that sent it to us.
     GOSSIP_EVENT_GOSSIPED = 2,
-    /// A peer that was not connected is: PKI-ID, identity, socket address; as text the endpoint that we dialled, empty if it
-    /// dialled us.
+    /// A peer has connected. Has its PKI-ID, identity and socket address. The text is the endpoint that we dialled;
+    /// empty if the peer dialled us.
     GOSSIP_EVENT_CONNECTED = 10,
-    /// A peer is not connected any more: as above, and as text the reason.
+    /// A peer is no longer connected. Has its PKI-ID, identity and socket address. The text is the reason.
     GOSSIP_EVENT_DISCONNECTED = 11,
-    /// An authentication failed: an inbound peer's, which we refused (gossip_event_inbound), or our own, which a peer
-    /// refused after the fact. Endpoint, error, and PKI-ID if it got so far.
+    /// An authentication failed: we refused an inbound peer (gossip_event_inbound), or a peer refused us afterwards.
+    /// Has the endpoint, the error, and the PKI-ID if it was received.
     GOSSIP_EVENT_REFUSED = 12,
-    /// A peer could not be connected to: endpoint and PKI-ID as they were named to us, error.
+    /// Connecting to a peer failed. Has the endpoint and PKI-ID as they were given to us, and the error.
     GOSSIP_EVENT_DIAL_FAILED = 13,
-    /// Messages that had been accepted will not be delivered, because they could not be written or because the peer refused
-    /// us after that: endpoint, PKI-ID, error, messages.
+    /// Accepted messages will not be delivered, because they could not be written or because the peer refused us
+    /// afterwards. Has the endpoint, PKI-ID, error and messages.
     GOSSIP_EVENT_UNDELIVERED = 14,
-    /// A peer answered with another identity of the same organisation than was expected: the PKI-ID is the old one,
-    /// gossip_event_new_pki_id the one that it has.
+    /// A peer authenticated with a different identity of the same organisation than expected. The PKI-ID is the old
+    /// one; gossip_event_new_pki_id returns the new one.
     GOSSIP_EVENT_IDENTITY_SWITCH = 15,
-    /// A peer could not be reached for a send, or not reached again after its connection was lost: PKI-ID.
+    /// A peer could not be reached for a send, or not reached again after its connection was lost. Has the PKI-ID.
     GOSSIP_EVENT_PRESUMED_DEAD = 16,
-    /// A connection was given up without knowing whether the peer has read everything that was written to it: PKI-ID,
-    /// identity, socket address; as text the reason, with the number of messages that were written.
+    /// A connection was closed without confirmation that the peer has read everything that was written to it. Has the
+    /// PKI-ID, identity and socket address. The text is the reason, with the number of messages that were written.
     GOSSIP_EVENT_UNCONFIRMED = 17,
-    /// A thread could not be started, and what was to be done on it has failed: error.
+    /// A thread could not be started, and the operation that needed it has failed. Has the error.
     GOSSIP_EVENT_OUT_OF_THREADS = 18,
-    /// Nodes: a member is there, new or back again: member.
+    /// Nodes: a member is alive, either new or back again. Has the member.
     GOSSIP_EVENT_MEMBER_ALIVE = 30,
-    /// Nodes: a member that is there has another endpoint or other metadata: member.
+    /// Nodes: an alive member has changed its endpoint or metadata. Has the member.
     GOSSIP_EVENT_MEMBER_UPDATED = 31,
-    /// Nodes: a member is not there any more: member.
+    /// Nodes: a member is no longer alive. Has the member.
     GOSSIP_EVENT_MEMBER_DEAD = 32,
-    /// Nodes: a member that was known is so no more: member.
+    /// Nodes: a known member was removed from the membership. Has the member.
     GOSSIP_EVENT_MEMBER_FORGOTTEN = 33,
-    /// Nodes: a bootstrap or anchor peer could not be had, and will be tried again: endpoint, and as text the reason.
+    /// Nodes: a bootstrap or anchor peer could not be contacted; it will be tried again. Has the endpoint. The text is
+    /// the reason.
     GOSSIP_EVENT_SEED_FAILED = 34,
-    /// Nodes: our own identity expires or has expired: gossip_event_remaining.
+    /// Nodes: our own identity expires soon or has expired. See gossip_event_remaining.
     GOSSIP_EVENT_IDENTITY_EXPIRES = 35,
 }
 
 use gossip_event_kind::*;
 
-/// A message that came in, or something that happened. Immutable; every function that reads it is thread-safe and does not
-/// block.
+/// A received message or an event. Immutable; every function that reads it is thread-safe and does not block.
 pub struct gossip_event {
     pub(super) kind: gossip_event_kind,
     what: What,
     messages: Messages,
-    /// Made when it is asked for: most messages are taken without.
+    /// Created on first use: most messages are received without it.
     lent: OnceLock<Box<Lent>>,
 }
 
-/// What C looks at, in the form in which it is lent.
+/// Data that is lent to C, in the form that C reads.
 struct Lent {
     text: Text,
     endpoint: Text,
@@ -258,7 +258,7 @@ impl From<comm::Event> for gossip_event {
             Event::PresumedDead { .. } => GOSSIP_EVENT_PRESUMED_DEAD,
             Event::Unconfirmed { .. } => GOSSIP_EVENT_UNCONFIRMED,
             Event::OutOfThreads { .. } => GOSSIP_EVENT_OUT_OF_THREADS,
-            // The compiler asks for it; tests/variants.rs checks that every event has its kind.
+            // Required because the enum is non-exhaustive; tests/variants.rs checks that every event has its kind.
             _ => GOSSIP_EVENT_NONE,
         };
         gossip_event::new(kind, What::Comm(event), undelivered)
@@ -286,25 +286,25 @@ fn bytes(of: Option<&PkiId>) -> gossip_bytes {
     of.map_or(gossip_bytes::EMPTY, |id| gossip_bytes::of(id.as_bytes()))
 }
 
-/// What it is.
+/// Returns the kind of the event.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_kind_of(event: *const gossip_event) -> gossip_event_kind {
     super::look(event, GOSSIP_EVENT_NONE, |event| event.kind)
 }
 
-/// Its message, lent until the event is freed; NULL if it has none, of several the first.
+/// Returns the first message of the event, lent until the event is freed; NULL if it has none.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_message(event: *const gossip_event) -> *const gossip_message {
     gossip_event_message_at(event, 0)
 }
 
-/// How many messages it has.
+/// Returns the number of messages of the event.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_message_count(event: *const gossip_event) -> usize {
     super::look(event, 0, |event| event.messages().len())
 }
 
-/// One of its messages, in order, lent until the event is freed; NULL beyond the last one.
+/// Returns a message of the event by its index, lent until the event is freed; NULL beyond the last one.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_message_at(event: *const gossip_event, index: usize) -> *const gossip_message {
     super::look(event, std::ptr::null(), |event| {
@@ -312,19 +312,19 @@ pub unsafe extern "C" fn gossip_event_message_at(event: *const gossip_event, ind
     })
 }
 
-/// The PKI-ID of the peer that it is about; empty if none is known.
+/// Returns the PKI-ID of the peer that the event concerns; empty if none is known.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_pki_id(event: *const gossip_event) -> gossip_bytes {
     super::look(event, gossip_bytes::EMPTY, |event| bytes(event.pki_id()))
 }
 
-/// Of an identity switch, the PKI-ID that the peer has now; empty otherwise.
+/// Returns the new PKI-ID of the peer after an identity switch; empty for other events.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_new_pki_id(event: *const gossip_event) -> gossip_bytes {
     super::look(event, gossip_bytes::EMPTY, |event| bytes(event.new_pki_id()))
 }
 
-/// The identity of the peer, as it authenticated with it; empty if it is not about a connection.
+/// Returns the identity that the peer authenticated with; empty if the event does not concern a connection.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_identity(event: *const gossip_event) -> gossip_bytes {
     super::look(event, gossip_bytes::EMPTY, |event| {
@@ -332,19 +332,19 @@ pub unsafe extern "C" fn gossip_event_identity(event: *const gossip_event) -> go
     })
 }
 
-/// Where the peer is: the socket address of a connection, or the endpoint that it was named by.
+/// Returns the address of the peer: the socket address of a connection, or the endpoint that was given for it.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_endpoint(event: *const gossip_event) -> gossip_str {
     super::look(event, gossip_str::EMPTY, |event| event.lent().endpoint.as_str())
 }
 
-/// What there is to say about it for a person; see the kinds. Of one with an error, its whole message.
+/// Returns a human-readable text; see the kinds. For an event with an error, the error's whole message.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_text(event: *const gossip_event) -> gossip_str {
     super::look(event, gossip_str::EMPTY, |event| event.lent().text.as_str())
 }
 
-/// Its error, lent until the event is freed; NULL if it has none.
+/// Returns the error of the event, lent until the event is freed; NULL if it has none.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_error(event: *const gossip_event) -> *const gossip_error {
     super::look(event, std::ptr::null(), |event| {
@@ -352,13 +352,13 @@ pub unsafe extern "C" fn gossip_event_error(event: *const gossip_event) -> *cons
     })
 }
 
-/// Of a refusal: whether it was an inbound peer that we refused.
+/// Returns, for a refusal, whether we refused an inbound peer.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_inbound(event: *const gossip_event) -> bool {
     super::look(event, false, |event| matches!(&event.what, What::Comm(comm::Event::Refused { inbound: true, .. })))
 }
 
-/// Of an identity that expires: for how long it still counts, in nanoseconds; 0 if it does not any more.
+/// Returns how long our identity remains valid, in nanoseconds, for an event about its expiration; 0 if it has expired.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_remaining(event: *const gossip_event) -> super::gossip_duration {
     super::look(event, 0, |event| match &event.what {
@@ -367,7 +367,8 @@ pub unsafe extern "C" fn gossip_event_remaining(event: *const gossip_event) -> s
     })
 }
 
-/// Its member, whose parts are lent until the event is freed. False, and nothing written, if it has none.
+/// Writes the member of the event to `member`; its parts are lent until the event is freed. Returns false and writes
+/// nothing if the event has no member.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_member(event: *const gossip_event, member: *mut gossip_member) -> bool {
     super::look(event, false, |event| match (&event.lent().member, Out::new(member, "member")) {
@@ -376,8 +377,9 @@ pub unsafe extern "C" fn gossip_event_member(event: *const gossip_event, member:
     })
 }
 
-/// Sends a message back to the peer that this one came from, unsigned. GOSSIP_FULL: the queue to the peer is full;
-/// GOSSIP_DISCONNECTED: it is no longer connected; GOSSIP_INVALID_ARGUMENT: not a message from a connected peer.
+/// Sends a message back to the peer that this message came from, unsigned. GOSSIP_FULL: the queue to the peer is full.
+/// GOSSIP_DISCONNECTED: the peer is no longer connected. GOSSIP_INVALID_ARGUMENT: the event is not a message from a
+/// connected peer.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -392,9 +394,9 @@ pub unsafe extern "C" fn gossip_event_respond(
     })
 }
 
-/// Acknowledges a message to the sender that waits for it: with `text` NULL as processed, otherwise with what went wrong.
-/// Fails as gossip_event_respond does, and with GOSSIP_ALREADY_ACKNOWLEDGED if it was acknowledged before; after a failure
-/// to send it can be tried again.
+/// Acknowledges a message to the sender that waits for it. NULL as `text` means success; otherwise `text` is the error.
+/// Fails like gossip_event_respond, and with GOSSIP_ALREADY_ACKNOWLEDGED if the message was acknowledged before. After
+/// a failure to send, it can be called again.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -416,8 +418,7 @@ fn received(event: &gossip_event) -> super::error::Outcome<&ReceivedMessage> {
     }
 }
 
-/// Another handle on the same event: what turns one that is lent into one of one's own. To be freed with
-/// gossip_event_free.
+/// Creates another handle of the same event, for keeping an event that is only lent. Free it with gossip_event_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_clone(
     event: *const gossip_event,
@@ -430,7 +431,7 @@ pub unsafe extern "C" fn gossip_event_clone(
     })
 }
 
-/// Frees it. NULL is nothing; one that is lent is not to be freed.
+/// Frees the event. An event that is lent must not be freed. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_event_free(event: *mut gossip_event) {
     gossip_event::free(event);

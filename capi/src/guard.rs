@@ -1,13 +1,14 @@
-//! No panic gets into C: unwinding through its frames would be undefined.
+//! Keeps panics out of C: unwinding through C frames would be undefined behaviour.
 
 use super::error::{gossip_error, Outcome};
 use super::gossip_result;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// What a function that can fail does; the error goes where the caller asked for it, if it did. Null goes there after a
-/// success: whoever looks there sees the error of this call and no other one's, that may be freed.
+/// Runs the body of a function that can fail. The error is written where the caller asked for it, if it did. After a
+/// success null is written there, so that the caller never sees the error of an earlier call, which may have been
+/// freed.
 pub(super) unsafe fn guard(error: *mut *mut gossip_error, work: impl FnOnce() -> Outcome<()>) -> gossip_result {
-    // What the work was at when it panicked is behind locks that do not poison, or is dropped.
+    // State that the work was changing when it panicked is behind locks that do not poison, or is dropped.
     let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic_text(&*panic);
         std::mem::forget(panic);
@@ -21,7 +22,7 @@ pub(super) unsafe fn guard(error: *mut *mut gossip_error, work: impl FnOnce() ->
     code
 }
 
-/// What a function that cannot fail does, and what it gives should it panic all the same.
+/// Runs the body of a function that cannot fail; returns `otherwise` if it panics nevertheless.
 pub(super) fn quietly<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         log::error!("{}", panic_text(&*panic));

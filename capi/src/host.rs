@@ -1,4 +1,4 @@
-//! What belongs to the host: its pointers, and what its functions answer.
+//! Data of the host: its pointers, and the replies of its functions.
 
 use super::error::Outcome;
 use super::handle;
@@ -6,16 +6,16 @@ use gossip::error::{Error, ErrorKind, Result};
 use gossip::msp::Signature;
 use std::ffi::{c_char, c_void};
 
-/// Frees what belongs to a callback. Called once, when the library needs it no more, on any thread.
+/// Frees the data of a callback. Called once, when the library no longer needs it, on any thread.
 pub type gossip_free_callback = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
-/// A host's pointer, handed back to it with every call of its functions.
+/// A host's pointer, passed back to it with every call of its functions.
 pub(super) struct User {
     pub pointer: *mut c_void,
     free: gossip_free_callback,
 }
 
-// SAFETY: the library only hands it back; the header says on which threads, and the host agrees by giving it.
+// SAFETY: the library only passes it back; the header documents on which threads, which the host accepts.
 unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}
@@ -29,13 +29,13 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         if let Some(free) = self.free {
-            // SAFETY: called once, with the pointer that it was given with.
+            // SAFETY: called once, with the pointer that belongs to it.
             unsafe { free(self.pointer) }
         }
     }
 }
 
-/// What a callback answers with. Lent for the length of the call: not to be kept, nor freed.
+/// Reply of a callback. Lent for the duration of the call: the callback must not keep or free it.
 pub struct gossip_reply {
     bytes: Vec<u8>,
     form: Form,
@@ -43,7 +43,7 @@ pub struct gossip_reply {
     refused: bool,
 }
 
-/// The form that the host gave its answer.
+/// The form of the host's reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Bytes,
@@ -51,11 +51,12 @@ enum Form {
     Raw,
 }
 
-/// No signature, PKI-ID or name is larger; more is an error and not copied.
+/// Largest reply, in bytes. No signature, PKI-ID or name is larger; a larger reply is an error and is not copied.
 const LARGEST: usize = 1 << 20;
 
 impl gossip_reply {
-    /// What `call` answers: its bytes, or the error that it gave or that its false stands for.
+    /// Returns the bytes that `call` replies with. If it returns false, returns the error that it gave, or a default
+    /// one.
     pub(super) fn of(
         what: &'static str,
         kind: ErrorKind,
@@ -72,7 +73,7 @@ impl gossip_reply {
         }
     }
 
-    /// The signature of a digest that `call` answers with, in the form that it names.
+    /// Returns the signature of a digest that `call` replies with, in the form that `call` declares.
     pub(super) fn signature_of(call: impl FnOnce(*mut gossip_reply) -> bool) -> Result<Signature> {
         let reply = gossip_reply::after("sign_digest", ErrorKind::Signature, call)?;
         match reply.form {
@@ -111,40 +112,41 @@ impl gossip_reply {
     }
 }
 
-/// Answers with these bytes, which are copied; a further call replaces them. At most 1 MiB: with more the callback counts
-/// as failed.
+/// Replies with these bytes, which are copied; a further call replaces them. At most 1 MiB: with more, the callback
+/// counts as failed.
 ///
-/// To be called from within the callback that it was given to, by its thread.
+/// Must be called from within the callback that `reply` was given to, by the callback's thread.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_reply_set(reply: *mut gossip_reply, data: *const u8, len: usize) {
     let Ok(reply) = handle::get_mut(reply, "reply") else { return };
     reply.set(Form::Bytes, handle::array(data, len, "data"), len);
 }
 
-/// Answers a gossip_sign_digest_callback with an ECDSA signature in ASN.1 DER, a SEQUENCE of the INTEGERs r and s, as
-/// OpenSSL, Java and the key services of clouds give it. The bytes are copied; a further call replaces them.
+/// Replies to a gossip_sign_digest_callback with an ECDSA signature in ASN.1 DER, a SEQUENCE of the INTEGERs r and s,
+/// as OpenSSL, Java and cloud key services return it. The bytes are copied; a further call replaces them.
 ///
-/// To be called from within the callback that it was given to, by its thread.
+/// Must be called from within the callback that `reply` was given to, by the callback's thread.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_reply_set_der(reply: *mut gossip_reply, data: *const u8, len: usize) {
     let Ok(reply) = handle::get_mut(reply, "reply") else { return };
     reply.set(Form::Der, handle::array(data, len, "data"), len);
 }
 
-/// Answers a gossip_sign_digest_callback with an ECDSA signature as r and s one after the other, each padded with zeros to the
-/// length of the curve's order (64 bytes in all for P-256), as PKCS #11 gives it. The bytes are copied; a further call
-/// replaces them.
+/// Replies to a gossip_sign_digest_callback with an ECDSA signature as r followed by s, each padded with zeros to the
+/// length of the curve's order (64 bytes in total for P-256), as PKCS #11 returns it. The bytes are copied; a further
+/// call replaces them.
 ///
-/// To be called from within the callback that it was given to, by its thread.
+/// Must be called from within the callback that `reply` was given to, by the callback's thread.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_reply_set_raw(reply: *mut gossip_reply, data: *const u8, len: usize) {
     let Ok(reply) = handle::get_mut(reply, "reply") else { return };
     reply.set(Form::Raw, handle::array(data, len, "data"), len);
 }
 
-/// Says why the callback fails, which then has to return false. The text is copied; it goes into errors and the log.
+/// Sets the reason for which the callback fails; the callback must then return false. The text is copied and appears in
+/// errors and the log.
 ///
-/// To be called from within the callback that it was given to, by its thread.
+/// Must be called from within the callback that `reply` was given to, by the callback's thread.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_reply_fail(reply: *mut gossip_reply, text: *const c_char) {
     let Ok(reply) = handle::get_mut(reply, "reply") else { return };

@@ -1,4 +1,4 @@
-//! Lists: members, connections, identities, seeds.
+//! Lists of members, connections, identities and seeds.
 
 use super::error::gossip_error;
 use super::error::gossip_result;
@@ -11,69 +11,69 @@ use gossip::identity::PeerIdentityInfo;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A peer as the membership knows it. Its parts are lent until the list or event that it is of is freed.
+/// A peer as the membership knows it. Its fields are lent until the list or event that contains it is freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_member {
-    /// Where other organisations reach it, `host:port`; empty if they may not.
+    /// The endpoint for other organisations, `host:port`; empty if they may not reach it.
     pub endpoint: gossip_str,
-    /// Where its own organisation reaches it; empty if it is not disclosed to us.
+    /// The endpoint for its own organisation; empty if it is not disclosed to us.
     pub internal_endpoint: gossip_str,
-    /// What it says about itself.
+    /// The metadata that it publishes.
     pub metadata: gossip_bytes,
     /// Its PKI-ID.
     pub pki_id: gossip_bytes,
 }
 
-/// A connection to a peer. Its parts are lent until the list that it is of is freed.
+/// A connection to a peer. Its fields are lent until the list that contains it is freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_connection {
     /// The authenticated PKI-ID.
     pub pki_id: gossip_bytes,
-    /// The identity that it authenticated with.
+    /// The identity that the peer authenticated with.
     pub identity: gossip_bytes,
-    /// The socket address at the other end: of an accepted connection an ephemeral port.
+    /// The socket address of the peer; an ephemeral port for an accepted connection.
     pub endpoint: gossip_str,
 }
 
-/// An identity that is known. Its parts are lent until the list that it is of is freed.
+/// A known identity. Its fields are lent until the list that contains it is freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_identity {
     /// Its PKI-ID.
     pub pki_id: gossip_bytes,
-    /// The identity as it travels.
+    /// The identity as it is sent to peers.
     pub identity: gossip_bytes,
-    /// Its organisation, the MSP id; empty if none is known.
+    /// The MSP id of its organisation; empty if none is known.
     pub org: gossip_str,
 }
 
-/// How things stand with a bootstrap or anchor peer. Its parts are lent until the list that it is of is freed.
+/// State of a bootstrap or anchor peer. Its fields are lent until the list that contains it is freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_seed {
-    /// Its endpoint, as it was given.
+    /// Its endpoint, as configured.
     pub endpoint: gossip_str,
-    /// Who was found there last; empty if nobody.
+    /// PKI-ID of the peer that was last found there; empty if none was.
     pub pki_id: gossip_bytes,
     /// Whether it has answered.
     pub connected: bool,
-    /// How often in a row contacting it has failed.
+    /// Number of consecutive failed attempts to contact it.
     pub attempts: u32,
-    /// Why it failed last; empty once it has answered.
+    /// Reason of the last failure; empty once it has answered.
     pub last_error: gossip_str,
-    /// In how long it will be tried again, in nanoseconds; 0 while it is being tried and once it has answered.
+    /// Time until the next attempt, in nanoseconds; 0 during an attempt and once it has answered.
     pub next_attempt: super::gossip_duration,
 }
 
-/// Members at one moment.
+/// A snapshot of members.
 pub struct gossip_member_list(Vec<Record>);
-/// Connections at one moment.
+/// A snapshot of connections.
 pub struct gossip_connection_list(Vec<(Arc<ConnectionInfo>, Text)>);
-/// Identities at one moment.
+/// A snapshot of identities.
 pub struct gossip_identity_list(Vec<(PeerIdentityInfo, Text)>);
-/// Bootstrap and anchor peers at one moment.
+/// A snapshot of bootstrap and anchor peers.
 pub struct gossip_seed_list(Vec<SeedRecord>);
 
 impl Owned for gossip_member_list {}
@@ -81,7 +81,7 @@ impl Owned for gossip_connection_list {}
 impl Owned for gossip_identity_list {}
 impl Owned for gossip_seed_list {}
 
-/// A member with its text in the form in which it is lent.
+/// A member with its texts in the form that is lent to C.
 pub(super) struct Record {
     member: NetworkMember,
     endpoint: Text,
@@ -149,12 +149,12 @@ impl gossip_seed_list {
     }
 }
 
-/// The element of a list at a place, or what is wrong with the place.
+/// Returns the element of a list at an index, or an error if there is none.
 fn at<T>(list: &[T], index: usize) -> super::error::Outcome<&T> {
     list.get(index).ok_or_else(|| super::invalid(format!("there is no element {index}, the list has {}", list.len())))
 }
 
-/// How many there are.
+/// Returns the number of members.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn gossip_member_list_len(list: *const gossip_member_list)
     super::look(list, 0, |list| list.0.len())
 }
 
-/// One of them, by its place from 0 on.
+/// Writes the member at an index, starting at 0, to `member`.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -175,13 +175,13 @@ pub unsafe extern "C" fn gossip_member_list_at(
     guard(error, || Out::new(member, "member")?.set(at(&handle::get(list, "list")?.0, index)?.lend()))
 }
 
-/// Frees the list. NULL is nothing.
+/// Frees the list. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_member_list_free(list: *mut gossip_member_list) {
     gossip_member_list::free(list);
 }
 
-/// How many there are.
+/// Returns the number of connections.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn gossip_connection_list_len(list: *const gossip_connecti
     super::look(list, 0, |list| list.0.len())
 }
 
-/// One of them, by its place from 0 on.
+/// Writes the connection at an index, starting at 0, to `connection`.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -210,13 +210,13 @@ pub unsafe extern "C" fn gossip_connection_list_at(
     })
 }
 
-/// Frees the list. NULL is nothing.
+/// Frees the list. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_connection_list_free(list: *mut gossip_connection_list) {
     gossip_connection_list::free(list);
 }
 
-/// How many there are.
+/// Returns the number of identities.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -224,7 +224,7 @@ pub unsafe extern "C" fn gossip_identity_list_len(list: *const gossip_identity_l
     super::look(list, 0, |list| list.0.len())
 }
 
-/// One of them, by its place from 0 on.
+/// Writes the identity at an index, starting at 0, to `identity`.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -245,13 +245,13 @@ pub unsafe extern "C" fn gossip_identity_list_at(
     })
 }
 
-/// Frees the list. NULL is nothing.
+/// Frees the list. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_identity_list_free(list: *mut gossip_identity_list) {
     gossip_identity_list::free(list);
 }
 
-/// How many there are.
+/// Returns the number of seeds.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn gossip_seed_list_len(list: *const gossip_seed_list) -> 
     super::look(list, 0, |list| list.0.len())
 }
 
-/// One of them, by its place from 0 on.
+/// Writes the seed at an index, starting at 0, to `seed`.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -283,7 +283,7 @@ pub unsafe extern "C" fn gossip_seed_list_at(
     })
 }
 
-/// Frees the list. NULL is nothing.
+/// Frees the list. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_seed_list_free(list: *mut gossip_seed_list) {
     gossip_seed_list::free(list);

@@ -1,4 +1,4 @@
-//! What there is to say in the log, for the host's.
+//! Passes the library's log to the host.
 
 use super::error::{gossip_error, gossip_result};
 use super::guard::guard;
@@ -12,29 +12,29 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// How much a log line matters.
+/// Severity of a log line.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum gossip_log_level {
-    /// As a limit: nothing.
+    /// As a limit: no lines.
     GOSSIP_LOG_OFF = 0,
-    /// Something is broken.
+    /// An error.
     GOSSIP_LOG_ERROR = 1,
-    /// Something may be.
+    /// A possible error.
     GOSSIP_LOG_WARN = 2,
-    /// What an operator may want to know.
+    /// Information for operators.
     GOSSIP_LOG_INFO = 3,
-    /// What a developer may.
+    /// Information for developers.
     GOSSIP_LOG_DEBUG = 4,
-    /// Everything.
+    /// All lines.
     GOSSIP_LOG_TRACE = 5,
 }
 
-/// Gets a log line: its level, the part of the library that says it, and the text, lent for the length of the call and
-/// without a zero byte behind them. Called on any thread, several at a time, and, for lines of the C core, from within it:
-/// so the callback may call what stops, where that returns at once, and what has nothing to do with a comm, a node or a
-/// subscription, but must not call anything else. What the library says while the callback runs, because the callback calls
-/// it, is not logged. It must return: no exception, no longjmp.
+/// Receives a log line: its level, the part of the library that logged it, and the text. Both texts are lent for the
+/// duration of the call and do not end with a zero byte. Called on any thread, several at the same time, and, for lines
+/// of the C core, from within it. Therefore the callback may call the stop functions, which then return immediately,
+/// and functions that do not involve a comm, a node or a subscription; it must not call any others. Lines that the
+/// library logs because of the callback's own calls are discarded. It must return: no exception, no longjmp.
 pub type gossip_log_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, level: gossip_log_level, target: gossip_str, text: gossip_str)>;
 
@@ -45,7 +45,7 @@ struct Sink {
 
 struct HostLog(RwLock<Option<Arc<Sink>>>);
 
-/// The one piece of state that is the process's and not a handle's: `log` has one logger.
+/// The only state that belongs to the process and not to a handle, because `log` has one logger.
 static HOST_LOG: HostLog = HostLog(RwLock::new(None));
 
 thread_local! {
@@ -63,7 +63,7 @@ impl Log for HostLog {
         if INSIDE.replace(true) {
             return;
         }
-        // Wherever in the library, or in the C core, this thread is: a stop cannot wait for it.
+        // The thread may be anywhere in the library or in the C core, so a stop cannot wait for it.
         let _marked = LibraryThread::mark();
         let text = record.args().to_string();
         let level = match record.level() {
@@ -73,7 +73,7 @@ impl Log for HostLog {
             Level::Debug => gossip_log_level::GOSSIP_LOG_DEBUG,
             Level::Trace => gossip_log_level::GOSSIP_LOG_TRACE,
         };
-        // SAFETY: the host's function, with what it was given with; what it borrows lives during the call.
+        // SAFETY: the host's function, called with its own pointer; its arguments live during the call.
         unsafe { (sink.call)(sink.user.pointer, level, gossip_str::lend(record.target()), gossip_str::lend(&text)) }
         INSIDE.set(false);
     }
@@ -81,10 +81,10 @@ impl Log for HostLog {
     fn flush(&self) {}
 }
 
-/// Has the library's log given to `callback`, up to `max_level`, a gossip_log_level. There is one for the whole process: a
-/// further call replaces it, and NULL takes it away. `free` is called on the old `user` once no thread is in the callback
-/// any more. Keys and the content of messages are never logged. GOSSIP_CONFIG: the program is a Rust program with a logger of
-/// its own.
+/// Passes the library's log to `callback`, up to `max_level`, a gossip_log_level. There is one callback for the whole
+/// process: a further call replaces it, and NULL removes it. `free` is called on the old `user` once no thread is in
+/// the callback any more. Keys and the content of messages are never logged. GOSSIP_CONFIG: the program is a Rust
+/// program that has already set a logger.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]

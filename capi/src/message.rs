@@ -26,15 +26,15 @@ impl From<SignedMessage> for gossip_message {
     }
 }
 
-/// What a message is about: the field number in Fabric's `GossipMessage`.
+/// Content type of a message: the field number in Fabric's `GossipMessage`.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum gossip_content {
-    /// Nothing that is known.
+    /// No content, or an unknown one.
     GOSSIP_CONTENT_NONE = 0,
-    /// Somebody is alive.
+    /// An alive message of a member.
     GOSSIP_CONTENT_ALIVE = 5,
-    /// Asks for the membership.
+    /// Requests the membership.
     GOSSIP_CONTENT_MEMBERSHIP_REQUEST = 6,
     /// The membership.
     GOSSIP_CONTENT_MEMBERSHIP_RESPONSE = 7,
@@ -42,25 +42,25 @@ pub enum gossip_content {
     GOSSIP_CONTENT_DATA = 8,
     /// Pull: hello.
     GOSSIP_CONTENT_HELLO = 9,
-    /// Pull: what there is.
+    /// Pull: digests of the available items.
     GOSSIP_CONTENT_DATA_DIGEST = 10,
-    /// Pull: what is wanted.
+    /// Pull: requests items.
     GOSSIP_CONTENT_DATA_REQUEST = 11,
-    /// Pull: what was wanted.
+    /// Pull: the requested items.
     GOSSIP_CONTENT_DATA_UPDATE = 12,
-    /// Nothing but that it came.
+    /// An empty message.
     GOSSIP_CONTENT_EMPTY = 13,
     /// Authenticates a connection.
     GOSSIP_CONTENT_CONN = 14,
     /// State of a channel at one peer.
     GOSSIP_CONTENT_STATE_INFO = 15,
-    /// Many of these.
+    /// A list of state messages.
     GOSSIP_CONTENT_STATE_SNAPSHOT = 16,
-    /// Asks for them.
+    /// Requests state messages.
     GOSSIP_CONTENT_STATE_INFO_PULL_REQUEST = 17,
-    /// Asks for blocks.
+    /// Requests blocks.
     GOSSIP_CONTENT_STATE_REQUEST = 18,
-    /// The blocks.
+    /// The requested blocks.
     GOSSIP_CONTENT_STATE_RESPONSE = 19,
     /// Election of a leader.
     GOSSIP_CONTENT_LEADERSHIP = 20,
@@ -68,9 +68,9 @@ pub enum gossip_content {
     GOSSIP_CONTENT_PEER_IDENTITY = 21,
     /// An acknowledgement.
     GOSSIP_CONTENT_ACK = 22,
-    /// Asks for private data.
+    /// Requests private data.
     GOSSIP_CONTENT_PRIVATE_REQUEST = 23,
-    /// The private data.
+    /// The requested private data.
     GOSSIP_CONTENT_PRIVATE_RESPONSE = 24,
     /// Private data.
     GOSSIP_CONTENT_PRIVATE_DATA = 25,
@@ -100,12 +100,12 @@ fn content(message: &SignedMessage) -> gossip_content {
         Some(Content::PrivateReq(_)) => GOSSIP_CONTENT_PRIVATE_REQUEST,
         Some(Content::PrivateRes(_)) => GOSSIP_CONTENT_PRIVATE_RESPONSE,
         Some(Content::PrivateData(_)) => GOSSIP_CONTENT_PRIVATE_DATA,
-        // No content, and, since the compiler asks for it, an unknown one: tests/variants.rs checks that there is none.
+        // No content. An unknown one, which the compiler requires, does not occur: tests/variants.rs checks that.
         _ => GOSSIP_CONTENT_NONE,
     }
 }
 
-/// No message can be larger; more is not copied.
+/// Largest message, in bytes; a larger one is not copied.
 const LARGEST: usize = i32::MAX as usize;
 
 unsafe fn copied(data: *const u8, len: usize) -> Outcome<Bytes> {
@@ -115,8 +115,8 @@ unsafe fn copied(data: *const u8, len: usize) -> Outcome<Bytes> {
     Ok(Bytes::copy_from_slice(handle::array(data, len, "data")?))
 }
 
-/// A block of a channel, for peers of the channel and the organisation; unsigned, as blocks are in Fabric. `data` is copied.
-/// To be freed with gossip_message_free.
+/// Creates a block message of a channel, for peers of the channel and the organisation; unsigned, as blocks are in
+/// Fabric. `data` is copied. Free it with gossip_message_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_new_data(
     channel: *const c_char,
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn gossip_message_new_data(
     })
 }
 
-/// A message without content. To be freed with gossip_message_free.
+/// Creates a message without content. Free it with gossip_message_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_new_empty(
     message: *mut *mut gossip_message,
@@ -143,8 +143,8 @@ pub unsafe extern "C" fn gossip_message_new_empty(
     guard(error, || Out::new(message, "message")?.give(SignedMessage::noop_sign(message::empty(0))?.into()))
 }
 
-/// Any message, from a serialized `gossip.GossipMessage`; unsigned. `data` is copied. GOSSIP_PROTOCOL: it is none. To be
-/// freed with gossip_message_free.
+/// Creates a message of any content from a serialized `gossip.GossipMessage`; unsigned. `data` is copied.
+/// GOSSIP_PROTOCOL: `data` is not a GossipMessage. Free it with gossip_message_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_new_payload(
     data: *const u8,
@@ -159,8 +159,8 @@ pub unsafe extern "C" fn gossip_message_new_payload(
     })
 }
 
-/// A message as it travels, from a serialized `gossip.Envelope`. `data` is copied. GOSSIP_PROTOCOL: it is none. Says nothing
-/// about its signature. To be freed with gossip_message_free.
+/// Decodes a message from a serialized `gossip.Envelope`. `data` is copied. GOSSIP_PROTOCOL: `data` is not an Envelope.
+/// Does not verify the signature. Free it with gossip_message_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_decode(
     data: *const u8,
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn gossip_message_decode(
     })
 }
 
-/// The same message with our signature. To be freed with gossip_message_free.
+/// Creates a copy of the message with our signature. Free it with gossip_message_free.
 ///
 /// Thread-safe. Blocks as long as a host's callback does.
 #[no_mangle]
@@ -191,7 +191,8 @@ pub unsafe extern "C" fn gossip_message_sign(
     })
 }
 
-/// Checks the signatures of a message under the key of `identity`. GOSSIP_SIGNATURE, GOSSIP_IDENTITY: they do not count.
+/// Verifies the signatures of a message under the key of `identity`. GOSSIP_SIGNATURE, GOSSIP_IDENTITY: a signature is
+/// not accepted.
 ///
 /// Thread-safe. Blocks as long as a host's callback does.
 #[no_mangle]
@@ -211,7 +212,7 @@ pub unsafe extern "C" fn gossip_message_verify(
     })
 }
 
-/// Another handle on the same message: what turns one that is lent into one of one's own. To be freed with
+/// Creates another handle of the same message, for keeping a message that is only lent. Free it with
 /// gossip_message_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_clone(
@@ -225,25 +226,25 @@ pub unsafe extern "C" fn gossip_message_clone(
     })
 }
 
-/// What it is about.
+/// Returns the content type.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_content(message: *const gossip_message) -> gossip_content {
     super::look(message, gossip_content::GOSSIP_CONTENT_NONE, |message| content(&message.message))
 }
 
-/// Its nonce: picked by the sender, carried back by answers and acknowledgements.
+/// Returns the nonce: chosen by the sender, repeated by answers and acknowledgements.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_nonce(message: *const gossip_message) -> u64 {
     super::look(message, 0, |message| message.message.nonce())
 }
 
-/// The name of its channel; empty outside of channels.
+/// Returns the name of the message's channel; empty for messages outside of channels.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_channel(message: *const gossip_message) -> gossip_bytes {
     super::look(message, gossip_bytes::EMPTY, |message| (&message.message.message().channel).into())
 }
 
-/// Of a block, its number; 0 for other messages.
+/// Returns the number of a block; 0 for other messages.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_seq_num(message: *const gossip_message) -> u64 {
     super::look(message, 0, |message| match message.message.content() {
@@ -252,7 +253,7 @@ pub unsafe extern "C" fn gossip_message_seq_num(message: *const gossip_message) 
     })
 }
 
-/// Of a block, its content; empty for other messages.
+/// Returns the content of a block; empty for other messages.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_data(message: *const gossip_message) -> gossip_bytes {
     super::look(message, gossip_bytes::EMPTY, |message| match message.message.content() {
@@ -261,26 +262,26 @@ pub unsafe extern "C" fn gossip_message_data(message: *const gossip_message) -> 
     })
 }
 
-/// The serialized `gossip.GossipMessage`: what a signature covers.
+/// Returns the serialized `gossip.GossipMessage`, over which a signature is computed.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_payload(message: *const gossip_message) -> gossip_bytes {
     super::look(message, gossip_bytes::EMPTY, |message| (&message.message.envelope().payload).into())
 }
 
-/// Its signature; empty if it has none.
+/// Returns the signature; empty if there is none.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_signature(message: *const gossip_message) -> gossip_bytes {
     super::look(message, gossip_bytes::EMPTY, |message| (&message.message.envelope().signature).into())
 }
 
-/// The serialized `gossip.Envelope`: what travels, as it was received if it was.
+/// Returns the serialized `gossip.Envelope` as it is sent or was received.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_wire(message: *const gossip_message) -> gossip_bytes {
-    // The message keeps what it gives here.
+    // The message keeps the bytes.
     super::look(message, gossip_bytes::EMPTY, |message| (&message.message.wire()).into())
 }
 
-/// The message for a person to read, as Fabric writes it into its logs.
+/// Returns a human-readable form of the message, as Fabric writes it into its logs.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_text(message: *const gossip_message) -> gossip_str {
     super::look(message, gossip_str::EMPTY, |message| {
@@ -288,7 +289,7 @@ pub unsafe extern "C" fn gossip_message_text(message: *const gossip_message) -> 
     })
 }
 
-/// Frees it. NULL is nothing; one that is lent is not to be freed.
+/// Frees the message. A message that is lent must not be freed. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_message_free(message: *mut gossip_message) {
     gossip_message::free(message);

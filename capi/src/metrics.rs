@@ -7,7 +7,7 @@ use super::text::{gossip_str, Text};
 use gossip::metrics::Sample;
 use std::ffi::c_char;
 
-/// Counters and gauges at one moment. Immutable, thread-safe.
+/// A snapshot of counters and gauges. Immutable, thread-safe.
 pub struct gossip_metrics {
     page: Text,
     /// Name, with its labels, and value.
@@ -26,7 +26,7 @@ impl gossip_metrics {
     }
 }
 
-/// All of them in Prometheus' text format, version 0.0.4: what to serve it with is the host's.
+/// Returns all values in Prometheus' text format, version 0.0.4. The host serves it.
 ///
 /// Does not block.
 #[no_mangle]
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn gossip_metrics_prometheus(metrics: *const gossip_metric
     super::look(metrics, gossip_str::EMPTY, |metrics| metrics.page.as_str())
 }
 
-/// How many values there are.
+/// Returns the number of values.
 ///
 /// Does not block.
 #[no_mangle]
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn gossip_metrics_count(metrics: *const gossip_metrics) ->
     super::look(metrics, 0, |metrics| metrics.samples.len())
 }
 
-/// The name of a value by its place from 0 on, with its labels, such as `gossip_comm_messages_sent` or
+/// Returns the name of a value, with its labels, by its index starting at 0, such as `gossip_comm_messages_sent` or
 /// `gossip_membership_total_peers_known{channel="mychannel"}`; empty beyond the last one.
 ///
 /// Does not block.
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn gossip_metrics_name(metrics: *const gossip_metrics, ind
     })
 }
 
-/// A value by its name, with its labels. GOSSIP_INVALID_ARGUMENT: there is none of this name.
+/// Returns a value by its name, with its labels. GOSSIP_INVALID_ARGUMENT: there is no value of this name.
 ///
 /// Does not block.
 #[no_mangle]
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn gossip_metrics_value(
     })
 }
 
-/// Frees it. NULL is nothing.
+/// Frees the snapshot. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_metrics_free(metrics: *mut gossip_metrics) {
     gossip_metrics::free(metrics);

@@ -8,10 +8,10 @@ use gossip::msp::{HashFamily, Msp, MspConfig, MspVersion, NodeOus, OuIdentifier,
 use std::ffi::c_char;
 use std::sync::Arc;
 
-/// What an MSP is made of, being put together in memory. Not thread-safe.
+/// Contents for an MSP built in memory. Not thread-safe.
 pub struct gossip_msp_config(MspConfig);
 
-/// An organisation: judges its members' identities. Immutable.
+/// An organisation, which validates its members' identities. Immutable.
 pub struct gossip_msp {
     pub(super) msp: Arc<Msp>,
     id: Text,
@@ -20,11 +20,11 @@ pub struct gossip_msp {
 impl Owned for gossip_msp_config {}
 impl Owned for gossip_msp {}
 
-/// What a PEM file is in an MSP: the folder it would stand in.
+/// Kind of a PEM file of an MSP, with the folder that Fabric keeps it in.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum gossip_msp_part {
-    /// A root authority, `cacerts/`. At least one is needed.
+    /// A root authority, `cacerts/`. At least one is required.
     GOSSIP_MSP_ROOT = 1,
     /// An intermediate authority, `intermediatecerts/`.
     GOSSIP_MSP_INTERMEDIATE = 2,
@@ -38,7 +38,7 @@ pub enum gossip_msp_part {
     GOSSIP_MSP_REVOCATION_LIST = 6,
 }
 
-/// A role that members have by their organisational unit: NodeOUs.
+/// A role that members have by their organisational unit (NodeOUs).
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum gossip_msp_role {
@@ -52,19 +52,19 @@ pub enum gossip_msp_role {
     GOSSIP_MSP_ORDERER = 4,
 }
 
-/// Which of Fabric's rules an MSP follows. Channels choose it by their capabilities; a local MSP has the latest.
+/// Version of Fabric's MSP rules. Channels choose it by their capabilities; a local MSP has the latest.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum gossip_msp_version {
-    /// No NodeOUs.
+    /// Without NodeOUs.
     GOSSIP_MSP_V1_0 = 100,
-    /// NodeOUs know clients and peers.
+    /// NodeOUs for clients and peers.
     GOSSIP_MSP_V1_1 = 101,
-    /// As 1.1 for X.509.
+    /// Same as 1.1 for X.509.
     GOSSIP_MSP_V1_3 = 103,
-    /// NodeOUs know clients, peers, admins and orderers.
+    /// NodeOUs for clients, peers, admins and orderers.
     GOSSIP_MSP_V1_4_3 = 143,
-    /// Ed25519 keys too. The default.
+    /// Also Ed25519 keys. The default.
     GOSSIP_MSP_V3_0 = 300,
 }
 
@@ -82,8 +82,8 @@ unsafe fn ou(identifier: *const c_char, cert: *const u8, cert_len: usize) -> Out
     Ok(OuIdentifier { organizational_unit_identifier, certificate })
 }
 
-/// An MSP from its folder, as cryptogen and fabric-ca-client make it. GOSSIP_CONFIG and others name file and rule. To be
-/// freed with gossip_msp_free.
+/// Loads an MSP from its folder, as cryptogen and fabric-ca-client create it. GOSSIP_CONFIG and others: the error names
+/// the file and the rule. Free it with gossip_msp_free.
 ///
 /// Reads files.
 #[no_mangle]
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn gossip_msp_load(
     })
 }
 
-/// Begins an MSP in memory. To be freed with gossip_msp_config_free.
+/// Creates an empty configuration of an MSP. Free it with gossip_msp_config_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_config_new(
     mspid: *const c_char,
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn gossip_msp_config_new(
     })
 }
 
-/// Adds a PEM file; `part` is a gossip_msp_part. `name` is for errors. The bytes are copied.
+/// Adds a PEM file; `part` is a gossip_msp_part. `name` is used in errors. The bytes are copied.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_config_add(
     config: *mut gossip_msp_config,
@@ -141,8 +141,8 @@ pub unsafe extern "C" fn gossip_msp_config_add(
     })
 }
 
-/// Adds an organisational unit of which members must have one: `OrganizationalUnitIdentifiers`. With `cert`, PEM, it counts
-/// only where that authority vouches for it; `cert_len` 0 is none.
+/// Adds an organisational unit (`OrganizationalUnitIdentifiers`); members must have at least one of those added. With
+/// `cert`, PEM, the unit counts only in identities that this authority certifies; `cert_len` 0 means any.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_config_add_ou(
     config: *mut gossip_msp_config,
@@ -158,8 +158,8 @@ pub unsafe extern "C" fn gossip_msp_config_add_ou(
     })
 }
 
-/// Tells a role by an organisational unit, and so turns NodeOUs on; `role` is a gossip_msp_role. With `cert`, PEM, only where
-/// that authority vouches for it; `cert_len` 0 is none.
+/// Sets the organisational unit that identifies a role, which enables NodeOUs; `role` is a gossip_msp_role. With
+/// `cert`, PEM, the unit counts only in identities that this authority certifies; `cert_len` 0 means any.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_config_set_node_ou(
     config: *mut gossip_msp_config,
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn gossip_msp_config_set_node_ou(
     })
 }
 
-/// Which of Fabric's rules to follow; a gossip_msp_version.
+/// Sets the version of Fabric's MSP rules, a gossip_msp_version.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_config_set_version(
     config: *mut gossip_msp_config,
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn gossip_msp_config_set_version(
     })
 }
 
-/// Whether messages are signed over their SHA3-256 instead of their SHA-256.
+/// Sets whether messages are signed over their SHA3-256 digest instead of their SHA-256 digest.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_config_set_sha3(
     config: *mut gossip_msp_config,
@@ -223,13 +223,14 @@ pub unsafe extern "C" fn gossip_msp_config_set_sha3(
     })
 }
 
-/// Frees it. NULL is nothing.
+/// Frees the configuration. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_config_free(config: *mut gossip_msp_config) {
     gossip_msp_config::free(config);
 }
 
-/// An MSP from a configuration, which stays the caller's. Errors name file and rule. To be freed with gossip_msp_free.
+/// Creates an MSP from a configuration, which remains the caller's. Errors name the file and the rule. Free it with
+/// gossip_msp_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_new(
     config: *const gossip_msp_config,
@@ -242,7 +243,7 @@ pub unsafe extern "C" fn gossip_msp_new(
     })
 }
 
-/// The organisation's name in the network.
+/// Returns the MSP id: the organisation's name in the network.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -250,7 +251,7 @@ pub unsafe extern "C" fn gossip_msp_id(msp: *const gossip_msp) -> gossip_str {
     super::look(msp, gossip_str::EMPTY, |msp| msp.id.as_str())
 }
 
-/// Frees it; what uses it goes on to. NULL is nothing.
+/// Frees the handle. Objects that use the MSP continue to do so. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_msp_free(msp: *mut gossip_msp) {
     gossip_msp::free(msp);

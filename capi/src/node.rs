@@ -21,26 +21,27 @@ use gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Node, SeedRole, SendCriter
 use std::ffi::{c_char, c_void};
 use std::time::Instant;
 
-/// A peer of the network: keeps the membership, pulls identities, joins channels and spreads their messages. Every function
-/// is thread-safe.
+/// A peer of the network: maintains the membership, pulls identities, joins channels and forwards their messages. Every
+/// function is thread-safe.
 pub struct gossip_node(Node);
 
 impl Owned for gossip_node {}
 
-/// The organisations of a channel, each with its anchor peers, being put together. Not thread-safe.
+/// The organisations of a channel with their anchor peers, for gossip_node_join_channel. Not thread-safe.
 #[derive(Default)]
 pub struct gossip_channel_orgs(ChannelOrgs);
 
 impl Owned for gossip_channel_orgs {}
 
-/// Starts one: listens, contacts the bootstrap peers, keeps the membership from then on. Does not wait for anybody
-/// (gossip_node_wait_for_members does). `crypto` and `config` stay the caller's. `notices`, which may be NULL, gets a
-/// subscription as of gossip_node_notices, from the very start. To be freed with gossip_node_free.
+/// Starts a node: listens, contacts the bootstrap peers, and maintains the membership from then on. Does not wait for
+/// other members; gossip_node_wait_for_members does. `crypto` and `config` remain the caller's. `notices`, which may be
+/// NULL, receives a subscription like that of gossip_node_notices, which misses nothing from the start. Free the node
+/// with gossip_node_free.
 ///
-/// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a wrong setting or endpoint, an identity of our own that is not valid or of no
-/// known organisation, an address that cannot be listened on. A wrong bootstrap endpoint is no error: it is told as
-/// GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our own
-/// identity.
+/// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a setting or endpoint is wrong, our own identity is not valid or not of a
+/// known organisation, or the address cannot be listened on. A wrong bootstrap endpoint is not an error: it is reported
+/// as GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our
+/// own identity.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_start(
     crypto: *const gossip_crypto,
@@ -70,8 +71,8 @@ pub unsafe extern "C" fn gossip_node_start(
     })
 }
 
-/// The communication layer under it. To be freed with gossip_comm_free; stopping it stops the node's too, freeing it does
-/// not.
+/// Returns the node's communication layer. Free it with gossip_comm_free. Stopping it stops the node's communication
+/// too; freeing it does not.
 ///
 /// Does not block.
 #[no_mangle]
@@ -83,7 +84,7 @@ pub unsafe extern "C" fn gossip_node_comm(
     guard(error, || Out::new(comm, "comm")?.give(handle::get(node, "node")?.0.comm().clone().into()))
 }
 
-/// Ourselves, as others see us: a list of one, to be freed with gossip_member_list_free.
+/// Returns our own member record as others see it: a list with one element. Free it with gossip_member_list_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -95,7 +96,7 @@ pub unsafe extern "C" fn gossip_node_self(
     guard(error, || Out::new(list, "list")?.give(Members(vec![handle::get(node, "node")?.0.self_member()]).into()))
 }
 
-/// The members that are alive, without ourselves. To be freed with gossip_member_list_free.
+/// Returns the members that are alive, without ourselves. Free the list with gossip_member_list_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn gossip_node_peers(
     guard(error, || Out::new(list, "list")?.give(handle::get(node, "node")?.0.peers().into()))
 }
 
-/// The members that died and are remembered. To be freed with gossip_member_list_free.
+/// Returns the dead members that are still remembered. Free the list with gossip_member_list_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -119,8 +120,8 @@ pub unsafe extern "C" fn gossip_node_dead(
     guard(error, || Out::new(list, "list")?.give(handle::get(node, "node")?.0.dead().into()))
 }
 
-/// A member, alive or dead, or ourselves, by its PKI-ID: a list of one, or an empty one if it is not known. To be freed with
-/// gossip_member_list_free.
+/// Returns a member, alive or dead, or ourselves, by PKI-ID: a list with one element, or an empty one if the PKI-ID is
+/// not known. Free it with gossip_member_list_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -139,8 +140,8 @@ pub unsafe extern "C" fn gossip_node_lookup(
     })
 }
 
-/// The peers that are alive and in a channel. To be freed with gossip_member_list_free. GOSSIP_INVALID_ARGUMENT: we were never
-/// in this channel.
+/// Returns the peers that are alive and in a channel. Free the list with gossip_member_list_free.
+/// GOSSIP_INVALID_ARGUMENT: we were never in this channel.
 ///
 /// Does not block.
 #[no_mangle]
@@ -158,8 +159,8 @@ pub unsafe extern "C" fn gossip_node_channel_peers(
     })
 }
 
-/// The bootstrap and anchor peers, and what else was to be connected to. None is ever given up. To be freed with
-/// gossip_seed_list_free.
+/// Returns the bootstrap and anchor peers, and the endpoints given to gossip_node_connect. All of them are retried
+/// without limit. Free the list with gossip_seed_list_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn gossip_node_seeds(
     })
 }
 
-/// Every identity that is known, our own included. To be freed with gossip_identity_list_free.
+/// Returns all known identities, including our own. Free the list with gossip_identity_list_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -186,9 +187,10 @@ pub unsafe extern "C" fn gossip_node_identities(
     guard(error, || Out::new(list, "list")?.give(handle::get(node, "node")?.0.identity_info().0.into()))
 }
 
-/// Contacts an endpoint until it has answered, whoever is there, and from then on keeps it known.
+/// Contacts an endpoint until a peer, of any organisation, has answered there, and keeps the endpoint known from then
+/// on.
 ///
-/// GOSSIP_CONFIG: it is not `host:port`. GOSSIP_FULL: there are too many. GOSSIP_STOPPED. Does not block.
+/// GOSSIP_CONFIG: the endpoint is not `host:port`. GOSSIP_FULL: there are too many. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_connect(
     node: *const gossip_node,
@@ -198,7 +200,7 @@ pub unsafe extern "C" fn gossip_node_connect(
     guard(error, || Ok(handle::get(node, "node")?.0.connect(handle::text(endpoint, "endpoint")?, SeedRole::Any)?))
 }
 
-/// Asks up to `count` random members for theirs, now.
+/// Requests the membership from up to `count` random members now.
 ///
 /// Does not block.
 #[no_mangle]
@@ -213,8 +215,7 @@ pub unsafe extern "C" fn gossip_node_initiate_sync(
     })
 }
 
-/// Says something else about ourselves, from the next alive message on (within `discovery.alive_time_interval`). The bytes
-/// are copied.
+/// Changes our metadata, from the next alive message on (within `discovery.alive_time_interval`). The bytes are copied.
 ///
 /// Does not block.
 #[no_mangle]
@@ -231,9 +232,10 @@ pub unsafe extern "C" fn gossip_node_update_metadata(
     })
 }
 
-/// Changes our external endpoint, from the next alive message on; empty if other organisations shall not reach us.
+/// Changes our external endpoint, from the next alive message on. An empty endpoint means that other organisations
+/// cannot reach us.
 ///
-/// GOSSIP_CONFIG: it is not `host:port`. Does not block.
+/// GOSSIP_CONFIG: the endpoint is not `host:port`. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_update_endpoint(
     node: *const gossip_node,
@@ -243,11 +245,12 @@ pub unsafe extern "C" fn gossip_node_update_endpoint(
     guard(error, || Ok(handle::get(node, "node")?.0.update_endpoint(handle::text(endpoint, "endpoint")?)?))
 }
 
-/// Whether an identity is to be validated anew.
+/// Returns whether an identity must be validated again.
 pub type gossip_identity_predicate = Option<unsafe extern "C" fn(user: *mut c_void, identity: gossip_bytes) -> bool>;
 
-/// Validates those identities anew that `suspect` picks, all if it is NULL; who is no longer valid is forgotten, and its
-/// connection closed. To be called when a revocation list or the organisations change. `suspect` is called by this thread.
+/// Validates the identities again for which `suspect` returns true, or all if it is NULL. Identities that are no longer
+/// valid are forgotten, and their connections closed. Call it when a revocation list or the organisations change.
+/// `suspect` is called by this thread.
 ///
 /// Blocks while it validates.
 #[no_mangle]
@@ -259,14 +262,14 @@ pub unsafe extern "C" fn gossip_node_suspect_peers(
 ) -> gossip_result {
     guard(error, || {
         handle::get(node, "node")?.0.suspect_peers(|identity: &PeerIdentity| {
-            // SAFETY: the host's function, with what it was given with; what it borrows lives during the call.
+            // SAFETY: the host's function, called with its own pointer; its arguments live during the call.
             suspect.is_none_or(|suspect| unsafe { suspect(user, gossip_bytes::of(identity.as_bytes())) })
         });
         Ok(())
     })
 }
 
-/// Begins the organisations of a channel. To be freed with gossip_channel_orgs_free.
+/// Creates an empty set of organisations of a channel. Free it with gossip_channel_orgs_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_channel_orgs_new(
     orgs: *mut *mut gossip_channel_orgs,
@@ -289,7 +292,7 @@ pub unsafe extern "C" fn gossip_channel_orgs_add(
     })
 }
 
-/// Adds an anchor peer to an organisation, which is added if it was not.
+/// Adds an anchor peer to an organisation; adds the organisation if needed.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_channel_orgs_add_anchor(
     orgs: *mut gossip_channel_orgs,
@@ -306,14 +309,14 @@ pub unsafe extern "C" fn gossip_channel_orgs_add_anchor(
     })
 }
 
-/// Frees it. NULL is nothing.
+/// Frees the organisations. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_channel_orgs_free(orgs: *mut gossip_channel_orgs) {
     gossip_channel_orgs::free(orgs);
 }
 
-/// Joins a channel, or takes note of its new organisations and anchor peers: `orgs` is as the channel's configuration has
-/// them, verified by the caller, and stays the caller's.
+/// Joins a channel, or updates the organisations and anchor peers of a joined one. `orgs` must be those of the
+/// channel's configuration, verified by the caller; it remains the caller's.
 ///
 /// GOSSIP_FULL: too many channels. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
@@ -329,7 +332,7 @@ pub unsafe extern "C" fn gossip_node_join_channel(
     })
 }
 
-/// Leaves a channel: its members are told, its messages not taken any more.
+/// Leaves a channel: notifies its members, and accepts no more of its messages.
 ///
 /// GOSSIP_CONFIG: we are not in it. Does not block.
 #[no_mangle]
@@ -341,7 +344,7 @@ pub unsafe extern "C" fn gossip_node_leave_channel(
     guard(error, || Ok(handle::get(node, "node")?.0.leave_channel(handle::text(channel, "channel")?.as_bytes())?))
 }
 
-/// Tells the members of a channel how many blocks we have.
+/// Publishes our number of blocks to the members of a channel.
 ///
 /// GOSSIP_CONFIG: we are not in it. Does not block.
 #[no_mangle]
@@ -357,11 +360,11 @@ pub unsafe extern "C" fn gossip_node_update_ledger_height(
     })
 }
 
-/// Spreads a block of a channel to its members in our organisation; each that gets it passes it on. The message is sent
+/// Gossips a block of a channel to its members in our organisation; each receiver forwards it. The message is sent
 /// unsigned, as blocks are in Fabric.
 ///
-/// GOSSIP_PROTOCOL: it is nothing that is gossiped. GOSSIP_CONFIG: we are not in its channel. GOSSIP_TOO_LARGE,
-/// GOSSIP_STOPPED. Does not block.
+/// GOSSIP_PROTOCOL: messages of this content are not gossiped. GOSSIP_CONFIG: we are not in its channel.
+/// GOSSIP_TOO_LARGE, GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_gossip(
     node: *const gossip_node,
@@ -374,7 +377,7 @@ pub unsafe extern "C" fn gossip_node_gossip(
     })
 }
 
-/// Sends a message to these peers; see gossip_comm_send.
+/// Sends a message to the given peers; see gossip_comm_send.
 ///
 /// Does not block.
 #[no_mangle]
@@ -388,12 +391,12 @@ pub unsafe extern "C" fn gossip_node_send(
     guard(error, || send(handle::get(node, "node")?.0.comm(), message, peers, peer_count))
 }
 
-/// Sends a message to at most `max_peers` of the members, of those in `channel` if that is not NULL, and waits until
-/// `min_ack` of them have acknowledged it. Fabric's SendByCriteria. `timeout` must not be 0; with `max_peers` 0 it is sent to
-/// nobody, which is no error.
+/// Sends a message to at most `max_peers` members, of `channel` if that is not NULL, and waits until `min_ack` of them
+/// have acknowledged it. Corresponds to Fabric's SendByCriteria. `timeout` must not be 0. With `max_peers` 0 it is sent
+/// to no member, which is not an error.
 ///
-/// GOSSIP_CONFIG: no timeout, no such channel, fewer suitable members than have to acknowledge. GOSSIP_NACK: too few
-/// acknowledged; the text says what became of the others. Blocks for at most `timeout`.
+/// GOSSIP_CONFIG: no timeout, no such channel, or fewer suitable members than `min_ack`. GOSSIP_NACK: too few
+/// acknowledged it; the text gives the reasons. Blocks for at most `timeout`.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_send_by_criteria(
     node: *const gossip_node,
@@ -412,10 +415,11 @@ pub unsafe extern "C" fn gossip_node_send_by_criteria(
     })
 }
 
-/// Subscribes to what is gossiped to us (GOSSIP_EVENT_GOSSIPED): the blocks of our channels, each once; those that
-/// `predicate` wants, all if it is NULL. It runs on the node's own thread. What has no room is dropped and counted. `options`
-/// may be NULL. `user` is handed to the predicate, and freed with `free`, which may be NULL, when nothing needs it any more.
-/// To be freed with gossip_subscription_free. (Whatever else comes in, gossip_comm_accept has.)
+/// Subscribes to gossiped messages (GOSSIP_EVENT_GOSSIPED): the blocks of our channels, each delivered once, for which
+/// `predicate` returns true, or all if it is NULL. The predicate runs on the node's own thread. Blocks for which there
+/// is no space are dropped and counted. `options` may be NULL. `user` is passed to the predicate; `free`, which may be
+/// NULL, is called on it when nothing needs it any more. Free the subscription with gossip_subscription_free.
+/// gossip_comm_accept delivers all other messages.
 ///
 /// Does not block.
 #[no_mangle]
@@ -437,9 +441,9 @@ pub unsafe extern "C" fn gossip_node_accept(
     })
 }
 
-/// Subscribes to what happens in the network, from now on: who comes, changes, dies and is forgotten, seeds that cannot be
-/// had, identities that are replaced or expire. What is not received in time is dropped and counted. To be freed with
-/// gossip_subscription_free.
+/// Subscribes to events of the network, from now on: members that appear, change, die and are forgotten, seeds that
+/// cannot be contacted, identities that are replaced or expire. Events that are not received in time are dropped and
+/// counted. Free the subscription with gossip_subscription_free.
 ///
 /// Does not block.
 #[no_mangle]
@@ -454,7 +458,8 @@ pub unsafe extern "C" fn gossip_node_notices(
     })
 }
 
-/// Waits until at least `count` other members are alive. GOSSIP_TIMEOUT says how many there are, and what keeps the seeds.
+/// Waits until at least `count` other members are alive. GOSSIP_TIMEOUT: the text says how many there are, and why
+/// seeds have not answered.
 ///
 /// Blocks for at most `timeout`.
 #[no_mangle]
@@ -467,7 +472,7 @@ pub unsafe extern "C" fn gossip_node_wait_for_members(
     guard(error, || Ok(handle::get(node, "node")?.0.wait_for_members(count, duration(timeout))?))
 }
 
-/// The counters and gauges at this moment, those of its communication layer among them. To be freed with
+/// Returns the current counters and gauges, including those of its communication layer. Free them with
 /// gossip_metrics_free.
 ///
 /// Does not block.
@@ -484,12 +489,12 @@ pub unsafe extern "C" fn gossip_node_metrics(
     })
 }
 
-/// Stops: nothing is sent any more, subscriptions end once they are read empty, connections end so that what was written
-/// arrives, and every thread is joined. May be called several times; a further call waits for the first. The handle is still
-/// to be freed.
+/// Stops the node. Nothing more is sent, subscriptions end once they have been read empty, connections are closed so
+/// that written data arrives, and every thread is joined. May be called several times; a further call waits for the
+/// first. The handle must still be freed.
 ///
-/// Blocks as long as gossip_comm_stop does, and for the verifications that are under way. Called in a predicate, a block
-/// verifier, a crypto callback or the log callback it returns at once, and another thread does the work.
+/// Blocks as long as gossip_comm_stop does, and for the verifications in progress. When called in a predicate, a block
+/// verifier, a crypto callback or the log callback it returns immediately, and another thread does the work.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_stop(node: *const gossip_node, error: *mut *mut gossip_error) -> gossip_result {
     guard(error, || {
@@ -498,7 +503,7 @@ pub unsafe extern "C" fn gossip_node_stop(node: *const gossip_node, error: *mut 
     })
 }
 
-/// Frees the handle, and stops the node if it is not stopped. NULL is nothing.
+/// Frees the handle, and stops the node if it is not stopped. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_free(node: *mut gossip_node) {
     gossip_node::free(node);

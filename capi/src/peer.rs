@@ -6,19 +6,20 @@ use gossip::comm::RemotePeer;
 use gossip::crypto::PkiId;
 use std::ffi::c_char;
 
-/// A peer as a caller names it: only read during the call that it is given to.
+/// A peer as given by a caller. Only read during the call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_peer {
-    /// Where it can be dialled, `host:port` (IPv6 in brackets). NULL if the PKI-ID is given and the peer is connected.
+    /// The endpoint to dial, `host:port` (IPv6 in brackets). May be NULL if the PKI-ID is given and the peer is
+    /// connected.
     pub endpoint: *const c_char,
-    /// Its PKI-ID, if it is known; else NULL.
+    /// Its PKI-ID; NULL if it is not known.
     pub pki_id: *const u8,
-    /// How many bytes that has; 0 for none.
+    /// Length of the PKI-ID in bytes; 0 for none.
     pub pki_id_len: usize,
 }
 
-/// More peers than a call can mean.
+/// Upper limit for the number of peers of one call.
 const MOST: usize = 1 << 20;
 
 impl gossip_peer {
@@ -33,12 +34,12 @@ impl gossip_peer {
     }
 }
 
-/// One peer.
+/// Reads one peer.
 pub(super) unsafe fn one(peer: *const gossip_peer) -> Outcome<RemotePeer> {
     handle::get(peer, "peer")?.read()
 }
 
-/// An array of peers.
+/// Reads an array of peers.
 pub(super) unsafe fn several(peers: *const gossip_peer, count: usize) -> Outcome<Vec<RemotePeer>> {
     if count > MOST {
         return Err(super::invalid(format!("{count} peers are more than can be meant")));

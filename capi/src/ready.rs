@@ -1,8 +1,8 @@
 //! A file descriptor that is readable while a subscription has something to receive.
 //!
-//! A pair of sockets with at most one byte on its way. Who adds an item writes it unless it is there already; who finds
-//! nothing to receive takes it out, and then has to look once more: an item that came between is seen then, or its byte
-//! comes after.
+//! Implemented as a pair of sockets with at most one byte in flight. A thread that adds an item writes the byte unless
+//! it is already there. A thread that finds nothing to receive reads the byte and must then look again: an item that
+//! was added in between is found then, or its byte arrives afterwards.
 
 use gossip::error::{Error, ErrorKind, Result};
 use std::io::{Read, Write};
@@ -26,15 +26,16 @@ impl Ready {
         Ok(Ready { reader, writer, set: AtomicBool::new(false) })
     }
 
-    /// There is something to receive.
+    /// Marks the descriptor readable, because there is something to receive.
     pub fn set(&self) {
         if !self.set.swap(true, Ordering::SeqCst) {
-            // It cannot be full: only after the byte was taken out comes another one.
+            // The socket cannot be full: another byte is written only after the last one was read.
             let _ = (&self.writer).write(&[0]);
         }
     }
 
-    /// Nothing was found. The caller looks again, and [sets](Self::set) it if there is something after all.
+    /// Marks the descriptor not readable, because nothing was found. The caller looks again, and [sets](Self::set) it
+    /// if there is something after all.
     pub fn clear(&self) {
         let mut bytes = [0; 16];
         let _ = (&self.reader).read(&mut bytes);

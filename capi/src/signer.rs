@@ -11,12 +11,13 @@ use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-/// Signs a digest with the key of our identity, as it is: it is not to be hashed again. `digest` is the SHA-256 (SHA3-256
-/// where the MSP says so) of what the library signs, 32 bytes. The ECDSA signature goes into `reply` with
-/// gossip_reply_set_der or gossip_reply_set_raw, whichever form the device gives; S may be high. False: failed, for the
-/// reason given with gossip_reply_fail.
+/// Signs a digest with the key of our identity, without hashing it again. `digest` is the 32-byte SHA-256 (SHA3-256
+/// where the MSP says so) of the data that the library signs. The ECDSA signature goes into `reply` with
+/// gossip_reply_set_der or gossip_reply_set_raw, depending on the form that the device returns; S may be high. Returns
+/// false on failure, with the reason given by gossip_reply_fail.
 ///
-/// Called on any of the library's threads, several at a time, never with a lock of the library held; it may block.
+/// Called on any of the library's threads, several at the same time, never with a lock of the library held; it may
+/// block.
 pub type gossip_sign_digest_callback = Option<
     unsafe extern "C" fn(user: *mut c_void, digest: *const u8, digest_len: usize, reply: *mut gossip_reply) -> bool,
 >;
@@ -29,14 +30,14 @@ struct Signer {
     owned: OnceLock<User>,
 }
 
-/// Creates our identity with a key that stays elsewhere: a member of `msp`, by its certificate, PEM, with an ECDSA key, and
-/// `sign`, which signs digests with the key. The bytes are copied; `msp` stays the caller's. `user` is handed to `sign` and
-/// belongs to the library from success on: `free`, which may be NULL, is called on it when nothing needs it any more. To be
-/// freed with gossip_crypto_free.
+/// Creates our identity with a private key outside of the process: a member of `msp`, with its PEM certificate, whose
+/// key is ECDSA, and `sign`, which signs digests with the key. The bytes are copied; `msp` remains the caller's. `user`
+/// is passed to `sign` and belongs to the library after a success: `free`, which may be NULL, is called on it when
+/// nothing needs it any more. Free the identity with gossip_crypto_free.
 ///
-/// Calls `sign` once. GOSSIP_CONFIG, GOSSIP_IDENTITY and others: the MSP does not accept the certificate as one of its own, it
-/// has expired, its key is not ECDSA, or the first signature does not verify under it. GOSSIP_SIGNATURE: the first signature
-/// failed, or does not have the form that was named.
+/// Calls `sign` once. GOSSIP_CONFIG, GOSSIP_IDENTITY and others: the MSP does not accept the certificate as one of its
+/// members, the certificate has expired, its key is not ECDSA, or the first signature does not verify under it.
+/// GOSSIP_SIGNATURE: the first signature failed, or does not have the declared form.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_crypto_new_signer(
     msp: *const gossip_msp,
@@ -58,11 +59,11 @@ pub unsafe extern "C" fn gossip_crypto_new_signer(
         let identity = SigningIdentity::with_signer(&msp, cert, SystemTime::now(), move |digest| {
             let digest = digest.as_bytes();
             gossip_reply::signature_of(|reply| {
-                // SAFETY: the host's function, with what it was given with; the digest lives during the call.
+                // SAFETY: the host's function, called with its own pointer; the digest lives during the call.
                 unsafe { (called.sign)(called.user.pointer, digest.as_ptr(), digest.len(), reply) }
             })
         })?;
-        // The host keeps its pointer until here.
+        // The pointer remains the host's until here.
         let _ = signer.owned.set(User::new(user, free));
         crypto.give(gossip_crypto::of_msp(msp, identity))
     })

@@ -1,4 +1,4 @@
-//! Subscriptions, and the three ways to receive from them: waiting, a callback, a file descriptor to poll.
+//! Subscriptions, and the three ways to receive from them: a blocking call, a callback, a file descriptor to poll.
 
 use super::error::{gossip_error, gossip_result};
 use super::event::gossip_event;
@@ -18,9 +18,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Messages, or events, from now on. What comes in waits here, within its bounds, until it is received: by
-/// gossip_subscription_recv, by a callback, or by polling its file descriptor. Threads that receive from the same one share
-/// what comes in.
+/// A queue of messages or events from the time of subscribing on. Items wait here, within its limits, until they are
+/// received: by gossip_subscription_recv, by a callback, or by polling its file descriptor. If several threads receive
+/// from the same subscription, each item goes to one of them.
 pub struct gossip_subscription {
     shared: Arc<Shared>,
     callback: Mutex<Option<JoinHandle<()>>>,
@@ -29,22 +29,22 @@ pub struct gossip_subscription {
 impl Owned for gossip_subscription {}
 
 struct Shared {
-    /// Nothing once it is closed: then nothing waits in it, and no publisher for it.
+    /// `None` once it is closed: then no items wait in it, and no publisher waits for it.
     source: Mutex<Option<Arc<dyn Source>>>,
-    /// What it had missed by then.
+    /// The number of missed items at that time.
     missed: AtomicU64,
     closed: AtomicBool,
-    /// The callback is not called any more, not even with the end.
+    /// Whether the callback must not be called any more, not even with the end.
     freed: AtomicBool,
     ready: Arc<OnceLock<Ready>>,
 }
 
-/// A subscription of whatever kind, as one of events.
+/// A subscription of any item type, seen as one of events.
 trait Source: Send + Sync {
     fn try_recv(&self) -> Result<Option<gossip_event>>;
-    /// Until it is closed.
+    /// Waits for an item until `closed` is set.
     fn recv(&self, timeout: Option<Duration>, closed: &AtomicBool) -> Result<gossip_event>;
-    /// After it was.
+    /// Wakes the receivers after it was closed.
     fn interrupt(&self);
     fn missed(&self) -> u64;
     fn len(&self) -> usize;
@@ -97,7 +97,7 @@ impl Shared {
     fn recv(&self, timeout: Option<Duration>) -> Result<gossip_event> {
         let source = self.source.lock().clone().ok_or_else(ended)?;
         let Some(ready) = self.ready.get() else { return source.recv(timeout, &self.closed) };
-        // Whoever polls comes here until nothing is left: then the descriptor must not be readable any more.
+        // A polling thread calls this until nothing is left: then the descriptor must not be readable any more.
         if let Some(event) = source.try_recv()? {
             return Ok(event);
         }
@@ -122,7 +122,7 @@ impl Shared {
         }
         let ended = source.take();
         drop(source);
-        // Not under the lock: it frees what waited.
+        // Not under the lock: it frees the waiting items.
         drop(ended);
         if let Some(ready) = self.ready.get() {
             ready.set();
@@ -143,48 +143,49 @@ impl gossip_subscription {
     }
 }
 
-/// Ends the callback's thread, and waits for it; freed from within the callback it does not wait for itself.
+/// Ends the callback's thread and waits for it, unless it is freed from within the callback.
 impl Drop for gossip_subscription {
     fn drop(&mut self) {
         self.shared.freed.store(true, Ordering::SeqCst);
         self.shared.close();
         if let Some(thread) = self.callback.get_mut().take() {
             if thread.thread().id() != thread::current().id() {
-                // It catches what panics.
+                // The thread catches panics.
                 let _ = thread.join();
             }
         }
     }
 }
 
-/// What a full subscription does to what it has no room for.
+/// Behaviour of a full subscription for a new item.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum gossip_when_full {
-    /// The connection it came from waits for room, at most as long as `wait` says. After it has waited in vain the
-    /// subscription drops until it has room again. (Subscriptions of nodes always drop.)
+    /// The connection that the item came from waits for space, for at most `wait`. After a wait without success the
+    /// subscription drops items until it has space again. (Subscriptions of nodes always drop.)
     GOSSIP_WAIT = 0,
-    /// It is dropped, and counted.
+    /// The item is dropped and counted.
     GOSSIP_DROP = 1,
 }
 
-/// Bounds of one subscription. All zero but the size: the defaults.
+/// Limits of a subscription. Set all fields except `size` to zero for the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_subscription_options {
-    /// sizeof(gossip_subscription_options), so that a later version can tell what the host knows of.
+    /// sizeof(gossip_subscription_options), so that a later version can recognise the host's version of the structure.
     pub size: usize,
-    /// Messages that may wait to be received; 0: 1,024.
+    /// Maximum number of messages that wait to be received; 0 means 1,024.
     pub capacity: usize,
-    /// Bytes that may wait to be received; 0: 16 MiB. A single message that is larger is taken while nothing else waits.
+    /// Maximum number of bytes that wait to be received; 0 means 16 MiB. A single larger message is accepted while
+    /// nothing else waits.
     pub bytes: usize,
     /// A gossip_when_full.
     pub when_full: u32,
-    /// How long a connection waits for room, in nanoseconds; 0: a second.
+    /// Maximum time for which a connection waits for space, in nanoseconds; 0 means one second.
     pub wait: gossip_duration,
 }
 
-/// More than a subscription can mean to hold.
+/// Upper limit for the capacity of a subscription.
 const MOST: usize = 1 << 24;
 
 pub(super) unsafe fn options(
@@ -215,16 +216,16 @@ pub(super) unsafe fn options(
         .when_full(when_full))
 }
 
-/// Whether a subscription wants this event, which is lent for the length of the call. Called on the threads that read the
-/// connections (of nodes: on the node's own), several at a time: it must not block.
+/// Returns whether a subscription wants this event, which is lent for the duration of the call. Called on the threads
+/// that read the connections (for nodes: on the node's own thread), several at the same time. It must not block.
 pub type gossip_predicate = Option<unsafe extern "C" fn(user: *mut c_void, event: *const gossip_event) -> bool>;
 
-/// Receives events one by one, each lent for the length of the call (gossip_event_clone keeps one). A last call has NULL: the
-/// subscription has ended, and nothing more comes. It must return: no exception, no longjmp.
+/// Receives events one by one, each lent for the duration of the call; gossip_event_clone keeps one. A last call with
+/// NULL means that the subscription has ended and no more events follow. It must return: no exception, no longjmp.
 pub type gossip_event_callback = Option<unsafe extern "C" fn(user: *mut c_void, event: *const gossip_event)>;
 
-/// The next message or event. To be freed with gossip_event_free. Blocks for at most `timeout`; 0 does not block.
-/// GOSSIP_TIMEOUT: there is none yet. GOSSIP_STOPPED: what it came from was stopped and everything left was received, or
+/// Returns the next message or event. Free it with gossip_event_free. Blocks for at most `timeout`; 0 does not block.
+/// GOSSIP_TIMEOUT: there is none yet. GOSSIP_STOPPED: the comm or node was stopped and everything left was received, or
 /// the subscription was closed.
 ///
 /// Thread-safe.
@@ -243,10 +244,11 @@ pub unsafe extern "C" fn gossip_subscription_recv(
     })
 }
 
-/// A file descriptor that is readable while there is something to receive, and from the end on: for poll, epoll, kqueue and
-/// what is built on them. When it is readable, call gossip_subscription_recv with timeout 0, once or until it says
-/// GOSSIP_TIMEOUT; only then it stops being readable. It may be readable with nothing to receive. It belongs to the
-/// subscription: only poll it, do not read from it or close it, and forget it before the subscription is freed.
+/// Returns a file descriptor that is readable while there is something to receive, and after the subscription has
+/// ended. It is meant for poll, epoll, kqueue and libraries on top of them. When it is readable, call
+/// gossip_subscription_recv with timeout 0, once or until it returns GOSSIP_TIMEOUT; only then it stops being readable.
+/// It may be readable with nothing to receive. It belongs to the subscription: only poll it, do not read from it or
+/// close it, and stop polling it before the subscription is freed.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -259,7 +261,7 @@ pub unsafe extern "C" fn gossip_subscription_fd(
         let fd = Out::new(fd, "fd")?;
         let shared = &handle::get(subscription, "subscription")?.shared;
         if shared.ready.get().is_none() {
-            // Of two threads that come at once, one's is used and the other's is dropped.
+            // If two threads get here at the same time, one value is used and the other is dropped.
             let _ = shared.ready.set(Ready::new()?);
             let source = shared.source.lock().clone();
             match source {
@@ -271,10 +273,10 @@ pub unsafe extern "C" fn gossip_subscription_fd(
     })
 }
 
-/// Has every event given to `callback`, one at a time, on a thread of this subscription's own, named `gossip-callback`. The
-/// callback may take long, may call the library, may stop what the subscription is of, and may free the subscription (from
-/// then on it is not called again). `free` is called on `user` afterwards. A subscription has one callback at most, and
-/// whoever receives from it meanwhile takes what the callback does not get.
+/// Passes every event to `callback`, one at a time, on a separate thread of this subscription, named `gossip-callback`.
+/// The callback may take long, may call the library, may stop the comm or node, and may free the subscription, after
+/// which it is not called again. `free` is called on `user` afterwards. A subscription has at most one callback. Events
+/// that another thread receives meanwhile do not reach the callback.
 ///
 /// Does not block.
 #[no_mangle]
@@ -292,14 +294,14 @@ pub unsafe extern "C" fn gossip_subscription_set_callback(
         if running.is_some() {
             return Err(super::invalid("the subscription has a callback already"));
         }
-        // Given up to the thread only when it runs: after a failure `user` is still the caller's.
+        // Handed over to the thread only once it runs: after a failure `user` is still the caller's.
         let (hand_over, handed) = std::sync::mpsc::sync_channel::<User>(1);
         let shared = subscription.shared.clone();
         let thread = spawn("gossip-callback", move || {
             let Ok(user) = handed.recv() else { return };
             quietly((), || {
                 while let Ok(event) = shared.recv(None) {
-                    // SAFETY: the host's function, with what it was given with; the event lives during the call.
+                    // SAFETY: the host's function, called with its own pointer; the event lives during the call.
                     unsafe { call(user.pointer, &event) }
                 }
                 if !shared.freed.load(Ordering::SeqCst) {
@@ -316,8 +318,9 @@ pub unsafe extern "C" fn gossip_subscription_set_callback(
     })
 }
 
-/// Ends it, and frees what waits in it: who waits in gossip_subscription_recv gets GOSSIP_STOPPED, a callback its last call,
-/// and no connection waits for room in it any more. It is still to be freed.
+/// Ends the subscription and frees the waiting items. A thread that waits in gossip_subscription_recv gets
+/// GOSSIP_STOPPED, a callback its last call, and no connection waits for space in it any more. The handle must still be
+/// freed.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -325,7 +328,7 @@ pub unsafe extern "C" fn gossip_subscription_close(subscription: *const gossip_s
     super::look(subscription, (), |subscription| subscription.shared.close());
 }
 
-/// How many matching messages or events it did not get because it was full.
+/// Returns the number of matching messages or events that were dropped because the subscription was full.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -337,7 +340,7 @@ pub unsafe extern "C" fn gossip_subscription_missed(subscription: *const gossip_
     })
 }
 
-/// How many wait to be received.
+/// Returns the number of items that wait to be received.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -348,9 +351,9 @@ pub unsafe extern "C" fn gossip_subscription_len(subscription: *const gossip_sub
     })
 }
 
-/// Frees it, and what waits in it. With a callback it blocks until that has returned, and after it the callback is not called
-/// again; from within the callback it does not block. May come before or after the comm or node that it is of. NULL is
-/// nothing.
+/// Frees the subscription and the waiting items. With a callback it blocks until the callback has returned, after which
+/// it is not called again; from within the callback it does not block. May be called before or after its comm or node
+/// is freed. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_subscription_free(subscription: *mut gossip_subscription) {
     gossip_subscription::free(subscription);

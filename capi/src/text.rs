@@ -1,29 +1,29 @@
-//! Text and bytes on their way to C.
+//! Text and bytes passed to C.
 
 use super::handle::Owned;
 use bytes::Bytes;
 use std::ffi::c_char;
 
-/// Text that belongs to the handle it was asked of, and is valid until that is freed. UTF-8. A zero byte follows its
-/// last one, so that `data` can be printed as it is; text from other peers can hold zero bytes itself, so trust `len`.
-/// Never NULL; empty where there is none.
+/// Text that belongs to the handle that it was requested from, and is valid until that handle is freed. UTF-8. A zero
+/// byte follows the last byte, so that `data` can be printed directly. Text from other peers can contain zero bytes, so
+/// use `len`. Never NULL; empty if there is none.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_str {
-    /// Its first byte.
+    /// The first byte.
     pub data: *const c_char,
-    /// How many bytes, without the zero byte behind them.
+    /// Length in bytes, without the zero byte at the end.
     pub len: usize,
 }
 
-/// Bytes that belong to the handle they were asked of, and are valid until that is freed. `data` is never NULL, but points
-/// nowhere if `len` is 0.
+/// Bytes that belong to the handle that they were requested from, and are valid until that handle is freed. `data` is
+/// never NULL, but must not be read if `len` is 0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gossip_bytes {
-    /// The first one.
+    /// The first byte.
     pub data: *const u8,
-    /// How many.
+    /// Length in bytes.
     pub len: usize,
 }
 
@@ -32,7 +32,7 @@ pub struct gossip_buffer(Text);
 
 impl Owned for gossip_buffer {}
 
-/// Text with a zero byte behind it.
+/// Text followed by a zero byte.
 #[derive(Clone)]
 pub(super) struct Text(Vec<u8>);
 
@@ -53,7 +53,7 @@ impl Text {
 impl gossip_str {
     pub(super) const EMPTY: gossip_str = gossip_str { data: c"".as_ptr(), len: 0 };
 
-    /// Lends text that has no zero byte behind it, for a callback that goes by the length.
+    /// Lends text without a zero byte at the end, for a callback that uses the length.
     pub(super) fn lend(text: &str) -> gossip_str {
         gossip_str { data: text.as_ptr().cast(), len: text.len() }
     }
@@ -82,7 +82,7 @@ impl gossip_buffer {
     }
 }
 
-/// The content of a buffer; a zero byte follows it, so that what is text can be printed. Nothing for NULL.
+/// Returns the content of a buffer. A zero byte follows it, so that text can be printed. Empty for NULL.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn gossip_buffer_bytes(buffer: *const gossip_buffer) -> go
     super::look(buffer, gossip_bytes::EMPTY, |buffer| gossip_bytes::of(&buffer.0 .0[..buffer.0 .0.len() - 1]))
 }
 
-/// Frees a buffer. NULL is nothing.
+/// Frees a buffer. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_buffer_free(buffer: *mut gossip_buffer) {
     gossip_buffer::free(buffer);

@@ -1,4 +1,4 @@
-//! Certificates for TLS.
+//! TLS certificates.
 
 use super::error::{gossip_error, gossip_result, Outcome};
 use super::guard::guard;
@@ -6,7 +6,7 @@ use super::handle::{self, Out, Owned};
 use gossip::transport::{ClientAuth, Pem, Tls, TlsConfig};
 use std::ffi::c_char;
 
-/// Certificates, keys and roots for mutual TLS, being put together. Not thread-safe.
+/// Certificates, keys and roots for mutual TLS, for gossip_tls_new. Not thread-safe.
 #[derive(Default)]
 pub struct gossip_tls_config {
     server: Option<(Pem, Pem)>,
@@ -16,7 +16,7 @@ pub struct gossip_tls_config {
     server_name: Option<String>,
 }
 
-/// Checked certificates in use, for any number of comms and nodes; can be replaced while they run.
+/// Checked certificates in use by any number of comms and nodes; can be replaced while they run.
 pub struct gossip_tls(pub(super) Tls);
 
 impl Owned for gossip_tls_config {}
@@ -57,7 +57,7 @@ unsafe fn pair(cert: *const u8, cert_len: usize, key: *const u8, key_len: usize)
     Ok(Some((memory(cert, cert_len, "cert")?, memory(key, key_len, "key")?)))
 }
 
-/// An empty one. To be freed with gossip_tls_config_free.
+/// Creates an empty configuration. Free it with gossip_tls_config_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_new(
     config: *mut *mut gossip_tls_config,
@@ -66,8 +66,9 @@ pub unsafe extern "C" fn gossip_tls_config_new(
     guard(error, || Out::new(config, "config")?.give(gossip_tls_config::default()))
 }
 
-/// Our certificate (followed by its intermediates, if any) and its private key, both PEM in memory, shown in both
-/// directions. Without a pair one can only dial, and only peers that ask for none. The bytes are copied.
+/// Sets our certificate (followed by its intermediates, if any) and its private key, both PEM in memory, presented in
+/// both directions. Without a pair it is only possible to dial, and only peers that request no certificate. The bytes
+/// are copied.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_set_pair(
     config: *mut gossip_tls_config,
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn gossip_tls_config_set_pair(
     })
 }
 
-/// As gossip_tls_config_set_pair, from files, which are read now.
+/// Does the same as gossip_tls_config_set_pair, from files, which are read now.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_set_pair_files(
     config: *mut gossip_tls_config,
@@ -100,7 +101,7 @@ pub unsafe extern "C" fn gossip_tls_config_set_pair_files(
     })
 }
 
-/// Another pair to show when dialling. The bytes are copied.
+/// Sets a different pair to present when dialling. The bytes are copied.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_set_client_pair(
     config: *mut gossip_tls_config,
@@ -117,7 +118,7 @@ pub unsafe extern "C" fn gossip_tls_config_set_client_pair(
     })
 }
 
-/// Roots that vouch for the servers that are dialled, PEM; may be called several times. The bytes are copied.
+/// Adds PEM roots that certify dialled servers; may be called several times. The bytes are copied.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_add_roots(
     config: *mut gossip_tls_config,
@@ -132,7 +133,7 @@ pub unsafe extern "C" fn gossip_tls_config_add_roots(
     })
 }
 
-/// As gossip_tls_config_add_roots, from a file, which is read now.
+/// Does the same as gossip_tls_config_add_roots, from a file, which is read now.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_add_roots_file(
     config: *mut gossip_tls_config,
@@ -146,8 +147,9 @@ pub unsafe extern "C" fn gossip_tls_config_add_roots_file(
     })
 }
 
-/// Requires of peers that dial us a certificate that these roots vouch for, PEM; others get no connection. Without it, as in
-/// Fabric, a certificate is asked for and the gossip handshake authenticates. May be called several times.
+/// Requires that peers that dial us present a certificate that these PEM roots certify; others are not connected.
+/// Without this call, as in Fabric, a certificate is requested and the gossip handshake authenticates the peer. May be
+/// called several times.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_verify_clients(
     config: *mut gossip_tls_config,
@@ -162,7 +164,7 @@ pub unsafe extern "C" fn gossip_tls_config_verify_clients(
     })
 }
 
-/// Checks dialled servers' certificates for this name instead of the one in the endpoint.
+/// Sets the name that dialled servers' certificates are checked for instead of the one in the endpoint.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_set_server_name(
     config: *mut gossip_tls_config,
@@ -175,14 +177,15 @@ pub unsafe extern "C" fn gossip_tls_config_set_server_name(
     })
 }
 
-/// Frees it. NULL is nothing.
+/// Frees the configuration. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_config_free(config: *mut gossip_tls_config) {
     gossip_tls_config::free(config);
 }
 
-/// Checks a configuration, which stays the caller's. GOSSIP_CONFIG names file and field: unreadable PEM, no certificate in
-/// it, a key that does not belong to its certificate. To be freed with gossip_tls_free.
+/// Creates checked certificates from a configuration, which remains the caller's. GOSSIP_CONFIG: unreadable PEM, no
+/// certificate in it, or a key that does not belong to its certificate; the error names the file and the field. Free it
+/// with gossip_tls_free.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_new(
     config: *const gossip_tls_config,
@@ -195,8 +198,9 @@ pub unsafe extern "C" fn gossip_tls_new(
     })
 }
 
-/// Replaces the certificates: the next dial and the next accepted connection use the new ones, existing ones go on. After an
-/// error the old ones stay. Whether clients are verified cannot change, nor can the pair be taken away.
+/// Replaces the certificates: the next dial and the next accepted connection use the new ones; existing connections
+/// continue. After an error the old ones remain. Client verification cannot be turned on or off, and the pair cannot be
+/// removed.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -208,7 +212,8 @@ pub unsafe extern "C" fn gossip_tls_replace(
     guard(error, || Ok(handle::get(tls, "tls")?.0.replace(handle::get(config, "config")?.build()?)?))
 }
 
-/// Seconds since 1970 at which the certificates that are shown expire, the first of them; INT64_MAX if none is shown.
+/// Returns the earliest time, in seconds since 1970, at which a certificate that we present expires; INT64_MAX if none
+/// is presented.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]
@@ -216,7 +221,7 @@ pub unsafe extern "C" fn gossip_tls_expires(tls: *const gossip_tls) -> i64 {
     super::look(tls, i64::MAX, |tls| tls.0.expires().map_or(i64::MAX, super::crypto::unix_seconds))
 }
 
-/// Frees it; what uses it goes on to. NULL is nothing.
+/// Frees the handle. Comms and nodes that use it continue to do so. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_tls_free(tls: *mut gossip_tls) {
     gossip_tls::free(tls);

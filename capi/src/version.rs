@@ -1,19 +1,20 @@
-//! Which library this is.
+//! Version of the library.
 #![allow(dead_code)] // The header's constants are for C.
 
 use super::text::gossip_str;
 
-/// The version that this header belongs to, its first number: another one means another interface. (Before 1.0 the same
-/// goes for the second number.)
+/// Major version of the library that this header belongs to. A different one means a different interface. (Before 1.0
+/// the same applies to the minor version.)
 pub const GOSSIP_VERSION_MAJOR: u32 = 0;
-/// Its second number: a larger one has more.
+/// Minor version. A larger one has additions.
 pub const GOSSIP_VERSION_MINOR: u32 = 1;
-/// Its third number.
+/// Patch version.
 pub const GOSSIP_VERSION_PATCH: u32 = 0;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 
-/// The version of the library that runs, such as `0.1.0`; to be compared with that of the header. Valid for ever.
+/// Returns the version of the library at run time, such as `0.1.0`, for comparison with that of the header. Valid for
+/// the lifetime of the process.
 ///
 /// Thread-safe. Does not block.
 #[no_mangle]

@@ -1,4 +1,4 @@
-// What the tests share: checks that end the program, and waiting for what happens on another thread.
+// Helpers for the tests: checks that end the program, and waiting for events of another thread.
 #ifndef TEST_H
 #define TEST_H
 
@@ -23,7 +23,7 @@ static inline void failed(const char *file, int line, const char *what)
 
 #define EXPECT(code, call) expect(code, call, &error, __FILE__, __LINE__, #call)
 
-// The call fails with this code, and says so in its error.
+// Checks that the call fails with this code, both returned and in its error.
 static inline void expect(gossip_result code, gossip_result result, gossip_error **error, const char *file, int line,
                           const char *what)
 {
@@ -38,7 +38,7 @@ static inline void expect(gossip_result code, gossip_result result, gossip_error
     *error = NULL;
 }
 
-// Counts what happens, and lets a thread wait for it.
+// Counts events, and lets a thread wait for them.
 struct counter {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -65,7 +65,7 @@ static inline unsigned counted(struct counter *counter)
 
 #define AWAIT(counter, wanted) await(counter, wanted, __FILE__, __LINE__)
 
-// A minute is for machines under load and for Valgrind; it is a failure, not a wait.
+// A minute allows for machines under load and for Valgrind; passing it is a failure.
 static inline void await(struct counter *counter, unsigned wanted, const char *file, int line)
 {
     struct timespec until;

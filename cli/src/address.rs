@@ -1,4 +1,4 @@
-//! The address under which this machine is known to others.
+//! The address that this machine publishes.
 
 use crate::failure::{Failure, Result};
 use crate::keys;
@@ -7,9 +7,9 @@ use crate::values::{listen_address, Endpoint};
 use nix::ifaddrs::getifaddrs;
 use std::net::Ipv4Addr;
 
-/// Returns the endpoint to publish where none is named: `peer.address`, or where we listen. As for Fabric's peer, an address
-/// that stands for all interfaces is replaced by the one detected, and so is any if `peer.addressAutoDetect` is set.
-/// Port 0 stands for the port that the listener gets.
+/// Returns the endpoint to publish where none is given: `peer.address`, or the listening address. As in Fabric's peer,
+/// an address that stands for all interfaces is replaced by the one detected, and so is any address if
+/// `peer.addressAutoDetect` is set. Port 0 stands for the listener's port.
 pub fn published(listen: &Endpoint, settings: &Settings) -> Result<Endpoint> {
     let configured = settings.parsed(keys::ADDRESS, listen_address)?;
     let Endpoint { host, port } = configured.unwrap_or_else(|| listen.clone());

@@ -1,4 +1,4 @@
-//! X.509 certificates as a person sees them: whose, issued by whom, for which names, until when.
+//! Human-readable X.509 certificates: subject, issuer, names and validity.
 
 use crate::failure::{Failure, Result};
 use crate::output::shown;
@@ -22,7 +22,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the first certificate of a PEM text; `source` names it in errors.
+    /// Reads the first certificate of a PEM text; errors mention `source`.
     pub fn new(source: &str, pem: &[u8]) -> Result<Certificate, String> {
         let x509 = X509::from_pem(pem).map_err(|_| format!("{source}: is not a certificate in PEM form"))?;
         Self::from_x509(source, x509)
@@ -33,7 +33,7 @@ impl Certificate {
         Ok(Certificate { source: source.to_owned(), pem, x509 })
     }
 
-    /// All certificates in a file, at least one.
+    /// Reads all certificates in a file, at least one.
     pub fn read_all(path: &Path) -> Result<Vec<Certificate>> {
         let text = std::fs::read(path).map_err(|e| Failure::file(path, format!("cannot be read: {e}")))?;
         let certificates =
@@ -51,14 +51,14 @@ impl Certificate {
             .collect()
     }
 
-    /// Returns why Fabric's peers do not accept it as a server's certificate, if they do not.
+    /// Returns the reason why Fabric's peers reject it as a server's certificate, if they do.
     pub fn unfit_for_servers(&self) -> Option<String> {
         let names = alternative_names(&self.x509);
         let name = names.first().map_or("localhost", String::as_str).replace('*', "any");
         check_server_name(&self.x509.to_der().ok()?, &name).err()
     }
 
-    /// Reads the first block of a PEM file as Fabric does: its label does not count.
+    /// Reads the first block of a PEM file as Fabric does: its label is ignored.
     pub fn first_of(file: &PemFile) -> Result<Certificate> {
         let path = Path::new(&file.name);
         let der = file.first_block().ok_or_else(|| Failure::file(path, "holds no certificate in PEM form"))?;
@@ -67,13 +67,13 @@ impl Certificate {
         Ok(Certificate { source: file.name.clone(), pem, x509 })
     }
 
-    /// Whether it is valid now.
+    /// Checks that it is valid now.
     pub fn check_dates(&self) -> Result<(), String> {
         check_dates(&self.x509)
     }
 }
 
-/// Says why a certificate is not valid now.
+/// Checks that a certificate is valid now; otherwise returns the reason.
 pub fn check_dates(x509: &X509Ref) -> Result<(), String> {
     let now = Asn1Time::days_from_now(0).map_err(|e| e.to_string())?;
     if x509.not_after() < &*now {
@@ -85,8 +85,8 @@ pub fn check_dates(x509: &X509Ref) -> Result<(), String> {
     Ok(())
 }
 
-/// `CN=peer0.org1.example.com,OU=peer,L=San Francisco`: the most specific part first, as Go and OpenSSL's RFC 2253 form
-/// have it.
+/// Formats a name as `CN=peer0.org1.example.com,OU=peer,L=San Francisco`: the most specific part first, as in Go and in
+/// OpenSSL's RFC 2253 form.
 pub fn name(name: &X509NameRef) -> String {
     let mut parts: Vec<String> = name
         .entries()
@@ -108,18 +108,18 @@ pub fn common_name(name: &X509NameRef) -> String {
     entry.map(|e| text(e.data())).unwrap_or_default()
 }
 
-/// The organisational units: where an identity's role stands.
+/// Returns the organisational units, which contain an identity's role.
 pub fn units(name: &X509NameRef) -> Vec<String> {
     let entries = name.entries_by_nid(Nid::ORGANIZATIONALUNITNAME);
     entries.map(|e| text(e.data())).collect()
 }
 
-/// Of the forms that names have, nearly all are ASCII or UTF-8, or that with zero bytes in between.
+/// Converts a text to UTF-8. Nearly all encodings of names are ASCII or UTF-8, or either with zero bytes in between.
 fn text(value: &Asn1StringRef) -> String {
     String::from_utf8_lossy(value.as_slice()).replace('\0', "")
 }
 
-/// The host names and addresses that a TLS certificate is good for.
+/// Returns the host names and addresses that a TLS certificate is valid for.
 pub fn alternative_names(x509: &X509Ref) -> Vec<String> {
     let names = x509.subject_alt_names();
     let names = names.iter().flatten().filter_map(|name| {
@@ -133,7 +133,7 @@ pub fn alternative_names(x509: &X509Ref) -> Vec<String> {
     names.collect()
 }
 
-/// The moment in RFC 3339: `2036-11-19T07:30:00Z`.
+/// Formats a time in RFC 3339: `2036-11-19T07:30:00Z`.
 pub fn date(time: &Asn1TimeRef) -> String {
     unix(time).map_or_else(|| time.to_string(), rfc3339::seconds)
 }
@@ -143,7 +143,7 @@ fn unix(time: &Asn1TimeRef) -> Option<i64> {
     Some(i64::from(diff.days) * 86_400 + i64::from(diff.secs))
 }
 
-/// How long until a certificate ends, for a person.
+/// Formats the time until a certificate expires, for humans.
 pub fn remaining(x509: &X509Ref) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     match unix(x509.not_after()).map(|end| (end - now).div_euclid(86_400)) {
@@ -154,7 +154,7 @@ pub fn remaining(x509: &X509Ref) -> String {
     }
 }
 
-/// What JSON says of a certificate.
+/// Describes a certificate in JSON.
 pub fn describe(x509: &X509Ref) -> Value {
     json!({
         "subject": name(x509.subject_name()),

@@ -1,4 +1,4 @@
-//! `core.yaml`: where it is found, and its keys as viper finds them.
+//! `core.yaml`: its location, and key lookup like viper's.
 
 use crate::failure::{Failure, Result};
 use crate::output::shown;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 /// The names that the file can have in a folder.
 const NAMES: [&str; 2] = ["core.yaml", "core.yml"];
 
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// Nodes of a section that are looked at to list its keys. With aliases, a small file can have a great many.
+/// Maximum number of nodes visited to list the keys of a section. With aliases, a small file can have a great many.
 const MOST_NODES: usize = 10_000;
 
 /// A file with settings.
@@ -23,7 +23,7 @@ pub struct CoreYaml {
 }
 
 impl CoreYaml {
-    /// Reads the file that is named, or that is in the folder `FABRIC_CFG_PATH`; `None` if neither is given.
+    /// Reads the given file, or the one in the folder `FABRIC_CFG_PATH`; `None` if neither is given.
     pub fn load(named: Option<&Path>) -> Result<Option<CoreYaml>> {
         match named {
             Some(path) => Self::read(path).map(Some),
@@ -64,14 +64,14 @@ impl CoreYaml {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// Returns the value of a key, unless it is null. As for viper, case does not matter, and a name may be several parts of
-    /// the key with dots.
+    /// Returns the value of a key, unless it is null. As in viper, case does not matter, and one name may span several
+    /// dotted parts of the key.
     pub fn find(&self, key: &str) -> Result<Option<Node<'_>>> {
         let Some(root) = self.document.root() else { return Ok(None) };
         find(root, &key.split('.').collect::<Vec<_>>()).map_err(|e| Failure::file(&self.path, e.message()))
     }
 
-    /// Lists the keys below a section that have a value, with the section's name in front as it is given.
+    /// Lists the keys below a section that have a value, prefixed with the section's name as given.
     pub fn keys_below(&self, section: &str) -> Result<Vec<String>> {
         let mut keys = Vec::new();
         let mut pending: Vec<(String, Node<'_>)> = Vec::new();

@@ -1,4 +1,4 @@
-//! Getting messages through to one peer, in order, and knowing what became of each.
+//! Ordered delivery of messages to one peer, with the outcome of each message.
 
 use crate::output::{printable, Progress};
 use crate::report;
@@ -12,19 +12,19 @@ use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Messages whose acknowledgement is awaited at a time. More only wait longer.
+/// Maximum number of messages whose acknowledgement is awaited at a time. More would only wait longer.
 const WINDOW: usize = 1024;
 
-/// How soon a lost connection is noticed.
+/// Interval for checking whether the connection is lost.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long a lost connection may take to be there again.
+/// Maximum time for a lost connection to be restored.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Acknowledgements that are shown one by one to a person.
+/// Number of acknowledgements that are printed one by one in text form.
 const SHOWN: u64 = 20;
 
-/// When a message counts as through.
+/// Condition for a message to count as delivered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Written,
@@ -42,22 +42,22 @@ pub struct Delivery<'a> {
     shown: Instant,
     begin: Instant,
     elapsed: Duration,
-    /// Messages handed over.
+    /// Number of messages accepted for sending.
     accepted: u64,
-    /// Those that came back.
+    /// Number of messages reported as undelivered.
     undelivered: u64,
     acked: u64,
     /// Oldest first.
     pending: VecDeque<(AckHandle, Instant)>,
-    /// Who answers, once that is known.
+    /// PKI-ID of the peer, once it is known.
     pki_id: Option<String>,
-    /// Since when there is no connection, after there was one.
+    /// Time at which the connection was lost, while there is none.
     disconnected: Option<Instant>,
-    /// Why nothing more gets through.
+    /// Reason why no more messages are delivered.
     lost: Option<String>,
-    /// We stopped before the end: what that does to the connection is no cause.
+    /// Whether we stopped before the end: the effects on the connection are then not a cause.
     interrupted: bool,
-    /// Why messages failed, and how many.
+    /// Reasons of failed messages, with the number of messages.
     reasons: BTreeMap<String, u64>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Sends `count` messages, as far as it gets.
+    /// Sends `count` messages, or as many as possible.
     pub fn run(&mut self, count: u64, channel: &str, payload: &Bytes) {
         let channel = Bytes::copy_from_slice(channel.as_bytes());
         let mut progressed = Instant::now();
@@ -122,7 +122,7 @@ impl<'a> Delivery<'a> {
         for (handle, _) in std::mem::take(&mut self.pending) {
             match handle.wait(Duration::ZERO) {
                 Some(result) => self.answered(&result),
-                // That we did not wait is no failure of the peer.
+                // It is not a failure of the peer that we did not wait.
                 None if self.interrupted => self.print(Some(&why), None),
                 None => self.fail(&why, None),
             }
@@ -146,7 +146,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Takes in the answers that are there; with `most` or more outstanding, waits a little for the oldest.
+    /// Processes the available answers; with `most` or more outstanding, waits briefly for the oldest.
     fn collect(&mut self, most: usize) {
         while let Some((handle, since)) = self.pending.front() {
             let wait = if self.pending.len() >= most { TICK } else { Duration::ZERO };
@@ -164,7 +164,7 @@ impl<'a> Delivery<'a> {
     }
 
     fn answered(&mut self, result: &SendResult) {
-        // That it is connected was told before it could answer.
+        // The connection event precedes any answer.
         self.watch();
         match &result.error {
             None => {
@@ -208,7 +208,7 @@ impl<'a> Delivery<'a> {
         self.goes_on();
     }
 
-    /// Sees what happened to the connection; `false` if nothing more will come of this.
+    /// Processes the events of the connection; returns `false` if nothing more can be delivered.
     fn goes_on(&mut self) -> bool {
         self.watch();
         if self.lost.is_none() && self.disconnected.is_some_and(|at| at.elapsed() > RECONNECT) {
@@ -223,7 +223,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Keeps the connection for what the peer has to say, until it is closed.
+    /// Keeps the connection open to receive the peer's messages, until it is closed.
     pub fn linger(&mut self, time: Duration) {
         let begin = Instant::now();
         while self.goes_on() && self.disconnected.is_none() && begin.elapsed() < time {
@@ -250,7 +250,7 @@ impl<'a> Delivery<'a> {
             }
             Event::DialFailed { error, .. } if !self.interrupted => self.lost = Some(error.to_string()),
             Event::Refused { error, .. } => {
-                // A peer that refuses us has taken nothing of what was written.
+                // A peer that refuses us has read nothing of what was written.
                 self.undelivered = self.accepted;
                 self.lost = Some(format!("the peer refused us: {}", error.message()));
             }
@@ -261,7 +261,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Once stopped: what the peer said at the end.
+    /// After stopping, processes the peer's last answers.
     pub fn look_back(&mut self) {
         while let Ok(Some(event)) = self.events.try_recv() {
             match event {
@@ -287,17 +287,17 @@ impl<'a> Delivery<'a> {
         &self.peer.endpoint
     }
 
-    /// How many messages were tried at all.
+    /// Returns the number of messages that were attempted.
     pub fn tried(&self) -> u64 {
         self.accepted
     }
 
-    /// How many were written to the peer.
+    /// Returns the number of messages that were written to the peer.
     pub fn sent(&self) -> u64 {
         self.accepted.saturating_sub(self.undelivered)
     }
 
-    /// Returns the number of messages that did not get through, including those that were never tried.
+    /// Returns the number of messages that were not delivered, including those that were never attempted.
     pub fn failed(&self, wanted: u64) -> u64 {
         wanted.saturating_sub(match self.mode {
             Mode::Acknowledged => self.acked,

@@ -1,4 +1,4 @@
-//! How a command ends when it does not simply succeed.
+//! Outcomes of a command other than success.
 
 use crate::output::shown;
 use fabric_gossip::{Error, ErrorKind};
@@ -11,11 +11,11 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 pub enum Failure {
     /// Usage or configuration: exit code 2.
     Usage(String),
-    /// The peer could not be reached, refused, or answered wrongly: exit code 1.
+    /// The peer could not be reached, refused us, or gave a wrong answer: exit code 1.
     Peer(String),
-    /// As `Peer`, and the command has already said so.
+    /// Same as `Peer`, and already reported by the command.
     Reported,
-    /// Stopped before the work was done: by a signal, exit code 130 or 143, or because nobody reads stdout any more.
+    /// Stopped before the work was done: by a signal (exit code 130 or 143), or because stdout was closed.
     Stopped,
 }
 
@@ -24,7 +24,7 @@ impl Failure {
         Failure::Usage(text.into())
     }
 
-    /// A file that cannot be used.
+    /// Creates the failure for a file that cannot be used.
     pub fn file(path: &Path, why: impl fmt::Display) -> Self {
         Failure::Usage(format!("{}: {why}", shown(path)))
     }

@@ -1,22 +1,22 @@
 //! Values of `core.yaml` and of variables, as Go and viper read them.
 //!
-//! viper turns what it cannot read into zero without a word. Here that is an error.
+//! viper silently turns values that it cannot read into zero. Here they are an error.
 
 use std::time::Duration;
 
-/// A value and how it was written: in YAML, a scalar without quotes can be a number or a boolean; a variable is text.
+/// A value and its form: in YAML, a scalar without quotes can be a number or a boolean; a variable is text.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar<'a> {
     pub text: &'a str,
     pub plain: bool,
 }
 
-/// Longest duration that any clock can be asked to wait for.
+/// The longest duration that any clock can wait for.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Scalar<'_> {
-    /// Reads a boolean: the spellings of `strconv.ParseBool`; a plain number counts by whether it is zero. `no` and
-    /// `off` are text for viper, which makes them false.
+    /// Reads a boolean: the spellings of `strconv.ParseBool`; a plain number is true if it is not zero. `no` and `off`
+    /// are text for viper, which makes them false.
     pub fn boolean(self) -> Result<bool, String> {
         match self.text {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => return Ok(true),
@@ -55,7 +55,7 @@ impl Scalar<'_> {
         })
     }
 
-    /// Reads a number that counts something.
+    /// Reads a non-negative number.
     pub fn number(self) -> Result<u64, String> {
         let expected = || "expected a number".to_owned();
         let number = match self.text {
@@ -72,7 +72,7 @@ impl Scalar<'_> {
     }
 }
 
-/// `3.0` is 3, as `cast` has it.
+/// Removes a zero fraction: `3.0` is 3, as in `cast`.
 fn whole(text: &str) -> &str {
     match text.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
@@ -99,7 +99,7 @@ fn integer(text: &str) -> Option<f64> {
     valid.then(|| i64::from_str_radix(digits, radix).ok()).flatten().map(|n| sign * n as f64)
 }
 
-/// Reads what YAML takes for a number.
+/// Reads a number in YAML's syntax.
 fn yaml_number(text: &str) -> Option<f64> {
     let text = text.replace('_', "");
     let float = |text: &str| {
@@ -109,8 +109,8 @@ fn yaml_number(text: &str) -> Option<f64> {
     integer(&text).or_else(|| float(&text))
 }
 
-/// Reads a duration as `time.ParseDuration` does: numbers with units, one after the other. Units are needed; the error is
-/// empty where the text is no duration.
+/// Reads a duration as `time.ParseDuration` does: numbers with units, one after the other. Units are required; the
+/// error is empty if the text is not a duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -141,7 +141,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "h" => 3_600_000_000_000,
             _ => return Err(String::new()),
         };
-        // What comes after the eighteenth digit is less than any unit can show.
+        // Digits after the eighteenth are below the resolution of any unit.
         let fraction = &fraction[..fraction.len().min(18)];
         let parts = 10_u128.pow(fraction.len() as u32);
         let whole: u64 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| "too long".to_owned())? };

@@ -1,4 +1,4 @@
-//! Who we are: an identity loaded from an MSP folder, and the organisations we believe.
+//! Our identity, loaded from an MSP folder, and the organisations that we trust.
 
 use crate::certificate;
 use crate::failure::{Failure, Result};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Our own identity, and what judges those of others.
+/// Our own identity, and the services that validate other identities.
 #[derive(Clone)]
 pub struct Me {
     pub mspid: String,
@@ -26,12 +26,12 @@ pub struct Me {
     pub msps: Vec<Arc<Msp>>,
 }
 
-/// Where our private key is.
+/// Location of our private key.
 #[derive(Clone, Debug, Default)]
 pub struct KeySource {
-    /// Another folder than the MSP's own `keystore`.
+    /// A folder to use instead of the MSP's own `keystore`.
     keystore: Option<NamedPath>,
-    /// The setting that puts the key where it cannot be had.
+    /// The setting that puts the key where it cannot be read.
     elsewhere: Option<String>,
 }
 
@@ -70,8 +70,8 @@ impl KeySource {
 }
 
 impl Me {
-    /// From our local MSP folder, and the folders of other organisations by their MSP ids. One id can have several
-    /// folders: a member of any of them is valid.
+    /// Loads our identity from our local MSP folder, and the folders of other organisations by their MSP ids. One id
+    /// can have several folders: a member of any of them is valid.
     pub fn load(mspid: &str, dir: &NamedPath, key: &KeySource, trust: &[(String, NamedPath)]) -> Result<Me> {
         let msp = Arc::new(load_msp(mspid, dir)?);
         let signer = key.load(&msp, &dir.path)?;
@@ -89,7 +89,7 @@ impl Me {
     }
 }
 
-/// Makes the service that judges identities by these MSPs. The first one is our own; `None` without any.
+/// Creates the service that validates identities by these MSPs. The first one is our own; `None` without any.
 pub fn crypto_service(msps: &[Arc<Msp>], signer: Option<SigningIdentity>) -> Option<Arc<MspCryptoService>> {
     let (local, others) = msps.split_first()?;
     let crypto = MspCryptoService::new(local.clone(), signer);
@@ -110,13 +110,13 @@ pub fn load_msp(mspid: &str, dir: &NamedPath) -> Result<Msp> {
     })
 }
 
-/// The PKI-ID of an identity: the hash of its MSP id and its certificate as it stands.
+/// Returns the PKI-ID of an identity: the hash of its MSP id and its unmodified certificate.
 pub fn pki_id(identity: &PeerIdentity) -> Option<PkiId> {
     let parsed = proto::decode::<SerializedIdentity>(&identity.to_bytes()).ok()?;
     Some(PkiId::from(&sha256(&[parsed.mspid.as_bytes(), &parsed.id_bytes].concat())[..]))
 }
 
-/// What an identity says of itself, valid or not.
+/// The contents of an identity, whether it is valid or not.
 pub struct Described {
     pub mspid: Option<String>,
     pub certificate: Option<X509>,

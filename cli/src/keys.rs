@@ -1,7 +1,7 @@
-//! The keys of Fabric's `core.yaml` that the tool reads: the one table of them. `docs/core-yaml.md` says the same of
-//! every key, and a test holds the two together.
+//! The keys of Fabric's `core.yaml` that the tool reads: the only table of them. `docs/core-yaml.md` documents every
+//! key, and a test compares the two.
 
-/// A key. Nothing is read from file or environment but by one of these.
+/// A key. Files and environment are read only by these keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     name: &'static str,
@@ -9,12 +9,12 @@ pub struct Key {
 }
 
 impl Key {
-    /// Its name in `core.yaml`, such as `peer.tls.cert.file`.
+    /// Returns its name in `core.yaml`, such as `peer.tls.cert.file`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Its variable: `peer.tls.cert.file` is `CORE_PEER_TLS_CERT_FILE`.
+    /// Returns its variable: `peer.tls.cert.file` is `CORE_PEER_TLS_CERT_FILE`.
     pub fn variable(&self) -> String {
         format!("CORE_{}", self.name.replace('.', "_").to_uppercase())
     }
@@ -23,12 +23,12 @@ impl Key {
 macro_rules! keys {
     ($($constant:ident = $name:literal, $flag:literal;)*) => {
         $(pub const $constant: Key = Key { name: $name, flag: $flag };)*
-        /// Every key that is read.
+        /// All keys that are read.
         pub const ALL: &[Key] = &[$($constant),*];
     };
 }
 
-// The constant, the key, and the flag that goes before it ("" if there is none).
+// The constant, the key, and the flag that takes precedence over it ("" if there is none).
 keys! {
     ADDRESS = "peer.address", "";
     ADDRESS_AUTO_DETECT = "peer.addressAutoDetect", "";
@@ -74,10 +74,10 @@ keys! {
     SEND_BUFF_SIZE = "peer.gossip.sendBuffSize", "";
 }
 
-/// Sections whose every key concerns security. One that is set there and not read is named in a warning.
+/// Sections in which all keys concern security. A key that is set there and not read is named in a warning.
 pub const SECURITY_SECTIONS: [&str; 2] = ["peer.tls", "peer.BCCSP"];
 
-/// The section of another provider than the one in use: nothing in it applies.
+/// The section of a provider that is not in use: none of its keys apply.
 pub const BCCSP_PKCS11: &str = "peer.BCCSP.PKCS11";
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// `| key | status | … |` of the documentation.
+    /// Returns the rows `| key | status | … |` of the documentation.
     fn documented() -> BTreeMap<&'static str, Vec<&'static str>> {
         let table = include_str!("../../docs/core-yaml.md").lines().filter(|line| line.starts_with("| `"));
         let rows = table.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! The log on stderr: which levels, safe for a terminal, and a cause that comes again and again is counted.
+//! The log on stderr: levels, escaping for terminals, and counting of repeated causes.
 
 use crate::output::printable;
 use env_logger::{Builder, Env};
@@ -7,11 +7,10 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io::Write;
 
-/// Causes that are remembered. Beyond, the counts start anew.
+/// Maximum number of remembered causes. When it is exceeded, counting starts again.
 const REMEMBERED: usize = 1024;
 
-/// Starts the log at the level of `RUST_LOG`, else the one that a flag named, else that of `FABRIC_LOGGING_SPEC`, else
-/// `default`.
+/// Starts the log at the level of `RUST_LOG`, else of a flag (`named`), else of `FABRIC_LOGGING_SPEC`, else `default`.
 pub fn start(named: Option<LevelFilter>, default: LevelFilter) {
     let mut builder = Builder::new();
     let fabric = || fabric_level(&std::env::var("FABRIC_LOGGING_SPEC").ok()?);
@@ -53,7 +52,7 @@ fn fabric_level(spec: &str) -> Option<LevelFilter> {
 pub struct Repeated(Mutex<HashMap<String, u64>>);
 
 impl Repeated {
-    /// Counts a text. How often it was there, if that is to be said: at the first, tenth, hundredth time, and so on.
+    /// Counts a text. Returns the count if it is to be logged: the first, tenth, hundredth time, and so on.
     pub fn count(&self, text: String) -> Option<u64> {
         let mut seen = self.0.lock();
         if seen.len() >= REMEMBERED && !seen.contains_key(&text) {

@@ -1,4 +1,4 @@
-//! `fabric-gossip`: asks the peers of a Hyperledger Fabric network who they are and whether messages get through.
+//! `fabric-gossip`: reports the identity of peers of a Hyperledger Fabric network, and whether messages get through.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -40,33 +40,34 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 use stop::Interrupted;
 
-/// Speaks the gossip protocol of Hyperledger Fabric: is a peer up, who is it, does it accept me and if not why, does a
-/// message get through. `fabric-gossip demo` shows all of it with nothing set up.
+/// Diagnose peers of a Hyperledger Fabric network with its gossip protocol: whether a peer is up, its identity, whether
+/// it accepts us and if not why, and whether a message gets through. `fabric-gossip demo` demonstrates all of it
+/// without any setup.
 #[derive(Parser)]
 #[command(name = "fabric-gossip", arg_required_else_help = true, max_term_width = 120)]
 struct Cli {
     /// One JSON object per line on stdout, and nothing else there
     #[arg(long, global = true)]
     json: bool,
-    /// Take defaults from this core.yaml, else from the one in FABRIC_CFG_PATH; the environment (CORE_PEER_…) and flags go
-    /// first
+    /// Take defaults from this core.yaml, else from the one in FABRIC_CFG_PATH; the environment (CORE_PEER_…) and flags
+    /// take precedence
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Say more on stderr; twice for everything (RUST_LOG says it for each module)
+    /// Log more on stderr; twice for everything (RUST_LOG sets it for each module)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Say only errors on stderr
+    /// Log only errors on stderr
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
 
-/// What every command gets.
+/// Environment of a command: its output, settings and stop switch.
 pub struct Context {
     pub out: Output,
     pub settings: Settings,
-    /// Set by Ctrl-C and SIGTERM; for a command that could go on for long, also when nobody reads stdout any more.
+    /// Set by Ctrl-C and SIGTERM; for a command without a time limit, also when stdout is closed.
     pub stop: Cancel,
     /// The signal that stopped the command, if one did.
     pub interrupted: Interrupted,
@@ -96,7 +97,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the command: what became of it, and the signal that stopped it.
+/// Runs the command. Returns its result, and the signal that stopped it.
 fn run(cli: Cli) -> (Result<()>, Option<i32>) {
     let (stop, interrupted) = match stop::on_signals() {
         Ok(watched) => watched,
@@ -116,7 +117,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
         (false, true) => Form::TimedText,
         (false, false) => Form::Text,
     };
-    // What ends by itself goes on without readers: its exit code says how it ended.
+    // A command that ends by itself continues without readers: its exit code gives the result.
     let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
     let context = Context { out: Output::new(form, closed), settings, stop, interrupted };
     let result = cli.command.run(&context);
@@ -127,7 +128,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
 }
 
 impl Cli {
-    /// Returns the log level that a flag names.
+    /// Returns the log level set by a flag.
     fn named_level(&self) -> Option<LevelFilter> {
         match (self.quiet, self.verbose) {
             (true, _) => Some(LevelFilter::Error),
@@ -137,7 +138,7 @@ impl Cli {
         }
     }
 
-    /// The demonstration provokes what is otherwise worth a warning.
+    /// The demonstration deliberately causes events that normally deserve a warning.
     fn default_level(&self) -> LevelFilter {
         match self.command {
             Command::Demo(_) => LevelFilter::Error,

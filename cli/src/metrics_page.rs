@@ -1,4 +1,4 @@
-//! The page that Prometheus reads, over plain HTTP: one client at a time, each with little time and few bytes.
+//! The HTTP page for Prometheus: one client at a time, with small limits for time and bytes.
 
 use crate::failure::{Failure, Result};
 use crate::stop::spawn;
@@ -8,20 +8,20 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a client may take, and how much it may ask.
+/// Limits of a client: the time, and the size of its request in bytes.
 const LIMIT: Duration = Duration::from_secs(2);
 const LONGEST_REQUEST: usize = 8 << 10;
 
-/// The page, served until it is dropped.
+/// The page, served until this is dropped.
 pub struct MetricsPage {
     stop: Cancel,
-    /// Where it listens: who connects there wakes the thread.
+    /// The listening address; connecting to it wakes the thread.
     address: String,
     thread: Option<JoinHandle<()>>,
 }
 
 impl MetricsPage {
-    /// Serves what `page` gives at `http://address/metrics`.
+    /// Serves the result of `page` at `http://address/metrics`.
     pub fn serve(address: &str, page: impl Fn() -> String + Send + 'static) -> Result<MetricsPage> {
         let failed = |e: std::io::Error| Failure::usage(format!("--metrics {address}: cannot listen: {e}"));
         let listener = TcpListener::bind(address).map_err(failed)?;
@@ -35,7 +35,7 @@ impl MetricsPage {
                 }
                 match client.and_then(|client| answer(client, &page)) {
                     Ok(()) => {}
-                    // Out of descriptors, for one: that passes, but not at once.
+                    // For example out of descriptors: that is temporary, but does not pass immediately.
                     Err(e) => {
                         log::debug!("metrics: {e}");
                         let _ = stopping.signal().recv_timeout(Duration::from_millis(10));
@@ -83,7 +83,7 @@ fn answer(mut client: TcpStream, page: &impl Fn() -> String) -> std::io::Result<
     client.shutdown(Shutdown::Write)
 }
 
-/// The request up to the empty line.
+/// Reads the request up to the empty line.
 fn read_head(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let until = Instant::now() + LIMIT;
     let mut head = Vec::new();

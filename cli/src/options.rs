@@ -1,4 +1,4 @@
-//! The flags that say who we are and whom we trust, and their defaults.
+//! Flags for our identity and the organisations that we trust, and their defaults.
 
 use crate::failure::{Failure, Result};
 use crate::identity::{load_msp, KeySource, Me};
@@ -10,7 +10,7 @@ use fabric_gossip::msp::Msp;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Who we are.
+/// Our identity.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Identity")]
 pub struct IdentityArgs {
@@ -46,7 +46,7 @@ impl IdentityArgs {
         Me::load(&mspid, &dir, &KeySource::from(settings)?, &self.trusted())
     }
 
-    /// Our own MSP, if one is named, and those of the organisations to trust.
+    /// Returns our own MSP, if one is given, and those of the organisations to trust.
     pub fn msps(&self, settings: &Settings) -> Result<Vec<Arc<Msp>>> {
         let mut msps = Vec::new();
         if let Some(dir) = self.msp_dir(settings)? {
@@ -60,8 +60,8 @@ impl IdentityArgs {
         Ok(msps)
     }
 
-    /// Loads the MSPs whose TLS authorities count, for a command that needs no identity. Our own need not have an id, nor be
-    /// there if only `core.yaml` names it.
+    /// Loads the MSPs whose TLS authorities are trusted, for a command that needs no identity. Our own may lack an id,
+    /// and may be missing if it is given only in `core.yaml`.
     pub fn msps_for_tls(&self, settings: &Settings) -> Result<Vec<Arc<Msp>>> {
         let own = self.msp_dir(settings)?.filter(|dir| dir.origin != Origin::File || dir.path.is_dir());
         let mspid = self.mspid(settings)?.unwrap_or_else(|| "our MSP".to_owned());
@@ -93,7 +93,7 @@ impl IdentityArgs {
     }
 }
 
-/// Members with X.509 certificates are all that there is here.
+/// Checks that the MSP type is the supported one: members with X.509 certificates.
 fn check_msp_type(settings: &Settings) -> Result<()> {
     let check = |kind: &str| match kind {
         "bccsp" => Ok(()),
@@ -106,7 +106,7 @@ fn no_msp_id(dir: &NamedPath) -> Failure {
     dir.error("no MSP id: give --mspid ID, such as Org1MSP (or CORE_PEER_LOCALMSPID)")
 }
 
-/// Who is meant, where a command takes one endpoint.
+/// The peer of a command that takes one endpoint.
 #[derive(Args, Clone, Debug)]
 pub struct TargetArg {
     /// The peer to talk to, host:port [CORE_PEER_ADDRESS]

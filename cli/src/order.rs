@@ -1,9 +1,9 @@
-//! Whether messages arrive in the order in which they were sent.
+//! Checks whether messages arrive in the order in which they were sent.
 
 use fabric_gossip::crypto::PkiId;
 use std::collections::HashMap;
 
-/// Each sender counts its messages from 0 in `seq_num`; a new run begins at 0 again.
+/// Order of the messages of each sender, which counts them from 0 in `seq_num`; a new run starts at 0 again.
 #[derive(Default)]
 pub struct Order {
     next: HashMap<PkiId, u64>,
@@ -25,7 +25,7 @@ impl Order {
         }
     }
 
-    /// Nothing was missing, twice there, or out of turn.
+    /// Returns whether no message was missing, duplicated or out of order.
     pub fn kept(&self) -> bool {
         !self.broken
     }

@@ -1,4 +1,4 @@
-//! What goes to stdout: lines for a person, or with `--json` one object per line and nothing else.
+//! Output on stdout: human-readable lines, or with `--json` one object per line and nothing else.
 
 use crate::failure::{Failure, Result};
 use crate::rfc3339;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Where results go. Clones write to the same place.
+/// Writer of the results. Clones write to the same place.
 #[derive(Clone)]
 pub struct Output(Arc<Inner>);
 
@@ -19,7 +19,7 @@ struct Inner {
     stdout: Mutex<BufWriter<Stdout>>,
     /// Set when stdout turns out to be closed.
     closed: Cancel,
-    /// Why else nothing could be written.
+    /// Any other reason why writing failed.
     broken: Mutex<Option<io::Error>>,
 }
 
@@ -27,7 +27,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Text,
-    /// Text with the time in front: of commands that run until they are stopped.
+    /// Text with a leading time stamp, for commands that run until they are stopped.
     TimedText,
     Json,
 }
@@ -39,7 +39,7 @@ impl Output {
         Output(Arc::new(Inner { form, stdout, closed, broken: Mutex::new(None) }))
     }
 
-    /// Writes a line, seen at once.
+    /// Writes a line and flushes it.
     pub fn line(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
         self.bulk(json, text);
         self.flush();
@@ -65,20 +65,20 @@ impl Output {
         self.check(written);
     }
 
-    /// Writes a line that only a person wants to see.
+    /// Writes a line in text form only.
     pub fn note(&self, text: impl FnOnce() -> String) {
         if !self.is_json() {
             self.line(|| Value::Null, text);
         }
     }
 
-    /// Makes everything written visible.
+    /// Flushes everything written.
     pub fn flush(&self) {
         let flushed = self.0.stdout.lock().flush();
         self.check(flushed);
     }
 
-    /// Fails if something could not be written, for another reason than that nobody reads any more.
+    /// Fails if writing failed for a reason other than a closed stdout.
     pub fn finish(&self) -> Result<()> {
         self.flush();
         match self.0.broken.lock().take() {
@@ -91,7 +91,7 @@ impl Output {
         self.0.form == Form::Json
     }
 
-    /// A line that shows how far a long task has come, where there is a person who watches.
+    /// Returns a progress line for a long task; does nothing if stderr is not a terminal.
     pub fn progress(&self) -> Progress {
         let stderr = io::stderr();
         Progress((!self.is_json() && stderr.is_terminal()).then_some(stderr))
@@ -107,7 +107,7 @@ impl Output {
     }
 }
 
-/// A line on a terminal that is overwritten, and gone when this is dropped.
+/// A line on a terminal that is overwritten, and erased when this is dropped.
 pub struct Progress(Option<Stderr>);
 
 impl Progress {
@@ -124,7 +124,8 @@ impl Drop for Progress {
     }
 }
 
-/// Escapes the control characters of a text from the network, a file or the environment: safe to show on a terminal.
+/// Escapes the control characters of a text from the network, a file or the environment, so that a terminal can show
+/// it.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -136,17 +137,17 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// As [`printable`], for a text of several lines.
+/// Does the same as [`printable`] for a text of several lines.
 fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Control characters, and those that change the direction of what follows.
+/// Returns whether a character is a control character or changes the text direction.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Escapes what JSON allows in a text and a terminal acts upon.
+/// Escapes characters that JSON allows in a text and a terminal interprets.
 fn escaped_json(text: &str) -> String {
     match text.contains(is_unsafe) {
         false => text.to_owned(),
@@ -157,7 +158,7 @@ fn escaped_json(text: &str) -> String {
     }
 }
 
-/// Formats a path for an error: in quotes and escaped if it has something in it or around it that nobody would see.
+/// Formats a path for an error: quoted and escaped if it has control characters, or a space or quote at an end.
 pub fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let odd = |c: char| is_unsafe(c) || c.is_whitespace() || "\"'".contains(c);

@@ -1,4 +1,5 @@
-//! The settings of a node: from the flags, else from Fabric's keys in the environment or `core.yaml`, else Fabric's own.
+//! Settings of a node: from the flags, else from Fabric's keys in the environment or `core.yaml`, else Fabric's
+//! defaults.
 
 use crate::failure::Result;
 use crate::keys::{self, Key};
@@ -9,31 +10,31 @@ use fabric_gossip::config::CommConfig;
 use fabric_gossip::node::NodeConfig;
 use std::time::Duration;
 
-/// Intervals and limits of time.
+/// Intervals and time limits.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Intervals")]
 pub struct IntervalArgs {
-    /// Between two heartbeats [default: 5s]
+    /// Interval between two heartbeats [default: 5s]
     #[arg(long, value_name = "D", value_parser = timeout)]
     alive_interval: Option<Duration>,
-    /// After how long without one a peer is dead [default: 25s, or five times --alive-interval]
+    /// Time without a heartbeat after which a peer is dead [default: 25s, or five times --alive-interval]
     #[arg(long, value_name = "D", value_parser = timeout)]
     alive_expiration: Option<Duration>,
-    /// Between two rounds of trying to reach the dead [default: that of --alive-expiration]
+    /// Interval between attempts to reach dead peers [default: that of --alive-expiration]
     #[arg(long, value_name = "D", value_parser = timeout)]
     reconnect_interval: Option<Duration>,
-    /// Between two pulls of identities and of membership [default: 4s]
+    /// Interval between two pulls of identities and of membership [default: 4s]
     #[arg(long, value_name = "D", value_parser = timeout)]
     pull_interval: Option<Duration>,
-    /// How long connecting may take [default: 3s]
+    /// Maximum time for connecting [default: 3s]
     #[arg(long, value_name = "D", value_parser = timeout)]
     dial_timeout: Option<Duration>,
-    /// How long a Ping and each step of a handshake may take [default: 2s]
+    /// Maximum time for a Ping and for each step of a handshake [default: 2s]
     #[arg(long, value_name = "D", value_parser = timeout)]
     conn_timeout: Option<Duration>,
 }
 
-/// Sets what flags and settings say, and leaves the default elsewhere.
+/// Applies flags and settings; leaves the default for everything else.
 struct Reader<'a>(&'a Settings);
 
 impl Reader<'_> {

@@ -1,4 +1,4 @@
-//! What is printed of messages that come in, and of connections that come and go.
+//! Printing of received messages, and of connections that open and close.
 
 use crate::identity::Described;
 use crate::order::Order;
@@ -9,17 +9,17 @@ use fabric_gossip::crypto::PkiId;
 use fabric_gossip::message::{Content, GossipMessage, SignedMessage};
 use serde_json::json;
 
-/// The first messages are printed one by one, then every thousandth.
+/// Number of messages that are printed one by one; later only every thousandth is.
 const PRINTED: u64 = 20;
 const THEN_EVERY: u64 = 1000;
 
-/// What came in since the start.
+/// Messages received since the start.
 #[derive(Default)]
 pub struct Tally {
     count: u64,
     bytes: u64,
     order: Order,
-    /// Something came since the last summary.
+    /// Whether messages were received since the last summary.
     fresh: bool,
 }
 
@@ -37,12 +37,12 @@ impl Tally {
         }
     }
 
-    /// Whether a summary would say anything new.
+    /// Returns whether a summary would contain anything new.
     pub fn is_fresh(&self) -> bool {
         self.fresh
     }
 
-    /// Prints a summary, unless nothing came since the last one.
+    /// Prints a summary, unless no message was received since the last one.
     pub fn summarize(&mut self, out: &Output) {
         if !std::mem::take(&mut self.fresh) {
             return;
@@ -58,7 +58,7 @@ impl Tally {
     }
 }
 
-/// Prints one message that was gossiped to us.
+/// Prints a message received by gossip.
 pub fn gossiped(out: &Output, message: &SignedMessage, from: &PkiId) {
     Seen::new(message, from).print(out);
 }
@@ -86,13 +86,13 @@ pub fn disconnected(out: &Output, info: &ConnectionInfo, reason: &str) {
     );
 }
 
-/// What there is to say of one message.
+/// The printed properties of a message.
 struct Seen<'a> {
     message: &'a SignedMessage,
     from: &'a PkiId,
-    /// Its place in its sender's order, if it is a data message.
+    /// Its sequence number, if it is a data message.
     seq: Option<u64>,
-    /// Bytes of data; of other messages than data messages, of the whole message.
+    /// Length of the data in bytes; for messages other than data messages, of the whole message.
     len: usize,
 }
 
@@ -125,7 +125,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The name of the message's content, as in the protocol.
+/// Returns the name of the message's content, as in the protocol.
 fn kind(message: &GossipMessage) -> &'static str {
     match &message.content {
         None => "none",

@@ -1,22 +1,22 @@
-//! Moments as JSON and log lines have them: RFC 3339, UTC.
+//! Times as written in JSON and log lines: RFC 3339, UTC.
 
 use std::time::SystemTime;
 
-/// `2036-11-19T07:30:00Z`, from the seconds since 1970.
+/// Formats seconds since 1970 as `2036-11-19T07:30:00Z`.
 pub fn seconds(unix: i64) -> String {
     let (year, month, day) = civil(unix.div_euclid(86_400));
     let second = unix.rem_euclid(86_400);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// `2036-11-19T07:30:00.123456Z`.
+/// Formats a time as `2036-11-19T07:30:00.123456Z`.
 pub fn micros(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let whole = seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     format!("{}.{:06}Z", whole.trim_end_matches('Z'), since.subsec_micros())
 }
 
-/// Year, month and day of a day since 1970, in the Gregorian calendar: 400 years have 146,097 days, counted from
+/// Returns year, month and day of a day since 1970 in the Gregorian calendar: 400 years have 146,097 days, counted from
 /// 1 March so that the leap day comes last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;

@@ -1,4 +1,4 @@
-//! The rules that decide whether an identity is valid: which one a refusal names, and what to do about it.
+//! The rules that decide whether an identity is valid: maps a refusal to the broken rule and a suggestion.
 
 use crate::identity::Described;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity};
@@ -10,14 +10,14 @@ use std::time::SystemTime;
 pub struct Broken {
     /// The rule's name, for scripts.
     pub rule: &'static str,
-    /// What the MSP said.
+    /// The MSP's error text.
     pub text: String,
-    /// What to try.
+    /// A suggestion.
     pub hint: &'static str,
 }
 
-/// Names of rules, what a refusal of each has in its text, and what to try. The first one that fits counts: what is more
-/// specific comes first.
+/// Names of rules, a part of the text of their refusals, and suggestions. The first match counts, so more specific
+/// entries come first.
 const RULES: [(&str, &str, &str); 25] = [
     ("msp_id", "expected MSP ID", "the MSP id is another one: compare it with the channel configuration"),
     ("identity_form", "SerializedIdentity", "this is no identity, or it was damaged on its way"),
@@ -64,12 +64,12 @@ fn broken(text: &str) -> Broken {
 pub enum Verdict {
     Valid,
     Broken(Broken),
-    /// None of the MSPs is that of its organisation.
+    /// No MSP is that of its organisation.
     UnknownOrganisation,
 }
 
-/// Judges an identity: the one verdict of `identity`, `handshake` and a running node, which all ask the same crypto service.
-/// The MSPs are those that it was made from; they say which rule is broken.
+/// Judges an identity. `identity`, `handshake` and a running node share this verdict, because they use the same crypto
+/// service. `msps` are those that it was created from; they determine which rule is broken.
 pub fn judge(crypto: &dyn CryptoService, msps: &[Arc<Msp>], identity: &PeerIdentity) -> Verdict {
     let described = Described::new(identity);
     if let Err(e) = crypto.validate_identity(identity) {
@@ -77,7 +77,7 @@ pub fn judge(crypto: &dyn CryptoService, msps: &[Arc<Msp>], identity: &PeerIdent
         if own.is_empty() {
             return Verdict::UnknownOrganisation;
         }
-        // With several folders of one organisation, the one that knows the authority says more than the others.
+        // With several folders of one organisation, the one that knows the authority gives the most precise reason.
         let (mut unreadable, mut invalid) = (None, None);
         for msp in own {
             match msp.deserialize(identity).map(|member| (msp.check_well_formed(identity), member)) {

@@ -1,4 +1,4 @@
-//! Settings of Fabric's own `peer` that serve as defaults for flags: from the environment, then from `core.yaml`.
+//! Settings of Fabric's own `peer` as defaults for flags: from the environment, then from `core.yaml`.
 
 use crate::core_yaml::CoreYaml;
 use crate::failure::{Failure, Result};
@@ -10,8 +10,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Looks settings up by their key. As for the `peer` command, the environment goes first, and a variable that is empty
-/// takes away what the file says.
+/// Looks up settings by their key. As in the `peer` command, the environment takes precedence, and an empty variable
+/// removes the value in the file.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     file: Option<CoreYaml>,
@@ -25,7 +25,7 @@ pub enum Origin {
     File,
 }
 
-/// A path and the flag, variable or key that named it.
+/// A path, and the flag, variable or key that it came from.
 #[derive(Clone, Debug)]
 pub struct NamedPath {
     pub path: PathBuf,
@@ -39,7 +39,7 @@ impl NamedPath {
         NamedPath { path: path.to_owned(), origin: Origin::Flag, source: flag.to_owned() }
     }
 
-    /// Names the source in an error of another.
+    /// Adds the source to another failure.
     pub fn relay(&self, failure: Failure) -> Failure {
         match (self.origin, failure) {
             (Origin::Flag, failure) => failure,
@@ -48,7 +48,7 @@ impl NamedPath {
         }
     }
 
-    /// Makes an error about the file or folder.
+    /// Creates an error about the file or folder.
     pub fn error(&self, why: impl std::fmt::Display) -> Failure {
         let path = shown(&self.path);
         let text = self.path.to_string_lossy();
@@ -66,7 +66,7 @@ impl NamedPath {
     }
 }
 
-/// The path, and what named it unless that was a flag.
+/// Formats the path, and its source unless that is a flag.
 impl std::fmt::Display for NamedPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.origin {
@@ -82,20 +82,20 @@ enum Found<'a> {
 }
 
 impl Settings {
-    /// From the environment, and from `core.yaml` if there is one.
+    /// Loads the settings from the environment, and from `core.yaml` if there is one.
     pub fn load(config: Option<&Path>) -> Result<Settings> {
         let settings = Settings { file: CoreYaml::load(config)? };
         settings.warn_of_unread_security_settings()?;
         Ok(settings)
     }
 
-    /// Reads text; none if it is empty.
+    /// Reads text; `None` if it is empty.
     pub fn text(&self, key: Key) -> Result<Option<String>> {
         let Some(value) = self.scalar(key)? else { return Ok(None) };
         Ok(Some(value.0).filter(|text| !text.is_empty()))
     }
 
-    /// Reads text and interprets it with `parse`. An error names the key.
+    /// Reads text and parses it with `parse`. An error names the key.
     pub fn parsed<T>(&self, key: Key, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>> {
         self.text(key)?.map(|text| parse(&text).map_err(|why| self.wrong(key, &text, &why))).transpose()
     }
@@ -120,7 +120,7 @@ impl Settings {
         }
     }
 
-    /// Reads a list: in the file also as one text, in the environment always, with white space in between.
+    /// Reads a list: a YAML list or a text separated by white space; in the environment always the latter.
     pub fn list(&self, key: Key) -> Result<Vec<String>> {
         let entry = |node: &Node| match node.text() {
             Ok(text) => Ok(text.unwrap_or_default().to_owned()),
@@ -139,8 +139,8 @@ impl Settings {
         Ok(entries.into_iter().filter(|entry| !entry.is_empty()).collect())
     }
 
-    /// Reads a path. A relative one is relative to `core.yaml`, wherever it is named; without that file to the working
-    /// folder.
+    /// Reads a path. A relative path is relative to `core.yaml`, also if it comes from the environment; without that
+    /// file, to the working folder.
     pub fn path(&self, key: Key) -> Result<Option<NamedPath>> {
         let path = match self.find(key)? {
             Some(Found::Variable(value)) => match value.to_str() {
@@ -155,7 +155,7 @@ impl Settings {
         Ok((!path.as_os_str().is_empty()).then(|| self.relative(key, &path)))
     }
 
-    /// Reads a list of paths, as [`path`](Self::path) reads one.
+    /// Reads a list of paths, each like [`path`](Self::path).
     pub fn paths(&self, key: Key) -> Result<Vec<NamedPath>> {
         Ok(self.list(key)?.iter().map(|path| self.relative(key, Path::new(path))).collect())
     }
@@ -169,7 +169,7 @@ impl Settings {
         NamedPath { path: folder.join(path), origin, source: self.source(key) }
     }
 
-    /// Names where a value comes from, for error messages.
+    /// Returns the source of a value, for error messages.
     pub fn source(&self, key: Key) -> String {
         match (std::env::var_os(key.variable()), &self.file) {
             (None, Some(file)) => format!("{} in {}", key.name(), shown(file.path())),
@@ -177,7 +177,7 @@ impl Settings {
         }
     }
 
-    /// Makes an error about a value.
+    /// Creates an error about a value.
     pub fn wrong(&self, key: Key, value: &str, why: &str) -> Failure {
         Failure::usage(format!("{} is {value:?}: {why}", self.source(key)))
     }
@@ -213,7 +213,7 @@ impl Settings {
         value.map(Some).map_err(|why| self.wrong(key, &text, &why))
     }
 
-    /// Control characters are in no sound value, and nobody sees them.
+    /// Rejects control characters: no correct value has them, and they are invisible.
     fn check_controls(&self, key: Key, text: &str) -> Result<()> {
         let blanks = |c: char| c.is_control() && !matches!(c, '\t' | '\n');
         match text {
@@ -227,7 +227,7 @@ impl Settings {
         }
     }
 
-    /// Security is not a matter to be silent about: a typing error, or a setting of another version of Fabric.
+    /// Warns of security settings that are not read: a typing error, or a setting of another version of Fabric.
     fn warn_of_unread_security_settings(&self) -> Result<()> {
         let read = |name: &str| keys::ALL.iter().any(|key| key.name().eq_ignore_ascii_case(name));
         let not_in_use = |name: &str| name.to_lowercase().starts_with(&keys::BCCSP_PKCS11.to_lowercase());

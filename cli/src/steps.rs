@@ -1,10 +1,10 @@
-//! Commands that go step by step: each step is one line, and the first that fails ends the walk.
+//! Commands that run step by step: each step is one line, and the first failed step ends the command.
 
 use crate::failure::{Failure, Result};
 use crate::output::{printable, Output};
 use serde_json::{json, Value};
 
-/// What became of one step.
+/// Result of one step.
 pub type Step<T> = std::result::Result<Passed<T>, Stumble>;
 
 pub struct Passed<T> {
@@ -13,21 +13,21 @@ pub struct Passed<T> {
     pub text: String,
 }
 
-/// Why there is no next step.
+/// Reason why there is no next step.
 pub enum Stumble {
     Problem(Box<Problem>),
-    /// Nothing to do with the step: stopped, or misconfigured.
+    /// Not a failure of the step: stopped, or misconfigured.
     Failure(Failure),
 }
 
-/// What is wrong, and what to try.
+/// A problem and a suggestion.
 pub struct Problem {
     why: String,
     hint: String,
     detail: Value,
 }
 
-/// Makes a passed step, so that it reads as the opposite of [`Problem::fail`].
+/// Creates a passed step; the counterpart of [`Problem::fail`].
 pub trait Pass<T>: Sized {
     fn pass(result: T, detail: Value, text: String) -> Self;
 }
@@ -81,7 +81,7 @@ impl<'a> Steps<'a> {
         Steps { out, error: None }
     }
 
-    /// Prints a step, and gives its result if there is a next one.
+    /// Prints a step, and returns its result if there is a next one.
     pub fn take<T>(&mut self, name: &'static str, step: Step<T>) -> Result<T> {
         match step {
             Ok(Passed { result, detail, text }) => {
@@ -108,7 +108,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// What the first failed step said.
+    /// Returns the error of the first failed step.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }

@@ -1,4 +1,4 @@
-//! Stopping: by Ctrl-C or SIGTERM, and what blocks without knowing of it.
+//! Stopping on Ctrl-C or SIGTERM, also during blocking calls that cannot be cancelled.
 
 use crate::failure::{Failure, Result};
 use crossbeam_channel::{after, bounded, select};
@@ -20,7 +20,7 @@ impl Interrupted {
         Some(self.0.load(Ordering::Acquire)).filter(|signal| *signal != 0)
     }
 
-    /// Returns the cause that a summary states for a command that did not finish.
+    /// Returns the reason that a summary gives for an unfinished command.
     pub fn reason(&self) -> &'static str {
         match self.signal() {
             Some(_) => "interrupted",
@@ -29,7 +29,7 @@ impl Interrupted {
     }
 }
 
-/// The first signal sets the switch. A second one ends the process at once.
+/// Sets the switch on the first signal. A second one ends the process immediately.
 pub fn on_signals() -> Result<(Cancel, Interrupted)> {
     let (stop, interrupted) = (Cancel::new(), Interrupted::default());
     let mut signals =
@@ -55,7 +55,8 @@ pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::
     thread.map_err(|e| Failure::Peer(format!("cannot start the thread {name}: {e}; raise the limit (ulimit -u)")))
 }
 
-/// Does what may block, on a thread of its own, and waits for it no longer than `limit` (`None`) or until stopped.
+/// Runs a blocking function on a separate thread. Waits for it for at most `limit` (then returns `None`) or until
+/// stopped.
 pub fn within<T: Send + 'static>(
     stop: &Cancel,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! Whom an MSP folder trusts, when it has no member of its own.
+//! Summary of the trust settings of an MSP folder that has no member of its own.
 
 use crate::certificate;
 use crate::failure::{Failure, Result};
@@ -9,8 +9,8 @@ use openssl::x509::X509;
 use serde_json::{json, Value};
 use std::path::Path;
 
-/// Shows the authorities, the administrators, how many revocation lists there are and which OUs tell roles apart. That
-/// the MSP can be set up has been seen before.
+/// Shows the authorities, the administrators, the number of revocation lists and the OUs that identify roles. The
+/// caller has checked that the MSP can be set up.
 pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
     let config = MspConfig::load(dir, mspid).map_err(|e| Failure::usage(e.message()))?;
     let groups = [
@@ -58,7 +58,7 @@ fn describe(file: &PemFile) -> (Value, String) {
     (json!({"subject": subject, "expires": expires}), text)
 }
 
-/// The OUs of the roles, in Fabric's order.
+/// Returns the OUs of the roles, in Fabric's order.
 fn roles(ous: &NodeOus) -> Vec<String> {
     let roles = [&ous.client, &ous.peer, &ous.admin, &ous.orderer];
     roles.into_iter().flatten().map(|role| role.organizational_unit_identifier.clone()).collect()

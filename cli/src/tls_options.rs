@@ -1,4 +1,4 @@
-//! The flags and settings that say how connections are secured.
+//! TLS flags and settings.
 
 use crate::certificate::Certificate;
 use crate::failure::{Failure, Result};
@@ -26,17 +26,17 @@ pub struct TlsArgs {
     /// (when dialling), [CORE_PEER_TLS_CLIENTROOTCAS_FILES] (for clients) and the TLS authorities of all MSP folders
     #[arg(long, value_name = "FILE")]
     tls_ca: Vec<PathBuf>,
-    /// Another certificate to show when dialling [CORE_PEER_TLS_CLIENTCERT_FILE]
+    /// A different certificate to present when dialling [CORE_PEER_TLS_CLIENTCERT_FILE]
     #[arg(long, value_name = "FILE", requires = "tls_client_key")]
     tls_client_cert: Option<PathBuf>,
     /// The key of --tls-client-cert [CORE_PEER_TLS_CLIENTKEY_FILE]
     #[arg(long, value_name = "FILE", requires = "tls_client_cert")]
     tls_client_key: Option<PathBuf>,
-    /// What to ask of those who dial us: any certificate, or one that a TLS authority issued [verify if
+    /// What to require of peers that dial us: any certificate, or one that a TLS authority issued [verify if
     /// CORE_PEER_TLS_CLIENTAUTHREQUIRED, else request]
     #[arg(long, value_name = "POLICY", value_enum)]
     tls_client_auth: Option<ClientAuthPolicy>,
-    /// The name to look for in the server's certificate, instead of the one dialled [CORE_PEER_TLS_SERVERHOSTOVERRIDE]
+    /// The name to check the server's certificate for, instead of the one dialled [CORE_PEER_TLS_SERVERHOSTOVERRIDE]
     #[arg(long, value_name = "NAME")]
     tls_server_name: Option<String>,
     /// Plain text: only for tests, connection messages can be replayed [CORE_PEER_TLS_ENABLED=false]
@@ -50,33 +50,33 @@ pub enum ClientAuthPolicy {
     Verify,
 }
 
-/// The TLS settings, checked; `None` in plain text.
+/// The checked TLS settings; `None` for plain text.
 pub type TlsSetup = Option<TlsFiles>;
 
 /// Certificates for both directions.
 pub struct TlsFiles {
     pub tls: Tls,
-    /// What is shown when dialling: certificate (with its chain) and key, as PEM.
+    /// The pair to present when dialling: certificate (with its chain) and key, as PEM.
     pub client: (Vec<u8>, Vec<u8>),
     pub roots: Vec<Certificate>,
     pub server_name: Option<String>,
 }
 
-/// What a command does with TLS.
+/// How a command uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It listens, and dials.
+    /// Listens and dials.
     Serve,
-    /// It dials, and needs a certificate that its connection message can be bound to.
+    /// Dials, and needs a certificate that its connection message can be bound to.
     Dial,
-    /// It dials, and does without: a made-up certificate is shown then.
+    /// Dials, and needs no certificate: without one, a generated certificate is presented.
     Anonymous,
 }
 
 type Pair = (NamedPath, NamedPath);
 
 impl TlsArgs {
-    /// Loads and checks the TLS files. `msps` are those whose TLS authorities count.
+    /// Loads and checks the TLS files. The TLS authorities of `msps` are trusted.
     pub fn load(
         &self,
         role: Role,
@@ -130,7 +130,8 @@ impl TlsArgs {
         Ok(self.no_tls || (!named && settings.boolean(keys::TLS_ENABLED)? == Some(false)))
     }
 
-    /// Loads the authorities that count in both directions: those of the flags, and root and intermediate ones of all MSPs.
+    /// Loads the authorities trusted in both directions: those of the flags, and the root and intermediate ones of all
+    /// MSPs.
     fn shared_roots(&self, msps: &[Arc<Msp>]) -> Result<Vec<Certificate>> {
         let mut roots = Vec::new();
         for file in &self.tls_ca {
@@ -187,7 +188,7 @@ impl TlsArgs {
         }
     }
 
-    /// The files of our certificate and key.
+    /// Returns the files of our certificate and key.
     fn pair(&self, role: Role, identity: &IdentityArgs, settings: &Settings) -> Result<Option<Pair>> {
         let named = |flag: &Option<PathBuf>, name: &str, key: Key| match flag {
             Some(path) => Ok(Some(NamedPath::flag(name, path))),
@@ -231,8 +232,8 @@ impl TlsArgs {
     }
 }
 
-/// Returns whether a missing file is ignored: only `core.yaml` names it, and the command only dials. Fabric's sample names
-/// files of a server, which a folder with settings for client commands rarely has.
+/// Returns whether a missing file is ignored: it is given only in `core.yaml`, and the command only dials. Fabric's
+/// sample lists files of a server, which a folder with settings for client commands rarely has.
 fn is_passed_over(role: Role, file: &NamedPath) -> bool {
     let passed_over = role != Role::Serve && file.origin == Origin::File && !file.path.exists();
     if passed_over {
@@ -268,14 +269,14 @@ fn pem(file: &NamedPath) -> Result<PemFile> {
     Ok(PemFile { source: file.to_string(), text })
 }
 
-/// A certificate of our own: it must be valid now.
+/// Reads one of our own certificates; it must be valid now.
 fn read_cert(file: &NamedPath) -> Result<PemFile> {
     let first = read_all(file)?.swap_remove(0);
     first.check_dates().map_err(|why| file.error(why))?;
     pem(file)
 }
 
-/// Peers look at the names in our certificate, and at what it is for.
+/// Warns if peers would reject our certificate because of its names or its purpose.
 fn warn_if_nobody_can_dial(cert: &PemFile) -> Result<()> {
     let first = Certificate::new(&cert.source, &cert.text).map_err(Failure::usage)?;
     if let Some(why) = first.unfit_for_servers() {
@@ -284,7 +285,7 @@ fn warn_if_nobody_can_dial(cert: &PemFile) -> Result<()> {
     Ok(())
 }
 
-/// A certificate that nobody vouches for: most peers ask for one, and only the gossip handshake looks at it.
+/// Generates a self-signed certificate: most peers require one, and only the gossip handshake checks it.
 fn made_up() -> Result<(PemFile, PemFile)> {
     let member = cryptogen::Org::new("probe", "probe.invalid").and_then(|org| org.peer("anonymous"))?;
     let file = |source: &str, text: String| PemFile { source: source.into(), text: text.into_bytes() };

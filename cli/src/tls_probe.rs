@@ -1,5 +1,5 @@
-//! A TLS connection made only to be looked at: which version and certificate the other side has, who vouches for it, and
-//! if it fails, on whose account.
+//! A TLS connection for diagnosis: reports the other side's version, certificate and issuer, and the cause of a
+//! failure.
 
 use crate::certificate;
 use crate::tls_options::TlsFiles;
@@ -16,19 +16,19 @@ use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long to wait for a sign that the peer did not like our certificate: with TLS 1.3 it can only say so after the
-/// handshake. A gRPC server has sent its settings by then.
+/// Time to wait for a rejection of our certificate: with TLS 1.3 the peer can only send it after the handshake. A gRPC
+/// server has sent its settings by then.
 const AFTERTHOUGHT: Duration = Duration::from_millis(300);
 
-/// What TLS came to.
+/// The result of the TLS connection.
 pub struct TlsReport {
     pub detail: Value,
     pub text: String,
-    /// What is wrong, and what to try.
+    /// The problem, and a suggestion.
     pub problem: Option<(String, String)>,
 }
 
-/// What the connection needs to know; can be handed to another thread.
+/// The parameters of the connection; can be moved to another thread.
 pub struct TlsProbe {
     server_name: String,
     client: (Vec<u8>, Vec<u8>),
@@ -49,7 +49,7 @@ impl TlsProbe {
         }
     }
 
-    /// Makes the connection, within `limit` for each answer.
+    /// Makes the connection; `limit` is the time limit for each answer.
     pub fn connect(&self, tcp: TcpStream, limit: Duration) -> TlsReport {
         let flaw = Arc::new(Mutex::new(None::<Flaw>));
         match self.handshake(tcp, limit, &flaw) {
@@ -62,7 +62,7 @@ impl TlsProbe {
         }
     }
 
-    /// Completes TLS whatever the server's certificate is like; what is wrong with it goes to `flaw`.
+    /// Completes the handshake even if the server's certificate is wrong; the error in it goes to `flaw`.
     fn handshake(
         &self,
         tcp: TcpStream,
@@ -87,7 +87,7 @@ impl TlsProbe {
         for root in &self.roots {
             store.add_cert(root.clone())?;
         }
-        // As gRPC has it: any certificate that is trusted ends a chain, not only one that signed itself.
+        // As in gRPC, any trusted certificate ends a chain, not only a self-signed one.
         store.set_flags(X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::TRUSTED_FIRST)?;
         context.set_cert_store(store.build());
         let mut chain = X509::stack_from_pem(&self.client.0)?.into_iter();
@@ -144,7 +144,8 @@ impl TlsProbe {
             );
         }
         let problem = match (&server, flaw, refused) {
-            // What cannot be a server's has the wrong names or the wrong purpose, whoever issued it.
+            // A certificate that cannot be a server's has the wrong names or the wrong purpose, regardless of its
+            // issuer.
             (Some(_), Some(flaw), _) if unfit.is_some() && flaw.is_of_purpose() => unfit,
             (Some(server), Some(flaw), _) => Some(self.judge(server, &flaw)),
             _ if unfit.is_some() => unfit,
@@ -219,7 +220,7 @@ impl Flaw {
     }
 }
 
-/// What the server says once it has seen our certificate: nothing, as a rule.
+/// Returns the server's rejection of our certificate; usually there is none.
 fn refusal(stream: &mut SslStream<TcpStream>) -> Option<(String, String)> {
     let _ = stream.get_ref().set_read_timeout(Some(AFTERTHOUGHT));
     let error = stream.ssl_read(&mut [0; 1]).err()?;
@@ -227,7 +228,7 @@ fn refusal(stream: &mut SslStream<TcpStream>) -> Option<(String, String)> {
     match (error.ssl_error(), error.io_error()) {
         (Some(_), _) => Some(blame(&error)),
         (None, Some(e)) if waiting.contains(&e.kind()) => None,
-        // Not every server says why.
+        // Not every server gives a reason.
         _ => Some(certificate_refused("it closed the connection as soon as it had seen it")),
     }
 }
@@ -241,7 +242,7 @@ fn certificate_refused(how: &str) -> (String, String) {
     )
 }
 
-/// Whose fault a failed handshake is.
+/// Explains which side caused a failed handshake.
 fn blame(error: &openssl::ssl::Error) -> (String, String) {
     if let Some(e) = error.io_error() {
         return match e.kind() {

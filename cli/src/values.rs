@@ -1,4 +1,4 @@
-//! How durations, endpoints and binary values are written on the command line.
+//! Parsing and formatting of durations, endpoints and binary values on the command line.
 
 use crate::go_values;
 use std::fmt;
@@ -62,7 +62,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// An endpoint that can be dialled.
+/// Parses an endpoint to dial.
 pub fn target(text: &str) -> Result<Endpoint, String> {
     match text.parse()? {
         Endpoint { port: 0, .. } => Err("nobody can listen on port 0".into()),
@@ -79,7 +79,7 @@ pub fn reachable(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// Parses an address to listen on. As in Go, one without a host means all interfaces.
+/// Parses an address to listen on. As in Go, an address without a host means all interfaces.
 pub fn listen_address(text: &str) -> Result<Endpoint, String> {
     match text.starts_with(':') {
         true => format!("0.0.0.0{text}").parse(),
@@ -94,12 +94,12 @@ impl Endpoint {
     }
 }
 
-/// `300ms`, `5s`, `1.5s`, `2m`, `1h30m`.
+/// Parses a duration: `300ms`, `5s`, `1.5s`, `2m`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     go_values::duration(text).map_err(|_| "expected a duration such as 300ms, 5s or 2m".into())
 }
 
-/// As [`duration`], and not zero.
+/// Parses a duration that is not zero.
 pub fn timeout(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("must be longer than zero".into()),
@@ -107,7 +107,7 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Binary values, in hex.
+/// A binary value, written in hex.
 #[derive(Clone, Debug)]
 pub struct Hex(pub Vec<u8>);
 
@@ -125,17 +125,17 @@ impl FromStr for Hex {
     }
 }
 
-/// Lower-case hex.
+/// Formats bytes in lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Microseconds, as JSON has them.
+/// Returns a duration in microseconds, for JSON.
 pub fn micros(duration: Duration) -> u64 {
     duration.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
-/// A duration for a person: three digits at most.
+/// Formats a duration for humans, with at most three digits.
 pub fn short(duration: Duration) -> String {
     match duration.as_secs_f64() {
         s if s < 0.001 => format!("{:.0} µs", s * 1e6),
@@ -146,7 +146,7 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
-/// A count for a person: `100,000`.
+/// Formats a count for humans: `100,000`.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -159,7 +159,7 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
-/// The first bytes of a PKI-ID, enough to tell peers apart on a screen.
+/// Returns the first bytes of a PKI-ID, enough to distinguish peers on a screen.
 pub fn brief(pki_id: impl fmt::Display) -> String {
     pki_id.to_string().chars().take(12).collect()
 }

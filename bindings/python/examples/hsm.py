@@ -1,7 +1,7 @@
 """A peer whose P-256 key stays in a PKCS #11 module: an HSM, a smart card, or SoftHSM as here.
 
-The library hands out the SHA-256 of what it signs; the module signs that digest with CKM_ECDSA, which hashes nothing itself,
-and returns r and s one after the other: a `RawSignature`. Nothing but ctypes is needed.
+The library passes the SHA-256 digest of the data; the module signs that digest with CKM_ECDSA, which does not hash, and
+returns r followed by s: a `RawSignature`. Only ctypes is needed.
 
     fabric-gossip crypto DIR
     export PKCS11_MODULE=/usr/lib/softhsm/libsofthsm2.so PKCS11_PIN=1234 PKCS11_LABEL=peer0
@@ -43,11 +43,11 @@ class Mechanism(Structure):
 
 
 class Hsm:
-    """A session with the private key of this label, in whichever slot has it."""
+    """A session with the private key of this label, in any slot that has it."""
 
     def __init__(self, module: str, pin: str, label: str) -> None:
         self.library = ctypes.CDLL(module)
-        # A session signs one digest at a time, and the library may ask on several threads.
+        # A session signs one digest at a time, and the library may call on several threads.
         self.lock = threading.Lock()
         self.session = None
         self.call("C_Initialize", None)

@@ -1,6 +1,6 @@
 """Gossip among a program's other descriptors: one thread, one selector, an echo server on TCP beside two peers.
 
-What a TCP client sends is gossiped to the other peer, and the client gets its line back once that peer has it. asyncio's
+Lines from a TCP client are gossiped to the other peer, and the client gets each back once that peer has it. asyncio's
 `loop.add_reader(subscription.fileno(), ...)` takes the place of the selector in the same way.
 
     fabric-gossip crypto DIR
@@ -36,7 +36,7 @@ def start(folder: Path, name: str) -> gossip.Comm:
 
 
 def client(address: "tuple[str, int]") -> None:
-    """Sends lines, each when the one before has come back."""
+    """Sends lines, each after the previous one has come back."""
     with socket.create_connection(address) as connection, connection.makefile("rwb", buffering=0) as lines:
         for line in (b"one\n", b"two\n", b"three\n"):
             lines.write(line)
@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     with start(folder, "peer0") as near, start(folder, "peer1") as far, selectors.DefaultSelector() as selector:
         inbox = far.accept()
         server = socket.create_server(("127.0.0.1", 0))
-        # Both are objects with a fileno(): the selector knows no difference.
+        # Both are objects with a fileno(): the selector treats them alike.
         selector.register(server, selectors.EVENT_READ, "server")
         selector.register(inbox, selectors.EVENT_READ, "gossip")
         thread = threading.Thread(target=client, args=(server.getsockname(),))

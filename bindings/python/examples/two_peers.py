@@ -57,12 +57,12 @@ def main(folder: Path) -> None:
             threads[-1].start()
 
         print("peer0 dials peer1 and sends")
-        # An endpoint is enough to reach somebody; the handshake tells who it is.
+        # An endpoint is enough to reach a peer; the handshake provides its identity.
         acks = peer0.send_with_ack(gossip.Message.block("mychannel", 1, b"hello"), peer1.local_addr, timeout=10)
         print(f"  acknowledged by {acks}")
 
         print("peer1 answers over the same connection")
-        # Naming the PKI-ID too says who has to be there.
+        # A PKI-ID additionally requires that identity.
         there = gossip.Peer(peer0.local_addr, peer0.pki_id)
         acks = peer1.send_with_ack(gossip.Message.block("mychannel", 2, b"hello to you"), there, timeout=10)
         print(f"  acknowledged by {acks}")
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
         msp = gossip.Msp.load(home / "msp", "Org1MSP")
         other = gossip.Crypto.load(home / "msp", "Org1MSP")
         stolen = gossip.Crypto.load(member(folder, "peer0") / "msp", "Org1MSP").identity
-        # Without `verify` it would be an error of its own start: the key does not belong to the certificate.
+        # Without `verify` its own start would fail: the key does not belong to the certificate.
         forged = gossip.Crypto.of_callbacks(stolen, msp, sign=other.sign, verify=lambda *_: True)
         with gossip.Comm(forged, gossip.Config(tls=gossip.Tls.load(home / "tls"))) as impostor:
             try:

@@ -6,19 +6,19 @@
         for event in inbox:
             print(event.message)
 
-What holds for all of it:
+The following holds for all of it:
 
 * The library is loaded on first use: see `load`. Calls release the GIL.
-* Handles are freed when they are closed (`close`, `with`) or garbage-collected, in any order: what depends on another
-  one keeps what it needs. A thread that is in a call keeps its handle until it returns.
-* What fails raises `Error`, with `code`, `message`, `peer`, `step` and `parts`; limits of time raise `Timeout`.
-* Time spans are seconds, as int, float or timedelta; None is no limit.
-* Peers are named by an endpoint ("host:port"), a PKI-ID (bytes), a `Peer` with both, or a `Member` or `Connection`.
-* Callbacks run on the library's threads. What they raise is caught: it goes to the logger "fabric_gossip", and of host
-  cryptography and block verifiers into the error that the library reports.
-* At the interpreter's exit every comm and node that still runs is stopped.
-* After a fork the child can use neither what its parent made nor, if the parent had made anything, the library: what it
-  tries raises RuntimeError. Use multiprocessing's "spawn" or "forkserver".
+* Handles are freed when they are closed (`close`, `with`) or garbage-collected, in any order: a handle that depends
+  on another one keeps what it needs. A thread that is in a call keeps its handle until it returns.
+* Failures raise `Error`, with `code`, `message`, `peer`, `step` and `parts`; time limits raise `Timeout`.
+* Time spans are seconds, as int, float or timedelta; None means no limit.
+* A peer is given by an endpoint ("host:port"), a PKI-ID (bytes), a `Peer` with both, or a `Member` or `Connection`.
+* Callbacks run on the library's threads. Their exceptions are caught and go to the logger "fabric_gossip"; those of
+  host cryptography and block verifiers go into the error that the library reports.
+* When the interpreter exits, every running comm and node is stopped.
+* After a fork the child cannot use objects of its parent. If the parent had created any, the child cannot use the
+  library at all: calls raise RuntimeError. Use multiprocessing's "spawn" or "forkserver".
 """
 
 from ._codes import Code, Content, EventKind, LogLevel, MspPart, MspRole, MspVersion, WhenFull

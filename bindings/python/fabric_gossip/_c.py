@@ -1,6 +1,7 @@
-"""Declares for ctypes what capi/include/fabric_gossip.h does: structures, callbacks, functions. Finds the library.
+"""Declares the structures, callbacks and functions of capi/include/fabric_gossip.h for ctypes, and finds the library.
 
-The other files of this package make classes of it. test_header.py compares it with the header, type by type.
+The other files of this package make classes of them. test_header.py compares the declarations with the header, type by
+type.
 """
 
 import ctypes
@@ -19,12 +20,12 @@ from ctypes import c_uint32 as U32
 from ctypes import c_uint64 as U64
 from ctypes import c_void_p as HANDLE
 
-#: Which interface this module was written for: the header's major and minor number.
+#: The interface that this module was written for: the header's major and minor version.
 MAJOR, MINOR = 0, 1
 
-#: Bytes that go in: a pointer to a Python `bytes`, whose length goes beside it.
+#: Input bytes: a pointer to a Python `bytes`; the length is a separate argument.
 DATA = TEXT
-#: Where the library puts a handle.
+#: Location where the library writes a handle.
 OUT = POINTER(HANDLE)
 
 
@@ -32,7 +33,7 @@ class Str(Structure):
     _fields_ = [("data", HANDLE), ("len", SIZE)]
 
     def __str__(self) -> str:
-        # Text of other peers that is not UTF-8 does not get here; `replace` is for what a later version may bring.
+        # Text of other peers that is not UTF-8 does not get here; `replace` allows for later versions.
         return ctypes.string_at(self.data, self.len).decode("utf-8", "replace") if self.len else ""
 
 
@@ -74,7 +75,7 @@ class SubscriptionOptions(Structure):
     _fields_ = [("size", SIZE), ("capacity", SIZE), ("bytes", SIZE), ("when_full", U32), ("wait", U64)]
 
 
-# Callbacks. What is called stands in the other files: one function for each use, for the length of the process.
+# Callbacks. The functions are in the other files: one for each use, for the lifetime of the process.
 LogCallback = CFUNCTYPE(None, HANDLE, U32, Str, Str)
 FreeCallback = CFUNCTYPE(None, HANDLE)
 SignCallback = CFUNCTYPE(BOOL, HANDLE, HANDLE, SIZE, HANDLE)
@@ -104,7 +105,7 @@ class CryptoCallbacks(Structure):
     ]
 
 
-#: Every function: what it returns, then what it takes.
+#: All functions: the result type, then the argument types.
 FUNCTIONS = {
     "gossip_version": (Str,),
     "gossip_result_name": (Str, U32),
@@ -291,7 +292,7 @@ FUNCTIONS = {
 
 
 def find(path: "str | os.PathLike[str] | None" = None) -> str:
-    """The library's file: `path`, else what FABRIC_GOSSIP_LIBRARY says, else what the system's loader finds."""
+    """Returns the library's file: `path`, else FABRIC_GOSSIP_LIBRARY, else what the system's loader finds."""
     if path is not None:
         return os.fspath(path)
     return os.environ.get("FABRIC_GOSSIP_LIBRARY") or ctypes.util.find_library("fabric_gossip") or "libfabric_gossip.so"
@@ -300,7 +301,7 @@ def find(path: "str | os.PathLike[str] | None" = None) -> str:
 def load(path: "str | os.PathLike[str] | None" = None) -> ctypes.CDLL:
     """Loads the library, checks that it has this interface, and declares its functions.
 
-    OSError: it cannot be loaded. ImportError: its version is another one.
+    OSError: the library cannot be loaded. ImportError: it has a different version.
     """
     file = find(path)
     library = ctypes.CDLL(file)
@@ -310,7 +311,7 @@ def load(path: "str | os.PathLike[str] | None" = None) -> ctypes.CDLL:
         raise ImportError(f"{file} is not the library fabric_gossip") from None
     version = str(library.gossip_version())
     major, minor = (int(number) for number in version.split(".")[:2])
-    # Before 1.0 another minor number means another interface; from then on a larger one has more.
+    # Before 1.0 a different minor version means a different interface; from then on a larger one has additions.
     if major != MAJOR or (minor != MINOR if MAJOR == 0 else minor < MINOR):
         raise ImportError(f"{file} has version {version}; this module needs {MAJOR}.{MINOR}")
     for name, (result, *arguments) in FUNCTIONS.items():

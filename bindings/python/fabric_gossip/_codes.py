@@ -6,7 +6,7 @@ import enum
 
 
 class _Open(enum.IntEnum):
-    """Numbers to which a later version of the library may add."""
+    """An enumeration to which a later version of the library may add numbers."""
 
     @classmethod
     def _missing_(cls, value: object) -> "_Open":
@@ -16,7 +16,7 @@ class _Open(enum.IntEnum):
 
 
 class Code(_Open):
-    """What went wrong: gossip_result."""
+    """Code of an error: gossip_result."""
 
     OK = 0
     NULL_POINTER = 1
@@ -40,7 +40,7 @@ class Code(_Open):
 
 
 class LogLevel(_Open):
-    """How much a log line matters: gossip_log_level."""
+    """Severity of a log line: gossip_log_level."""
 
     OFF = 0
     ERROR = 1
@@ -51,7 +51,7 @@ class LogLevel(_Open):
 
 
 class Content(_Open):
-    """What a message is about: gossip_content."""
+    """Content type of a message: gossip_content."""
 
     NONE = 0
     ALIVE = 5
@@ -78,7 +78,7 @@ class Content(_Open):
 
 
 class EventKind(_Open):
-    """What an event is: gossip_event_kind. Pass over what is UNKNOWN."""
+    """Kind of an event: gossip_event_kind. Ignore events that are UNKNOWN."""
 
     NONE = 0
     MESSAGE = 1
@@ -101,7 +101,7 @@ class EventKind(_Open):
 
 
 class MspPart(_Open):
-    """What a PEM file is in an MSP: gossip_msp_part."""
+    """Kind of a PEM file of an MSP: gossip_msp_part."""
 
     ROOT = 1
     INTERMEDIATE = 2
@@ -121,7 +121,7 @@ class MspRole(_Open):
 
 
 class MspVersion(_Open):
-    """Which of Fabric's rules an MSP follows: gossip_msp_version."""
+    """Version of Fabric's MSP rules: gossip_msp_version."""
 
     V1_0 = 100
     V1_1 = 101
@@ -131,7 +131,7 @@ class MspVersion(_Open):
 
 
 class WhenFull(_Open):
-    """What a full subscription does: gossip_when_full."""
+    """Behaviour of a full subscription: gossip_when_full."""
 
     WAIT = 0
     DROP = 1

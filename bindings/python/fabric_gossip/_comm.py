@@ -18,10 +18,10 @@ from ._messages import AnyPeer, Connection, Event, Message, Subscription, _on_pr
 
 
 class Config(Owner):
-    """Settings of a comm or a node that is to be, with Fabric's defaults. For any number of them.
+    """Settings for starting comms and nodes, initially Fabric's defaults. Can be used for any number of them.
 
-    `config["comm.dial_timeout"] = timedelta(seconds=1)`: docs/c-settings.md has the names. Numbers are in the unit given
-    there, time spans in nanoseconds or a timedelta.
+    `config["comm.dial_timeout"] = timedelta(seconds=1)`: docs/c-settings.md lists the names. Numbers are in the unit
+    given there; time spans are in nanoseconds or a timedelta.
     """
 
     _free = "gossip_config_free"
@@ -39,14 +39,14 @@ class Config(Owner):
         c_core_arguments: Optional[Mapping[str, int]] = None,
         settings: Optional[Mapping[str, Union[int, datetime.timedelta]]] = None,
     ) -> None:
-        """`listen` is "host:port", port 0 takes a free one; without it there is no server. Without `tls` there is none.
+        """`listen` is "host:port"; port 0 takes a free port. Without `listen` there is no server, without `tls` no TLS.
 
-        Of nodes: `bootstrap` are endpoints to contact first; peers of our organisation reach us at `endpoint`, others at
-        `external_endpoint`; `metadata` is what we say about ourselves; `block_verifier` says True to blocks that count
-        (default: all do), on the node's verifying threads.
+        For nodes: `bootstrap` lists the endpoints to contact first. Peers of our organisation reach us at `endpoint`,
+        others at `external_endpoint`. `metadata` is published to all members. `block_verifier` returns True for blocks
+        to accept (default: all are accepted); it runs on the node's verifying threads.
         """
         super().__init__(make("gossip_config_new"))
-        # A configuration is for one thread at a time, and calls release the GIL.
+        # One thread at a time may use a configuration, and calls release the GIL.
         self._lock = threading.Lock()
         texts = {"listen": listen, "endpoint": endpoint, "external_endpoint": external_endpoint}
         for name, text in texts.items():
@@ -84,7 +84,7 @@ class Config(Owner):
         return value.value
 
     def __iter__(self) -> Iterator[str]:
-        """The names of all settings."""
+        """Iterates over the names of all settings."""
         index = 0
         while name := str(loaded().gossip_config_name(index)):
             yield name
@@ -97,21 +97,24 @@ class Ack(Owner):
     _free = "gossip_ack_handle_free"
 
     def wait(self, timeout: Span = None) -> None:
-        """Waits until the peer has acknowledged it, once. Timeout: ask again. Nack: the peer's own error."""
+        """Waits until the peer has acknowledged the message. Returns the answer once.
+
+        Timeout: no answer yet; call again. Nack: the peer's own error.
+        """
         call("gossip_ack_handle_wait", self._h, nanoseconds(timeout))
 
     @property
     def nonce(self) -> int:
-        """The message's nonce, by which it is acknowledged."""
+        """The message's nonce, which identifies its acknowledgement."""
         return loaded().gossip_ack_handle_nonce(self._h)
 
 
 class Metrics(Mapping[str, float]):
-    """Counters and gauges at one moment, by their name with its labels."""
+    """A snapshot of counters and gauges, by name with labels."""
 
     def __init__(self, handle: Handle) -> None:
         lib = loaded()
-        #: All of them in Prometheus' text format.
+        #: All values in Prometheus' text format.
         self.prometheus = str(lib.gossip_metrics_prometheus(handle))
         self._values = {}
         for index in range(lib.gossip_metrics_count(handle)):
@@ -134,7 +137,7 @@ def take_metrics(name: str, of: Handle) -> Metrics:
 
 
 def take_list(kind: str, item: Any, made: int) -> "list[Any]":
-    """The structures of a list, which is freed; each is handed to `item._of` before that."""
+    """Returns the elements of a list and frees the list; `item._of` copies each one before that."""
     handle, lib, found = Handle(made, f"gossip_{kind}_list_free"), loaded(), []
     structure = {"member": c.Member, "connection": c.Connection, "identity": c.Identity, "seed": c.Seed}[kind]
     for index in range(getattr(lib, f"gossip_{kind}_list_len")(handle)):
@@ -152,14 +155,14 @@ def accept(function: str, of: Handle, predicate: Optional[Callable[[Event], bool
 
 
 class Comm(Owner):
-    """The communication layer: authenticated connections to peers, messages and acknowledgements over them."""
+    """The communication layer: authenticated connections to peers, with messages and acknowledgements over them."""
 
     _free = "gossip_comm_free"
     #: Whether closing this handle stops it.
     _stops = False
 
     def __init__(self, crypto: Crypto, config: Config) -> None:
-        """Starts one. Without an address to listen on it only dials."""
+        """Starts a communication layer. Without an address to listen on it only dials."""
         with config._lock:
             super().__init__(make("gossip_comm_start", crypto._h, config._h))
         self._stops = True
@@ -167,7 +170,7 @@ class Comm(Owner):
 
     @property
     def local_addr(self) -> str:
-        """The address that it listens on, with the real port; "" if it does not listen."""
+        """The address that it listens on, with the actual port; "" if it does not listen."""
         return self._text("gossip_comm_local_addr")
 
     @property
@@ -176,10 +179,10 @@ class Comm(Owner):
         return self._bytes("gossip_comm_pki_id")
 
     def send(self, message: Message, peers: Union[AnyPeer, Iterable[AnyPeer]], timeout: Span = 0) -> None:
-        """Queues a message for each peer; who is not connected is dialled. Waits up to `timeout` for room.
+        """Queues a message for each peer. Dials peers that are not connected. Waits up to `timeout` for space.
 
-        What was accepted is later written or reported as an event. If some peers were not accepted, the error has a part for
-        each, and the others got it.
+        An accepted message is later written or reported as an event. If some peers did not accept it, the error has a
+        part for each; the other peers' queues have it.
         """
         if (wait := nanoseconds(timeout)) == 0:
             call("gossip_comm_send", self._h, message._h, *as_peers(peers))
@@ -193,9 +196,9 @@ class Comm(Owner):
         timeout: Span,
         min_ack: Optional[int] = None,
     ) -> int:
-        """Sends a message and waits until `min_ack` peers, or all, have acknowledged it; how many have, is the result.
+        """Sends a message and waits until `min_ack` peers, or all, have acknowledged it. Returns the number that have.
 
-        If fewer do, the error has a part for each that did not. Blocks for at most `timeout`.
+        If fewer have, the error has a part for each peer that did not. Blocks for at most `timeout`.
         """
         array, count = as_peers(peers)
         acks, least = c.SIZE(), unsigned(count if min_ack is None else min_ack)
@@ -204,27 +207,28 @@ class Comm(Owner):
         return acks.value
 
     def send_tracked(self, message: Message, peer: AnyPeer, timeout: Span = 0) -> Ack:
-        """Queues a message and gives a handle on its acknowledgement. Waits up to `timeout` for room in the queue."""
+        """Queues a message and returns a handle for its acknowledgement. Waits up to `timeout` for space in the
+        queue."""
         arguments = (self._h, message._h, nanoseconds(timeout), byref(as_peer(peer)))
         return wrap(Ack, make("gossip_comm_send_tracked", *arguments))
 
     def connect(self, peer: AnyPeer, timeout: Span) -> bool:
-        """Connects to a peer now, if it is not connected, and returns whether the peer has shown that it accepts us.
-        Blocks for at most `timeout`."""
+        """Connects to a peer now if it is not connected. Returns whether the peer has shown that it accepts us. Blocks
+        for at most `timeout`."""
         confirmed = c.BOOL()
         call("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout), byref(confirmed))
         return confirmed.value
 
     def flush(self, timeout: Span) -> None:
-        """Waits until everything that was accepted is written or reported."""
+        """Waits until every accepted message has been written or reported."""
         call("gossip_comm_flush", self._h, nanoseconds(timeout))
 
     def probe(self, peer: AnyPeer) -> None:
-        """Checks that somebody answers at the peer's endpoint: a new connection, no authentication. Blocks."""
+        """Checks that the peer's endpoint answers a Ping. Opens a new connection; does not authenticate. Blocks."""
         call("gossip_comm_probe", self._h, byref(as_peer(peer)))
 
     def handshake(self, peer: AnyPeer) -> "tuple[Connection, bool]":
-        """Asks who is at the peer's endpoint, and whether it said that it accepts us. Blocks."""
+        """Returns the peer at an endpoint, and whether it said that it accepts us. Blocks."""
         who, confirmed = c.HANDLE(), c.BOOL()
         call("gossip_comm_handshake", self._h, byref(as_peer(peer)), byref(who), byref(confirmed))
         assert who.value is not None
@@ -239,15 +243,17 @@ class Comm(Owner):
         when_full: WhenFull = WhenFull.WAIT,
         wait: Span = 0,
     ) -> Subscription:
-        """Subscribes to received messages that `predicate` wants; it runs on the threads that read the connections.
+        """Subscribes to received messages for which `predicate` returns True; it runs on the threads that read the
+        connections.
 
-        `capacity` messages and `bytes` may wait (0: 1,024 and 16 MiB); if it is full, the connections that it gets messages
-        from wait for room for `wait` (0: a second), or what has none is dropped.
+        At most `capacity` messages and `bytes` bytes wait to be received (0: 1,024 and 16 MiB). If the subscription is
+        full, the connections that its messages come from wait for space for `wait` (0: one second), or the message is
+        dropped; see `when_full`.
         """
         return accept("gossip_comm_accept", self._h, predicate, options(capacity, bytes, when_full, wait))
 
     def events(self) -> Subscription:
-        """Subscribes to what happens to connections and accepted messages, from now on."""
+        """Subscribes to events of connections and of accepted messages, from now on."""
         return wrap(Subscription, make("gossip_comm_events", self._h))
 
     def presumed_dead(self) -> Subscription:
@@ -255,34 +261,34 @@ class Comm(Owner):
         return wrap(Subscription, make("gossip_comm_presumed_dead", self._h))
 
     def close_connection(self, peer: AnyPeer) -> None:
-        """Closes the connection to a peer and forgets it; what is queued for it is still written. Does not block."""
+        """Closes the connection to a peer and forgets the peer. Queued messages are still written. Does not block."""
         call("gossip_comm_close", self._h, byref(as_peer(peer)))
 
     def connections(self) -> "list[Connection]":
-        """Who is connected now."""
+        """Returns the peers that are connected now."""
         return take_list("connection", Connection, make("gossip_comm_connections", self._h))
 
     def identity(self, pki_id: bytes) -> bytes:
-        """The identity behind a PKI-ID."""
+        """Returns the identity that belongs to a PKI-ID."""
         return take_buffer("gossip_comm_identity", self._h, *as_data(pki_id))
 
     def org(self, pki_id: bytes) -> str:
-        """The organisation behind a PKI-ID, its MSP id."""
+        """Returns the MSP id of the organisation that a PKI-ID belongs to."""
         return take_buffer("gossip_comm_org", self._h, *as_data(pki_id)).decode("utf-8", "replace")
 
     def metrics(self) -> Metrics:
-        """The counters and gauges at this moment."""
+        """Returns the current counters and gauges."""
         return take_metrics("gossip_comm_metrics", self._h)
 
     def stop(self, drain: Span = 0) -> None:
-        """Stops: connections end so that what was written arrives, and what was queued within `drain`; threads end.
+        """Stops: written data arrives, queued messages are written within `drain`, and every thread ends.
 
-        Timeout: not everything was written within `drain`; it has stopped all the same.
+        Timeout: not everything was written within `drain`; it has stopped nevertheless.
         """
         call("gossip_comm_stop", self._h, nanoseconds(drain))
 
     def close(self) -> None:
-        """Stops it, if it was started by this handle and not a node's, and frees the handle."""
+        """Stops the comm, if this handle started it and it is not a node's, and frees the handle."""
         handle = getattr(self, "_handle", None)
         if self._stops and handle is not None and handle.is_usable():
             try:

@@ -1,4 +1,4 @@
-"""The library and its handles, errors, callbacks, and what becomes of them at an exit or after a fork."""
+"""The library and its handles, errors and callbacks, and their cleanup at exit and after a fork."""
 
 from __future__ import annotations
 
@@ -25,57 +25,57 @@ _logger = logging.getLogger("fabric_gossip")
 
 
 class Error(Exception):
-    """What the library could not do. `str()` of it is `message`."""
+    """An error of the library. `str()` of it is `message`."""
 
-    #: What to branch on.
+    #: The code to branch on.
     code: Code
-    #: The whole text: the peer, the step, and what went wrong.
+    #: The whole text: the peer, the step, and the reason.
     message: str
-    #: What went wrong, without the peer and the step; where Fabric has a text for it, exactly that.
+    #: The reason without the peer and the step. Where Fabric has a text for it, exactly that text.
     reason: str
-    #: The peer it is about, "" if none is known.
+    #: The peer that the error concerns; "" if none is known.
     peer: str
     #: The step that failed, such as "dial" or "handshake"; "" if none is known.
     step: str
-    #: Of a call that concerned several peers: one for each that failed.
+    #: One error for each peer that failed, for a call that concerned several peers.
     parts: "list[Error]"
-    #: Of a part: the place of its peer in what the call was given.
+    #: For a part: the index of its peer in the argument of the call.
     peer_index: int
 
 
 class Timeout(Error, TimeoutError):
-    """A limit of time passed."""
+    """A time limit passed."""
 
 
 class Stopped(Error):
-    """What was used was stopped, or a subscription has ended."""
+    """The comm or node was stopped, or a subscription has ended."""
 
 
 class Full(Error):
-    """A bounded queue or table has no room. Later there may be."""
+    """A bounded queue or table is full. A later attempt may succeed."""
 
 
 class Nack(Error):
-    """The peer acknowledged with an error of its own."""
+    """The peer acknowledged the message with an error."""
 
 
 _ERRORS = {Code.TIMEOUT: Timeout, Code.STOPPED: Stopped, Code.FULL: Full, Code.NACK: Nack}
 
-# The library, and calling it.
+# Loading and calling the library.
 
 _library: Optional[ctypes.CDLL] = None
 _load_lock = threading.Lock()
-#: How many forks there were between the process that loaded this module and this one.
+#: Number of forks between the process that loaded this module and this one.
 _generation = 0
-#: Whether a handle was made in this process, and whether one was before it was forked.
+#: Whether a handle was created in this process, and whether one was created in a parent before the fork.
 _used, _used_before_fork = False, False
 
 
 def load(path: Optional[Text] = None) -> None:
-    """Loads the library: from `path`, else from what FABRIC_GOSSIP_LIBRARY says, else as the system finds it.
+    """Loads the library from `path`, else from FABRIC_GOSSIP_LIBRARY, else as the system finds it.
 
-    Done by itself on first use. OSError: it cannot be loaded. ImportError: its version is another one. RuntimeError: it is
-    loaded already, and `path` is given.
+    Called automatically on first use. OSError: the library cannot be loaded. ImportError: it has a different version.
+    RuntimeError: it is already loaded, and `path` is given.
     """
     global _library
     with _load_lock:
@@ -104,7 +104,7 @@ def _after_fork() -> None:
 
 
 def error_of(pointer: Any, code: int) -> Error:
-    """Of an error object, which may be NULL, its content. Does not free it."""
+    """Copies the content of an error object, which may be NULL. Does not free it."""
     lib = loaded()
     message = str(lib.gossip_error_message(pointer)) or Code(code).name
     error = _ERRORS.get(Code(code), Error)(message)
@@ -145,15 +145,15 @@ def make(name: str, *arguments: Any) -> int:
     return made.value
 
 
-#: Of this thread: whether it is in the log callback, which can be called from within the C core and so may free nothing,
-#: while Python's garbage collector may run anywhere.
+#: State of this thread: whether it is in the log callback. That can be called from within the C core, where nothing may
+#: be freed, while Python's garbage collector may run anywhere.
 HERE = threading.local()
-#: What is to be freed for that reason as soon as something else is made.
+#: Handles that could not be freed for that reason; freed when the next one is created.
 LATER: "list[tuple[Any, int]]" = []
 
 
 class Handle:
-    """A pointer that is freed when nobody has this object any more, calls under way among them."""
+    """A pointer that is freed when nothing refers to this object any more, including calls in progress."""
 
     __slots__ = ("_as_parameter_", "_free", "_generation")
 
@@ -161,11 +161,11 @@ class Handle:
         self._as_parameter_, self._free, self._generation = pointer, getattr(loaded(), free), _generation
 
     def is_usable(self) -> bool:
-        """Not so in a process that was forked off the one that made it."""
+        """Whether this process created the handle. A forked child cannot use its parent's."""
         return self._generation == _generation
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # At the end of the process, and in a child of it that has none of the library's threads, it is left as it is.
+        # Not freed at the end of the process, nor in a forked child, which has none of the library's threads.
         if finalizing() or not self.is_usable():
             return
         if getattr(HERE, "is_logging", False):
@@ -175,7 +175,8 @@ class Handle:
 
 
 class Owner:
-    """What has a handle. `close`, the end of a `with` and garbage collection free it; closing twice is nothing."""
+    """Base class of objects with a handle. `close`, the end of a `with` and garbage collection free it. Closing twice
+    is allowed."""
 
     _free = ""
 
@@ -183,7 +184,7 @@ class Owner:
         self._handle: Optional[Handle] = Handle(pointer, self._free)
 
     def _end(self) -> None:
-        """At the end of the interpreter: nothing calls back any more."""
+        """Called at the end of the interpreter, after which no callback runs."""
 
     @property
     def _h(self) -> Handle:
@@ -214,14 +215,14 @@ class Owner:
 
 
 def wrap(cls: Any, pointer: int) -> Any:
-    """A `cls` on a handle that there is already."""
+    """Creates a `cls` for an existing handle."""
     owner = cls.__new__(cls)
     Owner.__init__(owner, pointer)
     return owner
 
 
 def take_buffer(name: str, *arguments: Any) -> bytes:
-    """The bytes that a function puts into a buffer."""
+    """Returns the bytes that a function puts into a buffer."""
     buffer = Handle(make(name, *arguments), "gossip_buffer_free")
     return bytes(loaded().gossip_buffer_bytes(buffer))
 
@@ -243,14 +244,14 @@ def as_data(data: Any) -> "tuple[bytes, int]":
 
 
 def unsigned(value: int, bits: int = 64) -> int:
-    # ctypes would cut off what is too large.
+    # ctypes would truncate larger numbers.
     if not 0 <= value < 2**bits:
         raise ValueError(f"{value} is out of range")
     return value
 
 
 def nanoseconds(span: Span) -> int:
-    """In nanoseconds."""
+    """Converts a time span to nanoseconds."""
     if span is None:
         return FOREVER
     if isinstance(span, datetime.timedelta):
@@ -260,7 +261,7 @@ def nanoseconds(span: Span) -> int:
     return min(round(span * 1e9), FOREVER - 1) if span < 1e10 else FOREVER
 
 
-# Callbacks: what the library calls is one function for each type, which finds what it is for by a number.
+# Callbacks: the library calls one function for each type, which finds the Python callable by a number.
 
 KEPT: "dict[int, Any]" = {}
 _numbers = itertools.count(1)
@@ -273,7 +274,8 @@ def keep(what: Any) -> int:
 
 
 def make_with(what: Any, with_number: Callable[[int], Any]) -> Any:
-    """What `with_number` gives, called with the number of `what`, which is kept until the library frees it."""
+    """Returns the result of `with_number`, called with the number of `what`, which is kept until the library frees
+    it."""
     number = keep(what)
     try:
         return with_number(number)
@@ -285,12 +287,12 @@ def make_with(what: Any, with_number: Callable[[int], Any]) -> Any:
 def report(what: str) -> None:
     try:
         _logger.exception("%s failed", what)
-    except BaseException:  # There is nobody left to tell.
+    except BaseException:  # There is no caller left to report to.
         pass
 
 
 def answer(reply: int, what: str, ask: Callable[[], Any]) -> bool:
-    """Into `reply` the bytes or the text that `ask` gives; None is no."""
+    """Writes the bytes or the text that `ask` returns into `reply`; None means no."""
 
     def given() -> bool:
         found = ask()
@@ -303,7 +305,7 @@ def answer(reply: int, what: str, ask: Callable[[], Any]) -> bool:
 
 
 def judge(reply: int, what: str, ask: Callable[[], Any]) -> bool:
-    """Whether `ask` says True: anything else, and whatever it raises, is no."""
+    """Returns whether `ask` returns True; any other result, and any exception, means no."""
     try:
         return ask() is True
     except BaseException as error:
@@ -317,9 +319,9 @@ def on_free(user: int) -> None:
     KEPT.pop(user, None)
 
 
-# The end of the interpreter: no thread of the library may be in a callback, or get into one.
+# The end of the interpreter: no thread of the library may be in a callback, or enter one.
 
-#: Comms and nodes that run, and subscriptions with a callback.
+#: Running comms and nodes, and subscriptions with a callback.
 LIVE: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 

@@ -25,7 +25,7 @@ def _ou(ou: Ou) -> "tuple[Optional[bytes], bytes, int]":
 
 
 class Msp(Owner):
-    """An organisation: judges its members' identities."""
+    """An organisation, which validates its members' identities."""
 
     _free = "gossip_msp_free"
 
@@ -39,10 +39,11 @@ class Msp(Owner):
         version: Optional[MspVersion] = None,
         sha3: bool = False,
     ) -> None:
-        """From memory: PEM files, each as what it is, a name for errors, and its content; at least one root authority.
+        """Creates an MSP from PEM in memory, each with its part, a name for errors, and its content. Needs a root
+        authority.
 
-        `ous` are units of which members must have one, `node_ous` those that tell roles, each a name or a name and the
-        certificate of the authority that has to vouch for it.
+        `ous` are units of which members must have at least one; `node_ous` are units that identify roles. Each is a
+        name, or a name and the certificate of the authority that must certify it.
         """
         config = Handle(make("gossip_msp_config_new", as_text(mspid)), "gossip_msp_config_free")
         for part, name, pem in parts:
@@ -58,51 +59,53 @@ class Msp(Owner):
 
     @classmethod
     def load(cls, folder: Text, mspid: str) -> "Msp":
-        """From its folder, as cryptogen and fabric-ca-client make it."""
+        """Loads an MSP from its folder, as cryptogen and fabric-ca-client create it."""
         return wrap(cls, make("gossip_msp_load", as_text(folder), as_text(mspid)))
 
     @property
     def id(self) -> str:
-        """The organisation's name in the network."""
+        """The MSP id: the organisation's name in the network."""
         return self._text("gossip_msp_id")
 
 
 def serialized_identity(mspid: str, cert: Pem) -> bytes:
-    """The identity of a member as it travels, from its certificate, PEM."""
+    """Serializes the identity of a member as it is sent to peers, from its PEM certificate."""
     return take_buffer("gossip_serialized_identity", as_text(mspid), *as_data(cert))
 
 
 class DerSignature(bytes):
-    """An ECDSA signature in ASN.1 DER, a SEQUENCE of the INTEGERs r and s: OpenSSL, key services of clouds."""
+    """An ECDSA signature in ASN.1 DER, a SEQUENCE of the INTEGERs r and s, as OpenSSL and cloud key services return
+    it."""
 
 
 class RawSignature(bytes):
-    """An ECDSA signature as r and s one after the other, each padded to the length of the curve's order: PKCS #11."""
+    """An ECDSA signature as r followed by s, each padded to the length of the curve's order, as PKCS #11 returns it."""
 
 
 class Crypto(Owner):
-    """Our own identity and key, and the organisations that we believe. For any number of comms and nodes."""
+    """Our own identity and key, and the organisations that we trust. Can be used for any number of comms and nodes."""
 
     _free = "gossip_crypto_free"
 
     def __init__(self, msp: Msp, cert: Pem, key: Pem) -> None:
-        """A member of `msp`, by its certificate and its unencrypted private key, both PEM."""
+        """Creates the identity of a member of `msp` from its certificate and its unencrypted private key, both PEM."""
         super().__init__(make("gossip_crypto_new", msp._h, *as_data(cert), *as_data(key)))
 
     @classmethod
     def load(cls, folder: Text, mspid: str) -> "Crypto":
-        """From the folder of our local MSP: `signcerts/`, `keystore/` and the organisation."""
+        """Loads our identity from the folder of our local MSP: `signcerts/`, `keystore/` and the organisation."""
         return wrap(cls, make("gossip_crypto_load", as_text(folder), as_text(mspid)))
 
     @classmethod
     def of_signer(
         cls, msp: Msp, cert: Pem, sign: "Callable[[bytes], Union[DerSignature, RawSignature]]"
     ) -> "Crypto":
-        """Returns a member of `msp` whose ECDSA key stays elsewhere, in an HSM for instance, by its certificate, PEM.
+        """Creates a member of `msp` whose ECDSA key stays outside of the process, for example in an HSM.
 
-        sign(digest) signs a digest of 32 bytes as it is, without hashing it again, and returns a DerSignature or a
-        RawSignature. S may be high. It is called once here, to check that key and certificate belong together, and then on
-        the library's threads, several at a time; it may block. What it raises goes into the error.
+        `cert` is its PEM certificate. sign(digest) signs a 32-byte digest without hashing it again, and returns a
+        DerSignature or a RawSignature. S may be high. It is called once here, to check that key and certificate belong
+        together, and later on the library's threads, several at the same time; it may block. Its exceptions go into the
+        error.
         """
 
         def with_number(number: int) -> int:
@@ -124,17 +127,18 @@ class Crypto(Owner):
         expiration: "Optional[Callable[[bytes], Union[datetime.datetime, float, None]]]" = None,
         org: Optional[Callable[[bytes], Optional[str]]] = None,
     ) -> "Crypto":
-        """With cryptography of the host's own, such as a key in an HSM; what is left out `msp` does.
+        """Creates an identity with cryptography implemented by the host, such as a key in an HSM.
 
-        `identity` is ours as it travels (`serialized_identity`). The functions are called on the library's threads, several
-        at a time, and may block.
+        `msp` provides the functions that are left out. `identity` is ours as it is sent to peers
+        (`serialized_identity`). The functions are called on the library's threads, several at the same time, and may
+        block.
 
-        sign(message) gets the message, not its digest, and returns the signature: for X.509 identities ECDSA over the
-        message's SHA-256 in ASN.1 DER, with any S (the library normalises it). `of_signer` is for keys that sign digests.
-        verify(identity, signature, message), verify_by_channel(channel, identity,
-        signature, message) and validate_identity(identity) say True: nothing else counts. pki_id(identity) gives bytes,
-        org(identity) an MSP id, each None if there is none. expiration(identity) gives an aware datetime or seconds since
-        1970; None is never. What they raise is a failure, and goes into the error.
+        sign(message) receives the message, not its digest, and returns the signature: for X.509 identities ECDSA over
+        the message's SHA-256 in ASN.1 DER, with any S (the library normalises it). `of_signer` is for keys that sign
+        digests. verify(identity, signature, message), verify_by_channel(channel, identity, signature, message) and
+        validate_identity(identity) must return True to accept; any other result rejects. pki_id(identity) returns
+        bytes, org(identity) an MSP id, each None if there is none. expiration(identity) returns an aware datetime or
+        seconds since 1970; None means never. An exception is a failure, and goes into the error.
         """
         given = {
             "sign": (sign, _on_sign),
@@ -159,34 +163,35 @@ class Crypto(Owner):
 
     @property
     def identity(self) -> bytes:
-        """Ours, as it travels."""
+        """Our identity as it is sent to peers."""
         return self._bytes("gossip_crypto_identity")
 
     @property
     def pki_id(self) -> bytes:
-        """Our short name in the whole network."""
+        """Our PKI-ID: our short name in the whole network."""
         return self._bytes("gossip_crypto_pki_id")
 
     def trust(self, msp: Msp) -> None:
-        """Believes the members of another organisation too."""
+        """Trusts the members of a further organisation."""
         call("gossip_crypto_trust", self._h, msp._h)
 
     def distrust(self, mspid: str) -> None:
-        """Believes an organisation's members no more. Who is connected stays so until `Node.suspect_peers`."""
+        """Stops trusting an organisation's members. Connected members stay connected until `Node.suspect_peers` is
+        called."""
         call("gossip_crypto_distrust", self._h, as_text(mspid))
 
     def set_channel(self, channel: str, msps: Iterable[Msp], readers: Optional[Iterable[str]] = None) -> None:
-        """Sets the organisations of a channel, and the MSP ids whose members may read it; None: no policies."""
+        """Sets the organisations of a channel, and the MSP ids whose members may read it; None means no policies."""
         handles = [msp._h for msp in msps]
         pointers = (c.HANDLE * len(handles))(*[handle._as_parameter_ for handle in handles])
         names = None if readers is None else [as_text(reader) for reader in readers]
-        # An empty list of readers is not NULL: nobody may read.
+        # An empty list of readers is not NULL: it means that nobody may read.
         texts = None if names is None else (c.TEXT * max(len(names), 1))(*names)
         count = 0 if names is None else len(names)
         call("gossip_crypto_set_channel", self._h, as_text(channel), pointers, len(handles), texts, count)
 
     def remove_channel(self, channel: str) -> None:
-        """Forgets a channel's organisations."""
+        """Removes a channel's organisations."""
         call("gossip_crypto_remove_channel", self._h, as_text(channel))
 
     def sign(self, data: bytes) -> bytes:
@@ -194,12 +199,12 @@ class Crypto(Owner):
         return take_buffer("gossip_crypto_sign", self._h, *as_data(data))
 
     def verify(self, identity: bytes, signature: bytes, data: bytes) -> None:
-        """Checks a signature under the key of `identity`, which has to be valid; raises if it does not count."""
+        """Verifies a signature under the key of `identity`, which must be valid; raises if it is not accepted."""
         call("gossip_crypto_verify", self._h, *as_data(identity), *as_data(signature), *as_data(data))
 
 
 class Tls(Owner):
-    """Checked certificates in use, for any number of comms and nodes; can be replaced while they run."""
+    """Checked certificates in use by any number of comms and nodes; can be replaced while they run."""
 
     _free = "gossip_tls_free"
 
@@ -212,16 +217,18 @@ class Tls(Owner):
         verify_clients: Iterable[Pem] = (),
         server_name: Optional[str] = None,
     ) -> None:
-        """From PEM in memory. `pair`: certificate and key, shown in both directions; `roots` vouch for dialled servers.
+        """Creates TLS certificates from PEM in memory.
 
-        `client_pair` is shown instead when dialling; roots in `verify_clients` have to vouch for who dials us;
-        `server_name` is what servers' certificates are checked for instead of the name in the endpoint.
+        `pair` is the certificate and key presented in both directions; `roots` certify dialled servers. `client_pair`
+        is presented instead when dialling. With `verify_clients`, peers that dial us must present a certificate that
+        these roots certify. `server_name` is the name that servers' certificates are checked for instead of the one in
+        the endpoint.
         """
         super().__init__(make("gossip_tls_new", _tls_config(pair, roots, client_pair, verify_clients, server_name)))
 
     @classmethod
     def load(cls, folder: Text) -> "Tls":
-        """From a folder in cryptogen's layout: `server.crt`, `server.key` and `ca.crt`."""
+        """Loads from a folder in cryptogen's layout: `server.crt`, `server.key` and `ca.crt`."""
         return wrap(cls, make("gossip_tls_new", _tls_folder(folder)))
 
     def replace(
@@ -233,16 +240,17 @@ class Tls(Owner):
         verify_clients: Iterable[Pem] = (),
         server_name: Optional[str] = None,
     ) -> None:
-        """Replaces the certificates: what is connected goes on, what connects from now on uses the new ones."""
+        """Replaces the certificates. Existing connections continue; new ones use the new certificates."""
         call("gossip_tls_replace", self._h, _tls_config(pair, roots, client_pair, verify_clients, server_name))
 
     def reload(self, folder: Text) -> None:
-        """Replaces them from a folder, as `load`."""
+        """Replaces the certificates from a folder, like `load`."""
         call("gossip_tls_replace", self._h, _tls_folder(folder))
 
     @property
     def expires(self) -> Optional[int]:
-        """Seconds since 1970 at which the first of the certificates that are shown expires; None if none is shown."""
+        """The earliest expiration of a certificate that we present, in seconds since 1970; None if none is
+        presented."""
         handle = self._h
         seconds = loaded().gossip_tls_expires(handle)
         return None if seconds == 2**63 - 1 else seconds
@@ -274,7 +282,7 @@ def _tls_config(pair: Any, roots: Any, client_pair: Any, verify_clients: Any, se
     return config
 
 
-# What the library calls of a host's own cryptography.
+# Functions that the library calls for cryptography implemented by the host.
 
 
 @c.SignCallback

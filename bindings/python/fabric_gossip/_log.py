@@ -1,4 +1,4 @@
-"""The library's log, and its version."""
+"""The library's log and version."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def version() -> str:
 
 
 def log(callback: Optional[Callable[[LogLevel, str, str], object]], level: LogLevel = LogLevel.INFO) -> None:
-    """Has the library's log given to `callback`, as level, target and text, up to `level`; with None to nobody.
+    """Passes the library's log to `callback`, as level, target and text, up to `level`; None removes the callback.
 
-    One for the whole process, to be set before anything is started. Called on any thread, several at a time, and from
-    within gRPC's C core, so `callback` must call nothing of this module.
+    There is one callback for the whole process, to be set before anything is started. It is called on any thread,
+    several at the same time, and from within gRPC's C core, so it must not call this module.
     """
     if callback is None:
         call("gossip_set_log_callback", c.LogCallback(), 0, None, c.FreeCallback())
@@ -40,7 +40,7 @@ def log(callback: Optional[Callable[[LogLevel, str, str], object]], level: LogLe
 
 
 def log_to(logger: logging.Logger) -> None:
-    """Has the library's log written to a logger of Python's, whose level now decides how much."""
+    """Writes the library's log to a Python logger, whose current level is the limit."""
     levels = {LogLevel.ERROR: logging.ERROR, LogLevel.WARN: logging.WARNING, LogLevel.INFO: logging.INFO}
     fine = {LogLevel.DEBUG: logging.DEBUG, LogLevel.TRACE: logging.DEBUG - 5}
     levels.update(fine)

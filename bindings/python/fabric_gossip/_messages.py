@@ -23,22 +23,22 @@ class Message(Owner):
     _free = "gossip_message_free"
 
     def __init__(self, payload: bytes) -> None:
-        """Any message, from a serialized `gossip.GossipMessage`; unsigned."""
+        """Creates a message of any content from a serialized `gossip.GossipMessage`; unsigned."""
         super().__init__(make("gossip_message_new_payload", *as_data(payload)))
 
     @classmethod
     def block(cls, channel: str, number: int, data: bytes) -> "Message":
-        """A block of a channel, for peers of the channel and the organisation; unsigned, as blocks are in Fabric."""
+        """Creates a block message, for peers of the channel and the organisation; unsigned, as blocks are in Fabric."""
         return wrap(cls, make("gossip_message_new_data", as_text(channel), unsigned(number), *as_data(data)))
 
     @classmethod
     def empty(cls) -> "Message":
-        """A message without content."""
+        """Creates a message without content."""
         return wrap(cls, make("gossip_message_new_empty"))
 
     @classmethod
     def decode(cls, envelope: bytes) -> "Message":
-        """A message as it travels, from a serialized `gossip.Envelope`. Says nothing about its signature."""
+        """Decodes a message from a serialized `gossip.Envelope`. Does not verify the signature."""
         return wrap(cls, make("gossip_message_decode", *as_data(envelope)))
 
     @classmethod
@@ -46,51 +46,51 @@ class Message(Owner):
         return wrap(cls, make("gossip_message_clone", pointer))
 
     def sign(self, crypto: Crypto) -> "Message":
-        """The same message with our signature."""
+        """Returns a copy of the message with our signature."""
         return wrap(Message, make("gossip_message_sign", self._h, crypto._h))
 
     def verify(self, crypto: Crypto, identity: bytes) -> None:
-        """Checks its signatures under the key of `identity`; raises if they do not count."""
+        """Verifies the signatures under the key of `identity`; raises if one is not accepted."""
         call("gossip_message_verify", self._h, crypto._h, *as_data(identity))
 
     @property
     def content(self) -> Content:
-        """What it is about."""
+        """The content type."""
         return Content(loaded().gossip_message_content(self._h))
 
     @property
     def nonce(self) -> int:
-        """Picked by the sender, carried back by answers and acknowledgements."""
+        """The nonce: chosen by the sender, repeated by answers and acknowledgements."""
         return loaded().gossip_message_nonce(self._h)
 
     @property
     def channel(self) -> str:
-        """The name of its channel; "" outside of channels."""
+        """The name of the message's channel; "" for messages outside of channels."""
         return self._bytes("gossip_message_channel").decode("utf-8", "replace")
 
     @property
     def number(self) -> int:
-        """Of a block, its number."""
+        """The number of a block; 0 for other messages."""
         return loaded().gossip_message_seq_num(self._h)
 
     @property
     def data(self) -> bytes:
-        """Of a block, its content."""
+        """The content of a block; empty for other messages."""
         return self._bytes("gossip_message_data")
 
     @property
     def payload(self) -> bytes:
-        """The serialized `gossip.GossipMessage`: what a signature covers."""
+        """The serialized `gossip.GossipMessage`, over which a signature is computed."""
         return self._bytes("gossip_message_payload")
 
     @property
     def signature(self) -> bytes:
-        """Its signature; empty if it has none."""
+        """The signature; empty if there is none."""
         return self._bytes("gossip_message_signature")
 
     @property
     def wire(self) -> bytes:
-        """The serialized `gossip.Envelope`: what travels, as it was received if it was."""
+        """The serialized `gossip.Envelope` as it is sent or was received."""
         return self._bytes("gossip_message_wire")
 
     def __str__(self) -> str:
@@ -100,11 +100,11 @@ class Message(Owner):
 class Member(NamedTuple):
     """A peer as the membership knows it."""
 
-    #: Where other organisations reach it; "" if they may not.
+    #: The endpoint for other organisations; "" if they may not reach it.
     endpoint: str
-    #: Where its own organisation reaches it; "" if it is not disclosed to us.
+    #: The endpoint for its own organisation; "" if it is not disclosed to us.
     internal_endpoint: str
-    #: What it says about itself.
+    #: The metadata that it publishes.
     metadata: bytes
     #: Its PKI-ID.
     pki_id: bytes
@@ -119,9 +119,9 @@ class Connection(NamedTuple):
 
     #: The authenticated PKI-ID.
     pki_id: bytes
-    #: The identity that it authenticated with.
+    #: The identity that the peer authenticated with.
     identity: bytes
-    #: The socket address at the other end.
+    #: The socket address of the peer.
     endpoint: str
 
     @classmethod
@@ -130,13 +130,13 @@ class Connection(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A peer as a caller names it: by an endpoint, a PKI-ID, or both."""
+    """A peer as given by a caller: by an endpoint, a PKI-ID, or both."""
 
     endpoint: str = ""
     pki_id: bytes = b""
 
 
-#: What names a peer.
+#: The types that identify a peer.
 AnyPeer = Union[str, bytes, Peer, Member, Connection]
 
 
@@ -162,7 +162,7 @@ def as_peers(peers: Union[AnyPeer, Iterable[AnyPeer]]) -> "tuple[Any, int]":
 
 
 class Event(Owner):
-    """A message that came in, or something that happened. Immutable; see the kinds for what each has."""
+    """A received message or an event. Immutable; see the kinds for what each has."""
 
     _free = "gossip_event_free"
 
@@ -172,77 +172,77 @@ class Event(Owner):
 
     @property
     def kind(self) -> EventKind:
-        """What it is."""
+        """The kind of the event."""
         return EventKind(loaded().gossip_event_kind_of(self._h))
 
     @property
     def message(self) -> Optional[Message]:
-        """Its message; of several the first."""
+        """The first message of the event; None if it has none."""
         handle = self._h
         lent = loaded().gossip_event_message(handle)
         return None if lent is None else Message._of_lent(lent)
 
     @property
     def messages(self) -> "list[Message]":
-        """Its messages, in order."""
+        """The messages of the event, in order."""
         handle, lib = self._h, loaded()
         count = lib.gossip_event_message_count(handle)
         return [Message._of_lent(lib.gossip_event_message_at(handle, n)) for n in range(count)]
 
     @property
     def pki_id(self) -> bytes:
-        """The PKI-ID of the peer that it is about; empty if none is known."""
+        """The PKI-ID of the peer that the event concerns; empty if none is known."""
         return self._bytes("gossip_event_pki_id")
 
     @property
     def new_pki_id(self) -> bytes:
-        """Of an identity switch, the PKI-ID that the peer has now."""
+        """The new PKI-ID of the peer after an identity switch."""
         return self._bytes("gossip_event_new_pki_id")
 
     @property
     def identity(self) -> bytes:
-        """The identity of the peer, as it authenticated with it; empty if it is not about a connection."""
+        """The identity that the peer authenticated with; empty if the event does not concern a connection."""
         return self._bytes("gossip_event_identity")
 
     @property
     def endpoint(self) -> str:
-        """Where the peer is: the socket address of a connection, or the endpoint that it was named by."""
+        """The address of the peer: the socket address of a connection, or the endpoint that was given for it."""
         return self._text("gossip_event_endpoint")
 
     @property
     def text(self) -> str:
-        """What there is to say about it for a person."""
+        """A human-readable text; see the kinds."""
         return self._text("gossip_event_text")
 
     @property
     def error(self) -> Optional[Error]:
-        """Its error, if it has one."""
+        """The error of the event; None if it has none."""
         handle, lib = self._h, loaded()
         lent = lib.gossip_event_error(handle)
         return None if lent is None else error_of(lent, lib.gossip_error_code(lent))
 
     @property
     def inbound(self) -> bool:
-        """Of a refusal: whether it was an inbound peer that we refused."""
+        """For a refusal: whether we refused an inbound peer."""
         return loaded().gossip_event_inbound(self._h)
 
     @property
     def remaining(self) -> float:
-        """Of an identity that expires: for how many seconds it still counts."""
+        """For an expiring identity: the number of seconds for which it remains valid."""
         return loaded().gossip_event_remaining(self._h) / 1e9
 
     @property
     def member(self) -> Optional[Member]:
-        """Its member, if it has one."""
+        """The member of the event; None if it has none."""
         handle, member = self._h, c.Member()
         return Member._of(member) if loaded().gossip_event_member(handle, byref(member)) else None
 
     def respond(self, message: Message) -> None:
-        """Sends a message back to the peer that this one came from, unsigned. Does not block."""
+        """Sends a message back to the peer that this message came from, unsigned. Does not block."""
         call("gossip_event_respond", self._h, message._h)
 
     def ack(self, error: Optional[str] = None) -> None:
-        """Acknowledges a message to the sender that waits for it, as processed or with what went wrong."""
+        """Acknowledges a message to the sender that waits for it, as processed or with an error."""
         call("gossip_event_ack", self._h, as_text(error))
 
     def __str__(self) -> str:
@@ -256,19 +256,20 @@ def options(capacity: int, size: int, when_full: WhenFull, wait: Span) -> Any:
 
 
 class Subscription(Owner):
-    """Messages, or events, from now on. Iterating waits for the next one, until the subscription ends.
+    """A queue of messages or events from the time of subscribing on. Iterating waits for each item until the end.
 
-    What comes in waits here, within its bounds, until it is received: by `recv`, iteration or `ready`, in any number of
-    threads, which share it, or by a callback.
+    Items wait here, within its limits, until they are received: by `recv`, iteration or `ready`, in any number of
+    threads, each item in one of them, or by a callback.
     """
 
     _free = "gossip_subscription_free"
     _called = False
 
     def recv(self, timeout: Span = None) -> Event:
-        """The next one. Blocks for at most `timeout`, and is interrupted by signals as Python's own waits are.
+        """Returns the next event. Blocks for at most `timeout`; signals interrupt it as they do Python's own waits.
 
-        Timeout: there is none yet. Stopped: what it is of was stopped and everything left was received, or it was closed.
+        Timeout: there is none yet. Stopped: the comm or node was stopped and everything left was received, or the
+        subscription was closed.
         """
         handle = self._h
         patience = nanoseconds(timeout) / 1e9
@@ -288,9 +289,9 @@ class Subscription(Owner):
             poll.poll(min(left, 86400) * 1000)
 
     def ready(self) -> Iterator[Event]:
-        """What there is now, without waiting: what to go through when the descriptor is readable.
+        """Iterates over the available events without waiting, for use when the descriptor is readable.
 
-        Stopped: what it is of was stopped, and there is nothing left.
+        Stopped: the comm or node was stopped, and there is nothing left.
         """
         while True:
             try:
@@ -310,9 +311,10 @@ class Subscription(Owner):
             yield event
 
     def fileno(self) -> int:
-        """A descriptor that is readable while there is something to receive: for selectors, and asyncio's add_reader.
+        """Returns a descriptor that is readable while there is something to receive: for selectors, and asyncio's
+        add_reader.
 
-        Go through `ready()` when it is. Only to be polled; forget it before closing the subscription.
+        Iterate over `ready()` when it is readable. Only poll it, and stop polling it before closing the subscription.
         """
         return self._fd(self._h)
 
@@ -323,10 +325,10 @@ class Subscription(Owner):
         return fd.value
 
     def set_callback(self, callback: Callable[[Event], object], on_end: Optional[Callable[[], object]] = None) -> None:
-        """Has every event given to `callback`, one at a time, on a thread of its own; `on_end` comes last.
+        """Passes every event to `callback`, one at a time, on a separate thread; calls `on_end` last.
 
-        It may take long, call the library, stop what the subscription is of, and close the subscription. Until the end
-        the subscription is kept, whether or not anybody else has it.
+        The callback may take long, call the library, stop the comm or node, and close the subscription. The
+        subscription is kept until the end, even without other references to it.
         """
         set_callback = "gossip_subscription_set_callback"
         make_with((callback, on_end, self), lambda number: call(set_callback, self._h, _on_event, number, on_free))
@@ -334,16 +336,16 @@ class Subscription(Owner):
 
     @property
     def missed(self) -> int:
-        """How many it did not get because it was full."""
+        """The number of items that were dropped because the subscription was full."""
         return loaded().gossip_subscription_missed(self._h)
 
     @property
     def waiting(self) -> int:
-        """How many wait to be received."""
+        """The number of items that wait to be received."""
         return loaded().gossip_subscription_len(self._h)
 
     def close(self) -> None:
-        """Ends it, which wakes who waits in it, and frees it. With a callback it waits until that has returned."""
+        """Ends the subscription, which wakes its waiting threads, and frees it. Waits until a callback has returned."""
         handle = getattr(self, "_handle", None)
         if handle is not None and handle.is_usable():
             loaded().gossip_subscription_close(handle)
@@ -352,7 +354,7 @@ class Subscription(Owner):
     _end = close
 
 
-# What the library calls.
+# Functions that the library calls.
 
 
 @c.EventCallback

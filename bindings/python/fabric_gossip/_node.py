@@ -14,13 +14,13 @@ from ._messages import AnyPeer, Event, Member, Message, Subscription, as_peers, 
 
 
 class Identity(NamedTuple):
-    """An identity that is known."""
+    """A known identity."""
 
     #: Its PKI-ID.
     pki_id: bytes
-    #: The identity as it travels.
+    #: The identity as it is sent to peers.
     identity: bytes
-    #: Its organisation, the MSP id; "" if none is known.
+    #: The MSP id of its organisation; "" if none is known.
     org: str
 
     @classmethod
@@ -29,19 +29,19 @@ class Identity(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """How things stand with a bootstrap or anchor peer."""
+    """State of a bootstrap or anchor peer."""
 
-    #: Its endpoint, as it was given.
+    #: Its endpoint, as configured.
     endpoint: str
-    #: Who was found there last; empty if nobody.
+    #: PKI-ID of the peer that was last found there; empty if none was.
     pki_id: bytes
     #: Whether it has answered.
     connected: bool
-    #: How often in a row contacting it has failed.
+    #: Number of consecutive failed attempts to contact it.
     attempts: int
-    #: Why it failed last.
+    #: Reason of the last failure.
     last_error: str
-    #: In how many seconds it will be tried again.
+    #: Seconds until the next attempt.
     next_attempt: float
 
     @classmethod
@@ -51,13 +51,13 @@ class Seed(NamedTuple):
 
 
 class Node(Owner):
-    """A peer of the network: keeps the membership, pulls identities, joins channels and spreads their messages."""
+    """A peer of the network: maintains the membership, pulls identities, joins channels and forwards their messages."""
 
     _free = "gossip_node_free"
 
     def __init__(self, crypto: Crypto, config: Config) -> None:
-        """Starts one. Does not wait for anybody: `wait_for_members` does."""
-        #: As of `notices`, from the very start.
+        """Starts a node. Does not wait for other members: `wait_for_members` does."""
+        #: Subscription like that of `notices`, which misses nothing from the start.
         self.start_notices: Subscription
         notices = c.HANDLE()
         with config._lock:
@@ -67,56 +67,56 @@ class Node(Owner):
         LIVE.add(self)
 
     def comm(self) -> Comm:
-        """The communication layer under it. Stopping it stops the node's too, closing it does not."""
+        """Returns the communication layer. Stopping it stops the node's communication too; closing it does not."""
         return wrap(Comm, make("gossip_node_comm", self._h))
 
     def self(self) -> Member:
-        """Ourselves, as others see us."""
+        """Returns our own member record as others see it."""
         return take_list("member", Member, make("gossip_node_self", self._h))[0]
 
     def peers(self) -> "list[Member]":
-        """The members that are alive, without ourselves."""
+        """Returns the members that are alive, without ourselves."""
         return take_list("member", Member, make("gossip_node_peers", self._h))
 
     def dead(self) -> "list[Member]":
-        """The members that died and are remembered."""
+        """Returns the dead members that are still remembered."""
         return take_list("member", Member, make("gossip_node_dead", self._h))
 
     def lookup(self, pki_id: bytes) -> Optional[Member]:
-        """A member, alive or dead, or ourselves, by its PKI-ID."""
+        """Returns a member, alive or dead, or ourselves, by PKI-ID; None if it is not known."""
         found = take_list("member", Member, make("gossip_node_lookup", self._h, *as_data(pki_id)))
         return found[0] if found else None
 
     def channel_peers(self, channel: str) -> "list[Member]":
-        """The peers that are alive and in a channel."""
+        """Returns the peers that are alive and in a channel."""
         return take_list("member", Member, make("gossip_node_channel_peers", self._h, as_text(channel)))
 
     def seeds(self) -> "list[Seed]":
-        """The bootstrap and anchor peers, and what else was to be connected to."""
+        """Returns the bootstrap and anchor peers, and the endpoints given to `connect`."""
         return take_list("seed", Seed, make("gossip_node_seeds", self._h))
 
     def identities(self) -> "list[Identity]":
-        """Every identity that is known, our own included."""
+        """Returns all known identities, including our own."""
         return take_list("identity", Identity, make("gossip_node_identities", self._h))
 
     def connect(self, endpoint: str) -> None:
-        """Contacts an endpoint until it has answered, and from then on keeps it known. Does not block."""
+        """Contacts an endpoint until a peer has answered there, and keeps it known from then on. Does not block."""
         call("gossip_node_connect", self._h, as_text(endpoint))
 
     def initiate_sync(self, count: int) -> None:
-        """Asks up to `count` random members for theirs, now."""
+        """Requests the membership from up to `count` random members now."""
         call("gossip_node_initiate_sync", self._h, unsigned(count))
 
     def update_metadata(self, metadata: bytes) -> None:
-        """Says something else about ourselves, from the next alive message on."""
+        """Changes our metadata, from the next alive message on."""
         call("gossip_node_update_metadata", self._h, *as_data(metadata))
 
     def update_endpoint(self, endpoint: str) -> None:
-        """Changes our external endpoint; "" if other organisations shall not reach us."""
+        """Changes our external endpoint; "" means that other organisations cannot reach us."""
         call("gossip_node_update_endpoint", self._h, as_text(endpoint))
 
     def suspect_peers(self, suspect: Optional[Callable[[bytes], bool]] = None) -> None:
-        """Validates those identities anew that `suspect` picks, or all; who is no longer valid is forgotten."""
+        """Validates the identities again for which `suspect` returns True, or all. Forgets those no longer valid."""
         if suspect is None:
             call("gossip_node_suspect_peers", self._h, c.IdentityPredicate(), None)
             return
@@ -133,7 +133,8 @@ class Node(Owner):
             raise raised[0]
 
     def join_channel(self, channel: str, orgs: "Mapping[str, Iterable[tuple[str, int]]]") -> None:
-        """Joins a channel, or takes note of its new organisations: MSP ids, each with its anchor peers' addresses."""
+        """Joins a channel, or updates the organisations of a joined one: MSP ids, each with its anchor peers'
+        addresses."""
         made = Handle(make("gossip_channel_orgs_new"), "gossip_channel_orgs_free")
         for mspid, anchors in orgs.items():
             call("gossip_channel_orgs_add", made, as_text(mspid))
@@ -142,19 +143,19 @@ class Node(Owner):
         call("gossip_node_join_channel", self._h, as_text(channel), made)
 
     def leave_channel(self, channel: str) -> None:
-        """Leaves a channel: its members are told."""
+        """Leaves a channel and notifies its members."""
         call("gossip_node_leave_channel", self._h, as_text(channel))
 
     def update_ledger_height(self, channel: str, height: int) -> None:
-        """Tells the members of a channel how many blocks we have."""
+        """Publishes our number of blocks to the members of a channel."""
         call("gossip_node_update_ledger_height", self._h, as_text(channel), unsigned(height))
 
     def gossip(self, message: Message) -> None:
-        """Spreads a block of a channel to its members in our organisation; each that gets it passes it on."""
+        """Gossips a block of a channel to its members in our organisation; each receiver forwards it."""
         call("gossip_node_gossip", self._h, message._h)
 
     def send(self, message: Message, peers: Union[AnyPeer, Iterable[AnyPeer]]) -> None:
-        """Sends a message to these peers; see `Comm.send`."""
+        """Sends a message to the given peers; see `Comm.send`."""
         call("gossip_node_send", self._h, message._h, *as_peers(peers))
 
     def send_by_criteria(
@@ -171,30 +172,32 @@ class Node(Owner):
         capacity: int = 0,
         bytes: int = 0,
     ) -> Subscription:
-        """Subscribes to the blocks of our channels that `predicate` wants, each once. What has no room is dropped.
+        """Subscribes to the blocks of our channels for which `predicate` returns True, each delivered once.
 
-        Whatever else comes in, the `accept` of `comm()` has.
+        Blocks for which there is no space are dropped. `comm().accept` delivers all other messages.
         """
         return accept("gossip_node_accept", self._h, predicate, options(capacity, bytes, WhenFull.DROP, 0))
 
     def notices(self) -> Subscription:
-        """Subscribes to what happens in the network, from now on: who comes, changes, dies, is forgotten, and more."""
+        """Subscribes to events of the network, from now on: members that appear, change, die, are forgotten, and
+        more."""
         return wrap(Subscription, make("gossip_node_notices", self._h))
 
     def wait_for_members(self, count: int, timeout: Span) -> None:
-        """Waits until at least `count` other members are alive. Timeout says what keeps the seeds."""
+        """Waits until at least `count` other members are alive. The text of a Timeout says why seeds have not
+        answered."""
         call("gossip_node_wait_for_members", self._h, unsigned(count), nanoseconds(timeout))
 
     def metrics(self) -> Metrics:
-        """The counters and gauges at this moment, those of its communication layer among them."""
+        """Returns the current counters and gauges, including those of its communication layer."""
         return take_metrics("gossip_node_metrics", self._h)
 
     def stop(self) -> None:
-        """Stops: nothing is sent any more, connections end so that what was written arrives, every thread ends."""
+        """Stops: nothing more is sent, written data arrives, and every thread ends."""
         call("gossip_node_stop", self._h)
 
     def close(self) -> None:
-        """Stops it and frees the handle."""
+        """Stops the node and frees the handle."""
         handle = getattr(self, "_handle", None)
         if handle is not None and handle.is_usable():
             self.stop()

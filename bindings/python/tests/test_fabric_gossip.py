@@ -1,4 +1,4 @@
-"""What the module promises. FABRIC_GOSSIP_LIBRARY is the library, FABRIC_GOSSIP_TOOL makes organisations."""
+"""Tests of the module. FABRIC_GOSSIP_LIBRARY is the library; FABRIC_GOSSIP_TOOL creates organisations."""
 
 import asyncio
 import gc
@@ -157,7 +157,7 @@ class Receiving(Pair):
         inbox = self.far.accept()
         with selectors.DefaultSelector() as selector:
             selector.register(inbox, selectors.EVENT_READ)
-            self.assertEqual(list(inbox.ready()), [])  # It may be readable with nothing to receive, once.
+            self.assertEqual(list(inbox.ready()), [])  # It may be readable once with nothing to receive.
             self.assertEqual(selector.select(0), [])
             self.send(b"one", b"two")
             received = []
@@ -192,7 +192,7 @@ class Receiving(Pair):
         with self.assertLogs("fabric_gossip", logging.ERROR):
             self.send(b"one", b"two")
             self.assertTrue(ended.wait(TEN))
-        # What a callback was given can be kept.
+        # A callback's arguments can be kept.
         self.assertEqual([event.message.data for event in received], [b"one", b"two"])
 
     def test_a_callback_may_close_its_subscription(self) -> None:
@@ -291,7 +291,7 @@ class Lifetime(Pair):
         forwarded = gossip.Crypto.of_callbacks(key.identity, gossip.Msp.load(home() / "msp", "Org1MSP"), sign=key.sign)
         self.assertEqual(len(_core.KEPT), before + 3)
         with self.assertRaises(gossip.Error):
-            inbox.set_callback(lambda event: None)  # It has one.
+            inbox.set_callback(lambda event: None)  # It already has a callback.
         self.assertEqual(len(_core.KEPT), before + 3)
         inbox.close()
         self.far.close()
@@ -359,7 +359,7 @@ class Lifetime(Pair):
 
 
 def run(program: str) -> str:
-    """What a program of its own prints, which has to succeed and to say nothing on standard error."""
+    """Returns the output of a separate program, which must succeed and write nothing to standard error."""
     lines = f"import fabric_gossip as gossip\nhomes = {[str(home(0)), str(home(1))]}\n" + textwrap.dedent(program)
     path = {**os.environ, "PYTHONPATH": str(Path(gossip.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", lines], env=path, capture_output=True, text=True, timeout=60)
@@ -449,7 +449,7 @@ class Log(unittest.TestCase):
         logger.setLevel(logging.WARNING)
         with self.assertLogs(logger, logging.WARNING) as logged:
             gossip.log_to(logger)
-            with gossip.Comm(crypto(), gossip.Config(listen="127.0.0.1:0")):  # Without TLS, which it warns of.
+            with gossip.Comm(crypto(), gossip.Config(listen="127.0.0.1:0")):  # Without TLS, which logs a warning.
                 pass
         self.assertIn("TLS", logged.output[0])
 
@@ -457,7 +457,7 @@ class Log(unittest.TestCase):
     def test_what_is_collected_while_a_line_is_logged_is_freed_later(self) -> None:
         garbage = [block() for _ in range(3)]
         gossip.log(lambda *line: garbage.clear(), gossip.LogLevel.WARN)
-        with gossip.Comm(crypto(), gossip.Config(listen="127.0.0.1:0")):  # Without TLS, which it warns of.
+        with gossip.Comm(crypto(), gossip.Config(listen="127.0.0.1:0")):  # Without TLS, which logs a warning.
             self.assertEqual((garbage, len(_core.LATER)), ([], 3))
             block()
             self.assertEqual(_core.LATER, [])
@@ -496,7 +496,7 @@ class Nodes(unittest.TestCase):
                 self.assertEqual(len(first.identities()), 2)
 
     def until(self, comm: gossip.Comm, holds: object) -> None:
-        """Whenever a message comes in, looks whether it holds."""
+        """Evaluates the condition after each message."""
         inbox = comm.accept()
         while not holds():
             inbox.recv(TEN)

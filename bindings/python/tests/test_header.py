@@ -39,7 +39,7 @@ ENUMERATIONS = {
 
 
 def kind_of(declared: str, in_callback: bool) -> object:
-    """What ctypes type a type of the header has to be. `in_callback`: bytes come in, and so as a pointer."""
+    """Returns the ctypes type for a type of the header. `in_callback`: bytes are an input, and thus a pointer."""
     words = re.sub(r"\b(const|struct|enum)\b", "", declared)
     name, stars = re.sub(r"[*\s]", "", words), words.count("*")
     if stars == 0:
@@ -56,7 +56,7 @@ def kind_of(declared: str, in_callback: bool) -> object:
 
 
 def types(parameters: str, in_callback: bool = False) -> list:
-    """Of a list of parameters, each with its name."""
+    """Returns the parameters of a list, each with its name."""
     if parameters.strip() == "void":
         return []
     return [kind_of(re.sub(r"\w+\s*$", "", part), in_callback) for part in parameters.split(",")]
@@ -69,7 +69,7 @@ class Header(unittest.TestCase):
             name: (kind_of(result, False), *types(parameters))
             for result, name, parameters in re.findall(r"([\w ]+?[ *]+)(gossip_\w+)\(([^)]*)\);", prototypes)
         }
-        # However the prototypes are laid out, none was overlooked.
+        # No prototype was missed, regardless of layout.
         self.assertEqual(len(declared), prototypes.count(";"))
         self.assertEqual(set(declared), set(c.FUNCTIONS))
         for name, signature in declared.items():

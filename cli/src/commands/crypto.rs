@@ -1,4 +1,4 @@
-//! `crypto`: makes test organisations.
+//! `crypto`: creates test organisations.
 
 use crate::failure::{Failure, Result};
 use crate::Context;
@@ -7,16 +7,16 @@ use fabric_gossip::testing::cryptogen::{Member, Org};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Make test organisations: MSP folders and TLS pairs in cryptogen's layout, which Fabric's own peer can use
+/// Create test organisations: MSP folders and TLS pairs in cryptogen's layout, which Fabric's own peer can use
 #[derive(Args)]
 pub struct CryptoArgs {
-    /// Where to put them; organisations that are there already are not overwritten
+    /// Where to put them; existing organisations are not overwritten
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// How many organisations: Org1MSP (org1.example.com), Org2MSP, …
+    /// Number of organisations: Org1MSP (org1.example.com), Org2MSP, …
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1000))]
     orgs: u16,
-    /// How many peers in each: peer0, peer1, …
+    /// Number of peers in each: peer0, peer1, …
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
     peers: u16,
     /// A further host name or IP address for the TLS certificates, beside the peer's name and localhost; repeatable

@@ -1,4 +1,4 @@
-//! `handshake`: everything that has to work before two peers exchange messages, one step after the other.
+//! `handshake`: everything that must work before two peers exchange messages, step by step.
 
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
@@ -25,7 +25,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Go through everything that connecting to a peer takes, step by step: the first step that fails says why
+/// Perform everything that connecting to a peer requires, step by step: the first failed step gives the reason
 #[derive(Args)]
 pub struct HandshakeArgs {
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct HandshakeArgs {
     /// The PKI-ID that the peer must have
     #[arg(long, value_name = "PKIID")]
     expect: Option<Hex>,
-    /// How long each step may take
+    /// Maximum time for each step
     #[arg(long, value_name = "D", default_value = "3s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]
@@ -73,11 +73,11 @@ struct Handshake<'a> {
     endpoint: Endpoint,
     limit: Duration,
     expect: Option<PkiId>,
-    /// What the last line of JSON says of the peer.
+    /// The peer's description for the last line of JSON.
     found: Value,
 }
 
-/// What the peer said of itself.
+/// The peer's own claims.
 struct Theirs {
     message: SignedMessage,
     pki_id: PkiId,
@@ -188,7 +188,7 @@ impl Handshake<'_> {
             }
             Err(_) if self.context.stop.is_cancelled() => Err(Failure::Stopped.into()),
             Err(e) => {
-                // A status of the server's own, not of a connection that failed.
+                // A status sent by the server, not that of a failed connection.
                 let answered = e.kind() == ErrorKind::Refused;
                 let hint = match (answered, plain) {
                     (true, _) => "gRPC answers here, but not gossip: is this an orderer's port, or another service's?",
@@ -209,7 +209,7 @@ impl Handshake<'_> {
         let hash = stream.info().local_cert.as_deref().map(|der| sha256(der).to_vec()).unwrap_or_default();
         let ours = message::conn(&self.me.pki_id, &self.me.identity, hash.into(), true);
         let ours = SignedMessage::sign(ours, |bytes| self.me.crypto.sign(bytes)).map_err(Failure::from)?;
-        // Should it have ended already, receiving says why.
+        // If the stream has ended already, receiving returns the reason.
         let _ = stream.send(ours.wire());
         let wire = match stream.recv(Some(self.limit)) {
             Ok(Some(wire)) => wire,
@@ -261,7 +261,7 @@ impl Handshake<'_> {
         Ok(Theirs { message, pki_id, identity, tls_hash })
     }
 
-    /// Whether their identity is valid for us.
+    /// Checks that their identity is valid for us.
     fn judge(&self, theirs: &Theirs, described: &Described) -> Result<(), Problem> {
         let crypto = &self.me.crypto;
         let computed = crypto.pki_id(&theirs.identity);
@@ -329,7 +329,8 @@ impl Handshake<'_> {
         }
     }
 
-    /// Their verdict on us is how the stream ends: a probing handshake that was accepted ends well.
+    /// Waits for their verdict on us, which is the end of the stream: an accepted probing handshake ends without an
+    /// error.
     fn accepted(&self, stream: &dyn Stream) -> Step<()> {
         let confirmed = loop {
             match stream.recv(Some(self.limit)) {
@@ -349,7 +350,7 @@ impl Handshake<'_> {
         Step::pass((), json!({"confirmed": confirmed, "our_pki_id": self.me.pki_id.to_string()}), printable(&text))
     }
 
-    /// What to make of a stream that the peer ended.
+    /// Explains a stream that the peer ended.
     fn refused(&self, end: StreamEnd) -> Problem {
         let Some(text) = end.refusal().map(printable) else { return Problem::new(end.to_string()) };
         let mspid = &self.me.mspid;

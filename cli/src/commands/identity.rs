@@ -1,4 +1,4 @@
-//! `identity`: who a certificate or an MSP is, without asking anybody.
+//! `identity`: shows the identity of a certificate or an MSP, offline.
 
 use crate::certificate::{self, Certificate};
 use crate::failure::{Failure, Result};
@@ -14,8 +14,8 @@ use fabric_gossip::msp::{serialized_identity, PemFile};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Say who a certificate or the member of an MSP folder is, and whether its MSP accepts it; asks nobody. Of a folder
-/// without a member of its own, say whom it trusts
+/// Show the identity in a certificate or MSP folder and validate it offline. For a folder without a member of its own,
+/// show its trust settings
 #[derive(Args)]
 pub struct IdentityCommandArgs {
     /// A certificate in PEM, instead of the one in the MSP folder's signcerts
@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
         },
         (None, None) => return Err(Failure::usage("whose identity? Give a certificate, or --msp DIR and --mspid ID")),
     };
-    // As its owner would send it, whatever else is in the file.
+    // The form that its owner would send, regardless of the rest of the file.
     let of = |mspid: &str| {
         let identity = serialized_identity(mspid, &file.pem);
         let member = msps.iter().filter(|msp| msp.id() == mspid).find_map(|msp| msp.deserialize(&identity).ok());
@@ -48,11 +48,11 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
         Some(x509) => Certificate::from_x509(&file.name, x509).map_err(Failure::usage)?,
         None => Certificate::first_of(&file)?,
     };
-    // One that no MSP can read is shown as it is, for the verdict.
+    // An identity that no MSP can read is shown unchanged, together with the verdict.
     let of = |mspid: &str| of(mspid).unwrap_or_else(|| serialized_identity(mspid, &first.pem));
     let crypto = crypto_service(&msps, None);
 
-    // Whose it is: of the MSP that accepts it, else of the first one that is named.
+    // Its organisation: that of the MSP that accepts it, else the first one given.
     let named = args.identity.mspid(&context.settings)?;
     let judge = |identity: &PeerIdentity| crypto.as_ref().map(|crypto| rules::judge(&**crypto, &msps, identity));
     let accepting = msps.iter().find(|msp| matches!(judge(&of(msp.id())), Some(Verdict::Valid)));

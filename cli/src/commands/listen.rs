@@ -1,4 +1,4 @@
-//! `listen`: the communication layer alone, as something to send to.
+//! `listen`: the communication layer alone, as a destination for messages.
 
 use crate::failure::{Failure, Result};
 use crate::identity::Me;
@@ -16,13 +16,13 @@ use fabric_gossip::{Error, ErrorKind};
 use serde_json::json;
 use std::time::Duration;
 
-/// How long nothing has to come before a summary is printed.
+/// Time without messages after which a summary is printed.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// How soon a closed connection is noticed.
+/// Interval for checking whether a connection was closed.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Accept connections and print the messages that come in; acknowledge or echo them if wished
+/// Accept connections and print the received messages; optionally acknowledge or echo them
 #[derive(Args)]
 pub struct ListenArgs {
     /// Where to listen, host:port; port 0 takes a free one
@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     let me = args.identity.load(&context.settings)?;
     let tls = args.tls.load(Role::Serve, &args.identity, &me.msps, &context.settings)?;
     let mut config = CommConfig::default();
-    // Acknowledgements are small and must not get lost because a sender is slow to read them.
+    // Acknowledgements are small and must not be lost because a sender reads them slowly.
     config.send_buff_size = 1 << 20;
     let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
         .config(config)
@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
         builder = builder.tls(files.tls);
     }
     let comm = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
-    // A connection waits until there is room: nothing is dropped here.
+    // A connection waits until there is space: no message is dropped here.
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
     let (messages, events) = (comm.accept_with(options, |_| true), comm.events());
     let listener = Listener { context, args, comm: &comm, refused: Repeated::default() };
@@ -133,7 +133,7 @@ impl Listener<'_> {
         }
     }
 
-    /// Sends back; a full queue is waited for, a sender that has gone is not.
+    /// Sends an answer; waits while the queue is full, but not for a sender that has disconnected.
     fn insist(&self, send: impl Fn() -> Result<(), Error>) {
         while let Err(e) = send() {
             if e.kind() != ErrorKind::Full || self.context.stop.is_cancelled() {

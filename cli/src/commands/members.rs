@@ -1,4 +1,4 @@
-//! `members`: whom a peer of our organisation knows.
+//! `members`: the membership known to a peer of our organisation.
 
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
@@ -20,12 +20,12 @@ use serde_json::{json, Value};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Our own time in the question: older than any peer's, so that it supersedes nobody. With a current time and the identity
+/// Our own time in the request: older than any peer's, so that it supersedes none. With a current time and the identity
 /// of a running peer, that peer's own messages would look old to the whole network.
 const OLDEST: (u64, u64) = (1, 1);
 
-/// Ask a peer of our organisation whom it knows of it: alive and dead, with endpoints and since when (peers tell each other
-/// of members of their own organisation only; others are met through anchor peers)
+/// Show the members of our organisation that a peer knows: alive and dead, with endpoints and uptime (peers tell each
+/// other only of members of their own organisation; others are found through anchor peers)
 #[derive(Args)]
 pub struct MembersArgs {
     #[command(flatten)]
@@ -73,7 +73,7 @@ fn fail(context: &Context, failure: Failure) -> Failure {
     failure
 }
 
-/// One peer, asked over one connection, before a deadline.
+/// A request to one peer over one connection, with a deadline.
 struct Question<'a> {
     me: &'a Me,
     comm: &'a Comm,
@@ -128,7 +128,7 @@ impl Question<'_> {
         })
     }
 
-    /// Who the members are: the peer's identities, pulled as peers do among each other.
+    /// Returns the members' identities, pulled from the peer as peers do among each other.
     fn identities(&self, info: &ConnectionInfo) -> Result<HashMap<PkiId, PeerIdentity>> {
         let (nonce, msg_type) = (SystemRandom.next_u64(), PullMsgType::IDENTITY_MSG.into());
         let hello = GossipHello { nonce, msg_type, ..Default::default() };
@@ -146,7 +146,7 @@ impl Question<'_> {
         Ok(items.iter().filter_map(|item| self.identity(Envelope::from(item.clone()))).collect())
     }
 
-    /// An identity counts if it is what its PKI-ID says, and valid.
+    /// Returns an identity if it matches its PKI-ID and is valid.
     fn identity(&self, item: Envelope) -> Option<(PkiId, PeerIdentity)> {
         let item = SignedMessage::from_envelope(Some(item)).ok()?;
         let Some(Content::PeerIdentity(found)) = item.content() else { return None };
@@ -199,7 +199,7 @@ fn message(nonce: u64, content: Content) -> GossipMessage {
     GossipMessage { nonce, tag: Tag::EMPTY.into(), content: Some(content), ..Default::default() }
 }
 
-/// What the peer answered.
+/// The peer's answer.
 struct Found {
     asked: PkiId,
     alive: Vec<Row>,
@@ -212,10 +212,10 @@ struct Row {
     internal_endpoint: String,
     pki_id: PkiId,
     metadata: Vec<u8>,
-    /// By its identity, if the peer had that.
+    /// The MSP id in its identity, if the peer had that.
     mspid: Option<String>,
     name: String,
-    /// Whether the member's own signature was checked and is right; `None` if its identity is not known.
+    /// Whether the member's own signature is valid; `None` if its identity is not known.
     verified: Option<bool>,
     time: (u64, u64),
 }
@@ -230,7 +230,7 @@ impl Row {
         let Some(Content::AliveMsg(content)) = alive.content() else { return None };
         let (member, time) = (content.membership.as_ref()?, content.timestamp.as_ref()?);
         let pki_id = PkiId::new(member.pki_id.clone());
-        // Who has just started brings its identity along.
+        // A recently started member includes its identity.
         let brought = PeerIdentity::new(content.identity.clone());
         let identity = identities.get(&pki_id).or_else(|| {
             let fits = crypto.pki_id(&brought).as_ref() == Some(&pki_id);
@@ -250,7 +250,7 @@ impl Row {
         })
     }
 
-    /// How long its process has been running.
+    /// Returns how long its process has been running.
     fn started(&self) -> Option<Duration> {
         let started = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(self.time.0))?;
         SystemTime::now().duration_since(started).ok().filter(|_| self.time.0 > 1)
@@ -300,7 +300,7 @@ impl Row {
     }
 }
 
-/// A long time for a person.
+/// Formats a long time for humans.
 fn since(time: Duration) -> String {
     match time.as_secs() {
         s if s < 60 => short(time),
@@ -328,7 +328,7 @@ impl Found {
         );
     }
 
-    /// What asking has done to the network.
+    /// Warns about the effects of the request on the network.
     fn warn(&self, me: &Me) {
         let ours = self.alive.iter().chain(&self.dead).find(|row| row.pki_id == me.pki_id);
         if ours.is_some_and(|row| !row.is_our_question()) {

@@ -1,4 +1,4 @@
-//! `peer`: a whole node, until it is stopped.
+//! `peer`: a complete node, until it is stopped.
 
 use crate::address;
 use crate::certificate;
@@ -25,33 +25,33 @@ use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// How often it is looked for what nobody tells: identities that were pulled, and that it is time to stop.
+/// Polling interval for changes without an event: newly pulled identities, and the stop switch.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Run a node: join the network, keep its membership, print what happens, until stopped
+/// Run a node: join the network, maintain its membership, and print events until stopped
 #[derive(Args)]
 pub struct PeerArgs {
     /// Where to listen, host:port; port 0 takes a free one [CORE_PEER_LISTENADDRESS, else 127.0.0.1:0]
     #[arg(long, value_name = "H:P", value_parser = listen_address)]
     listen: Option<Endpoint>,
-    /// Where peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else CORE_PEER_ADDRESS, else where we listen; an
-    /// address of all interfaces is replaced by the one detected]
+    /// Endpoint at which peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else CORE_PEER_ADDRESS, else
+    /// the listening address; an address of all interfaces is replaced by the one detected]
     #[arg(long, value_name = "H:P", value_parser = reachable)]
     endpoint: Option<Endpoint>,
-    /// Where peers of other organisations reach us; without one they neither see us nor tell us of themselves
-    /// [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
+    /// Endpoint at which peers of other organisations reach us; without one they neither see us nor send us their
+    /// membership [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
     #[arg(long, value_name = "H:P", value_parser = reachable)]
     external_endpoint: Option<Endpoint>,
     /// A peer of our organisation to contact first; repeatable [CORE_PEER_GOSSIP_BOOTSTRAP]
     #[arg(long, value_name = "H:P", value_parser = target)]
     bootstrap: Vec<Endpoint>,
-    /// Join this channel, with all organisations that we know; repeatable
+    /// Join this channel, with all known organisations; repeatable
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,
-    /// An anchor peer of the channels, with the organisation that names it; repeatable
+    /// An anchor peer of the channels, with its organisation; repeatable
     #[arg(long, value_name = "MSPID=H:P", value_parser = anchor)]
     anchor: Vec<(OrgId, AnchorPeer)>,
-    /// What to say about ourselves to all members
+    /// Metadata to publish to all members
     #[arg(long, value_name = "HEX")]
     metadata: Option<Hex>,
     /// Serve metrics for Prometheus at http://H:P/metrics
@@ -120,7 +120,7 @@ fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
     Ok(builder)
 }
 
-/// Reads an endpoint at which others reach us, from a flag or a setting.
+/// Reads a published endpoint from a flag or a setting.
 fn configured(flag: &Option<Endpoint>, key: Key, settings: &Settings) -> Result<Option<Endpoint>> {
     match flag {
         Some(endpoint) => Ok(Some(endpoint.clone())),
@@ -151,7 +151,7 @@ impl PeerArgs {
         Ok(configured.unwrap_or_else(|| Endpoint { host: "127.0.0.1".into(), port: 0 }))
     }
 
-    /// Where peers of our organisation reach us.
+    /// Returns the endpoint at which peers of our organisation reach us.
     fn endpoint(&self, listen: &Endpoint, settings: &Settings) -> Result<Endpoint> {
         if let Some(endpoint) = configured(&self.endpoint, keys::GOSSIP_ENDPOINT, settings)? {
             return Ok(endpoint);
@@ -193,7 +193,7 @@ fn channel_orgs(me: &Me, anchors: &[(OrgId, AnchorPeer)]) -> ChannelOrgs {
     ChannelOrgs(orgs)
 }
 
-/// Prints what happens.
+/// Prints the events of the node.
 struct Reporter<'a> {
     context: &'a Context,
     node: &'a Node,
@@ -273,7 +273,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Prints identities that were not known yet.
+    /// Prints newly known identities.
     fn identities(&self, known: &mut HashMap<PkiId, Described>) {
         let mapper = self.node.comm().identity_mapper();
         if mapper.count() == known.len() {

@@ -1,4 +1,4 @@
-//! `probe`: is somebody there who answers?
+//! `probe`: checks that a peer answers.
 
 use crate::failure::{Failure, Result};
 use crate::options::{IdentityArgs, TargetArg};
@@ -15,7 +15,7 @@ use fabric_gossip::ErrorKind;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Dial a peer and ping it: needs no identity, and no TLS certificate unless the peer insists on one
+/// Dial a peer and ping it: needs no identity, and no TLS certificate unless the peer requires one
 #[derive(Args)]
 pub struct ProbeArgs {
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub fn run(context: &Context, args: &ProbeArgs) -> Result<()> {
     let begin = Instant::now();
     let mut connected = Duration::ZERO;
     let round_trip = transport.dial(&endpoint, args.timeout, &context.stop).and_then(|client| {
-        // The first Ping comes with the dial; the second one is timed alone.
+        // The first Ping is part of the dial; the second one is timed separately.
         client.ping(args.timeout)?;
         connected = begin.elapsed();
         let sent = Instant::now();

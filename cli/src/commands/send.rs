@@ -1,4 +1,4 @@
-//! `send`: data messages over an authenticated connection, acknowledged if wished.
+//! `send`: data messages over an authenticated connection, optionally acknowledged.
 
 use crate::delivery::{Delivery, Mode};
 use crate::failure::{Failure, Result};
@@ -33,7 +33,7 @@ pub struct SendArgs {
     /// The channel that the messages belong to
     #[arg(long, value_name = "NAME", default_value = "")]
     channel: String,
-    /// How many messages; each carries its number as seq_num, from 0
+    /// Number of messages; each carries its number as seq_num, from 0
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
     /// Send this many zero bytes in each message
@@ -45,13 +45,13 @@ pub struct SendArgs {
     /// Send the content of this file
     #[arg(long, value_name = "F", group = "payload")]
     file: Option<PathBuf>,
-    /// Wait for each message to be acknowledged; many are under way at a time
+    /// Wait for each message to be acknowledged; many are in flight at a time
     #[arg(long)]
     ack: bool,
-    /// How long to wait for an acknowledgement, and for the peer to take more
+    /// Maximum time to wait for an acknowledgement, and for the peer to accept more messages
     #[arg(long, value_name = "D", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
-    /// Afterwards, print for this long what the peer sends
+    /// Afterwards, print the peer's messages for this long
     #[arg(long, value_name = "D", value_parser = duration)]
     listen_replies: Option<Duration>,
     #[command(flatten)]
@@ -83,7 +83,7 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
         comm.stop();
         let _ = replies.join();
     } else {
-        // Lingers until the peer has read everything, or has said why it does not want to.
+        // Waits until the peer has read everything, or has given the reason for refusing it.
         comm.stop();
     }
     delivery.look_back();
@@ -95,7 +95,7 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
     }
 }
 
-/// Warns if the peer whose identity this is runs where its own settings say: our connection takes the place of its own.
+/// Warns if the peer with this identity runs at the address in its own settings: our connection would replace its own.
 fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) -> Result<()> {
     for key in [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT] {
         let Some(endpoint) = settings.parsed(key, target)? else { continue };
@@ -164,7 +164,7 @@ impl SendArgs {
     }
 }
 
-/// Prints what comes in, on a thread of its own, until the end.
+/// Prints received messages on a separate thread, until the end.
 fn print_replies(context: &Context, comm: &Comm) -> Result<JoinHandle<()>> {
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
     let (out, replies) = (context.out.clone(), comm.accept_with(options, |_| true));

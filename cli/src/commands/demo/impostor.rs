@@ -1,4 +1,4 @@
-//! What others try, and what they get for it.
+//! Attempts of impostors, and their rejection.
 
 use super::network::{Network, Peer};
 use super::{Found, PATIENCE};
@@ -16,7 +16,7 @@ use openssl::sha::sha256;
 use openssl::x509::X509;
 use serde_json::json;
 
-/// Somebody with a genuine TLS certificate, and an identity of an organisation that nobody knows.
+/// An outsider with a genuine TLS certificate, and an identity of an unknown organisation.
 struct Outsider {
     me: Me,
     tls: Tls,
@@ -37,7 +37,7 @@ impl Outsider {
         Ok(Outsider { me, tls, tls_hash: hash_of(member.tls_cert.as_bytes())? })
     }
 
-    /// Connects to a peer with this connection message: how the peer turns it away.
+    /// Connects to a peer with this connection message, and returns how the peer rejects it.
     fn knock(
         &self,
         at: &Peer,
@@ -68,7 +68,7 @@ impl Outsider {
     }
 }
 
-/// The certificates of the strangers' organisation are genuine, but nobody knows it.
+/// Presents an identity of an unknown organisation with genuine certificates.
 pub fn stranger(network: &Network) -> Found {
     let outsider = Outsider::new(network)?;
     let me = &outsider.me;
@@ -77,7 +77,7 @@ pub fn stranger(network: &Network) -> Found {
     refused(text, &reason, "cannot be validated")
 }
 
-/// Certificates are public; keys are not.
+/// Presents another peer's certificate without its key: certificates are public, keys are not.
 pub fn thief(network: &Network) -> Found {
     let outsider = Outsider::new(network)?;
     let victim = &network.peers[1].me;
@@ -90,7 +90,7 @@ pub fn thief(network: &Network) -> Found {
     refused(&text, &reason, "signature")
 }
 
-/// A genuine connection message that was meant for another TLS connection: what someone in between could do.
+/// Replays a genuine connection message of another TLS connection, as a man in the middle could.
 pub fn replay(network: &Network) -> Found {
     let outsider = Outsider::new(network)?;
     let victim = &network.peers[1];
@@ -102,7 +102,7 @@ pub fn replay(network: &Network) -> Found {
     refused(&text, &reason, "hash of TLS cert")
 }
 
-/// It has to be refused for the right reason, which a program reads in Fabric's words.
+/// Checks that the refusal has the right reason, given in Fabric's words.
 fn refused(text: &str, reason: &str, expected: &str) -> Found {
     match reason.contains(expected) {
         true => Ok((format!("{text}."), json!({"reason": reason}))),

@@ -1,4 +1,4 @@
-//! The same peers as nodes: they find each other, and tell only whom they may.
+//! The same peers as nodes: they find each other, and disclose members only to permitted peers.
 
 use super::network::{Network, Peer};
 use super::{Found, PATIENCE};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const CHANNEL: &str = "demo";
 
-/// Peers as nodes; the first of each organisation is the one that its others contact first.
+/// Peers as nodes; the first of each organisation is the bootstrap peer of the others.
 pub struct Nodes<'a> {
     network: &'a Network,
     nodes: Vec<Member<'a>>,
@@ -29,14 +29,14 @@ struct Member<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    /// The members of the organisation of the last one, which is to leave; without itself.
+    /// Returns the last member, which is to leave, and the other members of its organisation.
     fn of_the_last(&self) -> (&Member<'a>, Vec<&Member<'a>>) {
         let last = &self.nodes[self.nodes.len() - 1];
         let same = |member: &&Member| member.peer.me.mspid == last.peer.me.mspid && member.peer.name != last.peer.name;
         (last, self.nodes.iter().filter(same).collect())
     }
 
-    /// Starts them all at once; how long until each knows all others of its organisation.
+    /// Starts all nodes at the same time. Measures how long it takes until each knows all others of its organisation.
     pub fn form(network: &'a Network) -> (Result<Nodes<'a>, String>, Found) {
         match Self::try_form(network) {
             Ok((nodes, found)) => (Ok(nodes), Ok(found)),
@@ -71,7 +71,7 @@ impl<'a> Nodes<'a> {
         Ok((Nodes { network, nodes }, (text, json!({"nodes": network.peers.len(), "elapsed_us": micros(took)}))))
     }
 
-    /// A channel of both organisations, met through the first peer of each, which can be reached from outside.
+    /// Joins a channel of both organisations, which meet through the first peer of each, reachable from outside.
     pub fn meet(&self) -> Found {
         let begin = Instant::now();
         let [a, b] = [&self.nodes[0], &self.nodes[1]];
@@ -109,7 +109,7 @@ impl<'a> Nodes<'a> {
         Ok((text, json!({"channel": CHANNEL, "elapsed_us": micros(took)})))
     }
 
-    /// A block is gossiped: everybody of the author's organisation in the channel gets it once.
+    /// Gossips a block: every member of the author's organisation in the channel receives it once.
     pub fn spread(&self) -> Found {
         let (author, receivers) = self.of_the_last();
         let wait = Instant::now() + PATIENCE;
@@ -132,7 +132,7 @@ impl<'a> Nodes<'a> {
         Ok((text, json!({"author": author.peer.name, "receivers": names.len(), "elapsed_us": micros(took)})))
     }
 
-    /// The last one goes; how long until its organisation knows.
+    /// Stops the last node. Measures how long it takes until its organisation notices.
     pub fn lose_one(&self) -> Found {
         let (leaver, others) = self.of_the_last();
         let begin = Instant::now();
@@ -150,7 +150,7 @@ impl<'a> Nodes<'a> {
         Ok((text, json!({"peer": leaver.peer.name, "noticed_by": names.len(), "elapsed_us": micros(took)})))
     }
 
-    /// The last one returns; how long until its organisation sees it again.
+    /// Restarts the last node. Measures how long it takes until its organisation sees it again.
     pub fn take_back(&self) -> Found {
         let (leaver, others) = self.of_the_last();
         let begin = Instant::now();
@@ -165,7 +165,7 @@ impl<'a> Nodes<'a> {
         Ok((text, json!({"peer": leaver.peer.name, "seen_by": names.len(), "elapsed_us": micros(took)})))
     }
 
-    /// Whether an organisation has more than one peer, so that there is something to see.
+    /// Returns whether an organisation has more than one peer, which the demonstration needs.
     pub fn is_worth_it(&self) -> bool {
         self.network.peers.len() > 2
     }
@@ -211,7 +211,7 @@ impl Member<'_> {
             .ok_or_else(|| format!("{} does not see {}", self.peer.name, other.peer.name))
     }
 
-    /// Waits until the membership is as wished.
+    /// Waits until the membership is as expected.
     fn await_change(&self, wished: impl Fn() -> bool) -> Result<(), ()> {
         let (notices, until) = (self.node.notices(), Instant::now() + PATIENCE);
         while !wished() {
@@ -228,7 +228,7 @@ fn start(peer: &Peer, listen: &str, bootstrap: Option<String>) -> Result<Node, S
     let mut comm = CommConfig::default();
     comm.dial_timeout = PATIENCE;
     comm.conn_timeout = PATIENCE;
-    // Heartbeats often, for a demonstration; all else as in production.
+    // Frequent heartbeats, for a demonstration; everything else as in production.
     let mut config = NodeConfig::default();
     config.discovery.alive_time_interval = Duration::from_millis(500);
     let me = &peer.me;

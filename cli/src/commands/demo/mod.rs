@@ -1,4 +1,4 @@
-//! `demo`: what this is for, shown with nothing set up. Real peers, real certificates, real connections.
+//! `demo`: demonstrates the library without any setup, with real peers, certificates and connections.
 
 mod impostor;
 mod membership;
@@ -16,21 +16,22 @@ use serde_json::{json, Value};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long something may take that takes milliseconds.
+/// Time limit for operations that normally take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// See it work with nothing set up: peers of two organisations connect, exchange messages, and turn impostors away
+/// Demonstrate the library without any setup: peers of two organisations connect, exchange messages, and reject
+/// impostors
 #[derive(Args)]
 pub struct DemoArgs {
-    /// How many peers, in two organisations
+    /// Number of peers, in two organisations
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=32))]
     peers: u16,
-    /// How many messages each peer sends to each other one
+    /// Number of messages that each peer sends to each other one
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     messages: u64,
 }
 
-/// What a step found: for a person, and its figures for a program. The error is what is not as it should be.
+/// Result of a step: a text, and its figures in JSON. The error describes the deviation.
 type Found = Result<(String, Value), String>;
 
 pub fn run(context: &Context, args: &DemoArgs) -> Result<()> {
@@ -83,7 +84,7 @@ impl Demo<'_> {
         self.membership(&network)
     }
 
-    /// The second part: the peers as nodes.
+    /// Runs the second part, with the peers as nodes.
     fn membership(&mut self, network: &Network) -> Result<()> {
         let (nodes, found) = Nodes::form(network);
         self.step("membership", found)?;
@@ -135,7 +136,7 @@ fn identities(network: &Network, took: Duration) -> (String, Value) {
     (text, json!({"peers": names, "elapsed_us": micros(took)}))
 }
 
-/// `peer0 knows it`, `the other 3 know it`.
+/// Formats a number of peers: `peer0 knows it`, `the other 3 know it`.
 fn all_of(peers: &[Peer], one: &str, several: &str) -> String {
     match peers {
         [peer] => format!("{} {one}", peer.name),
@@ -143,7 +144,7 @@ fn all_of(peers: &[Peer], one: &str, several: &str) -> String {
     }
 }
 
-/// Stops a peer; how long until all others know.
+/// Stops a peer. Measures how long it takes until all others notice.
 fn stopped(leaver: &Peer, others: &[Peer]) -> Found {
     let watches: Vec<_> = others.iter().map(|peer| (peer, peer.comm().events())).collect();
     let begin = Instant::now();
@@ -160,7 +161,7 @@ fn stopped(leaver: &Peer, others: &[Peer]) -> Found {
     Ok((text, json!({"peer": leaver.name, "noticed_by": others.len(), "elapsed_us": micros(slowest)})))
 }
 
-/// Starts it again; how long until all others have got a message through to it.
+/// Restarts a peer. Measures how long it takes until all others have delivered a message to it.
 fn returned(leaver: &Peer, others: &[Peer]) -> Found {
     let begin = Instant::now();
     leaver.restart()?;

@@ -1,4 +1,4 @@
-//! Peers of two organisations in this process, each with files, a port and connections of its own.
+//! Peers of two organisations in this process, each with separate files, port and connections.
 
 use super::PATIENCE;
 use crate::identity::{KeySource, Me};
@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// A peer answers a message that begins so with a refusal.
+/// A peer refuses messages that begin with this text.
 pub const UNWANTED: &[u8] = b"unwanted";
 pub const REFUSAL: &str = "this peer does not want that message";
 
 pub struct Network {
     pub orgs: [Org; 2],
     pub peers: Vec<Peer>,
-    /// Declared last: the peers stop before their files go.
+    /// Declared last: the peers stop before their files are removed.
     pub dir: TempDir,
 }
 
@@ -42,7 +42,7 @@ struct Running {
     answers: Option<JoinHandle<()>>,
 }
 
-/// What came in at one peer.
+/// The messages received by one peer.
 #[derive(Default)]
 pub struct Received {
     pub count: AtomicU64,
@@ -54,7 +54,7 @@ fn text(e: impl Display) -> String {
 }
 
 impl Network {
-    /// Makes the organisations, writes their files, and starts the peers.
+    /// Creates the organisations, writes their files, and starts the peers.
     pub fn start(count: usize) -> Result<Network, String> {
         let dir = TempDir::new()?;
         let org = |n: usize| Org::new(format!("Org{n}MSP"), format!("org{n}.example.com")).map_err(text);
@@ -75,7 +75,7 @@ impl Network {
         self.dir.0.join("peerOrganizations").join(self.orgs[org].domain())
     }
 
-    /// The TLS authorities of both organisations.
+    /// Returns the TLS authorities of both organisations.
     pub fn tls_roots(&self) -> Result<Pem, String> {
         let roots = self.orgs.iter().map(|org| Ok(Pem::new(org.domain(), org.tls_ca_cert().map_err(text)?)));
         let roots = roots.collect::<Result<Vec<_>, String>>()?;
@@ -105,12 +105,12 @@ impl Peer {
         self.running.lock().comm.clone()
     }
 
-    /// As another peer names it.
+    /// Returns the peer as another peer addresses it.
     pub fn remote(&self) -> RemotePeer {
         RemotePeer::with_id(&self.endpoint, self.me.pki_id.clone())
     }
 
-    /// Starts it again where it was, after it was stopped.
+    /// Restarts the peer at the same address after it was stopped.
     pub fn restart(&self) -> Result<(), String> {
         let again = Running::start(&self.me, &self.tls, &self.endpoint, &self.received)?;
         *self.running.lock() = again;
@@ -121,9 +121,9 @@ impl Peer {
 impl Running {
     fn start(me: &Me, tls: &Tls, listen: &str, received: &Arc<Received>) -> Result<Running, String> {
         let mut config = CommConfig::default();
-        // Room for acknowledgements, which do not wait for it.
+        // Space for acknowledgements, which do not wait for it.
         config.send_buff_size = 1 << 16;
-        // Many peers that share one machine, and all dial at once, are slower than Fabric's limits foresee.
+        // Many peers that share one machine and dial at the same time are slower than Fabric's limits allow.
         config.dial_timeout = PATIENCE;
         config.conn_timeout = PATIENCE;
         let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
@@ -167,7 +167,7 @@ impl Received {
     }
 }
 
-/// A folder that is removed with everything in it.
+/// A folder that is removed with its contents.
 pub struct TempDir(PathBuf);
 
 impl TempDir {

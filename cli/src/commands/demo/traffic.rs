@@ -1,4 +1,4 @@
-//! What honest peers do with each other.
+//! Traffic between honest peers.
 
 use super::network::{Network, Peer, REFUSAL, UNWANTED};
 use super::{Found, PATIENCE};
@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 const CHANNEL: &str = "demo";
 const SIZE: usize = 1024;
 
-/// Messages of one peer that are under way at a time.
+/// Maximum number of messages of one peer in flight.
 const WINDOW: usize = 512;
 
-/// Every peer with every other one: who is there, and does it accept us?
+/// Does a handshake between each pair of peers.
 pub fn handshakes(network: &Network) -> Found {
     let begin = Instant::now();
     let mut count = 0;
@@ -39,7 +39,7 @@ pub fn handshakes(network: &Network) -> Found {
     Ok((text, json!({"handshakes": count, "elapsed_us": micros(each * count)})))
 }
 
-/// Every peer sends to every other one, all at once.
+/// Sends messages from every peer to every other one, all at the same time.
 pub fn messages(network: &Network, each: u64, stop: &Cancel) -> Found {
     let begin = Instant::now();
     let results: Vec<Result<u64, String>> = thread::scope(|scope| {
@@ -83,7 +83,7 @@ fn others<'a>(network: &'a Network, peer: &Peer) -> Vec<&'a Peer> {
     network.peers.iter().filter(|p| p.name != peer.name).collect()
 }
 
-/// How many were acknowledged: all of them, or it is an error.
+/// Sends messages to all, and returns the number of acknowledgements; fewer than all is an error.
 fn send_to_all(from: &Peer, to: &[&Peer], each: u64, stop: &Cancel) -> Result<u64, String> {
     let comm = from.comm();
     let payload = Bytes::from(vec![0; SIZE]);
@@ -113,7 +113,7 @@ fn send_to_all(from: &Peer, to: &[&Peer], each: u64, stop: &Cancel) -> Result<u6
     Ok(acknowledged)
 }
 
-/// A peer says no to a message.
+/// Sends a message that a peer refuses.
 pub fn nack(network: &Network) -> Found {
     let (Some(from), Some(to)) = (network.peers.first(), network.peers.last()) else { return Err("no peers".into()) };
     let data = message::data(0, CHANNEL, 0, UNWANTED);
