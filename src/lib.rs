@@ -101,8 +101,8 @@
 //! # Features
 //!
 //! - `grpc` (default): the real network. It depends on `grpcio-sys`, whose C++ sources take minutes to compile. Without
-//!   it, everything except [`rpc`](#what-is-where) and the gRPC transport builds and runs over the in-memory network.
-//! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`comm::host`). It depends on
+//!   it, everything except the transport over the C core builds and runs over the in-memory network.
+//! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`transport::host`). It depends on
 //!   `grpcio` and the futures crates, but on no runtime.
 //! - `testing`: the module `testing`.
 //!

@@ -40,6 +40,7 @@ impl<S: Send + Sync + 'static> Serving<S> {
     }
 
     /// Returns whether [`refuse`](Self::refuse) was called.
+    #[cfg(feature = "host-server")]
     pub fn is_stopping(&self) -> bool {
         self.state.lock().stopping
     }
