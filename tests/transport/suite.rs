@@ -5,7 +5,7 @@ use bytes::Bytes;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::clock::SystemClock;
 use fabric_gossip::testing::MemoryNetwork;
-use fabric_gossip::transport::{code, Acceptor, Connection, Limits, Outgoing, Server, Status, StreamEnd, Transport};
+use fabric_gossip::transport::{code, Acceptor, Connection, Outgoing, Server, Status, StreamEnd, Transport};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn over_c_core(acceptor: Arc<dyn Acceptor>) -> Net {
 
 #[cfg(feature = "host-server")]
 fn over_host(acceptor: Arc<dyn Acceptor>) -> Net {
-    use fabric_gossip::transport::{c_core::Options, host};
+    use fabric_gossip::transport::{c_core::Options, host, Limits};
     let (limits, options) = (Limits::default(), Options::default());
     let transport = host::HostTransport::new(None, limits.clone(), options.clone()).unwrap();
     let env = Arc::new(grpcio::Environment::new(2));
