@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Interval at which a sender checks for room itself: no wake-up is sent if room appears slowly and then stops growing.
-const ROOM_CHECK: Duration = Duration::from_millis(10);
+const ROOM_CHECK: Duration = Duration::from_millis(20);
 
 /// Error of a send that some peers' queues did not accept. The other peers' queues did.
 #[derive(Debug)]
