@@ -444,8 +444,11 @@ fn closing_while_dialling_reports_what_is_queued(net: &impl Form) {
 fn a_connection_beyond_the_limit_is_refused(net: &impl Form) {
     let node = net.node_with("node", |config| config.max_connections = 2);
     let events = node.events();
-    let kept = ["first", "second"].map(|name| Raw::connect(net, name, &node.endpoint));
-    ["first", "second"].iter().for_each(|name| assert!(!await_connected(&events, name)));
+    let kept = ["first", "second"].map(|name| {
+        let raw = Raw::connect(net, name, &node.endpoint);
+        assert!(!await_connected(&events, name));
+        raw
+    });
     let third = Raw::dial(net, "third", &node.endpoint);
     third.hello();
     let full = StreamEnd::Remote(Status { code: 8, message: "too many connections".into() });
