@@ -184,7 +184,7 @@ fn come_and_go(seed: u64) {
     });
 }
 
-/// What asks the system for a descriptor asks the tests first, so that no place is missing in their faults. The tool's page
+/// Every request to the system for a descriptor has a hook for the tests, so that no place is missing in their faults. The tool's page
 /// for Prometheus is no part of the library.
 #[test]
 fn every_request_for_a_descriptor_can_be_made_to_fail() {

@@ -27,12 +27,12 @@ for_each_transport!(
     a_node_can_be_stopped_from_every_callback,
 );
 
-/// What every callback of one test does, once for each kind of callback.
+/// The action of every callback of one test, done once for each kind of callback.
 #[derive(Clone)]
 struct Callbacks(Arc<Shared>);
 
 struct Shared {
-    /// What is called: set once everything stands.
+    /// The action; set once everything is set up.
     act: OnceLock<Box<dyn Fn() + Send + Sync>>,
     seen: Mutex<BTreeSet<&'static str>>,
     done: Mutex<mpsc::Sender<&'static str>>,

@@ -1,4 +1,4 @@
-//! What is left of a Comm in its process once it has stopped: no threads.
+//! A stopped `Comm` leaves no threads in its process.
 
 use crate::common::*;
 use fabric_gossip::comm::RemotePeer;

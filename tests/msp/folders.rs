@@ -1,4 +1,4 @@
-//! What an MSP folder may hold besides what belongs there, and which errors say so.
+//! Files that an MSP folder may hold besides its own, and the errors that name them.
 
 use fabric_gossip::msp::{Msp, PemFile, SigningIdentity};
 use fabric_gossip::testing::cryptogen::{Member, Org};

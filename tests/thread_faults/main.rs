@@ -241,7 +241,7 @@ fn run(seed: u64, node: &dyn Fn(&str) -> Node) {
                 sent.perhaps
             );
             for handle in sent.handles {
-                // Whoever asks after the stop, and has had the outcome, is told of the stop.
+                // A second request after the outcome returns that the Comm has stopped.
                 let stopped =
                     |result: &SendResult| result.error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Stopped);
                 let told: Vec<_> = (0..3).filter_map(|_| handle.wait(Duration::ZERO)).collect();
@@ -260,7 +260,7 @@ fn run(seed: u64, node: &dyn Fn(&str) -> Node) {
     eventually(&format!("seed {seed}: no thread is left"), || library_threads().is_empty());
 }
 
-/// What one peer sent.
+/// The messages that one peer sent.
 #[derive(Default)]
 struct Sent {
     accepted: u64,

@@ -51,7 +51,7 @@ fn row_9_an_address_of_all_interfaces_is_never_published() {
     let auto = [("CORE_PEER_ADDRESS", "peer0:7051"), ("CORE_PEER_ADDRESSAUTODETECT", "true")];
     assert_eq!(listening(&[], &auto)["endpoint"], format!("{local}:7051"));
     assert_eq!(listening(&[], &auto[..1])["endpoint"], "peer0:7051");
-    // What is named goes before what is detected.
+    // A named value takes precedence over a detected one.
     let endpoint = listening(&[], &[auto[1], ("CORE_PEER_GOSSIP_ENDPOINT", "peer1:1")]);
     assert_eq!(endpoint["endpoint"], "peer1:1");
     for wrong in [["--endpoint", "0.0.0.0:7051"], ["--external-endpoint", "[::]:7051"]] {
