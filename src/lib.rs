@@ -100,7 +100,7 @@
 //!
 //! # Features
 //!
-//! - `grpc` (default): the real network. It depends on `grpcio-sys`, whose C++ sources take minutes to compile. Without
+//! - `c-core` (default): the real network. It depends on `grpcio-sys`, whose C++ sources take minutes to compile. Without
 //!   it, everything except the transport over the C core builds and runs over the in-memory network.
 //! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`transport::host`). It depends on
 //!   `grpcio` and the futures crates, but on no runtime.
@@ -152,6 +152,6 @@ pub use message::SignedMessage;
 pub use node::{Node, NodeBuilder};
 
 /// Compiles and runs the README's examples.
-#[cfg(all(doctest, feature = "grpc", feature = "testing"))]
+#[cfg(all(doctest, feature = "c-core", feature = "testing"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

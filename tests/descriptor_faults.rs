@@ -2,7 +2,7 @@
 //! stops, for which no descriptor is needed. Each test has a process of its own, whose descriptors are really taken away.
 //!
 //! `FABRIC_GOSSIP_DESCRIPTOR_SEEDS` sets how many seeds are run (10).
-#![cfg(feature = "grpc")]
+#![cfg(feature = "c-core")]
 
 mod common;
 

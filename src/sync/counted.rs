@@ -105,7 +105,7 @@ impl Condvar {
         self.0.wait(&mut guard.guard);
     }
 
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, limit: Duration) -> base::TimedOut {
         self.0.wait_for(&mut guard.guard, limit)
     }

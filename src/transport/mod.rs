@@ -8,14 +8,14 @@
 //!
 //! | | |
 //! |---|---|
-//! | `c_core` | gRPC's C core, with the feature `grpc` |
+//! | `c_core` | gRPC's C core, with the feature `c-core` |
 //! | `host` | a service on a host's own grpcio server, with the feature `host-server` |
 //! | [`testing::MemoryNetwork`](crate::testing::MemoryNetwork) | an in-memory network, with the feature `testing` |
 //!
 //! A new implementation provides the four traits and passes the suite in `tests/transport`, which runs over every
 //! implementation.
 
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 pub mod c_core;
 #[cfg(feature = "testing")]
 pub(crate) mod faults;
@@ -25,12 +25,12 @@ mod limits;
 #[cfg(feature = "testing")]
 pub(crate) mod memory;
 mod server_name;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 mod serving;
 mod status;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 mod tcp_info;
-#[cfg_attr(not(feature = "grpc"), allow(dead_code))]
+#[cfg_attr(not(feature = "c-core"), allow(dead_code))]
 mod tls;
 
 pub use limits::Limits;
@@ -45,10 +45,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The path of Fabric's Ping method.
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 const PING: &str = "/gossip.Gossip/Ping";
 /// The path of Fabric's stream of gossip messages.
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 const GOSSIP_STREAM: &str = "/gossip.Gossip/GossipStream";
 
 /// Creates the default transport.
@@ -57,14 +57,14 @@ const GOSSIP_STREAM: &str = "/gossip.Gossip/GossipStream";
 /// The errors of the transport; [`ErrorKind::Config`](crate::ErrorKind::Config) if the library was built without any
 /// transport.
 pub(crate) fn default_transport(tls: Option<Tls>, limits: Limits) -> Result<Arc<dyn Transport>> {
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     {
         Ok(Arc::new(c_core::CoreTransport::new(tls, limits, c_core::Options::default())?))
     }
-    #[cfg(not(feature = "grpc"))]
+    #[cfg(not(feature = "c-core"))]
     {
         let _ = (tls, limits);
-        let text = "no transport is given, and the library was built without one (feature grpc)";
+        let text = "no transport is given, and the library was built without one (feature c-core)";
         Err(crate::error::Error::new(crate::error::ErrorKind::Config, text))
     }
 }

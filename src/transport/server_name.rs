@@ -12,7 +12,7 @@ pub fn check_server_name(der: &[u8], host: &str) -> Result<(), String> {
 }
 
 /// Checks a PEM certificate as [`check_server_name`] does.
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 pub(super) fn check_pem(pem: &[u8], host: &str) -> Result<(), String> {
     let certificate = X509::from_pem(pem).map_err(|_| "cannot be read".to_owned())?;
     check(&certificate, host)

@@ -262,7 +262,7 @@ fn identities_threads_and_expiry_are_told(net: &impl Form) {
     );
 }
 
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 #[test]
 fn the_expiry_of_the_tls_certificate_is_told() {
     let net = <Grpc as Form>::new();

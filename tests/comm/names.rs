@@ -86,13 +86,13 @@ fn memory_by_two_addresses_nothing_is_lost() {
 }
 
 #[test]
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 fn grpc_by_pki_id_and_by_address_nothing_is_lost() {
     by_pki_id_and_address(&Grpc::new(), tries(40));
 }
 
 #[test]
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 fn grpc_by_two_spellings_of_the_address_nothing_is_lost() {
     let net = Grpc::new();
     let peer = net.node("peer");

@@ -36,7 +36,7 @@ fn no_thread_is_left_after_the_stop() {
     live(&Memory::new());
     // The network's own threads, on which streams were accepted, end a moment later; those of a Comm have ended.
     assert_eq!(threads(), [""; 0]);
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     {
         live(&Grpc::new());
         // What collects calls of the C core exists until the last of them is over.

@@ -1,7 +1,7 @@
 //! Without TLS a connection message can be replayed by whoever saw it: that is said where TLS is off.
 //!
 //! The logger is one for the whole process, so that the test has one to itself.
-#![cfg(feature = "grpc")]
+#![cfg(feature = "c-core")]
 
 use crate::common::{grpc, Form, Grpc};
 use fabric_gossip::transport::Tls;

@@ -8,11 +8,11 @@
 
 mod fake;
 mod form;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 pub mod grpc;
 #[cfg(feature = "host-server")]
 pub mod host;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 pub mod http2;
 pub mod live;
 mod memory;
@@ -21,7 +21,7 @@ mod raw;
 
 pub use fake::{signature, World};
 pub use form::{Form, Link, Node, Security, Served, LIMIT};
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 pub use grpc::Grpc;
 #[cfg(feature = "host-server")]
 pub use host::Host;
@@ -50,7 +50,7 @@ macro_rules! for_each_transport {
                 super::$name(&<$crate::common::Memory as $crate::common::Form>::new());
             })*
         }
-        #[cfg(feature = "grpc")]
+        #[cfg(feature = "c-core")]
         mod grpc {
             $(#[test]
             fn $name() {

@@ -3,7 +3,7 @@
 //!
 //! An attack goes on until it has done what it is about a number of times, and the well-behaved peer has had its round
 //! trips. `make hostile` lets each last longer and prints the table.
-#![cfg(all(feature = "grpc", target_os = "linux"))]
+#![cfg(all(feature = "c-core", target_os = "linux"))]
 
 #[path = "../common/mod.rs"]
 mod common;

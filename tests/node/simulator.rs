@@ -42,7 +42,7 @@ fn a_hundred_nodes_started_together_know_each_other_sooner_than_serf() {
 }
 
 /// This and the next one take minutes of computing, so they are run with those tests that need no network alone.
-#[cfg(not(feature = "grpc"))]
+#[cfg(not(feature = "c-core"))]
 #[test]
 fn a_thousand_nodes_reach_full_membership_and_a_killed_one_is_dead_everywhere_in_time() {
     let mut simulator = network(2, 1000);
@@ -61,7 +61,7 @@ fn a_thousand_nodes_reach_full_membership_and_a_killed_one_is_dead_everywhere_in
     assert_eq!(simulator.report().false_deaths, 0);
 }
 
-#[cfg(not(feature = "grpc"))]
+#[cfg(not(feature = "c-core"))]
 #[test]
 fn two_hundred_nodes_that_lose_a_tenth_take_nobody_for_dead_in_an_hour() {
     let config = SimulatorConfig { seed: 3, links: lossy(100), ..SimulatorConfig::default() };

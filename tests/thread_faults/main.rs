@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 
 /// The library's kinds of threads, by the start of their names.
 const KINDS: [&str; 5] = ["gossip-write", "gossip-read", "gossip-ids", "gossip-stop", "memory-in"];
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 const KINDS_OVER_GRPC: [&str; 3] = ["gossip-in", "gossip-accept", "gossip-poll"];
 
 /// The places where the library, or the C core for it, needs a descriptor. Not among them are the files that a host names,
 /// and what only makes an error more exact: the numbers of threads, from `/proc`.
 const PLACES: [&str; 2] = ["memory dial", "memory accept"];
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 const PLACES_OVER_GRPC: [&str; 3] = ["dial", "accept", "listen"];
 
 /// How much longer than its limit a call may take.
@@ -47,7 +47,7 @@ fn within<T>(limit: Duration, what: &str, call: impl FnOnce() -> T) -> T {
 fn over_every_form(test: impl Fn(&dyn Fn(&str) -> Node)) {
     let memory = Memory::new();
     test(&|name| memory.node(name));
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     {
         let grpc = Grpc::new();
         test(&|name| grpc.node(name));
@@ -161,7 +161,7 @@ fn whatever_does_not_start_everything_accepted_is_accounted_for_and_nothing_is_l
     let missed: Vec<_> =
         KINDS.iter().filter(|kind| struck.get(**kind).is_none_or(|(_, refused)| *refused == 0)).collect();
     assert!(seeds < 60 || missed.is_empty(), "never refused: {missed:?} of {struck:?}");
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     for kind in KINDS_OVER_GRPC {
         assert!(
             seeds < 60 || struck.get(kind).is_some_and(|(asked, _)| *asked > 0),
@@ -170,7 +170,7 @@ fn whatever_does_not_start_everything_accepted_is_accounted_for_and_nothing_is_l
     }
     let descriptors = DescriptorFaults::struck();
     let places: Vec<&str> = PLACES.into();
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     let places = [places, PLACES_OVER_GRPC.into()].concat();
     let missed: Vec<_> =
         places.iter().filter(|place| descriptors.get(**place).is_none_or(|(_, refused)| *refused == 0)).collect();
@@ -311,13 +311,13 @@ fn others_start_or_say_why() -> Vec<String> {
         Err(text) => unexplained.push(text),
     };
     judge(builder().transport(Memory::new().transport("d", Security::Mutual)).start());
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     judge(builder().listen("127.0.0.1:0").tls(grpc::tls("d")).start());
     unexplained
 }
 
 #[test]
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 fn what_lacks_a_descriptor_says_so_and_works_again_after_that() {
     let _alone = alone();
     let net = Grpc::new();
@@ -341,7 +341,7 @@ fn what_lacks_a_descriptor_says_so_and_works_again_after_that() {
     start().unwrap().stop();
 }
 
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 fn names_the_limit(error: &fabric_gossip::Error) -> bool {
     ["Too many open files", "RLIMIT_NOFILE is ", "ulimit -n"].iter().all(|part| error.to_string().contains(part))
 }
@@ -351,7 +351,7 @@ fn callers_wait_without_using_the_processor_while_neither_threads_nor_descriptor
     let _alone = alone();
     let memory = Memory::new();
     waits_without_using_the_processor(&memory);
-    #[cfg(feature = "grpc")]
+    #[cfg(feature = "c-core")]
     waits_without_using_the_processor(&Grpc::new());
 }
 

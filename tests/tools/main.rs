@@ -15,7 +15,7 @@ mod targets;
 #[path = "../../benches/support/trend.rs"]
 mod trend;
 
-#[cfg(feature = "grpc")]
+#[cfg(feature = "c-core")]
 mod async_interop;
 mod fuzz;
 mod side_by_side;

@@ -1,5 +1,5 @@
 //! The transports, end to end: `suite` over each of them, the rest over gRPC's C core.
-#![cfg(feature = "grpc")]
+#![cfg(feature = "c-core")]
 
 #[macro_use]
 #[path = "../common/own_process.rs"]
