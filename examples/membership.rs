@@ -14,9 +14,9 @@
 //! stopped
 //! ```
 
-use fabric_gossip::discovery::Change;
 use fabric_gossip::message::{self, Content};
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
+use fabric_gossip::node::Change;
 use fabric_gossip::node::{ChannelOrgs, NodeConfig, Notice};
 use fabric_gossip::testing::cryptogen::{Member, Org};
 use fabric_gossip::transport::{Pem, Tls, TlsConfig};

@@ -65,16 +65,13 @@
 //! | [`message`] | [`SignedMessage`]: sign, verify, tags, comparison, text form, and constructors for common messages |
 //! | [`crypto`] | [`PkiId`], [`PeerIdentity`], and the two services that a host can replace |
 //! | [`msp`] | the usual crypto service: X.509 organisations, validated by Fabric's rules |
-//! | [`node`] | [`Node`] and the [`NodeCore`](node::NodeCore) inside it: membership, identity pull, channels and forwarding, without threads |
-//! | [`discovery`] | [`Discovery`](discovery::Discovery): the membership as a state machine without threads |
+//! | [`node`] | [`Node`]: membership, identity pull, channels and forwarding |
 //! | [`identity`] | [`IdentityMapper`]: maps a PKI-ID to its identity and organisation until the identity expires |
 //! | [`config`] | [`CommConfig`] and the bounds of subscriptions, with Fabric's defaults |
 //! | [`error`] | [`Error`]: the kind of failure, the peer, the step and the reason |
 //! | [`metrics`] | counters, under Fabric's names where Fabric has them |
 //! | [`transport`] | connections and streams below a message's bytes: the traits, TLS, limits, gRPC's C core |
-//! | [`pubsub`] | topics with a deadline |
-//! | [`msgstore`] | messages that supersede one another and expire |
-//! | [`clock`], [`random`], [`cancel`] | time and random numbers that tests can control, and cancellation |
+//! | [`clock`], [`cancel`] | time that tests can control, and cancellation |
 //! | [`proto`] | the generated protobuf types; not covered by semantic versioning |
 //! | `testing` | test organisations, a manual clock, an in-memory network, a simulator of whole networks |
 //!
@@ -115,32 +112,63 @@ pub mod clock;
 pub mod comm;
 pub mod config;
 pub mod crypto;
-pub mod discovery;
+mod discovery;
 pub mod error;
 pub mod identity;
 mod journal;
 pub mod message;
 pub mod metrics;
-pub mod msgstore;
 pub mod msp;
 pub mod node;
 pub mod proto;
-pub mod pubsub;
-pub mod random;
+mod random;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;
-#[doc(hidden)]
-pub mod yaml;
+mod yaml;
 
-/// Items that the C interface uses in addition to the public API. Not part of the public API, and not covered by
+/// Items for the other packages of this repository and for its tests. Not part of the public API, and not covered by
 /// semantic versioning.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::comm::threads::LibraryThread;
+    pub use crate::comm::{ByteSize, Demux};
     pub use crate::msp::OwnKey;
     pub use crate::sync::spawn;
+
+    pub mod discovery {
+        pub use crate::discovery::*;
+    }
+
+    pub mod message {
+        pub use crate::message::channel::{state_info, state_info_pull_request, state_info_snapshot};
+        pub use crate::message::compare::{compare, InvalidationResult};
+        pub use crate::message::envelope::verify;
+        pub use crate::message::new::{ack, conn, data, empty};
+        pub use crate::message::pki::{channel_mac, pki_id_text};
+        pub use crate::message::pull::{data_digest, data_request, data_update, hello, peer_identity};
+    }
+
+    pub mod node {
+        pub use crate::node::core::{Context, Criteria, NodeCore};
+        pub use crate::node::emitter::Emitter;
+        pub use crate::node::filter::select_peers;
+        pub use crate::node::identities::Identities;
+        pub mod identities {
+            pub use crate::node::identities::{verify, verify_identity_message};
+        }
+        pub use crate::node::peers::{AlivePeer, AlivePeers};
+        pub use crate::node::pull::{PullEngine, PullSend, PullStep};
+    }
+
+    pub mod random {
+        pub use crate::random::*;
+    }
+
+    pub mod yaml {
+        pub use crate::yaml::*;
+    }
 }
 
 pub use comm::{AggregatedSendResult, Comm, CommBuilder, Event, ReceivedMessage, RemotePeer, SendResult, Subscription};

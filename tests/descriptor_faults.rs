@@ -8,7 +8,7 @@ mod common;
 
 use common::*;
 use fabric_gossip::comm::{Event, RemotePeer};
-use fabric_gossip::random::{Random, SeededRandom};
+use fabric_gossip::internals::random::{Random, SeededRandom};
 use parking_lot::Mutex;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;

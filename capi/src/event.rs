@@ -8,8 +8,8 @@ use super::message::gossip_message;
 use super::text::{gossip_bytes, gossip_str, Text};
 use gossip::comm::{self, ReceivedMessage};
 use gossip::crypto::PkiId;
-use gossip::discovery::Change;
 use gossip::error::Error;
+use gossip::node::Change;
 use gossip::node::{Gossiped, Notice};
 use std::ffi::c_char;
 use std::slice::from_ref;
@@ -191,7 +191,7 @@ impl gossip_event {
         }
     }
 
-    fn changed(&self) -> Option<&gossip::discovery::NetworkMember> {
+    fn changed(&self) -> Option<&gossip::node::NetworkMember> {
         match &self.what {
             What::Notice(Notice::Membership(
                 Change::Alive(member) | Change::Updated(member) | Change::Dead(member) | Change::Forgotten(member),

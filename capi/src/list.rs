@@ -6,8 +6,8 @@ use super::guard::guard;
 use super::handle::{self, Out, Owned};
 use super::text::{gossip_bytes, gossip_str, Text};
 use gossip::comm::ConnectionInfo;
-use gossip::discovery::{Members, NetworkMember, Seed};
 use gossip::identity::PeerIdentityInfo;
+use gossip::node::{Members, NetworkMember, Seed};
 use std::sync::Arc;
 use std::time::Instant;
 

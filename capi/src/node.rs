@@ -16,7 +16,7 @@ use super::text::gossip_bytes;
 use super::{duration, gossip_duration};
 use bytes::Bytes;
 use gossip::crypto::{OrgId, PeerIdentity, PkiId};
-use gossip::discovery::Members;
+use gossip::node::Members;
 use gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Node, SeedRole, SendCriteria};
 use std::ffi::{c_char, c_void};
 use std::time::Instant;

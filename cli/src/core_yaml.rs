@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::output::shown;
-use fabric_gossip::yaml::{Document, Node};
+use fabric_gossip::internals::yaml::{Document, Node};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Result};
 use crate::go_values::Scalar;
 use crate::keys::{self, Key};
 use crate::output::shown;
-use fabric_gossip::yaml::{Node, ScalarKind};
+use fabric_gossip::internals::yaml::{Node, ScalarKind};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

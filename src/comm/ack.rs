@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_peer_it_was_sent_to_can_acknowledge_and_only_once() {
+    fn u5_an_acknowledgement_counts_once_and_no_entry_is_left_after_the_wait() {
         let table = Arc::new(AckTable::default());
         let now = Instant::now();
         let wait = table.wait(7, 2);

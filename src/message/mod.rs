@@ -3,24 +3,25 @@
 //! A [`SignedMessage`] is a decoded message together with its encoded bytes. It is encoded once, for any number of
 //! recipients. Received messages are verified and forwarded as received, and never re-encoded.
 
-mod channel;
-mod compare;
-mod envelope;
-mod new;
-mod pki;
-mod pull;
+pub(crate) mod channel;
+pub(crate) mod compare;
+pub(crate) mod envelope;
+pub(crate) mod new;
+pub(crate) mod pki;
+pub(crate) mod pull;
 mod signed;
 mod tag;
 mod text;
 
 pub use crate::proto::gossip::gossip_message::{Content, Tag};
 pub use crate::proto::gossip::{GossipMessage, PullMsgType};
-pub use channel::{state_info, state_info_pull_request, state_info_snapshot};
-pub use compare::{compare, InvalidationResult};
-pub use envelope::{verify, Envelope, SecretEnvelope};
-pub use new::{ack, conn, data, empty};
-pub use pki::{channel_mac, is_not_same, pki_id_text};
-pub use pull::{data_digest, data_request, data_update, hello, peer_identity};
+pub(crate) use channel::{state_info, state_info_pull_request, state_info_snapshot};
+pub(crate) use compare::{compare, InvalidationResult};
+pub use envelope::{Envelope, SecretEnvelope};
+pub(crate) use new::{ack, conn};
+pub use new::{data, empty};
+pub(crate) use pki::{channel_mac, pki_id_text};
+pub(crate) use pull::{data_digest, data_request, data_update, hello, peer_identity};
 pub use signed::SignedMessage;
 
 use crate::crypto::PeerIdentity;

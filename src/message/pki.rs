@@ -9,11 +9,6 @@ pub fn pki_id_text(id: Option<&PkiId>) -> String {
     id.map_or_else(|| "<nil>".into(), PkiId::to_string)
 }
 
-/// Returns a filter that accepts every PKI-ID except this one (Fabric's `IsNotSameFilter`).
-pub fn is_not_same(id: PkiId) -> impl Fn(&PkiId) -> bool + Clone + Send + Sync {
-    move |other| *other != id
-}
-
 /// Returns the channel MAC, which identifies a channel only to peers that know its name: SHA-256 of PKI-ID and channel
 /// name.
 pub fn channel_mac(id: &PkiId, channel: &[u8]) -> Bytes {

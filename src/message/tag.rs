@@ -5,102 +5,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::proto::gossip::PullMsgType;
 use protobuf::EnumOrUnknown;
 
-/// Tests of the message type under Fabric's names, without regard to the tag, for use in subscription predicates. The
-/// library itself matches on the content.
+/// The type of a pull message, and the tag.
 impl GossipMessage {
-    /// Returns whether it is an alive message.
-    pub fn is_alive(&self) -> bool {
-        matches!(self.content, Some(Content::AliveMsg(_)))
-    }
-
-    /// Returns whether it is a membership request.
-    pub fn is_mem_req(&self) -> bool {
-        matches!(self.content, Some(Content::MemReq(_)))
-    }
-
-    /// Returns whether it is a membership response.
-    pub fn is_mem_res(&self) -> bool {
-        matches!(self.content, Some(Content::MemRes(_)))
-    }
-
-    /// Returns whether it carries a block.
-    pub fn is_data(&self) -> bool {
-        matches!(self.content, Some(Content::DataMsg(_)))
-    }
-
-    /// Returns whether it opens a pull exchange.
-    pub fn is_hello(&self) -> bool {
-        matches!(self.content, Some(Content::Hello(_)))
-    }
-
-    /// Returns whether it offers items in a pull exchange.
-    pub fn is_digest(&self) -> bool {
-        matches!(self.content, Some(Content::DataDig(_)))
-    }
-
-    /// Returns whether it requests items in a pull exchange.
-    pub fn is_data_req(&self) -> bool {
-        matches!(self.content, Some(Content::DataReq(_)))
-    }
-
-    /// Returns whether it delivers items in a pull exchange.
-    pub fn is_data_update(&self) -> bool {
-        matches!(self.content, Some(Content::DataUpdate(_)))
-    }
-
     /// Returns whether it is one of the four messages of a pull exchange.
     pub fn is_pull(&self) -> bool {
-        self.is_hello() || self.is_digest() || self.is_data_req() || self.is_data_update()
-    }
-
-    /// Returns whether it has the content `empty`.
-    pub fn is_empty_message(&self) -> bool {
-        matches!(self.content, Some(Content::Empty(_)))
-    }
-
-    /// Returns whether it authenticates a connection.
-    pub fn is_conn(&self) -> bool {
-        matches!(self.content, Some(Content::Conn(_)))
-    }
-
-    /// Returns whether it acknowledges another message.
-    pub fn is_ack(&self) -> bool {
-        matches!(self.content, Some(Content::Ack(_)))
-    }
-
-    /// Returns whether it carries an identity.
-    pub fn is_identity(&self) -> bool {
-        matches!(self.content, Some(Content::PeerIdentity(_)))
-    }
-
-    /// Returns whether it describes the state of a peer in a channel.
-    pub fn is_state_info(&self) -> bool {
-        matches!(self.content, Some(Content::StateInfo(_)))
-    }
-
-    /// Returns whether it describes the state of several peers in a channel.
-    pub fn is_state_info_snapshot(&self) -> bool {
-        matches!(self.content, Some(Content::StateSnapshot(_)))
-    }
-
-    /// Returns whether it requests the state of peers in a channel.
-    pub fn is_state_info_pull_request(&self) -> bool {
-        matches!(self.content, Some(Content::StateInfoPullReq(_)))
-    }
-
-    /// Returns whether it requests a range of blocks, or answers such a request.
-    pub fn is_remote_state(&self) -> bool {
-        matches!(self.content, Some(Content::StateRequest(_) | Content::StateResponse(_)))
-    }
-
-    /// Returns whether it belongs to leader election.
-    pub fn is_leadership(&self) -> bool {
-        matches!(self.content, Some(Content::LeadershipMsg(_)))
-    }
-
-    /// Returns whether it is about private data.
-    pub fn is_private_data(&self) -> bool {
-        matches!(self.content, Some(Content::PrivateReq(_) | Content::PrivateRes(_) | Content::PrivateData(_)))
+        matches!(
+            self.content,
+            Some(Content::Hello(_) | Content::DataDig(_) | Content::DataReq(_) | Content::DataUpdate(_))
+        )
     }
 
     /// Returns the pull type of a pull message, with its number if it is unknown; `UNDEFINED` for other messages.

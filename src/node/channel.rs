@@ -1,11 +1,11 @@
 //! A channel: its members and the blocks seen.
 
 use super::config::NodeConfig;
+use super::message_store::MessageStore;
 use super::peers::AlivePeer;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::Limiter;
 use crate::message::{self, channel_mac, Content, GossipMessage, InvalidationResult, SignedMessage};
-use crate::msgstore::MessageStore;
 use crate::proto::gossip::{Properties, StateInfo};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +108,7 @@ impl Channel {
             left: false,
             properties: Properties::default(),
             // One extra, for our own.
-            states: MessageStore::new(newer_state, None, config.max_state_infos.saturating_add(1)),
+            states: MessageStore::new(newer_state, config.max_state_infos.saturating_add(1)),
             changed: false,
             unpublished: false,
             blocks,
@@ -153,8 +153,8 @@ impl Channel {
     }
 
     /// Stores our signed state information for publication.
-    pub(super) fn set_own_state(&mut self, message: SignedMessage, now: Instant) {
-        self.states.add(self.own.clone(), message, now);
+    pub(super) fn set_own_state(&mut self, message: SignedMessage) {
+        self.states.add(self.own.clone(), message);
         self.unpublished = true;
     }
 
@@ -186,10 +186,10 @@ impl Channel {
     }
 
     /// Stores valid state information. Returns `false` if newer information has arrived in the meantime.
-    pub(super) fn add_state(&mut self, message: &SignedMessage, now: Instant) -> bool {
+    pub(super) fn add_state(&mut self, message: &SignedMessage) -> bool {
         match state_info(message) {
             Some(info) if self.wants(message) => {
-                self.states.add(PkiId::new(info.pki_id.clone()), message.clone(), now).is_some()
+                self.states.add(PkiId::new(info.pki_id.clone()), message.clone()).is_some()
             }
             _ => false,
         }

@@ -14,9 +14,9 @@ use super::config::NodeConfig;
 use super::emitter::Emitter;
 use super::expiry::Expiry;
 use super::forward::Gossip;
+use super::identities::Identities;
 use super::peers::AlivePeers;
 use super::renewal::Renewal;
-use super::Context;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{
     Amount, Discovery, Effect, Event, Members, NetworkMember, Notice, Permit, SelfInfo, Token, VerificationBudget,
@@ -33,6 +33,9 @@ use std::time::Instant;
 pub use seeds::SeedRole;
 
 use seeds::SeedRoles;
+
+/// The context of a call to [`NodeCore`].
+pub type Context<'a> = crate::discovery::Context<'a, dyn Identities + 'a>;
 
 /// The criteria of [`NodeCore::select`]: the selection part of Fabric's `SendCriteria`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -191,9 +194,7 @@ impl NodeCore {
             Event::Timeout => self.on_timeout(cx),
             Event::Received { message, from } => self.on_received(message, from, cx),
             Event::Verified { token, valid } if self.pending.contains_key(&token) => self.on_verified(token, valid, cx),
-            Event::Signed { token, result } if self.pending.contains_key(&token) => {
-                self.on_signed(token, result, cx.now)
-            }
+            Event::Signed { token, result } if self.pending.contains_key(&token) => self.on_signed(token, result),
             Event::Handshaken { token, result } => self.on_handshaken(token, result, cx),
             Event::Dialled { endpoint, remote } => self.on_proof(&endpoint, &remote, cx),
             Event::IdentitySwitch(id) => self.retire(&id, None, cx),
@@ -401,7 +402,7 @@ impl NodeCore {
         }
     }
 
-    fn on_signed(&mut self, token: Token, result: Result<SignedMessage>, now: Instant) {
+    fn on_signed(&mut self, token: Token, result: Result<SignedMessage>) {
         let Some(pending) = self.pending.remove(&token) else { return };
         match (pending, result) {
             (Pending::OwnIdentity, Ok(message)) => {
@@ -410,7 +411,7 @@ impl NodeCore {
             }
             (Pending::OwnState(channel), Ok(message)) => {
                 if let Some(channel) = self.channels.get_mut(&channel) {
-                    channel.set_own_state(message, now);
+                    channel.set_own_state(message);
                 }
             }
             (Pending::OwnState(channel), Err(e)) => {

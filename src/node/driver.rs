@@ -3,10 +3,10 @@
 //! The only blocking operation is the wait for the next event. Messages are queued at the communication layer, dials
 //! run on its writer threads, cryptography runs on the [workers](super::workers), and full subscriptions drop messages.
 
+use super::core::Context;
 use super::core::NodeCore;
 use super::inbox::Inbox;
 use super::workers::Workers;
-use super::Context;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::comm::threads::Threads;

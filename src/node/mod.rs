@@ -6,39 +6,40 @@
 
 mod builder;
 mod cert_store;
-pub mod channel;
-pub mod config;
-pub mod core;
-pub mod disclosure;
+mod channel;
+mod config;
+pub(crate) mod core;
+mod disclosure;
 mod driver;
-pub mod emitter;
+pub(crate) mod emitter;
 mod expiry;
 mod fair_queue;
-pub mod filter;
+pub(crate) mod filter;
 mod forward;
-pub mod identities;
+pub(crate) mod identities;
 mod inbox;
+mod message_store;
 mod metrics;
-pub mod peers;
-pub mod pull;
+pub(crate) mod peers;
+pub(crate) mod pull;
 mod renewal;
 mod workers;
 
-pub use self::core::{Criteria, NodeCore, SeedRole};
-pub use crate::discovery::Notice;
+pub use self::core::SeedRole;
+pub use crate::discovery::{Change, DiscoveryConfig, Members, NetworkMember, Notice, Seed, Timestamp};
 pub use builder::NodeBuilder;
 pub use channel::{AnchorPeer, ChannelConfig, ChannelOrgs};
 pub use config::NodeConfig;
 pub use driver::Gossiped;
-pub use identities::Identities;
+pub use emitter::EmitterConfig;
 pub use metrics::NodeSnapshot;
+pub use pull::PullConfig;
 pub use workers::BlockVerifier;
 
 use crate::comm::threads::StopOnce;
 use crate::comm::{Comm, Demux, RemotePeer, SendError, Subscription};
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
-use crate::discovery::{Members, NetworkMember, Seed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{IdentityMapper, PeerIdentitySet};
 use crate::message::{GossipMessage, SignedMessage};
@@ -48,9 +49,6 @@ use bytes::Bytes;
 use driver::NodeState;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The context of a call to [`NodeCore`].
-pub type Context<'a> = crate::discovery::Context<'a, dyn Identities + 'a>;
 
 /// A peer of the network. Clones refer to the same peer; dropping the last one stops it. Every method can be called
 /// from any thread. Only the methods that say so block.
@@ -235,8 +233,11 @@ impl Node {
         if criteria.timeout.is_zero() {
             return Err(Error::new(ErrorKind::Config, "Timeout should be specified"));
         }
-        let choice =
-            Criteria { channel: criteria.channel.as_deref(), max_peers: criteria.max_peers, min_ack: criteria.min_ack };
+        let choice = core::Criteria {
+            channel: criteria.channel.as_deref(),
+            max_peers: criteria.max_peers,
+            min_ack: criteria.min_ack,
+        };
         let candidates = self.shared().call(|core, cx| core.candidates(choice, cx))?;
         entering_user_code();
         let peers = choice.choose(candidates, eligible)?;

@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use fabric_gossip::comm::{AggregatedSendResult, RemotePeer};
-use fabric_gossip::message::{self, GossipMessage, SignedMessage};
+use fabric_gossip::internals::message as wire;
+use fabric_gossip::message::{GossipMessage, SignedMessage};
 use fabric_gossip::transport::Status;
 use fabric_gossip::ErrorKind;
 use std::thread;
@@ -194,7 +195,7 @@ fn sent_to_raw(
 }
 
 fn ack(nonce: u64, text: &str) -> SignedMessage {
-    SignedMessage::noop_sign(message::ack(nonce, text)).unwrap()
+    SignedMessage::noop_sign(wire::ack(nonce, text)).unwrap()
 }
 
 fn c39_an_acknowledgement_reaches_only_who_waits_for_it(net: &impl Form) {

@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use fabric_gossip::clock::SystemClock;
-use fabric_gossip::comm::{ByteSize, Demux};
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
+use fabric_gossip::internals::{ByteSize, Demux};
 use fabric_gossip::testing::VirtualClock;
 use fabric_gossip::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

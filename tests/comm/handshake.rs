@@ -4,6 +4,7 @@ use crate::common::*;
 use fabric_gossip::comm::{Comm, Event, RemotePeer};
 use fabric_gossip::config::CommConfig;
 use fabric_gossip::crypto::CryptoService;
+use fabric_gossip::internals::message as wire;
 use fabric_gossip::message::{self, SignedMessage};
 use fabric_gossip::testing::cryptogen::Org;
 use fabric_gossip::transport::{Status, StreamEnd};
@@ -87,7 +88,7 @@ fn c2_with_mutual_tls_both_sides_bind_their_identity_to_their_certificate(net: &
 fn c3_without_a_client_certificate_nobody_gets_in(net: &impl Form) {
     let node = net.node("server");
     let (events, inbox) = (node.events(), node.inbox());
-    let hello = message::conn(&id("intruder"), &identity("intruder"), hash_of(None), false);
+    let hello = wire::conn(&id("intruder"), &identity("intruder"), hash_of(None), false);
     let hello = SignedMessage::sign(hello, |bytes| Ok(signature(b"intruder", bytes))).unwrap();
     let _stream = net.intrude(&node.endpoint, &hello);
     assert_eq!(await_refused(&events).0.message(), "no TLS certificate");
@@ -138,7 +139,7 @@ fn c4_with_an_msp_a_signature_with_a_byte_appended_is_accepted_as_in_fabric(net:
         let raw = Raw::dial(net, "client", &endpoint);
         let identity = members[1].identity();
         let hash = hash_of(raw.stream.info().local_cert.as_ref());
-        let hello = message::conn(&theirs.pki_id(&identity).unwrap(), &identity, hash, false);
+        let hello = wire::conn(&theirs.pki_id(&identity).unwrap(), &identity, hash, false);
         let hello = SignedMessage::sign(hello, |bytes| {
             let mut signature = theirs.sign(bytes)?;
             spoil(&mut signature);

@@ -4,6 +4,7 @@ use super::{id, identity, signature, Form, Security, Served, PATIENCE};
 use bytes::Bytes;
 use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
+use fabric_gossip::internals::message as wire;
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::proto::gossip::ConnEstablish;
 use fabric_gossip::transport::{Acceptor, Status, Stream, StreamEnd};
@@ -62,7 +63,7 @@ impl Raw {
         adjust_signature: impl FnOnce(Vec<u8>) -> Vec<u8>,
     ) -> SignedMessage {
         let hash = hash_of(self.stream.info().local_cert.as_ref());
-        let mut hello = message::conn(&id(&self.name), &identity(&self.name), hash, false);
+        let mut hello = wire::conn(&id(&self.name), &identity(&self.name), hash, false);
         if let Some(Content::Conn(conn)) = &mut hello.content {
             adjust(conn);
         }

@@ -1,7 +1,7 @@
 //! Members, sets of them, and ourselves.
 
 use crate::net::{alive, endpoint, id, internal, is_authentic, row_config, self_info, Net, SEC};
-use fabric_gossip::discovery::{Discovery, Members, NetworkMember, SelfInfo};
+use fabric_gossip::internals::discovery::{Discovery, Members, NetworkMember, SelfInfo};
 use fabric_gossip::message::{Content, SignedMessage};
 use fabric_gossip::ErrorKind;
 use std::time::Instant;
@@ -59,7 +59,7 @@ fn u6_the_last_record_of_a_member_counts_and_a_removed_one_is_gone() {
     assert_eq!(held.envelope.as_ref(), Some(alive("a", 5, 2).envelope()), "the last one put");
     assert!(std::ptr::eq(held, discovery.member(&id("a")).unwrap()), "the object itself, not a copy");
     assert_eq!(net.sees(n), ["a", "b"]);
-    net.handle(n, fabric_gossip::discovery::Event::IdentitySwitch(id("a")));
+    net.handle(n, fabric_gossip::internals::discovery::Event::IdentitySwitch(id("a")));
     let discovery = &net.nodes[n].discovery;
     assert!(discovery.member(&id("a")).is_none() && discovery.lookup(&id("a")).is_none());
     assert_eq!((discovery.alive_count(), net.sees(n)), (1, vec!["b".into()]));

@@ -4,7 +4,7 @@ use crate::net::{
     alive, alive_unsigned, endpoint, everything, id, mem_req, mem_res, requester, row_config, sign, with_tag, Net, MS,
     SEC,
 };
-use fabric_gossip::discovery::{Change, Disclosure, Event, State};
+use fabric_gossip::internals::discovery::{Change, Disclosure, Event, State};
 use fabric_gossip::message::{self, Content, SignedMessage};
 use fabric_gossip::proto::gossip::{Empty, Envelope};
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! A network of state machines: virtual time, messages that take a millisecond, signatures that anybody can compute.
 
 use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
-use fabric_gossip::discovery::{
+use fabric_gossip::internals::discovery::{
     Change, Context, Disclosure, DisclosurePolicy, Discovery, DiscoveryConfig, Effect, Event, NetworkMember, Notice,
     Remote, SelfInfo,
 };
+use fabric_gossip::internals::random::{choose, SeededRandom};
 use fabric_gossip::message::{Content, GossipMessage, SignedMessage, Tag};
 use fabric_gossip::proto::gossip::{AliveMessage, Member, MembershipRequest, MembershipResponse, PeerTime};
-use fabric_gossip::random::{choose, SeededRandom};
 use fabric_gossip::{Error, ErrorKind};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Several nodes that find each other.
 
 use crate::net::{endpoint, id, internal, name_of, requester, row_config, Net, MS, SEC};
-use fabric_gossip::discovery::{Change, Disclosure, DiscoveryConfig, Event};
+use fabric_gossip::internals::discovery::{Change, Disclosure, DiscoveryConfig, Event};
 use fabric_gossip::message::Content;
 
 fn with_sync() -> DiscoveryConfig {

@@ -1,7 +1,7 @@
 //! Seeds: contacted at once, retried until they answer, never forgotten.
 
 use crate::net::{alive, endpoint, id, mem_res, requester, row_config, Net, MS, SEC};
-use fabric_gossip::discovery::{Event, Seed};
+use fabric_gossip::internals::discovery::{Event, Seed};
 use fabric_gossip::message::{Content, SignedMessage};
 use fabric_gossip::ErrorKind;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What harms Fabric's membership and must not harm ours, by its number in the list of weaknesses.
 
 use crate::net::{alive, alive_unsigned, endpoint, id, mem_req, mem_res, row_config, sign, with_tag, Net, MS, SEC};
-use fabric_gossip::discovery::{Event, State};
+use fabric_gossip::internals::discovery::{Event, State};
 use fabric_gossip::message::{Content, SignedMessage};
 use fabric_gossip::proto::gossip::{Empty, PeerTime};
 use std::time::Duration;

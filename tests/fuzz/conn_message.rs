@@ -12,6 +12,7 @@ use bytes::Bytes;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::{Comm, ReceivedMessage, Subscription};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
+use fabric_gossip::internals::message as wire;
 use fabric_gossip::message::{self, Content, Envelope, SignedMessage};
 use fabric_gossip::msp::{serialized_identity, MspCryptoService, SigningIdentity};
 use fabric_gossip::transport::{Acceptor, Connection, Server, Status, Stream, StreamEnd, StreamInfo, Transport};
@@ -55,7 +56,7 @@ fn in_envelope(payload: Vec<u8>) -> Bytes {
 /// A sound connection message of this identity.
 fn from_identity(identity: PeerIdentity, cert: Option<&Bytes>) -> Bytes {
     let id = PkiId::from(org::pki_id(identity.as_bytes()));
-    let message = message::conn(&id, &identity, cert.map(hash).unwrap_or_default(), false);
+    let message = wire::conn(&id, &identity, cert.map(hash).unwrap_or_default(), false);
     let message = SignedMessage::sign(message, |_| Ok(b"signature".to_vec()));
     message.expect("a message").wire()
 }

@@ -1,6 +1,6 @@
 //! The input is a `core.yaml`, read as the tool reads it: everything is checked, and every key is looked up.
 
-use fabric_gossip::yaml::{Document, Node};
+use fabric_gossip::internals::yaml::{Document, Node};
 
 /// Returns whether it can be read.
 pub fn run(data: &[u8]) -> bool {

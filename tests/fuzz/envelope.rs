@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use fabric_gossip::crypto::PeerIdentity;
-use fabric_gossip::message::{self, Envelope, GossipMessage, InvalidationResult, SignedMessage};
+use fabric_gossip::internals::message::{self as wire, InvalidationResult};
+use fabric_gossip::message::{self, Envelope, GossipMessage, SignedMessage};
 use fabric_gossip::proto;
 use fabric_gossip::{Error, ErrorKind};
 
@@ -60,7 +61,7 @@ fn check_message(message: &GossipMessage) {
     for other in others(message) {
         for window in [0, 10, u64::MAX] {
             use InvalidationResult::{Invalidated, Invalidates, NoAction};
-            let (one, two) = (message::compare(message, &other, window), message::compare(&other, message, window));
+            let (one, two) = (wire::compare(message, &other, window), wire::compare(&other, message, window));
             match one {
                 NoAction => assert_eq!(two, NoAction),
                 Invalidates => assert_eq!(two, Invalidated),

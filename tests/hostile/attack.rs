@@ -2,6 +2,7 @@
 
 use super::common::http2::Http2;
 use fabric_gossip::crypto::CryptoService;
+use fabric_gossip::internals::message as wire;
 use fabric_gossip::message::{self, SignedMessage};
 use fabric_gossip::testing::cryptogen::{Member, Org};
 use openssl::x509::X509;
@@ -151,7 +152,7 @@ impl<'a> Attack<'a> {
         let crypto = self.org.crypto_service(member, &[]).unwrap();
         let identity = member.identity();
         let pki_id = crypto.pki_id(&identity).unwrap();
-        let hello = message::conn(&pki_id, &identity, hash, false);
+        let hello = wire::conn(&pki_id, &identity, hash, false);
         SignedMessage::sign(hello, |bytes| crypto.sign(bytes).map(&adjust)).unwrap().wire().to_vec()
     }
 }

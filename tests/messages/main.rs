@@ -1,4 +1,3 @@
 //! Tests of messages and of the topics that they are published under.
 
 mod envelopes;
-mod pubsub;

@@ -1,6 +1,6 @@
 //! YAML is read as Go's libraries read it, within bounds of time and memory.
 
-use fabric_gossip::yaml::{Document, Node, ScalarKind, MAX_DEPTH, MAX_SIZE};
+use fabric_gossip::internals::yaml::{Document, Node, ScalarKind, MAX_DEPTH, MAX_SIZE};
 use std::time::{Duration, Instant};
 
 fn document(text: &str) -> Document {

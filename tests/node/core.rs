@@ -1,9 +1,10 @@
 //! Nodes as others see them: the core that real nodes run, in networks on virtual time.
 
 use fabric_gossip::crypto::PkiId;
-use fabric_gossip::discovery::Event;
+use fabric_gossip::internals::discovery::Event;
+use fabric_gossip::internals::node::{Criteria, NodeCore};
 use fabric_gossip::message::{self, Content, Envelope, GossipMessage, SignedMessage, Tag};
-use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Criteria, NodeConfig, NodeCore, SeedRole};
+use fabric_gossip::node::{AnchorPeer, ChannelOrgs, NodeConfig, SeedRole};
 use fabric_gossip::proto::gossip;
 use fabric_gossip::testing::{NodeSpec, Simulator, SimulatorConfig};
 use std::cell::RefCell;
@@ -97,7 +98,10 @@ fn g3_without_push_the_membership_comes_by_pull() {
     simulator.add_node(&[]).expect("the bootstrap peer");
     let seen = observe(&mut simulator);
     simulator.run_until_complete(EVENTUALLY).expect("full membership");
-    assert!(!seen.borrow().iter().any(|(_, _, it)| it.message().is_alive()), "nothing was pushed");
+    assert!(
+        !seen.borrow().iter().any(|(_, _, it)| matches!(it.message().content, Some(Content::AliveMsg(_)))),
+        "nothing was pushed"
+    );
 }
 
 #[test]
@@ -156,7 +160,9 @@ fn g7_g8_only_who_asks_in_its_own_name_is_answered() {
         let from = simulator.pki_id(from).clone();
         simulator.inject(0, Event::Received { message, from });
         simulator.run_for(s(1));
-        let answered = |(_, _, it): &(usize, usize, SignedMessage)| it.message().is_mem_res() && it.nonce() == 4711;
+        let answered = |(_, _, it): &(usize, usize, SignedMessage)| {
+            matches!(it.message().content, Some(Content::MemRes(_))) && it.nonce() == 4711
+        };
         seen.borrow().iter().any(answered)
     };
     assert!(!ask_as(1), "in another's name");
@@ -178,7 +184,10 @@ fn g9_a_block_does_not_go_back_to_whom_it_came_from() {
     simulator.run_for(s(2));
     assert_eq!(simulator.delivered(1).len(), 1);
     assert!(simulator.delivered(0).is_empty());
-    assert_eq!(seen.borrow().iter().filter(|(_, _, it)| it.message().is_data()).count(), 1);
+    assert_eq!(
+        seen.borrow().iter().filter(|(_, _, it)| matches!(it.message().content, Some(Content::DataMsg(_)))).count(),
+        1
+    );
 }
 
 #[test]
@@ -352,10 +361,15 @@ fn g22_an_anchor_peer_learns_the_internal_endpoint_if_it_is_of_our_organisation(
         let seen = observe(&mut simulator);
         simulator.run_for(s(5));
         simulator.add(NodeSpec { org, ..NodeSpec::default() }).expect("the anchor peer");
-        let asked = |_: &Simulator| seen.borrow().iter().any(|(from, _, it)| *from == 0 && it.message().is_mem_req());
+        let asked = |_: &Simulator| {
+            seen.borrow()
+                .iter()
+                .any(|(from, _, it)| *from == 0 && matches!(it.message().content, Some(Content::MemReq(_))))
+        };
         simulator.run_until(s(30), asked).expect("a membership request");
         let seen = seen.borrow();
-        let (_, _, request) = seen.iter().find(|(_, _, it)| it.message().is_mem_req()).expect("a request");
+        let (_, _, request) =
+            seen.iter().find(|(_, _, it)| matches!(it.message().content, Some(Content::MemReq(_)))).expect("a request");
         let Some(Content::MemReq(request)) = request.content() else { panic!() };
         let envelope = Envelope::from(request.self_information.clone().unwrap_or_default());
         assert_eq!(envelope.secret.is_some(), org == 0);
@@ -453,7 +467,9 @@ fn g24_g25_a_bootstrap_peer_has_to_be_of_our_organisation() {
     simulator.add_node(&[0, 1]).expect("a node");
     let requests_to = |peer: usize| {
         let seen = seen.borrow();
-        seen.iter().filter(|(_, to, it)| *to == peer && it.message().is_mem_req()).count()
+        seen.iter()
+            .filter(|(_, to, it)| *to == peer && matches!(it.message().content, Some(Content::MemReq(_))))
+            .count()
     };
     simulator.run_for(s(15));
     assert_eq!(requests_to(0), 0);
@@ -523,12 +539,12 @@ fn p15_p16_only_what_is_not_known_is_requested() {
     let seen = observe(&mut simulator);
     let requests = || {
         let seen = seen.borrow();
-        let requests = seen.iter().filter(|(_, _, it)| it.message().is_data_req());
+        let requests = seen.iter().filter(|(_, _, it)| matches!(it.message().content, Some(Content::DataReq(_))));
         requests.map(|(from, _, it)| (*from, it.clone())).collect::<Vec<_>>()
     };
     simulator.run_for(s(10));
     assert!(requests().is_empty());
-    assert!(seen.borrow().iter().any(|(_, _, it)| it.message().is_digest()));
+    assert!(seen.borrow().iter().any(|(_, _, it)| matches!(it.message().content, Some(Content::DataDig(_)))));
 
     simulator.forget_identity(0, 3);
     assert_eq!(simulator.node(0).expect("a node").offered_identities().count(), 3);

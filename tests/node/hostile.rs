@@ -3,7 +3,8 @@
 use crate::common::live::*;
 use crate::common::*;
 use crossbeam_channel::unbounded;
-use fabric_gossip::discovery::{Change, NetworkMember};
+use fabric_gossip::internals::discovery::{Change, NetworkMember};
+use fabric_gossip::internals::message as wire;
 use fabric_gossip::message::{self, Content, GossipMessage, PullMsgType, SignedMessage, Tag};
 use fabric_gossip::node::{NodeBuilder, Notice};
 use fabric_gossip::proto::gossip as proto;
@@ -59,7 +60,7 @@ impl Mallory {
     /// Waits until everything that was said so far has been handled, but for what has to be verified.
     fn settle(&self) {
         self.ask(
-            |nonce| unsigned(message::hello(nonce, PullMsgType::IDENTITY_MSG)),
+            |nonce| unsigned(wire::hello(nonce, PullMsgType::IDENTITY_MSG)),
             |it| match it.content() {
                 Some(Content::DataDig(digest)) => (digest.nonce > 1 << 32).then_some(()),
                 _ => None,
@@ -167,7 +168,7 @@ fn contents() -> Vec<Content> {
         Content::Conn(Default::default()),
         Content::StateInfo(Default::default()),
         Content::StateInfo(state(huge())),
-        Content::StateInfo(state(message::channel_mac(&id("node1"), CHANNEL.as_bytes()))),
+        Content::StateInfo(state(wire::channel_mac(&id("node1"), CHANNEL.as_bytes()))),
         Content::StateSnapshot(Default::default()),
         Content::StateSnapshot(proto::StateInfoSnapshot {
             elements: vec![bad(), Default::default()],
@@ -299,9 +300,9 @@ fn weakness_5_a_member_that_asks_and_never_reads_holds_up_nobody(net: &impl Form
     let mallory = Mallory::join(net, &peers[0]);
     for n in 0..1_000 {
         mallory.say(&mem_req(n, &alive_of("mallory", n, "mallory")));
-        mallory.say(&unsigned(message::hello(n, PullMsgType::IDENTITY_MSG)));
-        mallory.say(&unsigned(message::data_request(n, PullMsgType::IDENTITY_MSG, vec![id("node1").to_bytes()])));
-        mallory.say(&unsigned(message::state_info_pull_request(&id("mallory"), CHANNEL.as_bytes())));
+        mallory.say(&unsigned(wire::hello(n, PullMsgType::IDENTITY_MSG)));
+        mallory.say(&unsigned(wire::data_request(n, PullMsgType::IDENTITY_MSG, vec![id("node1").to_bytes()])));
+        mallory.say(&unsigned(wire::state_info_pull_request(&id("mallory"), CHANNEL.as_bytes())));
     }
     assert_unharmed(&peers);
     assert_in_service(net, &peers, 1, "late");
@@ -310,9 +311,9 @@ fn weakness_5_a_member_that_asks_and_never_reads_holds_up_nobody(net: &impl Form
 fn weakness_31_identities_that_nobody_asked_for_are_not_learned(net: &impl Form) {
     let peers = network(net, 2);
     let mallory = Mallory::join(net, &peers[0]);
-    let eve = signed(message::peer_identity(&id("eve"), &identity("eve")), "eve");
+    let eve = signed(wire::peer_identity(&id("eve"), &identity("eve")), "eve");
     for nonce in 0..100 {
-        mallory.say(&unsigned(message::data_update(nonce, PullMsgType::IDENTITY_MSG, &[eve.envelope().clone()])));
+        mallory.say(&unsigned(wire::data_update(nonce, PullMsgType::IDENTITY_MSG, &[eve.envelope().clone()])));
         mallory.say(&eve);
     }
     mallory.settle();
@@ -333,7 +334,7 @@ fn weakness_32_a_flood_of_everything_leaves_the_others_their_turn(net: &impl For
                 n += 1;
                 let claimed = alive_of(&format!("nobody{n}"), n, "mallory");
                 let state = proto::StateInfo {
-                    channel_MAC: message::channel_mac(&id("node1"), CHANNEL.as_bytes()),
+                    channel_MAC: wire::channel_mac(&id("node1"), CHANNEL.as_bytes()),
                     timestamp: Some(proto::PeerTime { inc_num: u64::MAX, seq_num: n, ..Default::default() }).into(),
                     pki_id: id("node1").to_bytes(),
                     ..Default::default()
@@ -343,10 +344,10 @@ fn weakness_32_a_flood_of_everything_leaves_the_others_their_turn(net: &impl For
                     alive_of("node1", n, "mallory"),
                     mem_res(&vec![claimed.clone(); 20], &[claimed]),
                     mem_req(n, &alive_of("mallory", n, "mallory")),
-                    unsigned(message::hello(1, PullMsgType::IDENTITY_MSG)),
-                    unsigned(message::data_request(1, PullMsgType::IDENTITY_MSG, vec![id("node1").to_bytes(); 100])),
-                    unsigned(message::data_update(1, PullMsgType::IDENTITY_MSG, &[])),
-                    unsigned(message::state_info_pull_request(&id("mallory"), CHANNEL.as_bytes())),
+                    unsigned(wire::hello(1, PullMsgType::IDENTITY_MSG)),
+                    unsigned(wire::data_request(1, PullMsgType::IDENTITY_MSG, vec![id("node1").to_bytes(); 100])),
+                    unsigned(wire::data_update(1, PullMsgType::IDENTITY_MSG, &[])),
+                    unsigned(wire::state_info_pull_request(&id("mallory"), CHANNEL.as_bytes())),
                     signed(message_of(Tag::CHAN_OR_ORG, "", Content::StateInfo(state)), "mallory"),
                 ] {
                     mallory.say(&message);

@@ -140,7 +140,7 @@ fn g12_to_g18_sending_by_criteria(net: &impl Form) {
         let inbox = second.clone();
         move || inbox.recv_timeout(PATIENCE).unwrap().ack(None).unwrap()
     });
-    let only = |member: &fabric_gossip::discovery::NetworkMember| member.pki_id == id("node2");
+    let only = |member: &fabric_gossip::internals::discovery::NetworkMember| member.pki_id == id("node2");
     peers[0].send_by_criteria(message(), &criteria(1, 1, PATIENCE), only).unwrap();
     thread.join().unwrap();
     assert!(answers.iter().all(|inbox| inbox.is_empty()), "only the eligible one got it");
@@ -373,7 +373,7 @@ fn weakness_23_a_seed_is_dialled_once(net: &impl Form) {
     let stream = seed.welcome();
     let request = stream.recv();
     assert!(
-        request.message().is_mem_req() && request.nonce() != 0,
+        matches!(request.message().content, Some(Content::MemReq(_))) && request.nonce() != 0,
         "on the stream that showed who is there: {request}"
     );
     assert!(seed.is_idle());

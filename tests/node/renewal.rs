@@ -3,7 +3,7 @@
 use crate::common::live::*;
 use crate::common::*;
 use fabric_gossip::crypto::PkiId;
-use fabric_gossip::discovery::Change;
+use fabric_gossip::internals::discovery::Change;
 use fabric_gossip::node::Notice;
 use fabric_gossip::testing::cryptogen::Org;
 use fabric_gossip::{Node as Gossip, Subscription};

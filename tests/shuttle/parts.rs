@@ -3,11 +3,10 @@
 use crate::fake::World;
 use crate::support::{check, clock, id, ms, task, together};
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::comm::{ByteSize, Demux};
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
 use fabric_gossip::crypto::PeerIdentity;
 use fabric_gossip::identity::{IdentityConfig, IdentityMapper};
-use fabric_gossip::pubsub::PubSub;
+use fabric_gossip::internals::{ByteSize, Demux};
 use fabric_gossip::ErrorKind;
 use shuttle::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -136,26 +135,6 @@ fn closing_releases_publishers_and_receivers_and_leaves_what_is_buffered() {
         ]);
         assert!(full.iter().count() <= 1);
         assert!(demux.subscribe(SubscriptionOptions::default(), |_| true).recv().is_err());
-    });
-}
-
-#[test]
-fn what_is_published_reaches_who_listens_and_a_cancelled_wait_ends() {
-    check(|| {
-        let topics: PubSub<&str, u32> = PubSub::new(clock());
-        let (first, second) = (topics.subscribe("topic", ms(1)), topics.subscribe("topic", ms(1)));
-        let cancel = Cancel::new();
-        together([
-            task(|| topics.publish(&"topic", 7).unwrap()),
-            task(|| cancel.cancel()),
-            task(|| match first.listen(&cancel) {
-                Ok(item) => assert_eq!(item, 7),
-                Err(e) => assert_eq!(e.kind(), ErrorKind::Stopped),
-            }),
-            task(|| assert_eq!(second.listen(&Cancel::new()).unwrap(), 7)),
-        ]);
-        drop((first, second));
-        assert_eq!(topics.topic_count(), 0);
     });
 }
 

@@ -9,7 +9,7 @@ mod common;
 
 use common::*;
 use fabric_gossip::comm::{AckHandle, Comm, Event, RemotePeer, SendResult};
-use fabric_gossip::random::{Random, SeededRandom};
+use fabric_gossip::internals::random::{Random, SeededRandom};
 use fabric_gossip::testing::{live_objects, DescriptorFaults, ThreadFaults};
 use fabric_gossip::ErrorKind;
 use parking_lot::{Mutex, MutexGuard};

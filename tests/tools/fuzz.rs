@@ -14,7 +14,7 @@ mod envelope;
 #[path = "../fuzz/msp_folder.rs"]
 mod msp_folder;
 
-use fabric_gossip::random::{Random, SeededRandom};
+use fabric_gossip::internals::random::{Random, SeededRandom};
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::path::Path;
 

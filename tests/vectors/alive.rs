@@ -7,8 +7,8 @@ use crate::record::Record;
 use crate::support::{check_sections, load, to_hex};
 use crate::tally::{Case, Tally};
 use fabric_gossip::crypto::PkiId;
+use fabric_gossip::internals::node::identities;
 use fabric_gossip::message::{Content, Envelope, SignedMessage};
-use fabric_gossip::node::identities;
 use fabric_gossip::proto::gossip;
 use std::collections::BTreeSet;
 

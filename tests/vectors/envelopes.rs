@@ -5,7 +5,8 @@ use crate::record::Record;
 use crate::support::{check_sections, each, hex, load, same, to_hex};
 use bytes::Bytes;
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
-use fabric_gossip::message::{self, Envelope, GossipMessage, InvalidationResult, SecretEnvelope, SignedMessage};
+use fabric_gossip::internals::message::{self as wire, InvalidationResult};
+use fabric_gossip::message::{Content, Envelope, GossipMessage, SecretEnvelope, SignedMessage};
 use fabric_gossip::proto::{self, gossip};
 use fabric_gossip::{Error, ErrorKind};
 use protobuf::MessageDyn;
@@ -64,21 +65,24 @@ fn encode_cases() {
 /// The names of the predicates that are true, and the pull type, sorted as recorded.
 fn classes(m: &GossipMessage) -> serde_json::Value {
     let all = [
-        (m.is_ack(), "ack"),
-        (m.is_alive(), "alive"),
-        (m.is_data(), "data"),
-        (m.is_data_req(), "data_req"),
-        (m.is_data_update(), "data_update"),
-        (m.is_digest(), "digest"),
-        (m.is_hello(), "hello"),
-        (m.is_identity(), "identity"),
-        (m.is_leadership(), "leadership"),
-        (m.is_private_data(), "private_data"),
+        (matches!(m.content, Some(Content::Ack(_))), "ack"),
+        (matches!(m.content, Some(Content::AliveMsg(_))), "alive"),
+        (matches!(m.content, Some(Content::DataMsg(_))), "data"),
+        (matches!(m.content, Some(Content::DataReq(_))), "data_req"),
+        (matches!(m.content, Some(Content::DataUpdate(_))), "data_update"),
+        (matches!(m.content, Some(Content::DataDig(_))), "digest"),
+        (matches!(m.content, Some(Content::Hello(_))), "hello"),
+        (matches!(m.content, Some(Content::PeerIdentity(_))), "identity"),
+        (matches!(m.content, Some(Content::LeadershipMsg(_))), "leadership"),
+        (
+            matches!(m.content, Some(Content::PrivateReq(_) | Content::PrivateRes(_) | Content::PrivateData(_))),
+            "private_data",
+        ),
         (m.is_pull(), "pull"),
-        (m.is_remote_state(), "remote_state"),
-        (m.is_state_info(), "state_info"),
-        (m.is_state_info_pull_request(), "state_info_pull_request"),
-        (m.is_state_info_snapshot(), "state_info_snapshot"),
+        (matches!(m.content, Some(Content::StateRequest(_) | Content::StateResponse(_))), "remote_state"),
+        (matches!(m.content, Some(Content::StateInfo(_))), "state_info"),
+        (matches!(m.content, Some(Content::StateInfoPullReq(_))), "state_info_pull_request"),
+        (matches!(m.content, Some(Content::StateSnapshot(_))), "state_info_snapshot"),
     ];
     let mut names: Vec<String> = all.iter().filter(|(is, _)| *is).map(|(_, name)| name.to_string()).collect();
     names.push(format!("pull_type={}", m.pull_type().value()));
@@ -193,8 +197,8 @@ fn comparator_cases() {
         same("ok", true, case["expect"]["ok"] == true)?;
         let (this, that) = (message("this")?, message("that")?);
         let window = case["data_window"].as_u64().ok_or("no window recorded")?;
-        let forth = message::compare(&this, &that, window);
-        let back = message::compare(&that, &this, window);
+        let forth = wire::compare(&this, &that, window);
+        let back = wire::compare(&that, &this, window);
         for (ours, expected) in [(forth, &case["expect"]["this_that"]), (back, &case["expect"]["that_this"])] {
             let name = match ours {
                 InvalidationResult::NoAction => "no_action",
@@ -228,7 +232,7 @@ fn verify_cases() {
         let identity = PeerIdentity::from(&b"somebody"[..]);
         let [reject_outer, reject_secret] = ["reject_outer", "reject_secret"].map(|name| case[name] == true);
         let mut calls = Vec::new();
-        let result = message::verify(envelope.as_ref(), &identity, |who, signature, payload| {
+        let result = wire::verify(envelope.as_ref(), &identity, |who, signature, payload| {
             assert_eq!(who, &identity);
             let (name, part_payload, part_signature) = match (calls.len(), &envelope, &secret) {
                 (0, Some(outer), _) => ("outer", &outer.payload, &outer.signature),
@@ -254,6 +258,6 @@ fn text_cases() {
     each(&load(FILE), "text_cases", |case| {
         let id = hex(&case["pki_id"]).map(PkiId::new);
         same("ok", true, case["expect"]["ok"] == true)?;
-        same("text", Some(message::pki_id_text(id.as_ref()).as_str()), case["expect"]["text"].as_str())
+        same("text", Some(wire::pki_id_text(id.as_ref()).as_str()), case["expect"]["text"].as_str())
     });
 }

@@ -7,12 +7,12 @@ use crate::record::Record;
 use crate::support::{check_sections, hex, load, unhex};
 use crate::tally::{Case, Tally};
 use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
-use fabric_gossip::discovery::{
+use fabric_gossip::internals::discovery::{
     Context, Disclosure, Discovery, DiscoveryConfig, Effect, Event, NetworkMember, Notice, Remote, SelfInfo, State,
 };
+use fabric_gossip::internals::random::SeededRandom;
 use fabric_gossip::message::{Content, Envelope, GossipMessage, SignedMessage, Tag};
 use fabric_gossip::proto::gossip::{self, MembershipResponse};
-use fabric_gossip::random::SeededRandom;
 use fabric_gossip::{Error, ErrorKind};
 use serde_json::{json, Value};
 use std::collections::HashMap;

@@ -7,8 +7,10 @@ use crate::record::Record;
 use crate::support::{check_sections, load, to_hex, unhex};
 use crate::tally::{same_text, Case, Tally};
 use fabric_gossip::crypto::{CryptoService, PkiId};
+use fabric_gossip::internals::message as wire;
+use fabric_gossip::internals::node::identities;
 use fabric_gossip::message::{self, Content, GossipMessage, PullMsgType, SignedMessage, Tag};
-use fabric_gossip::node::{identities, NodeConfig};
+use fabric_gossip::node::NodeConfig;
 use fabric_gossip::proto::gossip::{AliveMessage, Member, PeerTime};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +100,8 @@ fn a_pull_is_answered_as_recorded() {
             case.same("answers", ours, recorded);
             node.sent.clear();
             node.advance(window);
-            let late: Vec<_> = answers(&node).into_iter().filter(|(_, it)| !it.is_hello()).collect();
+            let late: Vec<_> =
+                answers(&node).into_iter().filter(|(_, it)| !matches!(it.content, Some(Content::Hello(_)))).collect();
             case.same("answers after the first", late, Vec::new());
         }
     }
@@ -269,12 +272,12 @@ fn pull_messages_are_encoded_as_recorded() {
                 }
             }
             let ours = match recorded.content() {
-                Some(Content::Hello(it)) => message::hello(it.nonce, kind),
-                Some(Content::DataDig(it)) => message::data_digest(it.nonce, kind, it.digests.clone()),
-                Some(Content::DataReq(it)) => message::data_request(it.nonce, kind, it.digests.clone()),
+                Some(Content::Hello(it)) => wire::hello(it.nonce, kind),
+                Some(Content::DataDig(it)) => wire::data_digest(it.nonce, kind, it.digests.clone()),
+                Some(Content::DataReq(it)) => wire::data_request(it.nonce, kind, it.digests.clone()),
                 Some(Content::DataUpdate(it)) => {
                     let items: Vec<message::Envelope> = it.data.iter().cloned().map(Into::into).collect();
-                    message::data_update(it.nonce, kind, &items)
+                    wire::data_update(it.nonce, kind, &items)
                 }
                 _ => continue,
             };

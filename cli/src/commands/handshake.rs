@@ -13,7 +13,8 @@ use crate::values::{brief, hex, micros, short, timeout, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
-use fabric_gossip::message::{self, Content, SignedMessage};
+use fabric_gossip::internals::message as wire;
+use fabric_gossip::message::{Content, SignedMessage};
 use fabric_gossip::transport::c_core::CoreTransport;
 use fabric_gossip::transport::c_core::Options;
 use fabric_gossip::transport::Limits;
@@ -207,7 +208,7 @@ impl Handshake<'_> {
             move || stream.cancel()
         });
         let hash = stream.info().local_cert.as_deref().map(|der| sha256(der).to_vec()).unwrap_or_default();
-        let ours = message::conn(&self.me.pki_id, &self.me.identity, hash.into(), true);
+        let ours = wire::conn(&self.me.pki_id, &self.me.identity, hash.into(), true);
         let ours = SignedMessage::sign(ours, |bytes| self.me.crypto.sign(bytes)).map_err(Failure::from)?;
         // If the stream has ended already, receiving returns the reason.
         let _ = stream.send(ours.wire());

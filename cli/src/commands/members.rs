@@ -10,11 +10,11 @@ use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{Comm, ConnectionInfo, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
+use fabric_gossip::internals::random::{Random, SystemRandom};
 use fabric_gossip::message::{Content, Envelope, GossipMessage, PullMsgType, SignedMessage, Tag};
 use fabric_gossip::proto::gossip::{
     AliveMessage, DataRequest, GossipHello, Member, MembershipRequest, MembershipResponse, PeerTime,
 };
-use fabric_gossip::random::{Random, SystemRandom};
 use fabric_gossip::{Error, ErrorKind};
 use serde_json::{json, Value};
 use std::collections::HashMap;

@@ -5,7 +5,8 @@
 mod issuer;
 
 use crate::support::*;
-use fabric_gossip::message::{self, Content, SignedMessage};
+use fabric_gossip::internals::message as wire;
+use fabric_gossip::message::{Content, SignedMessage};
 use fabric_gossip::msp::{Msp, SigningIdentity};
 use fabric_gossip::proto::gossip::ConnEstablish;
 use fabric_gossip::testing::cryptogen::{Member, Org};
@@ -101,7 +102,7 @@ impl Peer {
         let key = PKey::private_key_from_pem(member.key.as_bytes()).unwrap();
         let hash = sha256(stream.info().local_cert.as_deref().unwrap()).to_vec();
         let pki_id = sha256(format!("{}{}", member.mspid, member.cert).as_bytes());
-        let mut hello = message::conn(&pki_id[..].into(), &member.identity(), hash.into(), false);
+        let mut hello = wire::conn(&pki_id[..].into(), &member.identity(), hash.into(), false);
         if let Some(Content::Conn(conn)) = &mut hello.content {
             change(conn);
         }

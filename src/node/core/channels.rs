@@ -1,6 +1,7 @@
 //! Channels: joining and leaving, their members, and their blocks.
 
 use super::effects::{endpoint_of, has_external};
+use super::Context;
 use super::{NodeCore, Pending, SeedRole};
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{Effect, Members};
@@ -10,7 +11,6 @@ use crate::message::{self, Content, Envelope, SignedMessage};
 use crate::node::channel::{Channel, ChannelConfig, ChannelOrgs};
 use crate::node::forward::Gossip;
 use crate::node::peers::AlivePeer;
-use crate::node::Context;
 use crate::proto::gossip::{Properties, StateInfo, StateInfoPullRequest, StateInfoSnapshot};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -335,7 +335,7 @@ impl NodeCore {
         from: Option<PkiId>,
         cx: &mut Context<'_>,
     ) {
-        let added = self.channels.get_mut(channel).is_some_and(|channel| channel.add_state(&message, cx.now));
+        let added = self.channels.get_mut(channel).is_some_and(|channel| channel.add_state(&message));
         if let Some(from) = from.filter(|_| added) {
             self.emit(Gossip { message, from: Some(from) }, cx);
         }

@@ -1,12 +1,12 @@
 //! Effects of the membership, and the routing of messages.
 
+use super::Context;
 use super::{NodeCore, KEPT_ROOM};
 use crate::crypto::PkiId;
 use crate::discovery::{self, Change, DisclosurePolicy, Discovery, Effect, Event, NetworkMember, Notice};
 use crate::message::SignedMessage;
 use crate::node::disclosure::OrgDisclosure;
 use crate::node::forward::{Gossip, Router};
-use crate::node::Context;
 use std::sync::Arc;
 
 impl NodeCore {

@@ -1,12 +1,12 @@
 //! Identities: ours as others pull it, theirs as we pull them, and their removal.
 
 use super::effects::has_external;
+use super::Context;
 use super::{NodeCore, Pending};
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{Effect, Event};
 use crate::journal;
 use crate::message::SignedMessage;
-use crate::node::Context;
 use bytes::Bytes;
 
 impl NodeCore {

@@ -1,12 +1,12 @@
 //! Seeds: bootstrap and anchor peers, and endpoints that another peer may have taken over.
 
+use super::Context;
 use super::{NodeCore, Pending};
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{Effect, Event, NetworkMember, Notice, Remote, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::pki_id_text;
-use crate::node::Context;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -6,7 +6,7 @@ use crate::crypto::PkiId;
 use crate::discovery::{Change, Effect, Event, Notice, Remote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Content, SignedMessage};
-use crate::node::{Context, NodeCore};
+use crate::node::core::{Context, NodeCore};
 use std::time::Instant;
 
 impl Simulator {

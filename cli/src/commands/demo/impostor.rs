@@ -6,7 +6,8 @@ use crate::identity::{KeySource, Me};
 use crate::settings::NamedPath;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
-use fabric_gossip::message::{self, SignedMessage};
+use fabric_gossip::internals::message as wire;
+use fabric_gossip::message::SignedMessage;
 use fabric_gossip::testing::cryptogen::Org;
 use fabric_gossip::transport::c_core::CoreTransport;
 use fabric_gossip::transport::c_core::Options;
@@ -47,7 +48,7 @@ impl Outsider {
         signer: &Me,
     ) -> Result<String, String> {
         let attempt = || {
-            let greeting = message::conn(pki_id, identity, hash.into(), true);
+            let greeting = wire::conn(pki_id, identity, hash.into(), true);
             let greeting = SignedMessage::sign(greeting, |bytes| signer.crypto.sign(bytes))?;
             let transport = CoreTransport::new(Some(self.tls.clone()), Limits::default(), Options::default())?;
             let client = transport.dial(&at.endpoint, PATIENCE, &Cancel::new())?;
