@@ -9,6 +9,12 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Cancel(Arc<Inner>);
 
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cancel").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
 type Hook = Box<dyn FnOnce() + Send>;
 
 struct Inner {
@@ -55,6 +61,7 @@ impl Cancel {
     }
 
     /// Returns a channel that never carries a value and is disconnected when the switch is set, for use in `select!`.
+    #[doc(hidden)]
     pub fn signal(&self) -> &Receiver<()> {
         &self.0.signal
     }
@@ -80,6 +87,12 @@ impl Cancel {
 pub struct HookGuard {
     cancel: Cancel,
     id: u64,
+}
+
+impl std::fmt::Debug for HookGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HookGuard").finish_non_exhaustive()
+    }
 }
 
 impl Drop for HookGuard {

@@ -63,7 +63,7 @@ impl Default for CommConfig {
 
 impl CommConfig {
     /// Checks every value. The error names the first invalid one.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let positive = [
             ("dial_timeout", !self.dial_timeout.is_zero()),
             ("conn_timeout", !self.conn_timeout.is_zero()),

@@ -188,6 +188,7 @@ impl IdentityMapper {
     }
 
     /// Returns our own PKI-ID.
+    #[doc(hidden)]
     pub fn self_pki_id(&self) -> &PkiId {
         &self.0.inner.self_pki_id
     }
@@ -199,7 +200,7 @@ impl IdentityMapper {
     }
 
     /// Returns all stored identities, our own included, in no particular order. Does not count as use.
-    pub fn identity_info(&self) -> PeerIdentitySet {
+    pub fn identity_info(&self) -> Vec<PeerIdentityInfo> {
         self.0.inner.identity_info()
     }
 
@@ -215,11 +216,13 @@ impl IdentityMapper {
     }
 
     /// Returns the time without use after which an identity is removed.
+    #[doc(hidden)]
     pub fn usage_threshold(&self) -> Duration {
         self.0.inner.usage_threshold()
     }
 
     /// Changes the usage threshold, effective immediately.
+    #[doc(hidden)]
     pub fn set_usage_threshold(&self, threshold: Duration) {
         self.0.inner.usage_threshold.store(nanos(threshold), Ordering::Relaxed);
         self.0.inner.wake();
@@ -302,13 +305,13 @@ impl Inner {
         (!self.expired(&entry)).then_some(entry)
     }
 
-    fn identity_info(&self) -> PeerIdentitySet {
+    fn identity_info(&self) -> Vec<PeerIdentityInfo> {
         let entries: Vec<(PkiId, Arc<Entry>)> = self.snapshot();
         let info = entries.into_iter().filter(|(_, entry)| !self.expired(entry)).map(|(pki_id, entry)| {
             let (identity, organization) = (entry.identity.clone(), entry.organization.clone());
             PeerIdentityInfo { pki_id, identity, organization }
         });
-        PeerIdentitySet(info.collect())
+        info.collect()
     }
 
     fn suspect_peers(&self, predicate: impl Fn(&PeerIdentity) -> bool) {
@@ -455,44 +458,6 @@ pub struct PeerIdentityInfo {
     pub identity: PeerIdentity,
     /// Its organisation, if the security advisor knew one when the identity was stored.
     pub organization: Option<OrgId>,
-}
-
-/// A snapshot of the stored identities.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerIdentitySet(pub Vec<PeerIdentityInfo>);
-
-impl PeerIdentitySet {
-    /// Returns the identities grouped by organisation. Those without an organisation are omitted.
-    pub fn by_org(&self) -> HashMap<OrgId, PeerIdentitySet> {
-        let mut groups: HashMap<OrgId, PeerIdentitySet> = HashMap::new();
-        for info in &self.0 {
-            if let Some(org) = &info.organization {
-                groups.entry(org.clone()).or_default().0.push(info.clone());
-            }
-        }
-        groups
-    }
-
-    /// Returns the identities by PKI-ID.
-    pub fn by_id(&self) -> HashMap<PkiId, PeerIdentityInfo> {
-        self.0.iter().map(|info| (info.pki_id.clone(), info.clone())).collect()
-    }
-
-    /// Returns the identities for which the predicate is true.
-    #[must_use]
-    pub fn filter(&self, predicate: impl Fn(&PeerIdentityInfo) -> bool) -> PeerIdentitySet {
-        PeerIdentitySet(self.0.iter().filter(|info| predicate(info)).cloned().collect())
-    }
-
-    /// Returns the number of identities.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Returns whether there are no identities.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// Runs code of the host (crypto service or callback); turns a panic into an error, so that our thread survives.

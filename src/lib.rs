@@ -105,7 +105,7 @@
 //!
 //! The command-line tool, the C interface and the Python module are separate packages.
 #![deny(unsafe_code)]
-#![warn(missing_docs)]
+#![warn(missing_docs, missing_debug_implementations)]
 
 pub mod cancel;
 pub mod clock;

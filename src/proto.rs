@@ -31,6 +31,7 @@ pub use generated::msp;
 /// Maximum number of elements (repeated entries, nested messages, unknown fields) of one message. The smallest element
 /// takes two bytes on the wire and up to a hundred when decoded, so the size of a message alone would not bound its
 /// memory use. Honest messages are far below the limit.
+#[doc(hidden)]
 pub const MAX_ELEMENTS: usize = 1 << 20;
 
 /// A message that [`decode`] can read: all types that are serialized separately.
@@ -92,6 +93,7 @@ pub(crate) fn decode_and_judge<M: Decode>(bytes: &Bytes) -> Result<(M, bool)> {
 ///
 /// # Errors
 /// As [`decode`].
+#[doc(hidden)]
 pub fn reencode<M: Decode>(bytes: &[u8]) -> Result<Vec<u8>> {
     shape::check(M::shape(), bytes)?;
     shape::canonical(M::shape(), bytes, shape::Groups::Keep)

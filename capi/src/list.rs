@@ -7,7 +7,7 @@ use super::handle::{self, Out, Owned};
 use super::text::{gossip_bytes, gossip_str, Text};
 use gossip::comm::ConnectionInfo;
 use gossip::identity::PeerIdentityInfo;
-use gossip::node::{Members, NetworkMember, Seed};
+use gossip::node::{NetworkMember, Seed};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -111,9 +111,9 @@ struct SeedRecord {
     next_attempt: super::gossip_duration,
 }
 
-impl From<Members> for gossip_member_list {
-    fn from(members: Members) -> Self {
-        gossip_member_list(members.0.into_iter().map(Record::new).collect())
+impl From<Vec<NetworkMember>> for gossip_member_list {
+    fn from(members: Vec<NetworkMember>) -> Self {
+        gossip_member_list(members.into_iter().map(Record::new).collect())
     }
 }
 

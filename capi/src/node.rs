@@ -16,7 +16,6 @@ use super::text::gossip_bytes;
 use super::{duration, gossip_duration};
 use bytes::Bytes;
 use gossip::crypto::{OrgId, PeerIdentity, PkiId};
-use gossip::node::Members;
 use gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Node, SeedRole, SendCriteria};
 use std::ffi::{c_char, c_void};
 use std::time::Instant;
@@ -93,7 +92,7 @@ pub unsafe extern "C" fn gossip_node_self(
     list: *mut *mut gossip_member_list,
     error: *mut *mut gossip_error,
 ) -> gossip_result {
-    guard(error, || Out::new(list, "list")?.give(Members(vec![handle::get(node, "node")?.0.self_member()]).into()))
+    guard(error, || Out::new(list, "list")?.give(vec![handle::get(node, "node")?.0.self_member()].into()))
 }
 
 /// Returns the members that are alive, without ourselves. Free the list with gossip_member_list_free.
@@ -136,7 +135,7 @@ pub unsafe extern "C" fn gossip_node_lookup(
         let list = Out::new(list, "list")?;
         let pki_id = PkiId::from(handle::array(pki_id, pki_id_len, "pki_id")?);
         let found = handle::get(node, "node")?.0.lookup(&pki_id);
-        list.give(Members(found.into_iter().collect()).into())
+        list.give(found.into_iter().collect::<Vec<_>>().into())
     })
 }
 
@@ -184,7 +183,7 @@ pub unsafe extern "C" fn gossip_node_identities(
     list: *mut *mut gossip_identity_list,
     error: *mut *mut gossip_error,
 ) -> gossip_result {
-    guard(error, || Out::new(list, "list")?.give(handle::get(node, "node")?.0.identity_info().0.into()))
+    guard(error, || Out::new(list, "list")?.give(handle::get(node, "node")?.0.identity_info().into()))
 }
 
 /// Contacts an endpoint until a peer, of any organisation, has answered there, and keeps the endpoint known from then

@@ -33,6 +33,15 @@ pub struct CommBuilder {
     listen: Option<String>,
 }
 
+impl std::fmt::Debug for CommBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommBuilder")
+            .field("listen", &self.listen)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 impl CommBuilder {
     pub(super) fn new(
         identity: PeerIdentity,

@@ -25,6 +25,12 @@ pub struct Demux<T> {
     clock: Arc<dyn Clock>,
 }
 
+impl<T> std::fmt::Debug for Demux<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Demux").finish_non_exhaustive()
+    }
+}
+
 struct Subscribers<T> {
     sinks: Vec<Arc<SinkSubscriber<T>>>,
     queues: Vec<Arc<Subscriber<T>>>,
@@ -105,6 +111,12 @@ impl<T> Drop for PublishersEnd<T> {
 /// The receiving end of a subscription. Clones share one queue: each item goes to one of them. Dropping the last clone
 /// ends the subscription.
 pub struct Subscription<T>(Arc<ReceiversEnd<T>>);
+
+impl<T: ByteSize> std::fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("len", &self.len()).field("missed", &self.missed()).finish_non_exhaustive()
+    }
+}
 
 struct ReceiversEnd<T>(Arc<BoundedQueue<T>>);
 
@@ -312,6 +324,12 @@ pub struct Batch<'a, T: ByteSize> {
     bytes: usize,
     /// Whether some subscriptions have ended and must be removed.
     gone: bool,
+}
+
+impl<T: ByteSize> std::fmt::Debug for Batch<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").finish_non_exhaustive()
+    }
 }
 
 impl<T: ByteSize + Clone + Send> Batch<'_, T> {

@@ -28,11 +28,14 @@ mod tracked;
 mod writer;
 
 pub use ack::{AggregatedSendResult, SendResult};
+#[doc(hidden)]
 pub use bounded_queue::ByteSize;
 pub use builder::CommBuilder;
 pub use connection::{AuthInfo, ConnectionInfo};
 pub(crate) use demux::Sink;
-pub use demux::{Batch, Demux, Subscription};
+pub use demux::Subscription;
+#[doc(hidden)]
+pub use demux::{Batch, Demux};
 pub use event::Event;
 pub use received::ReceivedMessage;
 pub use send::{NotSent, SendError};
@@ -98,6 +101,15 @@ pub struct Handshake {
 /// called from any thread.
 #[derive(Clone)]
 pub struct Comm(Arc<Handle>);
+
+impl std::fmt::Debug for Comm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comm")
+            .field("pki_id", self.pki_id())
+            .field("local_addr", &self.local_addr())
+            .finish_non_exhaustive()
+    }
+}
 
 struct Handle {
     inner: Arc<Inner>,
@@ -220,12 +232,14 @@ impl Comm {
 
     /// Opens a raw connection to `endpoint`, for a Ping or for a stream that the caller manages, without a handshake.
     /// Blocks for at most the dial timeout.
+    #[doc(hidden)]
     pub fn dial(&self, endpoint: &str) -> Result<Box<dyn Connection>> {
         let inner = self.inner();
         inner.transport.dial(endpoint, inner.config.dial_timeout, &inner.stopping)
     }
 
     /// Returns the acceptor that serves inbound streams, for use with a separate server.
+    #[doc(hidden)]
     pub fn acceptor(&self) -> Arc<dyn Acceptor> {
         Arc::new(reader::Server(self.inner().clone()))
     }

@@ -23,6 +23,12 @@ pub struct LibraryThread {
     before: bool,
 }
 
+impl std::fmt::Debug for LibraryThread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LibraryThread").finish_non_exhaustive()
+    }
+}
+
 impl LibraryThread {
     /// Marks the current thread until the value is dropped.
     pub fn mark() -> Self {

@@ -89,12 +89,13 @@ impl Default for DiscoveryConfig {
 
 impl DiscoveryConfig {
     /// Returns how long a peer is remembered without news: `aliveExpirationTimeout` times `msgExpirationFactor`.
+    #[doc(hidden)]
     pub fn message_ttl(&self) -> Duration {
         self.alive_expiration_timeout.saturating_mul(self.msg_expiration_factor).min(LONGEST)
     }
 
     /// Checks every value; the error names the first wrong one.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let wrong = |name: &str, what: &str| Err(Error::new(ErrorKind::Config, format!("{name} must be {what}")));
         for (name, wait) in [
             ("alive_time_interval", self.alive_time_interval),

@@ -139,3 +139,9 @@ pub struct Context<'a, K: ?Sized = dyn DisclosurePolicy + 'a> {
     /// Effects are appended here; carry them out in this order.
     pub effects: &'a mut Vec<Effect>,
 }
+
+impl<K: ?Sized> std::fmt::Debug for Context<'_, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("now", &self.now).finish_non_exhaustive()
+    }
+}

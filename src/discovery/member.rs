@@ -4,7 +4,6 @@ use crate::crypto::PkiId;
 use crate::message::{pki_id_text, Envelope};
 use crate::proto::gossip::PeerTime;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A peer as the membership knows it (Fabric's `NetworkMember`).
@@ -37,43 +36,6 @@ impl fmt::Display for NetworkMember {
         let id = pki_id_text(Some(&self.pki_id));
         write!(f, "Endpoint: {}, InternalEndpoint: {}, PKI-ID: {id}", self.endpoint, self.internal_endpoint)?;
         write!(f, ", Metadata: {} bytes", self.metadata.len())
-    }
-}
-
-/// A set of members, in no particular order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members(pub Vec<NetworkMember>);
-
-impl Members {
-    /// Returns the members by PKI-ID.
-    pub fn by_id(&self) -> BTreeMap<PkiId, &NetworkMember> {
-        self.0.iter().map(|member| (member.pki_id.clone(), member)).collect()
-    }
-
-    /// Returns the members that are also in `others`, by PKI-ID.
-    pub fn intersect(&self, others: &Members) -> Members {
-        let ids: BTreeSet<&PkiId> = others.0.iter().map(|member| &member.pki_id).collect();
-        self.filter(|member| ids.contains(&member.pki_id))
-    }
-
-    /// Returns the members for which `wanted` returns true.
-    pub fn filter(&self, wanted: impl Fn(&NetworkMember) -> bool) -> Members {
-        Members(self.0.iter().filter(|member| wanted(member)).cloned().collect())
-    }
-
-    /// Returns a set with `change` applied to each member; this set is not modified.
-    pub fn map(&self, change: impl Fn(NetworkMember) -> NetworkMember) -> Members {
-        Members(self.0.iter().cloned().map(change).collect())
-    }
-
-    /// Returns the number of members.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Returns whether there are no members.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

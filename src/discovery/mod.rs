@@ -55,7 +55,7 @@ pub use config::DiscoveryConfig;
 pub use disclosure::{Disclosure, DisclosurePolicy};
 pub use effect::{Change, Context, Effect, Notice};
 pub use event::{Event, Remote, Token};
-pub use member::{Members, NetworkMember, Timestamp};
+pub use member::{NetworkMember, Timestamp};
 pub use own::{check_endpoint, SelfInfo};
 pub use seeds::Seed;
 pub use table::{Record, State};
@@ -98,6 +98,12 @@ pub struct Discovery {
     next_check: Instant,
     tokens: u64,
     stopped: bool,
+}
+
+impl std::fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Discovery").field("alive", &self.alive_count()).finish_non_exhaustive()
+    }
 }
 
 /// Requests to answer once our first alive message is signed.
@@ -246,13 +252,13 @@ impl Discovery {
     }
 
     /// Returns the members that are alive, without this node; empty after a stop.
-    pub fn membership(&self) -> Members {
-        Members(self.alive().iter().map(|record| record.member.clone()).collect())
+    pub fn membership(&self) -> Vec<NetworkMember> {
+        self.alive().iter().map(|record| record.member.clone()).collect()
     }
 
     /// Returns the members that are dead and not forgotten yet.
-    pub fn dead(&self) -> Members {
-        Members(self.table.dead().iter().map(|record| record.member.clone()).collect())
+    pub fn dead(&self) -> Vec<NetworkMember> {
+        self.table.dead().iter().map(|record| record.member.clone()).collect()
     }
 
     /// Returns the member with this PKI-ID, alive or dead; it may be this node.

@@ -65,6 +65,7 @@ impl Envelope {
     }
 
     /// Returns the number of bytes that [`encode`](Self::encode) returns.
+    #[doc(hidden)]
     pub fn encoded_len(&self) -> usize {
         let secret = self.secret.as_ref().map_or(0, |secret| 1 + len_len(secret.encoded_len()) + secret.encoded_len());
         field_len(self.payload.len()) + field_len(self.signature.len()) + secret

@@ -76,6 +76,7 @@ impl SignedMessage {
     ///
     /// # Errors
     /// As [`noop_sign`](Self::noop_sign).
+    #[doc(hidden)]
     pub fn with_nonce(&self, nonce: u64) -> Result<Self> {
         let encoded = match self.0.whole {
             true => None,
@@ -175,6 +176,7 @@ impl SignedMessage {
     }
 
     /// Returns the envelope in the form for nesting in another message.
+    #[doc(hidden)]
     pub fn to_proto(&self) -> gossip::Envelope {
         self.envelope().into()
     }
@@ -186,6 +188,7 @@ impl SignedMessage {
     }
 
     /// Returns the size of the serialized envelope in bytes, without serializing it.
+    #[doc(hidden)]
     pub fn wire_len(&self) -> usize {
         self.0.wire.get().map_or_else(|| self.0.envelope.encoded_len(), Bytes::len)
     }
@@ -208,11 +211,13 @@ impl SignedMessage {
     ///
     /// # Errors
     /// The signer's error.
+    #[doc(hidden)]
     pub fn sign_secret(&self, internal_endpoint: &str, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
         Ok(self.with_secret(Some(SecretEnvelope::sign(internal_endpoint, signer)?)))
     }
 
     /// Returns the same message without a secret envelope, for other organisations.
+    #[doc(hidden)]
     pub fn without_secret(&self) -> Self {
         match self.envelope().secret {
             Some(_) => self.with_secret(None),
@@ -231,6 +236,7 @@ impl SignedMessage {
     }
 
     /// Returns a copy in separate memory. A message nested in a large one otherwise keeps all of that in memory.
+    #[doc(hidden)]
     pub fn detached(&self) -> Self {
         let wire = Bytes::copy_from_slice(&self.wire());
         Self::decode(wire).unwrap_or_else(|_| self.clone())

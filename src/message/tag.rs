@@ -8,6 +8,7 @@ use protobuf::EnumOrUnknown;
 /// The type of a pull message, and the tag.
 impl GossipMessage {
     /// Returns whether it is one of the four messages of a pull exchange.
+    #[doc(hidden)]
     pub fn is_pull(&self) -> bool {
         matches!(
             self.content,
@@ -16,6 +17,7 @@ impl GossipMessage {
     }
 
     /// Returns the pull type of a pull message, with its number if it is unknown; `UNDEFINED` for other messages.
+    #[doc(hidden)]
     pub fn pull_type(&self) -> EnumOrUnknown<PullMsgType> {
         match &self.content {
             Some(Content::Hello(m)) => m.msg_type,
@@ -27,11 +29,13 @@ impl GossipMessage {
     }
 
     /// Returns whether it is restricted to peers of its channel.
+    #[doc(hidden)]
     pub fn is_channel_restricted(&self) -> bool {
         matches!(self.tag.enum_value(), Ok(Tag::CHAN_AND_ORG | Tag::CHAN_ONLY | Tag::CHAN_OR_ORG))
     }
 
     /// Returns whether it is restricted to peers of its organisation.
+    #[doc(hidden)]
     pub fn is_org_restricted(&self) -> bool {
         matches!(self.tag.enum_value(), Ok(Tag::CHAN_AND_ORG | Tag::ORG_ONLY))
     }

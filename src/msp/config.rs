@@ -94,11 +94,13 @@ impl PemFile {
 
     /// Returns the certificate in `signcerts/` that Fabric uses as a local MSP's own: that of the first PEM file.
     /// `None` if there is no such file.
+    #[doc(hidden)]
     pub fn signing_certificate(dir: impl AsRef<Path>) -> Result<Option<PemFile>> {
         Ok(read_folder(&dir.as_ref().join("signcerts"))?.into_iter().next())
     }
 
     /// Returns the content of the first block, whatever its label and headers.
+    #[doc(hidden)]
     pub fn first_block(&self) -> Option<Vec<u8>> {
         pem::decode(&self.pem).map(|block| block.bytes)
     }

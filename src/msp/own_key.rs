@@ -9,6 +9,12 @@ use crate::crypto::PeerIdentity;
 /// The key in our own certificate; `None` if our identity is not an X.509 identity.
 pub struct OwnKey(Option<PublicKey>);
 
+impl std::fmt::Debug for OwnKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnKey").finish_non_exhaustive()
+    }
+}
+
 impl OwnKey {
     /// Reads the key from a serialized identity. Identities of other kinds have none.
     pub fn of(identity: &PeerIdentity) -> OwnKey {

@@ -108,6 +108,7 @@ impl Msp {
 
     /// Checks that the identity has the only allowed form: no data after the PEM block, the right block type, a
     /// canonical signature. Does not check whose identity it is.
+    #[doc(hidden)]
     pub fn check_well_formed(&self, identity: &PeerIdentity) -> Result<()> {
         check_well_formed(&SerializedIdentity::parse(identity.as_bytes())?)
     }
@@ -134,6 +135,7 @@ impl Msp {
     }
 
     /// Returns the OUs of an identity; none if no chain certifies them.
+    #[doc(hidden)]
     pub fn organizational_units(&self, identity: &Identity) -> Vec<OrganizationalUnit> {
         let certificate = identity.certificate();
         let chain = self.certification_chain(certificate);
@@ -141,6 +143,7 @@ impl Msp {
     }
 
     /// Returns the identifier of an identity inside its MSP: the hash of its certificate.
+    #[doc(hidden)]
     pub fn identity_identifier(&self, identity: &Identity) -> Result<Vec<u8>> {
         self.identifier_hash.hash(&identity.certificate().raw)
     }

@@ -35,6 +35,15 @@ pub struct NodeBuilder {
     notices: Demux<Notice>,
 }
 
+impl std::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeBuilder")
+            .field("endpoint", &self.endpoint)
+            .field("comm", &self.comm)
+            .finish_non_exhaustive()
+    }
+}
+
 impl NodeBuilder {
     pub(super) fn new(
         identity: PeerIdentity,

@@ -50,7 +50,7 @@ impl Default for NodeConfig {
 
 impl NodeConfig {
     /// Checks every value; the error names the first wrong one.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         self.discovery.validate()?;
         let positive = [
             ("emitter.burst_size", self.emitter.burst_size > 0),

@@ -19,7 +19,7 @@ use super::peers::AlivePeers;
 use super::renewal::Renewal;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::{
-    Amount, Discovery, Effect, Event, Members, NetworkMember, Notice, Permit, SelfInfo, Token, VerificationBudget,
+    Amount, Discovery, Effect, Event, NetworkMember, Notice, Permit, SelfInfo, Token, VerificationBudget,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
@@ -104,6 +104,12 @@ pub struct NodeCore {
     stopped: bool,
     /// Effects from discovery; empty between calls, kept to reuse the allocation.
     wanted: Vec<Effect>,
+}
+
+impl std::fmt::Debug for NodeCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeCore").field("alive", &self.alive_count()).finish_non_exhaustive()
+    }
 }
 
 /// The purpose of a pending request.
@@ -315,7 +321,7 @@ impl NodeCore {
     }
 
     /// Returns the members that are alive, without this node.
-    pub fn peers(&self) -> Members {
+    pub fn peers(&self) -> Vec<NetworkMember> {
         self.discovery.membership()
     }
 

@@ -26,7 +26,7 @@ mod renewal;
 mod workers;
 
 pub use self::core::SeedRole;
-pub use crate::discovery::{Change, DiscoveryConfig, Members, NetworkMember, Notice, Seed, Timestamp};
+pub use crate::discovery::{Change, DiscoveryConfig, NetworkMember, Notice, Seed, Timestamp};
 pub use builder::NodeBuilder;
 pub use channel::{AnchorPeer, ChannelConfig, ChannelOrgs};
 pub use config::NodeConfig;
@@ -41,7 +41,7 @@ use crate::comm::{Comm, Demux, RemotePeer, SendError, Subscription};
 use crate::config::{SubscriptionOptions, WhenFull};
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
-use crate::identity::{IdentityMapper, PeerIdentitySet};
+use crate::identity::{IdentityMapper, PeerIdentityInfo};
 use crate::message::{GossipMessage, SignedMessage};
 use crate::sync::channel::select;
 use crate::sync::entering_user_code;
@@ -54,6 +54,12 @@ use std::time::Duration;
 /// from any thread. Only the methods that say so block.
 #[derive(Clone)]
 pub struct Node(Arc<Handle>);
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("comm", self.comm()).finish_non_exhaustive()
+    }
+}
 
 struct Handle {
     shared: Arc<NodeState>,
@@ -100,12 +106,12 @@ impl Node {
     }
 
     /// Returns the members that are alive, without this node. Fabric's `Peers`.
-    pub fn peers(&self) -> Members {
+    pub fn peers(&self) -> Vec<NetworkMember> {
         self.shared().core.lock().peers()
     }
 
     /// Returns the members that died and are remembered.
-    pub fn dead(&self) -> Members {
+    pub fn dead(&self) -> Vec<NetworkMember> {
         self.shared().core.lock().discovery().dead()
     }
 
@@ -116,7 +122,7 @@ impl Node {
 
     /// Returns the peers that are alive and in a channel; `None` if this node was never in the channel. Fabric's
     /// `PeersOfChannel`.
-    pub fn channel_peers(&self, channel: &[u8]) -> Option<Members> {
+    pub fn channel_peers(&self, channel: &[u8]) -> Option<Vec<NetworkMember>> {
         self.shared().core.lock().channel_peers(channel)
     }
 
@@ -164,7 +170,7 @@ impl Node {
     }
 
     /// Returns all known identities, including this node's.
-    pub fn identity_info(&self) -> PeerIdentitySet {
+    pub fn identity_info(&self) -> Vec<PeerIdentityInfo> {
         self.0.mapper.identity_info()
     }
 

@@ -14,6 +14,12 @@ use std::collections::BTreeMap;
 /// The fields of a message type.
 pub struct Shape(Vec<Option<Field>>);
 
+impl std::fmt::Debug for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shape").finish_non_exhaustive()
+    }
+}
+
 struct Field {
     kind: Kind,
     repeated: bool,

@@ -89,6 +89,12 @@ pub struct MemberRequest<'a> {
     validity: Validity,
 }
 
+impl std::fmt::Debug for MemberRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemberRequest").finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Validity {
     from: SystemTime,

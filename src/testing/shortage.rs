@@ -50,6 +50,12 @@ impl Switch {
 #[must_use]
 pub struct ThreadFaults(());
 
+impl std::fmt::Debug for ThreadFaults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThreadFaults").finish_non_exhaustive()
+    }
+}
+
 impl ThreadFaults {
     /// Calls `refuse` with the name of each thread that the library starts. If it returns `true`, the start fails with
     /// the system's error for the thread limit.
@@ -74,6 +80,12 @@ impl Drop for ThreadFaults {
 /// Refuses file descriptors until it is dropped. There is one per process: a new one replaces it.
 #[must_use]
 pub struct DescriptorFaults(());
+
+impl std::fmt::Debug for DescriptorFaults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DescriptorFaults").finish_non_exhaustive()
+    }
+}
 
 impl DescriptorFaults {
     /// Calls `refuse` at each place where the library, or the C core on its behalf, needs a descriptor. If it returns

@@ -91,6 +91,12 @@ pub struct Simulator {
     answers: VecDeque<Event>,
 }
 
+impl std::fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulator").finish_non_exhaustive()
+    }
+}
+
 type Observer = Box<dyn FnMut(usize, usize, &SignedMessage)>;
 
 struct Node {

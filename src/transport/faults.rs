@@ -43,6 +43,12 @@ pub struct FaultRates {
 #[derive(Clone)]
 pub struct Faults(Arc<Source>);
 
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
+    }
+}
+
 struct Source {
     seed: u64,
     rates: FaultRates,

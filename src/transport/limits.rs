@@ -56,12 +56,14 @@ impl Default for Limits {
     }
 }
 
+// Without a real transport, nothing has limits.
+#[cfg_attr(not(feature = "c-core"), allow(dead_code))]
 impl Limits {
     /// Checks the limits. Every function that takes limits calls this.
     ///
     /// # Errors
     /// [`ErrorKind::Config`], naming the field.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let positive = [
             ("max_receive_message", self.max_receive_message),
             ("max_send_message", self.max_send_message),
@@ -82,6 +84,7 @@ impl Limits {
     }
 }
 
+#[cfg_attr(not(feature = "c-core"), allow(dead_code))]
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, message).step("transport limits")
 }

@@ -21,6 +21,12 @@ const WINDOW: usize = 64;
 #[derive(Clone)]
 pub struct MemoryNetwork(Arc<Network>);
 
+impl std::fmt::Debug for MemoryNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryNetwork").finish_non_exhaustive()
+    }
+}
+
 struct Network {
     clock: Arc<dyn Clock>,
     listeners: Mutex<HashMap<String, Listener>>,

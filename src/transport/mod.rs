@@ -35,6 +35,7 @@ mod tls;
 
 pub use limits::Limits;
 pub use server_name::check_server_name;
+#[doc(hidden)]
 pub use status::{code, Status, StreamEnd};
 pub use tls::{ClientAuth, Pem, Tls, TlsConfig};
 
@@ -69,7 +70,11 @@ pub(crate) fn default_transport(tls: Option<Tls>, limits: Limits) -> Result<Arc<
     }
 }
 
-/// Connects this peer to other peers, in both directions.
+/// Connects this peer to other peers, in both directions. Pass one to
+/// [`CommBuilder::transport`](crate::CommBuilder::transport).
+///
+/// The methods with which the communication layer uses it, and the traits of connections and streams, are hidden from
+/// the documentation: they are an interface inside this repository and not covered by semantic versioning.
 pub trait Transport: Send + Sync {
     /// Connects to `host:port`. Blocks for at most `timeout`; `cancel` ends that wait and later waits of the returned
     /// connection. A refused connection returns an error immediately.
@@ -78,6 +83,7 @@ pub trait Transport: Send + Sync {
     /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) with the cause,
     /// [`ErrorKind::Stopped`](crate::ErrorKind::Stopped) after `cancel`,
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed endpoint.
+    #[doc(hidden)]
     fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Connection>>;
 
     /// Listens on `host:port` (port 0: a free port), answers Pings, and passes each gossip stream to `acceptor` on a
@@ -87,6 +93,7 @@ pub trait Transport: Send + Sync {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed address or a missing certificate,
     /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) if the address cannot be bound,
     /// [`ErrorKind::Full`](crate::ErrorKind::Full) if no thread or file descriptor is available.
+    #[doc(hidden)]
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>>;
 
     /// Returns whether connections are encrypted. Without encryption, connection messages can be replayed.
@@ -100,6 +107,7 @@ pub trait Transport: Send + Sync {
     }
 
     /// Returns the conditions under which a sender's own thread writes instead of the peer's writer thread.
+    #[doc(hidden)]
     fn inline_writes(&self) -> InlineWrites {
         InlineWrites::default()
     }
@@ -109,6 +117,7 @@ pub trait Transport: Send + Sync {
 /// thread. That is good for a conversation, but bad for a burst, whose messages the writer sends together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(hidden)]
 pub struct InlineWrites {
     /// Maximum size of a message to write inline, in bytes: 4 KiB. Writing a larger one takes longer than waking the
     /// writer.
@@ -136,6 +145,7 @@ impl InlineWrites {
 }
 
 /// A running server. Dropping it stops it, without grace.
+#[doc(hidden)]
 pub trait Server: Send + Sync {
     /// Returns the address with the actual port, `host:port`.
     fn local_addr(&self) -> &str;
@@ -151,6 +161,7 @@ pub trait Server: Send + Sync {
 
 /// A connection to one endpoint, made by [`Transport::dial`]. Dropping it closes the connection as soon as the streams
 /// opened on it are dropped too.
+#[doc(hidden)]
 pub trait Connection: Send {
     /// Calls Ping and waits for the answer, for at most `timeout`.
     fn ping(&self, timeout: Duration) -> Result<()>;
@@ -160,6 +171,7 @@ pub trait Connection: Send {
 }
 
 /// Serves accepted streams.
+#[doc(hidden)]
 pub trait Acceptor: Send + Sync {
     /// Serves one accepted stream, on a separate thread, for the stream's lifetime. The stream ends with the returned
     /// status if it has not ended yet.
@@ -168,6 +180,7 @@ pub trait Acceptor: Send + Sync {
 
 /// The two ends of a stream.
 #[derive(Clone, Debug, Default)]
+#[doc(hidden)]
 pub struct StreamInfo {
     /// The remote socket address, `ip:port`.
     pub remote_addr: String,
@@ -184,6 +197,7 @@ pub struct StreamInfo {
 /// The implementation calls [`next`](Self::next) for each message, possibly for further messages before the first is
 /// written, and calls [`written`](Self::written) in the same order. If [`Stream::send_all`] fails, messages not
 /// reported as written stay with the source.
+#[doc(hidden)]
 pub trait Outgoing {
     /// Returns the next message; `None` if there is none at the moment.
     fn next(&mut self) -> Option<Bytes>;
@@ -204,6 +218,7 @@ pub trait Outgoing {
 /// At most one thread at a time may use the sending side (`start_send`, `wait_sent`, `try_send`, `send_all`, `finish`),
 /// and one the receiving side (`recv`, `recv_limited`, `recv_batch`). Any thread may call `cancel` and `info`. Dropping
 /// the last handle cancels what is still open and releases everything.
+#[doc(hidden)]
 pub trait Stream: Send + Sync {
     /// Starts to write a message and returns without waiting. [`wait_sent`](Stream::wait_sent) must return `true`
     /// before the next write is started.
@@ -290,6 +305,7 @@ pub trait Stream: Send + Sync {
 }
 
 /// Size in bytes after which [`Stream::recv_batch`] takes no further message: a few times HTTP/2's initial window.
+#[doc(hidden)]
 pub const MAX_BATCH: usize = 256 << 10;
 
 /// Rejects a message above the limit.

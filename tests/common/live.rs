@@ -65,7 +65,7 @@ pub fn network(net: &impl Form, count: usize) -> Vec<Peer> {
 }
 
 pub fn alive(node: &Gossip) -> BTreeSet<String> {
-    node.peers().0.iter().map(|member| String::from_utf8_lossy(member.pki_id.as_bytes()).into_owned()).collect()
+    node.peers().iter().map(|member| String::from_utf8_lossy(member.pki_id.as_bytes()).into_owned()).collect()
 }
 
 pub fn everybody(anchors: &[&str]) -> ChannelOrgs {

@@ -1,7 +1,7 @@
 //! Members, sets of them, and ourselves.
 
 use crate::net::{alive, endpoint, id, internal, is_authentic, row_config, self_info, Net, SEC};
-use fabric_gossip::internals::discovery::{Discovery, Members, NetworkMember, SelfInfo};
+use fabric_gossip::internals::discovery::{Discovery, NetworkMember, SelfInfo};
 use fabric_gossip::message::{Content, SignedMessage};
 use fabric_gossip::ErrorKind;
 use std::time::Instant;
@@ -32,19 +32,6 @@ fn d2_the_preferred_endpoint_is_the_internal_one_if_it_is_known() {
     assert_eq!(member.preferred_endpoint(), internal("a"));
     member.internal_endpoint = String::new();
     assert_eq!(member.preferred_endpoint(), endpoint("a"));
-}
-
-#[test]
-fn d3_members_by_id_intersected_filtered_and_mapped() {
-    let all = Members(["a", "b", "c"].map(member).to_vec());
-    assert_eq!(all.by_id()[&id("b")], &member("b"));
-    assert_eq!(all.by_id().len(), 3);
-    let others = Members(["c", "d", "b"].map(member).to_vec());
-    assert_eq!(all.intersect(&others).0, [member("b"), member("c")]);
-    assert_eq!(all.filter(|it| it.pki_id == id("a")).0, [member("a")]);
-    let mapped = all.map(|it| NetworkMember { endpoint: "x:1".into(), ..it });
-    assert!(mapped.0.iter().all(|it| it.endpoint == "x:1"));
-    assert_eq!(all.0[0], member("a"), "the original stays as it was");
 }
 
 #[test]

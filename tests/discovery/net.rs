@@ -303,7 +303,7 @@ impl Net {
 
     fn push(&mut self, at: usize, message: &SignedMessage, except: Option<PkiId>) {
         let node = &self.nodes[at];
-        let members: Vec<NetworkMember> = node.discovery.membership().0;
+        let members: Vec<NetworkMember> = node.discovery.membership();
         let name = node.name.clone();
         let Some(Content::AliveMsg(alive)) = message.content() else { panic!("not alive") };
         let about = String::from_utf8_lossy(&alive.membership.pki_id).into_owned();
@@ -373,12 +373,12 @@ impl Net {
 
     /// The names of the members that a node sees alive, sorted.
     pub fn sees(&self, node: usize) -> Vec<String> {
-        names(&self.nodes[node].discovery.membership().0)
+        names(&self.nodes[node].discovery.membership())
     }
 
     /// The names of those that it knows to be dead, sorted.
     pub fn knows_dead(&self, node: usize) -> Vec<String> {
-        names(&self.nodes[node].discovery.dead().0)
+        names(&self.nodes[node].discovery.dead())
     }
 
     pub fn all_see(&self, count: usize) -> bool {

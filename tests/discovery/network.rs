@@ -68,7 +68,7 @@ fn d12_metadata_and_endpoint_updates_are_seen_by_all() {
         net.nodes.iter().all(|node| {
             let members = node.discovery.membership();
             members.len() == 4
-                && members.0.iter().all(|it| &it.metadata[..] == b"bla bla" && it.endpoint.starts_with("moved"))
+                && members.iter().all(|it| &it.metadata[..] == b"bla bla" && it.endpoint.starts_with("moved"))
         })
     });
     let updated = |change: &Change| matches!(change, Change::Updated(_));
@@ -114,7 +114,7 @@ fn d16_nodes_whose_bootstrap_peers_come_late_all_find_each_other() {
     net.connect(boot1, &endpoint("boot0"));
     net.eventually("full membership", |net| net.all_see(14));
     for node in &net.nodes {
-        for member in node.discovery.membership().0 {
+        for member in node.discovery.membership() {
             let name = name_of(&member.pki_id);
             assert_eq!((&member.endpoint, &member.internal_endpoint), (&endpoint(&name), &internal(&name)));
             assert_eq!(node.discovery.lookup(&member.pki_id), Some(member));
@@ -223,7 +223,7 @@ fn d20_with_a_disclosure_policy_each_node_knows_whom_it_may() {
         net.run_for(SEC);
         for node in 0..10 {
             assert_eq!(known(&net, node), allowed(node));
-            for member in net.nodes[node as usize].discovery.membership().0 {
+            for member in net.nodes[node as usize].discovery.membership() {
                 let across = number(&name_of(&member.pki_id)) / 5 != node / 5;
                 assert_eq!(member.internal_endpoint.is_empty(), across, "node {node}: {member}");
             }

@@ -4,7 +4,7 @@
 use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
 use fabric_gossip::clock::Clock;
 use fabric_gossip::crypto::{CryptoService, OrgId, PeerIdentity, PkiId, SecurityAdvisor};
-use fabric_gossip::identity::{IdentityConfig, IdentityMapper, PeerIdentitySet};
+use fabric_gossip::identity::{IdentityConfig, IdentityMapper, PeerIdentityInfo};
 use fabric_gossip::testing::VirtualClock;
 use fabric_gossip::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -143,9 +143,9 @@ fn text<T>(result: Result<T>) -> String {
     result.err().expect("an error").message().to_owned()
 }
 
-fn names(set: &PeerIdentitySet) -> Vec<String> {
+fn names(set: &[PeerIdentityInfo]) -> Vec<String> {
     let mut names: Vec<_> =
-        set.0.iter().map(|i| String::from_utf8(i.identity.as_bytes().to_vec()).expect("a name")).collect();
+        set.iter().map(|i| String::from_utf8(i.identity.as_bytes().to_vec()).expect("a name")).collect();
     names.sort();
     names
 }
@@ -308,26 +308,10 @@ fn i14_identity_info() {
     }
     let info = f.mapper.identity_info();
     assert_eq!(names(&info), ["lonely", "me.self", "org1.p0", "org1.p1", "org2.p0"]);
-    for one in &info.0 {
+    for one in &info {
         assert_eq!(one.pki_id.as_bytes(), one.identity.as_bytes());
         assert_eq!(one.organization, f.crypto.org_by_peer_identity(&one.identity));
     }
-}
-
-#[test]
-fn i15_identity_set() {
-    let f = Fixture::new();
-    for name in ["org1.p0", "org1.p1", "org2.p0", "lonely"] {
-        f.put(name).unwrap();
-    }
-    let info = f.mapper.identity_info();
-    let by_org = info.by_org();
-    assert_eq!(by_org.len(), 3);
-    assert_eq!(names(&by_org[&OrgId::new("org1")]), ["org1.p0", "org1.p1"]);
-    assert_eq!(names(&by_org[&OrgId::new("org2")]), ["org2.p0"]);
-    assert_eq!(info.by_id()[&pki_id("org2.p0")].identity, identity("org2.p0"));
-    assert_eq!(names(&info.filter(|i| i.pki_id == pki_id("org1.p1"))), ["org1.p1"]);
-    assert!(info.filter(|_| false).is_empty());
 }
 
 #[test]

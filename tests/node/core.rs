@@ -72,7 +72,7 @@ fn g1_ten_nodes_with_one_bootstrap_peer_all_see_one_another() {
     simulator.run_until_complete(EVENTUALLY).expect("full membership");
     for number in 0..10 {
         let peers = simulator.node(number).expect("a node").peers();
-        assert!(peers.0.iter().all(|it| !it.endpoint.is_empty() && !it.internal_endpoint.is_empty()));
+        assert!(peers.iter().all(|it| !it.endpoint.is_empty() && !it.internal_endpoint.is_empty()));
     }
 }
 
@@ -281,7 +281,7 @@ fn g19_internal_endpoints_do_not_leave_the_organisation() {
     simulator.run_for(s(60));
     assert!(views(&simulator), "no more than that");
     for number in 0..10 {
-        for member in simulator.node(number).expect("a node").peers().0 {
+        for member in simulator.node(number).expect("a node").peers() {
             let same_org = simulator.number_of(&member.pki_id).expect("a node") / 5 == number / 5;
             assert_eq!(!member.internal_endpoint.is_empty(), same_org, "{number} about {member}");
         }
@@ -414,7 +414,7 @@ fn an_anchor_peer_without_external_endpoint_is_asked_once_per_reconnect_interval
         let requests = seen.borrow().iter().filter(|(.., message)| is_request(message)).count();
         assert!((1..=round + 1).contains(&requests), "{requests} requests in {round} intervals");
         let core = simulator.node(0).expect("a node");
-        assert_eq!((core.alive_count(), core.discovery().dead().0.len()), (0, 0), "it gives no answer");
+        assert_eq!((core.alive_count(), core.discovery().dead().len()), (0, 0), "it gives no answer");
     }
     let asked = seen.borrow().iter().filter(|(from, _, message)| *from == 1 && is_request(message)).count();
     assert_eq!(asked, 0, "a peer without external endpoint does not ask other organisations");
@@ -446,7 +446,7 @@ fn a_request_of_another_organisations_peer_without_external_endpoint_is_learned_
         simulator.inject(0, Event::Received { message, from: id.clone() });
         simulator.run_for(s(5));
         let core = simulator.node(0).expect("a node");
-        assert_eq!((core.alive_count(), core.discovery().dead().0.len()), (1, 0), "a member as in Fabric");
+        assert_eq!((core.alive_count(), core.discovery().dead().len()), (1, 0), "a member as in Fabric");
     }
     let answers = |message: &SignedMessage| matches!(message.content(), Some(Content::MemRes(_)));
     assert!(!seen.borrow().iter().any(|(from, _, message)| *from == 0 && answers(message)));

@@ -217,9 +217,9 @@ fn assert_unharmed(peers: &[Peer]) {
     for (n, peer) in peers.iter().enumerate() {
         let others: BTreeSet<_> = (0..peers.len()).filter(|m| *m != n).map(|m| format!("node{m}")).collect();
         assert_eq!(everybody_but_mallory(peer), others);
-        assert!(peer.dead().0.iter().all(|member| member.pki_id == id("mallory")), "{:?}", peer.dead());
+        assert!(peer.dead().iter().all(|member| member.pki_id == id("mallory")), "{:?}", peer.dead());
         let identities = peer.identity_info();
-        assert!(identities.0.len() <= peers.len() + 1, "{identities:?}");
+        assert!(identities.len() <= peers.len() + 1, "{identities:?}");
     }
 }
 
@@ -318,7 +318,7 @@ fn weakness_31_identities_that_nobody_asked_for_are_not_learned(net: &impl Form)
     }
     mallory.settle();
     eventually("all is judged", || peers[0].metrics().gossip_verifications_waiting == 0);
-    assert!(peers[0].identity_info().0.iter().all(|known| known.pki_id != id("eve")));
+    assert!(peers[0].identity_info().iter().all(|known| known.pki_id != id("eve")));
     assert_unharmed(&peers);
 }
 
@@ -379,8 +379,8 @@ fn weakness_32_a_flood_of_everything_leaves_the_others_their_turn(net: &impl For
         served.unwrap();
     });
     let forged = |member: &NetworkMember| String::from_utf8_lossy(member.pki_id.as_bytes()).starts_with("nobody");
-    assert!(peers[0].identity_info().0.len() <= 3 + 1 + 3, "nobody's identity");
-    assert!(!peers[0].peers().0.iter().any(forged) && !peers[0].dead().0.iter().any(forged));
+    assert!(peers[0].identity_info().len() <= 3 + 1 + 3, "nobody's identity");
+    assert!(!peers[0].peers().iter().any(forged) && !peers[0].dead().iter().any(forged));
 }
 
 fn weakness_34_what_others_bring_is_verified_in_its_turn(net: &impl Form) {

@@ -38,7 +38,7 @@ fn g1_nodes_with_one_bootstrap_peer_know_each_other(net: &impl Form) {
     let peers = network(net, 5);
     for (n, peer) in peers.iter().enumerate() {
         let members = peer.peers();
-        assert!(members.0.iter().all(|m| !m.internal_endpoint.is_empty()), "{members:?}");
+        assert!(members.iter().all(|m| !m.internal_endpoint.is_empty()), "{members:?}");
         let expected: BTreeSet<_> = (0..5).filter(|m| *m != n).map(|m| format!("node{m}")).collect();
         assert_eq!(alive(peer), expected);
         let found = peer.lookup(&id("node0")).unwrap();
@@ -46,7 +46,7 @@ fn g1_nodes_with_one_bootstrap_peer_know_each_other(net: &impl Form) {
     }
     // Everybody has everybody's identity, by pull where not by handshake.
     for peer in &peers {
-        eventually("identities are pulled", || peer.identity_info().0.len() == 5);
+        eventually("identities are pulled", || peer.identity_info().len() == 5);
     }
 }
 
@@ -360,7 +360,7 @@ fn weakness_8_many_identities_that_go_at_once_stall_nothing(net: &impl Form) {
             scope.spawn(|| peers[0].initiate_sync(3));
         }
     });
-    assert!(peers[0].identity_info().0.len() <= 3);
+    assert!(peers[0].identity_info().len() <= 3);
     eventually("the revoked one is gone", || alive(&peers[0]) == names(["node1", "node2"]));
     assert!(unread.missed() == 0 && !unread.is_empty());
     peers[0].update_metadata("still here");

@@ -34,7 +34,7 @@ fn pki_id(peer: &Peer) -> PkiId {
 }
 
 fn knows(peer: &Peer, other: &PkiId) -> bool {
-    peer.peers().0.iter().any(|member| member.pki_id == *other)
+    peer.peers().iter().any(|member| member.pki_id == *other)
 }
 
 /// Three peers that know one another; the last has a certificate that ends then.
@@ -59,7 +59,7 @@ fn renew(net: &impl Form, org: &Org, [first, second, third]: [Peer; 3]) {
     for peer in [&first, &second] {
         eventually("the new one is known", || knows(peer, &new));
         eventually("the old one is gone", || {
-            let dead = peer.dead().0.iter().any(|member| member.pki_id == old);
+            let dead = peer.dead().iter().any(|member| member.pki_id == old);
             peer.lookup(&old).is_none() && !knows(peer, &old) && !dead
         });
         eventually("nobody else came or went", || peer.peers().len() == 2);
@@ -88,7 +88,7 @@ fn a_certificate_that_ran_out_is_gone_at_that_moment_and_its_successor_known_at_
     });
     for peer in &peers[..2] {
         eventually("it is gone", || !knows(peer, &old) && peer.lookup(&old).is_none());
-        assert!(peer.identity_info().0.iter().all(|it| it.pki_id != old));
+        assert!(peer.identity_info().iter().all(|it| it.pki_id != old));
         assert_eq!(peer.metrics().gossip_identities_offered, 2);
     }
     renew(net, &org, peers);

@@ -125,7 +125,6 @@ fn a_node_answers_and_learns_as_recorded() {
         let peers: BTreeSet<String> = node
             .core
             .peers()
-            .0
             .iter()
             .map(|it| {
                 let metadata = to_hex(&it.metadata);

@@ -446,7 +446,7 @@ impl<'a> Player<'a> {
             known.sort_by_key(Value::to_string);
             let recorded = values(&expect["known"]).into_iter().filter(|it| it != "self").collect();
             case.same(&format!("snapshot {snapshot}, known"), known, recorded);
-            let membership = self.discovery.membership().0;
+            let membership = self.discovery.membership();
             let membership = membership.iter().map(|it| Value::from(self.names[&it.pki_id].as_str())).collect();
             let recorded = values(&expect["get_membership"]);
             case.same(&format!("snapshot {snapshot}, membership"), sorted(membership), recorded);

@@ -18,8 +18,8 @@ use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{self, Subscription};
 use fabric_gossip::crypto::{OrgId, PkiId};
+use fabric_gossip::node::NetworkMember;
 use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Notice};
-use fabric_gossip::node::{Members, NetworkMember};
 use fabric_gossip::{Node, NodeBuilder};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -280,8 +280,8 @@ impl<'a> Reporter<'a> {
             return;
         }
         let now = mapper.identity_info();
-        known.retain(|id, _| now.0.iter().any(|info| info.pki_id == *id));
-        for info in now.0 {
+        known.retain(|id, _| now.iter().any(|info| info.pki_id == *id));
+        for info in now {
             if known.contains_key(&info.pki_id) {
                 continue;
             }
@@ -309,7 +309,7 @@ impl<'a> Reporter<'a> {
 
     fn membership(&self, identities: &HashMap<PkiId, Described>) {
         let (alive, dead) = (self.node.peers(), self.node.dead());
-        let sorted = |Members(mut members): Members| {
+        let sorted = |mut members: Vec<NetworkMember>| {
             members.sort_by(|a, b| a.pki_id.cmp(&b.pki_id));
             members
         };

@@ -4,7 +4,7 @@ use super::effects::{endpoint_of, has_external};
 use super::Context;
 use super::{NodeCore, Pending, SeedRole};
 use crate::crypto::{OrgId, PkiId};
-use crate::discovery::{Effect, Members};
+use crate::discovery::{Effect, NetworkMember};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{self, Content, Envelope, SignedMessage};
@@ -115,10 +115,10 @@ impl NodeCore {
 
     /// Returns the peers that are alive and in a channel, without this node; empty if we have left it. `None` if we
     /// were never in the channel.
-    pub fn channel_peers(&self, name: &[u8]) -> Option<Members> {
+    pub fn channel_peers(&self, name: &[u8]) -> Option<Vec<NetworkMember>> {
         let channel = self.channels.get(name)?;
         let peers = self.peers.iter().filter(|peer| !channel.left() && channel.has_peer(peer));
-        Some(Members(peers.filter_map(|peer| self.discovery.lookup(&peer.pki_id)).collect()))
+        Some(peers.filter_map(|peer| self.discovery.lookup(&peer.pki_id)).collect())
     }
 
     /// Returns the channels that we are or were in.

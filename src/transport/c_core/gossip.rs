@@ -23,6 +23,12 @@ pub struct CoreTransport {
     _idle: Channel,
 }
 
+impl std::fmt::Debug for CoreTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CoreTransport").finish_non_exhaustive()
+    }
+}
+
 impl CoreTransport {
     /// Creates a transport with these settings; without `tls`, in plain text.
     ///

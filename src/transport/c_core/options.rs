@@ -79,7 +79,7 @@ impl Options {
     ///
     /// # Errors
     /// [`ErrorKind::Config`], naming the field.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         if self.requests_ahead == 0 {
             return Err(invalid("requests_ahead is zero; it must be at least 1"));
         }

@@ -90,6 +90,12 @@ pub fn arguments(builder: ChannelBuilder, limits: &Limits, options: &c_core::Opt
 #[derive(Clone)]
 pub struct HostTransport(Arc<HostServer>);
 
+impl std::fmt::Debug for HostTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostTransport").finish_non_exhaustive()
+    }
+}
+
 struct HostServer {
     dialling: CoreTransport,
     tls: Option<Tls>,

@@ -94,7 +94,7 @@ impl<'a> Nodes<'a> {
                 let org = identity.and_then(|identity| Described::new(&identity).mspid);
                 org.is_some_and(|org| org != member.peer.me.mspid)
             };
-            if member.node.peers().0.iter().any(foreign) {
+            if member.node.peers().iter().any(foreign) {
                 return Err(format!("{}, which has no external endpoint, sees another organisation", member.peer.name));
             }
         }
@@ -140,7 +140,7 @@ impl<'a> Nodes<'a> {
         let stop = super::spawn("demo-stop", move || node.stop())?;
         for member in &others {
             member
-                .await_change(|| member.node.peers().0.iter().all(|m| m.pki_id != leaver.peer.me.pki_id))
+                .await_change(|| member.node.peers().iter().all(|m| m.pki_id != leaver.peer.me.pki_id))
                 .map_err(|()| format!("{} did not notice that {} is dead", member.peer.name, leaver.peer.name))?;
         }
         let took = begin.elapsed();
@@ -204,7 +204,7 @@ impl Member<'_> {
 
     /// Waits until another member is seen.
     fn await_member(&self, other: &Member<'_>) -> Result<NetworkMember, String> {
-        let find = || self.node.peers().0.into_iter().find(|member| member.pki_id == other.peer.me.pki_id);
+        let find = || self.node.peers().into_iter().find(|member| member.pki_id == other.peer.me.pki_id);
         self.await_change(|| find().is_some())
             .ok()
             .and_then(|()| find())
