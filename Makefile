@@ -14,7 +14,7 @@ ALL = --workspace --features host-server
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo test fmt fmt-check clippy doc xtask rules examples readme conformance header capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
+.PHONY: help deps check-deps build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ demo: deps build ## Build the tool and run its demonstration: peers on loopback,
 	$(TOOL) demo
 
 # What fails fast comes first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc xtask rules conformance examples readme limits shuttle capi ## Run every check and test
+test: deps fmt-check clippy doc xtask rules conformance surface examples readme limits shuttle capi ## Run every check and test
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release $(ALL)
 
@@ -63,6 +63,9 @@ rules: ## Check the house rules: no async runtime, the place of unsafe code, the
 
 conformance: ## Check that every row of docs/conformance.md has a test, and that the tests named in docs/ exist
 	@$(XTASK) conformance
+
+surface: check-deps ## Check that docs/public-api.txt lists the public items of the library
+	@$(XTASK) surface --check
 
 examples: check-deps ## Run the examples and compare their output with what they say
 	@$(XTASK) examples

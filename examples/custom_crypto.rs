@@ -127,7 +127,7 @@ fn main() -> Result<()> {
     let org = alice.identity_mapper().org(&asked.info.id).expect("just learnt");
     println!("alice asks who answers: {}, of {org}", name_of(&asked.info.identity));
 
-    let inbox = bob.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
+    let inbox = bob.subscribe(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
     let mapper = bob.identity_mapper().clone();
     let receiver = thread::spawn(move || {
         let received = inbox.recv_timeout(Duration::from_secs(10))?;

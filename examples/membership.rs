@@ -49,7 +49,7 @@ fn main() -> Result<()> {
 
     // The organisations of the channel, without anchor peers: those are for meeting other organisations.
     let orgs = ChannelOrgs(BTreeMap::from([(OrgId::new("Org1MSP"), Vec::new())]));
-    let blocks = [peer1, peer2].map(|node| node.accept(|_| true));
+    let blocks = [peer1, peer2].map(|node| node.subscribe(|_| true));
     for node in &nodes {
         node.join_channel(CHANNEL, orgs.clone())?;
     }

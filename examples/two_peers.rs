@@ -68,7 +68,7 @@ fn start(member: &Member) -> Result<Comm> {
 /// Sends a text as a block's data and waits for the acknowledgement, which `to` gives on a thread of its own.
 fn exchange(from: &Comm, address: &RemotePeer, to: &Comm, text: &'static str) -> Result<()> {
     // Subscribed before anything is sent; the predicate chooses what this subscription gets.
-    let inbox = to.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
+    let inbox = to.subscribe(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
     let mapper = to.identity_mapper().clone();
     // `thread::spawn` would panic where no thread can be started.
     let receiver = thread::Builder::new().spawn(move || {

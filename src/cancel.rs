@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A cancellation token. Clones share the same switch.
 #[derive(Clone)]
-pub struct Cancel(Arc<Inner>);
+pub struct Cancel(Arc<Switch>);
 
 impl std::fmt::Debug for Cancel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -17,7 +17,7 @@ impl std::fmt::Debug for Cancel {
 
 type Hook = Box<dyn FnOnce() + Send>;
 
-struct Inner {
+struct Switch {
     cancelled: AtomicBool,
     /// Dropping the sender is the signal: it reaches any number of receivers and needs no queue space.
     state: Mutex<State>,
@@ -41,7 +41,7 @@ impl Cancel {
     pub fn new() -> Self {
         let (keep, signal) = bounded(0);
         let state = State { keep: Some(keep), next: 0, hooks: Vec::new() };
-        Cancel(Arc::new(Inner { cancelled: AtomicBool::new(false), state: Mutex::new(state), signal }))
+        Cancel(Arc::new(Switch { cancelled: AtomicBool::new(false), state: Mutex::new(state), signal }))
     }
 
     /// Sets the switch and runs the hooks on this thread. Further calls have no effect.

@@ -87,9 +87,9 @@ impl ErrorKind {
 }
 
 /// A failure. See the [module documentation](self).
-pub struct Error(Box<Inner>);
+pub struct Error(Box<Details>);
 
-struct Inner {
+struct Details {
     kind: ErrorKind,
     message: String,
     peer: Option<String>,
@@ -100,7 +100,7 @@ struct Inner {
 impl Error {
     /// Creates an error with this kind and reason.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), peer: None, step: None, source: None }))
+        Error(Box::new(Details { kind, message: message.into(), peer: None, step: None, source: None }))
     }
 
     /// Names the peer that the failure concerns: an endpoint, a PKI-ID, or both. The first peer named is kept.

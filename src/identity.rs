@@ -49,7 +49,7 @@ pub struct IdentityMapper(Arc<Handle>);
 
 /// State that the handles share but the thread does not, so that dropping the last handle ends the thread.
 struct Handle {
-    inner: Arc<Inner>,
+    inner: Arc<State>,
     thread: ThreadId,
     join: Mutex<Option<JoinHandle<()>>>,
     /// Disconnected when the thread ends; any number of `stop` calls can wait for it.
@@ -58,7 +58,7 @@ struct Handle {
 
 type OnPurge = Box<dyn Fn(&PkiId, &PeerIdentity) + Send + Sync>;
 
-struct Inner {
+struct State {
     max_identities: usize,
     crypto: Arc<dyn CryptoService>,
     advisor: Arc<dyn SecurityAdvisor>,
@@ -85,7 +85,7 @@ struct Entry {
     identity: PeerIdentity,
     organization: Option<OrgId>,
     expires: Option<SystemTime>,
-    /// In nanoseconds since [`Inner::start`].
+    /// In nanoseconds since [`State::start`].
     last_used: AtomicU64,
 }
 
@@ -104,7 +104,7 @@ impl IdentityMapper {
         on_purge: impl Fn(&PkiId, &PeerIdentity) + Send + Sync + 'static,
     ) -> Result<Self> {
         let (wake, woken) = bounded(1);
-        let inner = Inner {
+        let inner = State {
             max_identities: config.max_identities.max(1),
             self_pki_id: contained(|| Ok(crypto.pki_id(&self_identity)))?.unwrap_or_default(),
             self_key: OwnKey::of(&self_identity),
@@ -261,7 +261,7 @@ impl Drop for Handle {
     }
 }
 
-impl Inner {
+impl State {
     fn put(&self, pki_id: &PkiId, identity: &PeerIdentity) -> Result<()> {
         if pki_id.is_empty() {
             return Err(refused("PKIID is nil"));

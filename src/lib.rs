@@ -43,7 +43,7 @@
 //! # std::fs::remove_dir_all(&folder).unwrap();
 //!
 //! // peer1 acknowledges every block that it receives.
-//! let blocks = peer1.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
+//! let blocks = peer1.subscribe(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
 //! let receiver = std::thread::spawn(move || blocks.iter().map(|m| m.ack(None)).filter(Result::is_ok).count());
 //!
 //! let block = message::data(0, "mychannel", 1, "the block");
@@ -87,7 +87,7 @@
 //! is returned as an error. Every blocking call takes a limit as an argument or from [`CommConfig`]:
 //! [`Comm::send_timeout`], [`Comm::send_with_ack`], [`Comm::flush`], [`Comm::connect`], [`Comm::probe`],
 //! [`Comm::handshake`], [`Node::wait_for_members`], [`Node::send_by_criteria`]. [`Subscription::recv`] blocks until the
-//! publisher stops. Predicates passed to [`Comm::accept`] run on reader threads and must not block.
+//! publisher stops. Predicates passed to [`Comm::subscribe`] run on reader threads and must not block.
 //!
 //! # Side effects
 //!

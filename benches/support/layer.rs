@@ -54,7 +54,7 @@ impl Layer {
             if listen { builder.listen("127.0.0.1:0") } else { builder }.start().expect("a Comm")
         };
         let to = start("to", true);
-        let received = to.accept(|_| true);
+        let received = to.subscribe(|_| true);
         let peer = RemotePeer::new(to.local_addr().expect("it listens"));
         Layer { from: start("from", false), to, peer, received }
     }

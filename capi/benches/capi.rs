@@ -146,7 +146,7 @@ mod rust {
     pub fn turn(material: &Material, plan: &Plan) -> Figures {
         let [from, to] = [0, 1].map(|n| start(&material.members[n], &material.folders[n]));
         let peers = [RemotePeer::new(to.local_addr().expect("it listens"))];
-        let received = to.accept(|_| true);
+        let received = to.subscribe(|_| true);
         let trip = |number| {
             let message = message::data(0, CHANNEL, number, PAYLOAD.to_vec());
             assert_eq!(from.send_with_ack(message, PATIENCE, 1, &peers).ack_count(), 1);

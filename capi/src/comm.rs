@@ -306,7 +306,7 @@ pub unsafe extern "C" fn gossip_comm_accept(
         let comm = &handle::get(comm, "comm")?.comm;
         let options: SubscriptionOptions = super::subscription::options(options)?;
         let wanted = wanted::<ReceivedMessage>(predicate, User::new(user, free));
-        subscription.give(gossip_subscription::new(comm.accept_with(options, wanted)))
+        subscription.give(gossip_subscription::new(comm.subscribe_with(options, wanted)))
     })
 }
 

@@ -436,7 +436,7 @@ pub unsafe extern "C" fn gossip_node_accept(
         let node = &handle::get(node, "node")?.0;
         let options = super::subscription::options(options)?;
         let wanted = wanted::<Gossiped>(predicate, User::new(user, free));
-        subscription.give(gossip_subscription::new(node.accept_with(options, wanted)))
+        subscription.give(gossip_subscription::new(node.subscribe_with(options, wanted)))
     })
 }
 

@@ -22,13 +22,13 @@ use std::time::Duration;
 /// received: by gossip_subscription_recv, by a callback, or by polling its file descriptor. If several threads receive
 /// from the same subscription, each item goes to one of them.
 pub struct gossip_subscription {
-    shared: Arc<Shared>,
+    shared: Arc<Delivery>,
     callback: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Owned for gossip_subscription {}
 
-struct Shared {
+struct Delivery {
     /// `None` once it is closed: then no items wait in it, and no publisher waits for it.
     source: Mutex<Option<Arc<dyn Source>>>,
     /// The number of missed items at that time.
@@ -93,7 +93,7 @@ fn nothing() -> Error {
     Error::new(ErrorKind::Timeout, "nothing received in time")
 }
 
-impl Shared {
+impl Delivery {
     fn recv(&self, timeout: Option<Duration>) -> Result<gossip_event> {
         let source = self.source.lock().clone().ok_or_else(ended)?;
         let Some(ready) = self.ready.get() else { return source.recv(timeout, &self.closed) };
@@ -132,7 +132,7 @@ impl Shared {
 
 impl gossip_subscription {
     pub(super) fn new<T: ByteSize + Into<gossip_event> + Send + 'static>(of: Subscription<T>) -> gossip_subscription {
-        let shared = Shared {
+        let shared = Delivery {
             source: Mutex::new(Some(Arc::new(of))),
             missed: AtomicU64::new(0),
             closed: AtomicBool::new(false),

@@ -12,9 +12,9 @@ use std::time::SystemTime;
 
 /// Writer of the results. Clones write to the same place.
 #[derive(Clone)]
-pub struct Output(Arc<Inner>);
+pub struct Output(Arc<Sink>);
 
-struct Inner {
+struct Sink {
     form: Form,
     stdout: Mutex<BufWriter<Stdout>>,
     /// Set when stdout turns out to be closed.
@@ -36,7 +36,7 @@ impl Output {
     /// Writes lines of a form. `closed` is set when stdout turns out to be closed.
     pub fn new(form: Form, closed: Cancel) -> Self {
         let stdout = Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()));
-        Output(Arc::new(Inner { form, stdout, closed, broken: Mutex::new(None) }))
+        Output(Arc::new(Sink { form, stdout, closed, broken: Mutex::new(None) }))
     }
 
     /// Writes a line and flushes it.

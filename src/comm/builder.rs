@@ -5,7 +5,7 @@ use super::conn_store::{self, ConnStore};
 use super::demux::Demux;
 use super::event::EventStream;
 use super::handshake::Handshaker;
-use super::inner::Inner;
+use super::state::CommState;
 use super::threads::{StopOnce, Threads};
 use super::{Comm, Handle};
 use crate::cancel::Cancel;
@@ -144,8 +144,8 @@ impl CommBuilder {
     pub fn start(mut self) -> Result<Comm> {
         let mut handle = self.build()?;
         if let Some(address) = &self.listen {
-            let acceptor = Arc::new(super::reader::Server(handle.inner.clone()));
-            let server = handle.inner.transport.listen(address, acceptor)?;
+            let acceptor = Arc::new(super::reader::Server(handle.state.clone()));
+            let server = handle.state.transport.listen(address, acceptor)?;
             handle.local_addr = Some(server.local_addr().to_owned());
             handle.server = Mutex::new(Some(server));
         }
@@ -179,7 +179,7 @@ impl CommBuilder {
             inline_writes: transport.inline_writes(),
         };
         let clock = self.clock.clone();
-        let inner = Arc::new(Inner {
+        let state = Arc::new(CommState {
             handshaker: Handshaker {
                 pki_id,
                 identity: self.identity.clone(),
@@ -203,7 +203,7 @@ impl CommBuilder {
             identity_expires,
             generations: AtomicU64::new(0),
         });
-        Ok(Handle { inner, local_addr: None, server: Mutex::new(None), stop: StopOnce::new()? })
+        Ok(Handle { state, local_addr: None, server: Mutex::new(None), stop: StopOnce::new()? })
     }
 
     fn make_transport(&mut self) -> Result<Arc<dyn Transport>> {

@@ -17,6 +17,7 @@
 
 use super::connection::Connection;
 use super::outbox::{Item, Outbox};
+use super::peer_entry::{Ended, Link, PeerEntry};
 use super::RemotePeer;
 use crate::cancel::Cancel;
 use crate::crypto::PkiId;
@@ -97,78 +98,12 @@ pub(super) struct Limits {
 #[derive(Default)]
 struct Table {
     closing: bool,
-    by_pki_id: HashMap<PkiId, Arc<Peer>>,
-    by_endpoint: HashMap<String, Arc<Peer>>,
+    by_pki_id: HashMap<PkiId, Arc<PeerEntry>>,
+    by_endpoint: HashMap<String, Arc<PeerEntry>>,
     /// Number of entries: most have two names.
     count: usize,
     /// Entries that were closed by name and still write their queued messages.
-    leaving: Vec<Weak<Peer>>,
-}
-
-/// One peer: its queue and its link. It is served by its own writer thread.
-pub(super) struct Peer {
-    pub outbox: Outbox,
-    /// Set when the entry is being closed: its writer thread must end.
-    pub closing: Cancel,
-    /// Set when the writer has ended and everything owed was written or reported.
-    pub done: Cancel,
-    link: Mutex<Link>,
-    /// Generation of the connection that is written to; 0 for none. A copy, which the writer reads without the lock.
-    current: AtomicU64,
-    #[cfg(feature = "testing")]
-    _live: Live,
-}
-
-#[derive(Default)]
-struct Link {
-    /// The expected PKI-ID at first, then the authenticated one.
-    pki_id: Option<PkiId>,
-    /// The endpoint to dial.
-    endpoint: Option<String>,
-    current: Option<Arc<Connection>>,
-    /// The inbound stream of a simultaneous dial: it is read to its end, and written to only if ours fails.
-    spare: Option<Arc<Connection>>,
-    dial: Option<Dial>,
-    ended: Option<Ended>,
-    /// When closing: whether to write what is owed.
-    drain: bool,
-}
-
-struct Dial {
-    cancel: Cancel,
-    /// Time at which our connection message was sent, or was about to be.
-    conn_sent: Option<Instant>,
-    /// Whether the dial was cancelled because the peer must be dialled at another endpoint.
-    again: bool,
-}
-
-/// End of the last connection of an entry.
-#[derive(Clone)]
-pub(super) struct Ended {
-    pub end: StreamEnd,
-    pub dialled: bool,
-    pub lasted: Duration,
-}
-
-/// Next action of a writer.
-pub(super) enum Step {
-    Write(Arc<Connection>),
-    /// There is no connection: dial or give up, depending on how the last connection ended (`None`: there was none).
-    Connect(Option<Ended>),
-    Close,
-}
-
-/// Start of a dial.
-pub(super) enum BeginDial {
-    /// An inbound stream was faster.
-    Connected,
-    /// No endpoint is known.
-    NoEndpoint,
-    Dial {
-        endpoint: String,
-        expected: Option<PkiId>,
-        cancel: Cancel,
-    },
+    leaving: Vec<Weak<PeerEntry>>,
 }
 
 /// Outcome of a dial once it is known which peer answers.
@@ -188,9 +123,9 @@ pub(super) enum Claim {
 /// Placement of an authenticated stream.
 pub(super) enum Installed {
     /// It is now the peer's connection. `fresh`: the peer had none before.
-    Current { peer: Arc<Peer>, fresh: bool, displaced: Option<Arc<Connection>> },
+    Current { peer: Arc<PeerEntry>, fresh: bool, displaced: Option<Arc<Connection>> },
     /// It is read in addition to our own stream.
-    Spare { peer: Arc<Peer>, displaced: Option<Arc<Connection>> },
+    Spare { peer: Arc<PeerEntry>, displaced: Option<Arc<Connection>> },
     /// It was not placed: see [`Claim::Unwanted`].
     Unwanted,
     /// There is no room for another peer.
@@ -219,7 +154,11 @@ impl ConnStore {
 
     /// Returns the entry for a peer. If there is none, creates one; `start` starts its writer before any thread can
     /// find the entry.
-    pub fn entry(&self, to: &RemotePeer, start: impl FnOnce(&Arc<Peer>) -> Result<()>) -> Result<Arc<Peer>, Refusal> {
+    pub fn entry(
+        &self,
+        to: &RemotePeer,
+        start: impl FnOnce(&Arc<PeerEntry>) -> Result<()>,
+    ) -> Result<Arc<PeerEntry>, Refusal> {
         {
             let table = self.table.read();
             if let Some(peer) = table.find(to) {
@@ -243,7 +182,7 @@ impl ConnStore {
     }
 
     /// Inserts an entry, unless one exists by now; then returns the existing one.
-    fn insert(&self, to: &RemotePeer, peer: &Arc<Peer>) -> Result<Arc<Peer>, Refusal> {
+    fn insert(&self, to: &RemotePeer, peer: &Arc<PeerEntry>) -> Result<Arc<PeerEntry>, Refusal> {
         let mut table = self.table.write();
         if let Some(other) = table.find(to) {
             other.learn_endpoint(to);
@@ -258,8 +197,8 @@ impl ConnStore {
         Ok(peer.clone())
     }
 
-    fn new_peer(&self, link: Link) -> Arc<Peer> {
-        Arc::new(Peer {
+    fn new_peer(&self, link: Link) -> Arc<PeerEntry> {
+        Arc::new(PeerEntry {
             outbox: Outbox::new(self.limits.queue_messages, self.limits.queue_bytes, self.limits.inline_writes),
             closing: Cancel::new(),
             done: Cancel::new(),
@@ -274,7 +213,11 @@ impl ConnStore {
     ///
     /// # Errors
     /// The error of `start`.
-    pub fn accepted(&self, conn: &Arc<Connection>, start: impl FnOnce(&Arc<Peer>) -> Result<()>) -> Result<Installed> {
+    pub fn accepted(
+        &self,
+        conn: &Arc<Connection>,
+        start: impl FnOnce(&Arc<PeerEntry>) -> Result<()>,
+    ) -> Result<Installed> {
         if let Some(installed) = self.accept(conn, None) {
             return Ok(installed);
         }
@@ -290,7 +233,7 @@ impl ConnStore {
     }
 
     /// Returns `None` if there is no entry for the peer and no `new` one was given.
-    fn accept(&self, conn: &Arc<Connection>, new: Option<&Arc<Peer>>) -> Option<Installed> {
+    fn accept(&self, conn: &Arc<Connection>, new: Option<&Arc<PeerEntry>>) -> Option<Installed> {
         let id = &conn.info.id;
         let mut table = self.table.write();
         if table.closing {
@@ -335,7 +278,7 @@ impl ConnStore {
     ///
     /// Must be called before our connection message is sent, at time `at`. This moment also classifies inbound streams:
     /// one that arrives before it ends the dial, and one that arrives after it is a simultaneous dial.
-    pub fn claim(&self, peer: &Arc<Peer>, id: &PkiId, hand: &mut VecDeque<Item>, at: Instant) -> Claim {
+    pub fn claim(&self, peer: &Arc<PeerEntry>, id: &PkiId, hand: &mut VecDeque<Item>, at: Instant) -> Claim {
         let mut table = self.table.write();
         if table.closing || table.is_leaving(peer) || peer.has_inbound_of_another(id) {
             return Claim::Unwanted;
@@ -369,7 +312,7 @@ impl ConnStore {
     /// entry. The connection then belongs to that entry, and so does everything owed by this one, including its
     /// writer's `hand`. This happens before any thread can find the other entry by this entry's name, which preserves
     /// the order.
-    pub fn dialled(&self, peer: &Arc<Peer>, conn: &Arc<Connection>, hand: &mut VecDeque<Item>) -> Installed {
+    pub fn dialled(&self, peer: &Arc<PeerEntry>, conn: &Arc<Connection>, hand: &mut VecDeque<Item>) -> Installed {
         let id = &conn.info.id;
         let mut table = self.table.write();
         if table.closing || table.is_leaving(peer) || peer.has_inbound_of_another(id) {
@@ -389,7 +332,14 @@ impl ConnStore {
 
     /// Handles the end of a connection's stream. If it disconnects the peer, calls `tell` before any thread can act on
     /// the disconnection, so that this report precedes theirs. `tell` must neither block nor call this store.
-    pub fn ended(&self, peer: &Peer, conn: &Connection, end: StreamEnd, now: Instant, tell: impl FnOnce()) -> Loss {
+    pub fn ended(
+        &self,
+        peer: &PeerEntry,
+        conn: &Connection,
+        end: StreamEnd,
+        now: Instant,
+        tell: impl FnOnce(),
+    ) -> Loss {
         let mut link = peer.link.lock();
         if link.spare.as_ref().is_some_and(|c| c.generation == conn.generation) {
             link.spare = None;
@@ -415,12 +365,12 @@ impl ConnStore {
     }
 
     /// Removes an entry, under all its names.
-    pub fn remove(&self, peer: &Arc<Peer>) {
+    pub fn remove(&self, peer: &Arc<PeerEntry>) {
         self.table.write().forget(peer);
     }
 
     /// Removes an entry that cannot be reached. Returns `false` if a stream of its peer has arrived meanwhile.
-    pub fn remove_unless_connected(&self, peer: &Arc<Peer>) -> bool {
+    pub fn remove_unless_connected(&self, peer: &Arc<PeerEntry>) -> bool {
         let mut table = self.table.write();
         let unconnected = peer.current.load(Ordering::SeqCst) == 0;
         if unconnected {
@@ -430,7 +380,7 @@ impl ConnStore {
     }
 
     /// Removes an entry if it owes nothing. Returns `false` if something has been queued for it.
-    pub fn remove_if_settled(&self, peer: &Arc<Peer>) -> bool {
+    pub fn remove_if_settled(&self, peer: &Arc<PeerEntry>) -> bool {
         let mut table = self.table.write();
         let settled = peer.current.load(Ordering::SeqCst) == 0 && peer.outbox.close_if_settled();
         if settled {
@@ -451,7 +401,7 @@ impl ConnStore {
     }
 
     /// Closes the store and returns every entry, once.
-    pub fn close_all(&self) -> Vec<Arc<Peer>> {
+    pub fn close_all(&self) -> Vec<Arc<PeerEntry>> {
         let mut table = self.table.write();
         table.closing = true;
         let peers = table.peers();
@@ -463,7 +413,7 @@ impl ConnStore {
     }
 
     /// Returns every entry, once, including those that are leaving.
-    pub fn peers(&self) -> Vec<Arc<Peer>> {
+    pub fn peers(&self) -> Vec<Arc<PeerEntry>> {
         self.table.read().peers()
     }
 
@@ -475,7 +425,7 @@ impl ConnStore {
 
 /// Replaces a peer's connection by a stream that we dialled. Returns whether the peer had none, and the connection to
 /// end.
-fn replace_by_dialled(peer: &Peer, conn: &Arc<Connection>) -> (bool, Option<Arc<Connection>>) {
+fn replace_by_dialled(peer: &PeerEntry, conn: &Arc<Connection>) -> (bool, Option<Arc<Connection>>) {
     let mut link = peer.link.lock();
     link.pki_id = Some(conn.info.id.clone());
     link.dial = None;
@@ -501,7 +451,7 @@ pub(super) enum Refusal {
 }
 
 impl Table {
-    fn find(&self, to: &RemotePeer) -> Option<&Arc<Peer>> {
+    fn find(&self, to: &RemotePeer) -> Option<&Arc<PeerEntry>> {
         match &to.pki_id {
             Some(id) => self.by_pki_id.get(id),
             None => self.by_endpoint.get(&to.endpoint),
@@ -516,17 +466,17 @@ impl Table {
         }
     }
 
-    fn is_leaving(&self, peer: &Arc<Peer>) -> bool {
+    fn is_leaving(&self, peer: &Arc<PeerEntry>) -> bool {
         self.leaving.iter().any(|p| p.as_ptr() == Arc::as_ptr(peer))
     }
 
     /// Returns the entry of a peer, if it is not `peer` itself.
-    fn entry_of(&self, id: &PkiId, peer: &Arc<Peer>) -> Option<Arc<Peer>> {
+    fn entry_of(&self, id: &PkiId, peer: &Arc<PeerEntry>) -> Option<Arc<PeerEntry>> {
         self.by_pki_id.get(id).filter(|p| !Arc::ptr_eq(p, peer) && p.link.lock().is(id)).cloned()
     }
 
     /// Names an entry after its peer. The name under which it was expected remains an alias.
-    fn name(&mut self, peer: &Arc<Peer>, id: &PkiId, endpoint: Option<String>) {
+    fn name(&mut self, peer: &Arc<PeerEntry>, id: &PkiId, endpoint: Option<String>) {
         self.by_pki_id.insert(id.clone(), peer.clone());
         if let Some(endpoint) = endpoint {
             // Another entry may have this endpoint without knowing its peer yet: it finds out by itself.
@@ -536,7 +486,7 @@ impl Table {
 
     /// Moves the names of an entry to `other`, with everything it owes, including its writer's `hand`. A message queued
     /// by a thread that finds `other` under one of these names is queued after those.
-    fn join(&mut self, peer: &Arc<Peer>, other: &Arc<Peer>, hand: &mut VecDeque<Item>) {
+    fn join(&mut self, peer: &Arc<PeerEntry>, other: &Arc<PeerEntry>, hand: &mut VecDeque<Item>) {
         let endpoint = peer.link.lock().endpoint.clone();
         self.forget(peer);
         if let Some(endpoint) = endpoint {
@@ -545,7 +495,7 @@ impl Table {
         peer.outbox.move_into(&other.outbox, hand);
     }
 
-    fn forget(&mut self, peer: &Arc<Peer>) {
+    fn forget(&mut self, peer: &Arc<PeerEntry>) {
         let names = self.by_pki_id.len() + self.by_endpoint.len();
         self.by_pki_id.retain(|_, p| !Arc::ptr_eq(p, peer));
         self.by_endpoint.retain(|_, p| !Arc::ptr_eq(p, peer));
@@ -554,176 +504,17 @@ impl Table {
         }
     }
 
-    fn named(&self) -> Vec<Arc<Peer>> {
+    fn named(&self) -> Vec<Arc<PeerEntry>> {
         let mut peers: Vec<_> = self.by_pki_id.values().chain(self.by_endpoint.values()).cloned().collect();
         peers.sort_by_key(|p| Arc::as_ptr(p) as usize);
         peers.dedup_by(|a, b| Arc::ptr_eq(a, b));
         peers
     }
 
-    fn peers(&self) -> Vec<Arc<Peer>> {
+    fn peers(&self) -> Vec<Arc<PeerEntry>> {
         let mut peers = self.named();
         peers.extend(self.leaving.iter().filter_map(Weak::upgrade));
         peers
-    }
-}
-
-impl Link {
-    /// Returns whether this is the entry of that PKI-ID, and not one that was only expected to be.
-    fn is(&self, id: &PkiId) -> bool {
-        self.pki_id.as_ref() == Some(id)
-    }
-}
-
-impl Peer {
-    fn set_current(&self, link: &mut Link, conn: Option<Arc<Connection>>) -> Option<Arc<Connection>> {
-        self.current.store(conn.as_ref().map_or(0, |c| c.generation), Ordering::SeqCst);
-        std::mem::replace(&mut link.current, conn)
-    }
-
-    fn learn_endpoint(&self, to: &RemotePeer) {
-        if to.pki_id.is_some() && !to.endpoint.is_empty() {
-            let mut link = self.link.lock();
-            if link.endpoint.as_deref() != Some(&to.endpoint) {
-                link.endpoint = Some(to.endpoint.clone());
-            }
-        }
-    }
-
-    /// Returns the writer's next action.
-    pub fn step(&self) -> Step {
-        let link = self.link.lock();
-        match &link.current {
-            _ if self.closing.is_cancelled() && !(link.drain && link.current.is_some()) => Step::Close,
-            Some(conn) => Step::Write(conn.clone()),
-            None => Step::Connect(link.ended.clone()),
-        }
-    }
-
-    /// Returns whether this connection is still the one to write to.
-    pub fn writes_to(&self, conn: &Connection) -> bool {
-        self.current.load(Ordering::SeqCst) == conn.generation
-    }
-
-    /// Returns the connection that is written to.
-    pub fn connection(&self) -> Option<Arc<Connection>> {
-        self.link.lock().current.clone()
-    }
-
-    /// Returns the peer in the form in which users address it.
-    pub fn remote(&self) -> RemotePeer {
-        let link = self.link.lock();
-        let endpoint = link.endpoint.clone().or_else(|| link.current.as_ref().map(|c| c.info.endpoint.clone()));
-        RemotePeer { endpoint: endpoint.unwrap_or_default(), pki_id: link.pki_id.clone() }
-    }
-
-    /// Returns whether it has a stream of the peer that it is known or expected to be, and that peer is not `id`. Then
-    /// no stream of `id` belongs here: messages for one peer would go to the other when a stream ends.
-    fn has_inbound_of_another(&self, id: &PkiId) -> bool {
-        let link = self.link.lock();
-        link.current.iter().chain(&link.spare).any(|conn| conn.info.id != *id)
-    }
-
-    /// Returns whether it has a stream of this peer.
-    fn has_stream_of(&self, id: &PkiId) -> bool {
-        let link = self.link.lock();
-        link.current.iter().chain(&link.spare).any(|conn| conn.info.id == *id)
-    }
-
-    /// Records that the peer has answered at this endpoint. This becomes the endpoint to dial, unless the peer is
-    /// connected or its own dial has got equally far.
-    fn found_at(&self, endpoint: String) {
-        let stale = {
-            let mut link = self.link.lock();
-            let settled = link.current.is_some() || link.dial.as_ref().is_some_and(|dial| dial.conn_sent.is_some());
-            if settled || link.endpoint.as_ref() == Some(&endpoint) {
-                return;
-            }
-            link.endpoint = Some(endpoint);
-            link.dial.as_mut().map(|dial| {
-                dial.again = true;
-                dial.cancel.clone()
-            })
-        };
-        if let Some(dial) = stale {
-            dial.cancel();
-        }
-    }
-
-    /// Starts a dial, unless there is a connection already.
-    pub fn begin_dial(&self) -> BeginDial {
-        let mut link = self.link.lock();
-        if link.current.is_some() {
-            return BeginDial::Connected;
-        }
-        let Some(endpoint) = link.endpoint.clone() else { return BeginDial::NoEndpoint };
-        let cancel = Cancel::new();
-        link.dial = Some(Dial { cancel: cancel.clone(), conn_sent: None, again: false });
-        BeginDial::Dial { endpoint, expected: link.pki_id.clone(), cancel }
-    }
-
-    /// Returns whether an endpoint to dial is known.
-    pub fn can_dial(&self) -> bool {
-        self.link.lock().endpoint.is_some()
-    }
-
-    /// Records that our connection message is sent before it is known which peer answers. From now on an inbound stream
-    /// of this peer yields to ours.
-    pub fn conn_sent(&self, now: Instant) {
-        if let Some(dial) = &mut self.link.lock().dial {
-            dial.conn_sent = Some(now);
-        }
-    }
-
-    /// Handles a failed dial. If a stream arrived meanwhile, returns it as the one to write to, with `true` if it
-    /// becomes so only now.
-    pub fn dial_failed(&self) -> Option<(Arc<Connection>, bool)> {
-        let mut link = self.link.lock();
-        link.dial = None;
-        let promoted = link.current.is_none();
-        if promoted {
-            let spare = link.spare.take();
-            self.set_current(&mut link, spare);
-        }
-        link.current.clone().map(|conn| (conn, promoted))
-    }
-
-    /// Returns whether a failed dial was only cancelled, to be repeated at another endpoint.
-    pub fn dials_again(&self) -> bool {
-        self.link.lock().dial.as_ref().is_some_and(|dial| dial.again)
-    }
-
-    /// Returns the time at which to give up our side of a simultaneous dial, if it is ours to give up. Both streams
-    /// live, and either could be kept; the peer with the larger PKI-ID yields.
-    pub fn gives_in_at(&self, own: &PkiId, conn_timeout: Duration) -> Option<Instant> {
-        let link = self.link.lock();
-        match (&link.current, &link.spare) {
-            (Some(current), Some(spare)) if current.dialled && *own > current.info.id => {
-                Some(spare.since + conn_timeout)
-            }
-            _ => None,
-        }
-    }
-
-    /// Makes the writer end, either after writing what is owed or immediately.
-    pub fn close(&self, drain: bool) {
-        let dial = {
-            let mut link = self.link.lock();
-            link.drain = drain;
-            link.dial.take()
-        };
-        self.outbox.refuse();
-        self.closing.cancel();
-        if let Some(dial) = dial {
-            dial.cancel.cancel();
-        }
-        self.outbox.wake();
-    }
-
-    /// Returns all streams of the peer.
-    pub fn streams(&self) -> Vec<Arc<Connection>> {
-        let link = self.link.lock();
-        link.current.iter().chain(&link.spare).cloned().collect()
     }
 }
 

@@ -23,8 +23,8 @@ impl Comm {
     /// The reason why the peer could not be reached or is not accepted, or why it refuses us, as soon as it is known;
     /// [`ErrorKind::Timeout`], [`ErrorKind::Full`], [`ErrorKind::Stopped`] or [`ErrorKind::Config`].
     pub fn connect(&self, peer: &RemotePeer, timeout: Duration) -> Result<Handshake> {
-        let inner = self.inner();
-        let deadline = inner.deadline(timeout);
+        let state = self.state();
+        let deadline = state.deadline(timeout);
         let (tell, told) = bounded(1);
         self.greet(peer, true, move |result| drop(tell.try_send(result)))?;
         let failed = |e: Error| Err(e.peer(peer).step("connect"));
@@ -33,22 +33,22 @@ impl Comm {
                 Ok(result) => result?,
                 Err(_) => return failed(stopping()),
             },
-            recv(inner.clock.after(timeout)) -> _ => return failed(Error::new(ErrorKind::Timeout, "timed out")),
-            recv(inner.stopping.signal()) -> _ => return failed(stopping()),
+            recv(state.clock.after(timeout)) -> _ => return failed(Error::new(ErrorKind::Timeout, "timed out")),
+            recv(state.stopping.signal()) -> _ => return failed(stopping()),
         };
         self.await_verdict(&conn, deadline).or_else(failed)
     }
 
     /// Waits until the peer has shown whether it accepts us, or its time to do so has passed.
     fn await_verdict(&self, conn: &Connection, deadline: Instant) -> Result<Handshake> {
-        let inner = self.inner();
-        let until = deadline.min(conn.since + inner.config.conn_timeout);
+        let state = self.state();
+        let until = deadline.min(conn.since + state.config.conn_timeout);
         if conn.probation.is_open() {
             select! {
                 recv(conn.probation.is_proven().signal()) -> _ => {}
                 recv(conn.ended.signal()) -> _ => {}
-                recv(inner.clock.after(until.saturating_duration_since(inner.clock.now()))) -> _ => {}
-                recv(inner.stopping.signal()) -> _ => return Err(stopping()),
+                recv(state.clock.after(until.saturating_duration_since(state.clock.now()))) -> _ => {}
+                recv(state.stopping.signal()) -> _ => return Err(stopping()),
             }
         }
         if let Some(refusal) = conn.probation.refusal() {
@@ -74,9 +74,9 @@ impl Comm {
         confirm: bool,
         told: impl FnOnce(Result<Arc<Connection>>) + Send + 'static,
     ) -> Result<()> {
-        if self.inner().stopping.is_cancelled() {
+        if self.state().stopping.is_cancelled() {
             return Err(stopping().peer(peer).step("connect"));
         }
-        self.inner().queue(peer, Item::Greeting(Greeting::new(confirm, Box::new(told))), None)
+        self.state().queue(peer, Item::Greeting(Greeting::new(confirm, Box::new(told))), None)
     }
 }

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::event::Event;
 use super::handshake::{Authenticated, Ours};
-use super::inner::Inner;
+use super::state::CommState;
 use super::{Handshake, RemotePeer};
 use crate::cancel::{Cancel, HookGuard};
 use crate::crypto::PkiId;
@@ -34,7 +34,7 @@ pub(super) struct Dial<'a> {
 /// of the same organisation. With `confirm`, first asks the peer for its verdict on us, on a stream that registers
 /// nothing.
 pub(super) fn open<'a>(
-    comm: &Inner,
+    comm: &CommState,
     endpoint: &'a str,
     expected: Option<&'a PkiId>,
     cancel: &Cancel,
@@ -63,7 +63,7 @@ fn cancel_with(stream: &Arc<dyn Stream>, cancel: &Cancel) -> HookGuard {
 
 impl Dial<'_> {
     /// Sends our connection message, and reads theirs if it has not arrived before.
-    pub fn finish(mut self, comm: &Inner) -> Result<Connection> {
+    pub fn finish(mut self, comm: &CommState) -> Result<Connection> {
         let since = comm.clock.now();
         comm.handshaker.introduce(&*self.stream, &self.ours)?;
         let peer = match self.peer.take() {
@@ -78,12 +78,12 @@ impl Dial<'_> {
         Ok(self.connection(comm, peer, since))
     }
 
-    fn connection(self, comm: &Inner, peer: Authenticated, since: Instant) -> Connection {
+    fn connection(self, comm: &CommState, peer: Authenticated, since: Instant) -> Connection {
         Connection::dialled(comm.next_generation(), self.stream, peer.info, since, self.confirmed)
     }
 
     /// Checks whether to accept the peer that answers.
-    fn judge(&self, comm: &Inner, peer: &Authenticated) -> Result<()> {
+    fn judge(&self, comm: &CommState, peer: &Authenticated) -> Result<()> {
         let (endpoint, info) = (self.endpoint, &peer.info);
         let refused = |text: &str| {
             self.stream.cancel();
@@ -97,14 +97,14 @@ impl Dial<'_> {
             if comm.advisor.org_by_peer_identity(&info.identity) != comm.handshaker.mapper.org(expected) {
                 return refused("authentication failure");
             }
-            comm.tell(Event::IdentitySwitch { expected: expected.clone(), actual: info.id.clone() });
+            comm.publish(Event::IdentitySwitch { expected: expected.clone(), actual: info.id.clone() });
         }
         Ok(())
     }
 }
 
 /// Returns a new connection that has answered a Ping.
-pub(super) fn reach(comm: &Inner, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn TransportConnection>> {
+pub(super) fn reach(comm: &CommState, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn TransportConnection>> {
     let client =
         comm.transport.dial(endpoint, comm.config.dial_timeout, cancel).map_err(|e| e.step("dial").peer(endpoint))?;
     client.ping(comm.config.conn_timeout).map_err(|e| e.step("ping").peer(endpoint))?;
@@ -116,14 +116,14 @@ fn open_stream(client: &dyn TransportConnection, endpoint: &str, limit: Option<D
 }
 
 /// Checks whether a peer answers a Ping at the given endpoint.
-pub(super) fn probe(comm: &Inner, peer: &RemotePeer) -> Result<()> {
+pub(super) fn probe(comm: &CommState, peer: &RemotePeer) -> Result<()> {
     reach(comm, &peer.endpoint, &comm.stopping).map(drop)
 }
 
 /// Asks for the other side's verdict on us, with a handshake that registers nothing on either side. Returns the peer,
 /// and whether it has confirmed that it accepts us.
 fn verdict(
-    comm: &Inner,
+    comm: &CommState,
     client: &dyn TransportConnection,
     endpoint: &str,
     cancel: &Cancel,
@@ -150,7 +150,7 @@ fn verdict(
 }
 
 /// Performs a handshake that registers nothing on either side. Returns the peer and whether it accepts us.
-pub(super) fn handshake(comm: &Inner, peer: &RemotePeer) -> Result<Handshake> {
+pub(super) fn handshake(comm: &CommState, peer: &RemotePeer) -> Result<Handshake> {
     let endpoint = &peer.endpoint;
     let client = reach(comm, endpoint, &comm.stopping)?;
     let (authenticated, confirmed) = verdict(comm, &*client, endpoint, &comm.stopping)?;

@@ -24,6 +24,16 @@ pub(super) struct Handshaker {
     pub conn_timeout: Duration,
 }
 
+/// Result of a handshake.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// The peer that answered.
+    pub info: ConnectionInfo,
+    /// Whether the peer has confirmed that it accepts us. If a peer refuses, the handshake fails; if it does neither
+    /// within the connection timeout, this is false.
+    pub confirmed: bool,
+}
+
 /// The authenticated other side.
 pub(super) struct Authenticated {
     pub info: ConnectionInfo,

@@ -16,13 +16,18 @@ mod demux;
 mod dial;
 mod event;
 mod handshake;
-mod inner;
+mod inline_write;
 mod outbox;
+mod peer_entry;
 mod probation;
 mod reader;
 mod received;
 mod redial;
+mod remote_peer;
+mod report;
 mod send;
+mod state;
+mod stop;
 pub(crate) mod threads;
 mod tracked;
 mod writer;
@@ -37,7 +42,9 @@ pub use demux::Subscription;
 #[doc(hidden)]
 pub use demux::{Batch, Demux};
 pub use event::Event;
+pub use handshake::Handshake;
 pub use received::ReceivedMessage;
+pub use remote_peer::RemotePeer;
 pub use send::{NotSent, SendError};
 pub use tracked::AckHandle;
 
@@ -48,54 +55,10 @@ use crate::identity::IdentityMapper;
 use crate::metrics::CommSnapshot;
 use crate::sync::Mutex;
 use crate::transport::{Acceptor, Connection, Server};
-use inner::Inner;
-use std::fmt;
+use state::CommState;
 use std::sync::Arc;
 use std::time::Duration;
 use threads::StopOnce;
-
-/// A remote peer, as a caller addresses it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RemotePeer {
-    /// The address to dial, `host:port` (IPv6 in brackets). Ignored while the peer is connected.
-    pub endpoint: String,
-    /// The PKI-ID, if known. If another peer of the same organisation answers at the endpoint, it is accepted and
-    /// reported as an identity switch; a peer of another organisation is rejected.
-    pub pki_id: Option<PkiId>,
-}
-
-impl RemotePeer {
-    /// Addresses any peer that answers at `endpoint`.
-    pub fn new(endpoint: impl Into<String>) -> Self {
-        RemotePeer { endpoint: endpoint.into(), pki_id: None }
-    }
-
-    /// Addresses the peer with this PKI-ID at `endpoint`.
-    pub fn with_id(endpoint: impl Into<String>, pki_id: PkiId) -> Self {
-        RemotePeer { endpoint: endpoint.into(), pki_id: Some(pki_id) }
-    }
-}
-
-/// Formats as `endpoint (first bytes of the PKI-ID)`.
-impl fmt::Display for RemotePeer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.endpoint.is_empty() { "?" } else { &self.endpoint })?;
-        match &self.pki_id {
-            Some(id) => write!(f, " ({:.12})", id.to_string()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Result of a handshake.
-#[derive(Clone, Debug)]
-pub struct Handshake {
-    /// The peer that answered.
-    pub info: ConnectionInfo,
-    /// Whether the peer has confirmed that it accepts us. If a peer refuses, the handshake fails; if it does neither
-    /// within the connection timeout, this is false.
-    pub confirmed: bool,
-}
 
 /// A handle to the communication layer. Clones share the same layer; dropping the last one stops it. All methods can be
 /// called from any thread.
@@ -112,7 +75,7 @@ impl std::fmt::Debug for Comm {
 }
 
 struct Handle {
-    inner: Arc<Inner>,
+    state: Arc<CommState>,
     local_addr: Option<String>,
     /// The server that accepts streams, if this Comm listens.
     server: Mutex<Option<Box<dyn Server>>>,
@@ -131,7 +94,7 @@ impl Comm {
 
     /// Returns our own PKI-ID. Fabric's `GetPKIid`.
     pub fn pki_id(&self) -> &PkiId {
-        &self.inner().handshaker.pki_id
+        &self.state().handshaker.pki_id
     }
 
     /// Returns the listening address, `host:port` with the actual port; `None` if this Comm does not listen.
@@ -141,107 +104,115 @@ impl Comm {
 
     /// Returns the mapper with the known identities.
     pub fn identity_mapper(&self) -> &IdentityMapper {
-        &self.inner().handshaker.mapper
+        &self.state().handshaker.mapper
     }
 
     /// Checks that a peer answers a Ping at the given endpoint. Uses a new connection without authentication and
     /// ignores the PKI-ID. Blocks for at most the dial timeout and the connection timeout. Fails once stopped.
     pub fn probe(&self, peer: &RemotePeer) -> Result<()> {
-        if self.inner().stopping.is_cancelled() {
+        if self.state().stopping.is_cancelled() {
             return Err(Error::new(ErrorKind::Stopped, "stopping"));
         }
-        dial::probe(self.inner(), peer)
+        dial::probe(self.state(), peer)
     }
 
     /// Determines which peer is at the endpoint and whether it accepts us. Runs the whole handshake on a new
     /// connection, which neither side keeps; both then know the other's identity. If a PKI-ID is given, the peer must
     /// have it. Blocks for at most the dial timeout and three connection timeouts. Fails once stopped.
     pub fn handshake(&self, peer: &RemotePeer) -> Result<Handshake> {
-        if self.inner().stopping.is_cancelled() {
+        if self.state().stopping.is_cancelled() {
             return Err(Error::new(ErrorKind::Stopped, "stopping"));
         }
-        dial::handshake(self.inner(), peer)
+        dial::handshake(self.state(), peer)
     }
 
-    /// Subscribes to the received messages for which `predicate` is true. Fabric's `Accept`.
+    /// Subscribes to the received messages for which `predicate` is true.
     ///
     /// The predicate runs on the threads that read the connections and must not block. A full subscription blocks the
-    /// connections that deliver to it, for up to one second each time; [`accept_with`](Self::accept_with) changes that.
+    /// connections that deliver to it, for up to one second each time; [`subscribe_with`](Self::subscribe_with) changes that.
     /// Acknowledgements are not delivered.
+    pub fn subscribe(
+        &self,
+        predicate: impl Fn(&ReceivedMessage) -> bool + Send + Sync + 'static,
+    ) -> Subscription<ReceivedMessage> {
+        self.subscribe_with(SubscriptionOptions::default(), predicate)
+    }
+
+    /// Calls [`subscribe`](Self::subscribe), under the name that Fabric uses.
     pub fn accept(
         &self,
         predicate: impl Fn(&ReceivedMessage) -> bool + Send + Sync + 'static,
     ) -> Subscription<ReceivedMessage> {
-        self.accept_with(SubscriptionOptions::default(), predicate)
+        self.subscribe(predicate)
     }
 
-    /// Subscribes as [`accept`](Self::accept) does, with other bounds or another policy.
-    pub fn accept_with(
+    /// Subscribes as [`subscribe`](Self::subscribe) does, with other bounds or another policy.
+    pub fn subscribe_with(
         &self,
         options: SubscriptionOptions,
         predicate: impl Fn(&ReceivedMessage) -> bool + Send + Sync + 'static,
     ) -> Subscription<ReceivedMessage> {
-        self.inner().messages.subscribe(options, predicate)
+        self.state().messages.subscribe(options, predicate)
     }
 
     /// Calls `deliver` with each received message, on the threads that read the connections. It may block; meanwhile
     /// the connection that delivered the message is not read. Acknowledgements are not delivered.
     pub(crate) fn add_sink(&self, deliver: impl Fn(&ReceivedMessage) + Send + Sync + 'static) -> Sink {
-        self.inner().messages.add_sink(deliver)
+        self.state().messages.add_sink(deliver)
     }
 
     /// Subscribes to events about connections and accepted messages, from now on. Publishing never waits for a reader:
     /// events that do not fit in the queue are dropped and counted ([`Subscription::missed`]).
     pub fn events(&self) -> Subscription<Event> {
-        self.inner().events.subscribe(self.inner().config.event_buff_size)
+        self.state().events.subscribe(self.state().config.event_buff_size)
     }
 
     /// Subscribes to the PKI-IDs of peers that could not be reached for a send, or not reached again after a lost
     /// connection, from now on. Up to 100 are queued; more are dropped and counted.
     pub fn presumed_dead(&self) -> Subscription<PkiId> {
-        self.inner().events.presumed_dead()
+        self.state().events.presumed_dead()
     }
 
     /// Subscribes to PKI-IDs found to be out of date, from now on: another peer of the same organisation answered in
     /// their place. Up to 100 are queued; more are dropped and counted.
     pub fn identity_switch(&self) -> Subscription<PkiId> {
-        self.inner().events.identity_switch()
+        self.state().events.identity_switch()
     }
 
     /// Closes the connection to a peer and removes the peer. Messages queued for it are still written within the
     /// connection timeout; the rest are reported undelivered. Does not block. The endpoint is used only if no PKI-ID is
     /// given. An unknown peer is not an error.
     pub fn close_conn(&self, peer: &RemotePeer) {
-        self.inner().store.close(peer);
+        self.state().store.close(peer);
     }
 
     /// Returns the peers that are connected now.
     pub fn connections(&self) -> Vec<Arc<ConnectionInfo>> {
-        self.inner().store.connections().iter().map(|c| c.info.clone()).collect()
+        self.state().store.connections().iter().map(|c| c.info.clone()).collect()
     }
 
     /// Returns the number of connected peers. Fabric's `connNum`.
     pub fn connection_count(&self) -> usize {
-        self.inner().store.connections().len()
+        self.state().store.connections().len()
     }
 
     /// Returns the current values of the counters and gauges.
     pub fn metrics(&self) -> CommSnapshot {
-        self.inner().snapshot()
+        self.state().snapshot()
     }
 
     /// Opens a raw connection to `endpoint`, for a Ping or for a stream that the caller manages, without a handshake.
     /// Blocks for at most the dial timeout.
     #[doc(hidden)]
     pub fn dial(&self, endpoint: &str) -> Result<Box<dyn Connection>> {
-        let inner = self.inner();
-        inner.transport.dial(endpoint, inner.config.dial_timeout, &inner.stopping)
+        let state = self.state();
+        state.transport.dial(endpoint, state.config.dial_timeout, &state.stopping)
     }
 
     /// Returns the acceptor that serves inbound streams, for use with a separate server.
     #[doc(hidden)]
     pub fn acceptor(&self) -> Arc<dyn Acceptor> {
-        Arc::new(reader::Server(self.inner().clone()))
+        Arc::new(reader::Server(self.state().clone()))
     }
 
     /// Stops the communication layer. It accepts nothing more, closes connections so that written messages still
@@ -267,19 +238,19 @@ impl Comm {
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     pub fn open_connections(&self) -> usize {
-        self.inner().store.open.count()
+        self.state().store.open.count()
     }
 
-    fn inner(&self) -> &Arc<Inner> {
-        &self.0.inner
+    fn state(&self) -> &Arc<CommState> {
+        &self.0.state
     }
 }
 
 impl Handle {
     fn stop(&self) {
-        let (inner, server) = (self.inner.clone(), &self.server);
+        let (state, server) = (self.state.clone(), &self.server);
         let server = server.lock().take();
-        self.stop.run(move || inner.stop(server));
+        self.stop.run(move || state.stop(server));
     }
 }
 

@@ -1,12 +1,13 @@
 //! The reading side: authenticates accepted streams, and dispatches the messages of each connection.
 
 use super::admission::Place;
-use super::conn_store::{Installed, Peer};
+use super::conn_store::Installed;
 use super::connection::Connection;
 use super::demux::Batch;
 use super::event::Event;
-use super::inner::Inner;
+use super::peer_entry::PeerEntry;
 use super::received::ReceivedMessage;
+use super::state::CommState;
 use super::threads::LibraryThread;
 use super::writer;
 use crate::error::Error;
@@ -17,7 +18,7 @@ use crate::transport::{code, Acceptor, Status, Stream, StreamEnd};
 use std::sync::Arc;
 
 /// Serves the streams that a server accepts.
-pub(super) struct Server(pub Arc<Inner>);
+pub(super) struct Server(pub Arc<CommState>);
 
 impl Acceptor for Server {
     fn gossip_stream(&self, stream: Arc<dyn Stream>) -> Status {
@@ -45,7 +46,7 @@ impl Acceptor for Server {
             Installed::Spare { peer, displaced } => (peer, displaced),
             Installed::Current { peer, fresh, displaced } => {
                 if fresh {
-                    comm.tell(Event::Connected { info: conn.info.clone(), dialled: None });
+                    comm.publish(Event::Connected { info: conn.info.clone(), dialled: None });
                 }
                 (peer, displaced)
             }
@@ -62,18 +63,18 @@ impl Acceptor for Server {
 }
 
 /// Rejects a peer because its writer thread could not be started, so nothing could be sent to it.
-fn no_thread(comm: &Inner, conn: &Connection, error: Error) -> Status {
+fn no_thread(comm: &CommState, conn: &Connection, error: Error) -> Status {
     comm.metrics.refused(Refusal::NoThread);
     let status = Status { code: code::RESOURCE_EXHAUSTED, message: "cannot start a thread for the connection".into() };
     let (endpoint, pki_id) = (conn.info.endpoint.clone(), Some(conn.info.id.clone()));
     let error = Arc::new(error.peer(&endpoint).step("accept"));
     log::warn!("refused: {error}");
-    comm.tell(Event::Refused { endpoint, pki_id, inbound: true, error });
+    comm.publish(Event::Refused { endpoint, pki_id, inbound: true, error });
     status
 }
 
 /// Counts a refusal and returns the status for the other side.
-fn turn_away(comm: &Inner, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status {
+fn turn_away(comm: &CommState, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status {
     comm.metrics.refused(refusal);
     let text = match refusal {
         Refusal::Stopping => return Status::unknown("shutting down"),
@@ -88,7 +89,11 @@ fn turn_away(comm: &Inner, stream: &Arc<dyn Stream>, refusal: Refusal) -> Status
 }
 
 /// Authenticates a stream. Returns `None` for a probe, which has ended. The error is the status that ends the stream.
-fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, place: &mut Place) -> Result<Option<Connection>, Status> {
+fn authenticate(
+    comm: &Arc<CommState>,
+    stream: &Arc<dyn Stream>,
+    place: &mut Place,
+) -> Result<Option<Connection>, Status> {
     let _cancel = comm.stopping.on_cancel({
         let stream = stream.clone();
         move || stream.cancel()
@@ -103,17 +108,17 @@ fn authenticate(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, place: &mut Place) 
     Ok(Some(Connection::accepted(generation, stream.clone(), authenticated.info, since)))
 }
 
-fn refuse(comm: &Arc<Inner>, stream: &Arc<dyn Stream>, error: Error) -> Status {
+fn refuse(comm: &Arc<CommState>, stream: &Arc<dyn Stream>, error: Error) -> Status {
     log::warn!("authentication failed: {error}");
     comm.metrics.handshake_failed(error.kind());
     let status = Status::unknown(error.message());
     let endpoint = stream.info().remote_addr.clone();
-    comm.tell(Event::Refused { endpoint, pki_id: None, inbound: true, error: Arc::new(error) });
+    comm.publish(Event::Refused { endpoint, pki_id: None, inbound: true, error: Arc::new(error) });
     status
 }
 
 /// Reads a connection to its end. Returns the status that ends an accepted stream.
-pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) -> Status {
+pub(super) fn read(comm: &Arc<CommState>, peer: &Arc<PeerEntry>, conn: &Arc<Connection>) -> Status {
     let mut batch = comm.messages.batch();
     let mut received = Vec::new();
     let (end, error) = 'read: loop {
@@ -148,8 +153,8 @@ pub(super) fn read(comm: &Arc<Inner>, peer: &Arc<Peer>, conn: &Arc<Connection>) 
 }
 
 fn dispatch(
-    comm: &Arc<Inner>,
-    peer: &Arc<Peer>,
+    comm: &Arc<CommState>,
+    peer: &Arc<PeerEntry>,
     conn: &Connection,
     message: SignedMessage,
     batch: &mut Batch<'_, ReceivedMessage>,

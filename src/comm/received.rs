@@ -1,10 +1,10 @@
 //! A received message, with the means to answer its sender.
 
 use super::bounded_queue::ByteSize;
-use super::conn_store::Peer;
 use super::connection::ConnectionInfo;
-use super::inner::Inner;
 use super::outbox::{Item, NotTaken};
+use super::peer_entry::PeerEntry;
+use super::state::CommState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, GossipMessage, SignedMessage};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +19,17 @@ struct Received {
     message: SignedMessage,
     info: Arc<ConnectionInfo>,
     acknowledged: AtomicBool,
-    peer: Arc<Peer>,
-    comm: Weak<Inner>,
+    peer: Arc<PeerEntry>,
+    comm: Weak<CommState>,
 }
 
 impl ReceivedMessage {
-    pub(super) fn new(message: SignedMessage, info: Arc<ConnectionInfo>, peer: Arc<Peer>, comm: Weak<Inner>) -> Self {
+    pub(super) fn new(
+        message: SignedMessage,
+        info: Arc<ConnectionInfo>,
+        peer: Arc<PeerEntry>,
+        comm: Weak<CommState>,
+    ) -> Self {
         ReceivedMessage(Arc::new(Received { message, info, acknowledged: AtomicBool::new(false), peer, comm }))
     }
 

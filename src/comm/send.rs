@@ -1,9 +1,10 @@
 //! Sending: without waiting, with a wait for queue space, and with a wait for acknowledgements.
 
 use super::ack::{AggregatedSendResult, Outcome, SendResult, Tracker};
-use super::conn_store::{Peer, Refusal};
-use super::inner::Inner;
+use super::conn_store::Refusal;
 use super::outbox::{Item, NotTaken};
+use super::peer_entry::PeerEntry;
+use super::state::CommState;
 use super::writer;
 use super::{Comm, RemotePeer};
 use crate::error::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ impl Comm {
         timeout: Duration,
         peers: &[RemotePeer],
     ) -> Result<(), SendError> {
-        self.send_until(message, Some(self.inner().deadline(timeout)), peers)
+        self.send_until(message, Some(self.state().deadline(timeout)), peers)
     }
 
     fn send_until(
@@ -72,10 +73,10 @@ impl Comm {
         deadline: Option<Instant>,
         peers: &[RemotePeer],
     ) -> Result<(), SendError> {
-        let inner = self.inner();
+        let state = self.state();
         let mut not_sent = Vec::new();
         for peer in peers {
-            let sent = inner.send_one(peer, message, None, deadline);
+            let sent = state.send_one(peer, message, None, deadline);
             not_sent.extend(sent.err().map(|error| NotSent { peer: peer.clone(), message: message.clone(), error }));
         }
         if not_sent.is_empty() {
@@ -98,32 +99,32 @@ impl Comm {
         min_ack: usize,
         peers: &[RemotePeer],
     ) -> AggregatedSendResult {
-        let inner = self.inner();
+        let state = self.state();
         message.nonce = SystemRandom.next_u64();
         let nonce = message.nonce;
         let message = match SignedMessage::noop_sign(message) {
-            Ok(_) if inner.stopping.is_cancelled() => return all_failed(peers, &stopping()),
+            Ok(_) if state.stopping.is_cancelled() => return all_failed(peers, &stopping()),
             Ok(message) => message,
             Err(e) => return all_failed(peers, &e),
         };
-        let timer = inner.clock.after(timeout);
-        let wait = inner.acks.wait(nonce, peers.len());
+        let timer = state.clock.after(timeout);
+        let wait = state.acks.wait(nonce, peers.len());
         let (room, has_room) = bounded(1);
         let mut waiting: Vec<usize> = (0..peers.len()).collect();
         let mut results: Vec<SendResult> = Vec::with_capacity(peers.len());
         let mut open: Vec<bool> = vec![true; peers.len()];
         let mut successes = 0;
         while results.len() < peers.len() {
-            waiting.retain(|&index| inner.still_full(&peers[index], &message, || wait.tracker(index), &room));
+            waiting.retain(|&index| state.still_full(&peers[index], &message, || wait.tracker(index), &room));
             let (index, outcome) = select! {
                 recv(wait.results) -> result => match result {
                     Ok(result) => result,
                     Err(_) => break,
                 },
                 recv(has_room) -> _ => continue,
-                recv(if waiting.is_empty() { never() } else { inner.clock.after(ROOM_CHECK) }) -> _ => continue,
+                recv(if waiting.is_empty() { never() } else { state.clock.after(ROOM_CHECK) }) -> _ => continue,
                 recv(timer) -> _ => break,
-                recv(inner.stopping.signal()) -> _ => break,
+                recv(state.stopping.signal()) -> _ => break,
             };
             let result = outcome.into_result(&peers[index]);
             successes += usize::from(result.error.is_none());
@@ -133,7 +134,7 @@ impl Comm {
                 return AggregatedSendResult(results);
             }
         }
-        let stopped = inner.stopping.is_cancelled();
+        let stopped = state.stopping.is_cancelled();
         let unanswered = || if stopped { stopping() } else { Error::new(ErrorKind::Timeout, "timed out") };
         let rest = peers.iter().zip(open).filter(|(_, open)| *open).map(|(peer, _)| peer);
         results.extend(rest.map(|peer| Outcome::Undelivered(unanswered().step("send with ack")).into_result(peer)));
@@ -143,10 +144,10 @@ impl Comm {
     /// Waits until every message accepted before the call has been written or reported, for at most `timeout`. The
     /// error states how many messages and peers remain.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
-        let inner = self.inner();
-        let timer = inner.clock.after(timeout);
+        let state = self.state();
+        let timer = state.clock.after(timeout);
         let waits: Vec<_> =
-            inner.store.peers().into_iter().filter_map(|p| p.outbox.when_flushed().map(|w| (p, w))).collect();
+            state.store.peers().into_iter().filter_map(|p| p.outbox.when_flushed().map(|w| (p, w))).collect();
         for (i, (_, (_, flushed))) in waits.iter().enumerate() {
             select! {
                 recv(flushed) -> _ => {}
@@ -175,9 +176,9 @@ fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {
     AggregatedSendResult(peers.iter().map(failed).collect())
 }
 
-impl Inner {
+impl CommState {
     /// Returns the entry for a peer, with a running writer.
-    fn entry(self: &Arc<Self>, to: &RemotePeer) -> Result<Arc<Peer>> {
+    fn entry(self: &Arc<Self>, to: &RemotePeer) -> Result<Arc<PeerEntry>> {
         if to.pki_id.is_none() && to.endpoint.is_empty() {
             return Err(Error::new(ErrorKind::Config, "neither an endpoint nor a PKI-ID is given"));
         }

@@ -34,14 +34,14 @@ impl Comm {
     /// The message was not queued: [`ErrorKind::Full`], [`ErrorKind::TooLarge`], [`ErrorKind::Stopped`] or
     /// [`ErrorKind::Config`].
     pub fn send_tracked(&self, mut message: GossipMessage, timeout: Duration, peer: &RemotePeer) -> Result<AckHandle> {
-        let inner = self.inner();
+        let state = self.state();
         message.nonce = SystemRandom.next_u64();
         let nonce = message.nonce;
         let message = SignedMessage::noop_sign(message)?;
-        let deadline = inner.deadline(timeout);
-        let wait = inner.acks.wait(nonce, 1);
-        inner.send_one(peer, &message, Some(wait.tracker(0)), Some(deadline))?;
-        let (clock, stopping) = (inner.clock.clone(), inner.stopping.clone());
+        let deadline = state.deadline(timeout);
+        let wait = state.acks.wait(nonce, 1);
+        state.send_one(peer, &message, Some(wait.tracker(0)), Some(deadline))?;
+        let (clock, stopping) = (state.clock.clone(), state.stopping.clone());
         Ok(AckHandle { peer: peer.clone(), wait, clock, stopping })
     }
 }

@@ -1,14 +1,15 @@
 //! The writer thread of one peer: connects, writes queued messages, reconnects after a loss, and reports what it could
 //! not write.
 
-use super::conn_store::{BeginDial, Claim, Ended, Installed, Peer, Step};
+use super::conn_store::{Claim, Installed};
 use super::connection::Connection;
 use super::dial;
 use super::event::Event;
-use super::inner::Inner;
 use super::outbox::{Item, Unfinished};
+use super::peer_entry::{BeginDial, Ended, PeerEntry, Step};
 use super::reader;
 use super::redial::{self, Decision, Ending};
+use super::state::CommState;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// [`ErrorKind::Full`]: no thread can be started.
-pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) -> Result<()> {
+pub(super) fn start(comm: &Arc<CommState>, peer: &Arc<PeerEntry>) -> Result<()> {
     let writer = Writer {
         comm: comm.clone(),
         peer: peer.clone(),
@@ -36,8 +37,8 @@ pub(super) fn start(comm: &Arc<Inner>, peer: &Arc<Peer>) -> Result<()> {
 }
 
 struct Writer {
-    comm: Arc<Inner>,
-    peer: Arc<Peer>,
+    comm: Arc<CommState>,
+    peer: Arc<PeerEntry>,
     /// Messages taken out of the queue and not written yet.
     hand: VecDeque<Item>,
     /// Number of settled messages at the last redial. If it has not grown since, another dial would not help.
@@ -216,7 +217,7 @@ impl Writer {
             return;
         }
         let config = &self.comm.config;
-        let Some(at) = self.peer.gives_in_at(&self.comm.handshaker.pki_id, config.conn_timeout) else {
+        let Some(at) = self.peer.yield_deadline(&self.comm.handshaker.pki_id, config.conn_timeout) else {
             // Closing wakes the writer as well. A `select!` would contend for the locks of its channels with the thread
             // that wakes it, for every message of a sender that is slower than the writer.
             let _ = self.peer.outbox.woken().recv();
@@ -285,7 +286,7 @@ impl Writer {
             }
         }
         // Before our connection message is sent: without a reader, the connection could only be closed again.
-        let (connected, connection) = bounded::<(Arc<Peer>, Arc<Connection>)>(1);
+        let (connected, connection) = bounded::<(Arc<PeerEntry>, Arc<Connection>)>(1);
         let reader = {
             let comm = self.comm.clone();
             move || {
@@ -314,7 +315,7 @@ impl Writer {
     fn has_inbound(&self) -> bool {
         let inbound = self.peer.dial_failed();
         if let Some((conn, true)) = &inbound {
-            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: None });
+            self.comm.publish(Event::Connected { info: conn.info.clone(), dialled: None });
         }
         inbound.is_some()
     }
@@ -338,7 +339,7 @@ impl Writer {
         &mut self,
         conn: Arc<Connection>,
         endpoint: String,
-        reader: &Sender<(Arc<Peer>, Arc<Connection>)>,
+        reader: &Sender<(Arc<PeerEntry>, Arc<Connection>)>,
     ) -> Next {
         let (target, fresh, displaced) = match self.comm.store.dialled(&self.peer, &conn, &mut self.hand) {
             Installed::Current { peer, fresh, displaced } => (peer, fresh, displaced),
@@ -353,7 +354,7 @@ impl Writer {
             old.stream.cancel();
         }
         if fresh {
-            self.comm.tell(Event::Connected { info: conn.info.clone(), dialled: Some(endpoint) });
+            self.comm.publish(Event::Connected { info: conn.info.clone(), dialled: Some(endpoint) });
         }
         self.comm.store.open.add(&conn);
         // There is room, and the reader waits for it.
@@ -434,7 +435,7 @@ impl Writer {
         let told = Error::new(error.kind(), error.message()).peer(&peer).step(error.step_name().unwrap_or("dial"));
         self.give_up(error);
         self.comm.presume_dead(peer.pki_id.clone());
-        self.comm.tell(Event::DialFailed { peer, error: Arc::new(told) });
+        self.comm.publish(Event::DialFailed { peer, error: Arc::new(told) });
         Next::End
     }
 

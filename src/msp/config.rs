@@ -1,7 +1,7 @@
 //! The configuration of an MSP, and its form in a folder.
 
+use super::algorithm::HashFamily;
 use super::folder::read_folder;
-use super::key::HashFamily;
 use super::pem;
 use super::provider::IdentifierHash;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,6 +1,7 @@
 //! A signing key outside the process: the library computes the digest, a function of the host signs it.
 
-use super::key::{HashFamily, PublicKey};
+use super::algorithm::HashFamily;
+use super::key::PublicKey;
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! Identities: members as seen by their MSP, and our own identity with its key.
 
+use super::algorithm::{HashFamily, KeyAlgorithm};
 use super::config::{config_error, PemFile};
 use super::external::{Digest, ExternalKey, Signature};
 use super::folder::read_folder;
-use super::key::{HashFamily, KeyAlgorithm, PrivateKey};
+use super::private_key::PrivateKey;
 use super::provider::Msp;
 use super::serialized::SerializedIdentity;
 use super::x509::{attribute, Certificate};

@@ -1,8 +1,8 @@
 //! Keys and signatures: ECDSA with low S, as Fabric requires it for messages, and the signature algorithms of
 //! certificates.
 
+use super::algorithm::{Hash, HashFamily, KeyAlgorithm, SignatureAlgorithm, ED25519};
 use super::der::{self, tag, Reader};
-use super::{invalid, pem};
 use crate::error::{Error, ErrorKind, Result};
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
@@ -10,153 +10,18 @@ use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::pkey::{Id, PKey, Public};
 use openssl::rsa::{Padding, Rsa};
-use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
-use std::fmt;
-
-/// The hash under a message's signature: `SignatureHashFamily` of an MSP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HashFamily {
-    /// SHA-256.
-    #[default]
-    Sha2,
-    /// SHA3-256.
-    Sha3,
-}
-
-impl HashFamily {
-    fn digest(self) -> MessageDigest {
-        match self {
-            HashFamily::Sha2 => MessageDigest::sha256(),
-            HashFamily::Sha3 => MessageDigest::sha3_256(),
-        }
-    }
-
-    pub(super) fn hash(self, message: &[u8]) -> Result<Vec<u8>> {
-        openssl::hash::hash(self.digest(), message).map(|hash| hash.to_vec()).map_err(internal)
-    }
-}
-
-/// The kind of a certificate's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyAlgorithm {
-    Ecdsa,
-    Ed25519,
-    Rsa,
-    Unknown,
-}
-
-impl fmt::Display for KeyAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            KeyAlgorithm::Ecdsa => "ECDSA",
-            KeyAlgorithm::Ed25519 => "Ed25519",
-            KeyAlgorithm::Rsa => "RSA",
-            KeyAlgorithm::Unknown => "unknown",
-        })
-    }
-}
-
-/// The signature algorithm of a certificate or a CRL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SignatureAlgorithm {
-    Ecdsa(Hash),
-    /// PKCS #1, version 1.5.
-    Rsa(Hash),
-    /// RSA-PSS with one hash for all purposes and a salt of the same length.
-    RsaPss(Hash),
-    Ed25519,
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hash {
-    /// Insecure: accepted for revocation lists only.
-    Sha1,
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
-impl Hash {
-    fn digest(self) -> MessageDigest {
-        match self {
-            Hash::Sha1 => MessageDigest::sha1(),
-            Hash::Sha256 => MessageDigest::sha256(),
-            Hash::Sha384 => MessageDigest::sha384(),
-            Hash::Sha512 => MessageDigest::sha512(),
-        }
-    }
-}
-
-impl SignatureAlgorithm {
-    /// Parses the content of an AlgorithmIdentifier.
-    pub fn parse(identifier: &[u8]) -> Option<Self> {
-        const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
-        const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
-        let mut reader = Reader::new(identifier);
-        let oid = reader.oid()?;
-        let parameters = if reader.is_empty() { &[][..] } else { reader.any()?.whole };
-        Some(match (oid.strip_prefix(ECDSA), oid.strip_prefix(RSA)) {
-            (Some([0x01]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha1),
-            (Some([0x03, 0x02]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha256),
-            (Some([0x03, 0x03]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha384),
-            (Some([0x03, 0x04]), _) => SignatureAlgorithm::Ecdsa(Hash::Sha512),
-            (_, Some([0x05])) => SignatureAlgorithm::Rsa(Hash::Sha1),
-            (_, Some([0x0b])) => SignatureAlgorithm::Rsa(Hash::Sha256),
-            (_, Some([0x0c])) => SignatureAlgorithm::Rsa(Hash::Sha384),
-            (_, Some([0x0d])) => SignatureAlgorithm::Rsa(Hash::Sha512),
-            (_, Some([0x0a])) => pss_hash(parameters).map_or(SignatureAlgorithm::Unknown, SignatureAlgorithm::RsaPss),
-            _ if oid == ED25519 && parameters.is_empty() => SignatureAlgorithm::Ed25519,
-            _ => SignatureAlgorithm::Unknown,
-        })
-    }
-
-    pub fn is_ecdsa(self) -> bool {
-        matches!(self, SignatureAlgorithm::Ecdsa(_))
-    }
-}
-
-/// Returns the hash of RSA-PSS parameters, if Go supports them: SHA-2, the same hash for the mask, a salt of the hash's
-/// length, and the usual trailer.
-fn pss_hash(parameters: &[u8]) -> Option<Hash> {
-    const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
-    const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
-    let hash_oid = |mut identifier: Reader<'_>| {
-        let oid = identifier.oid()?.to_vec();
-        let null = identifier.is_empty() || identifier.any()?.whole == [0x05, 0x00];
-        null.then_some(oid)
-    };
-    let mut fields = Reader::new(parameters).sequence()?;
-    let hash = hash_oid(Reader::new(fields.content(tag::explicit(0))?).sequence()?)?;
-    let mut mask = Reader::new(fields.content(tag::explicit(1))?).sequence()?;
-    let mgf1 = mask.oid()? == MGF1 && hash_oid(mask.sequence()?)? == hash;
-    let salt = Reader::new(fields.content(tag::explicit(2))?).small_integer()?;
-    let trailer = match fields.optional(tag::explicit(3))? {
-        Some(trailer) => Reader::new(trailer).small_integer()?,
-        None => 1,
-    };
-    match (hash.strip_prefix(SHA2)?, salt) {
-        _ if !mgf1 || trailer != 1 => None,
-        ([1], 32) => Some(Hash::Sha256),
-        ([2], 48) => Some(Hash::Sha384),
-        ([3], 64) => Some(Hash::Sha512),
-        _ => None,
-    }
-}
-
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+use openssl::sign::{RsaPssSaltlen, Verifier};
 
 /// The public key of a certificate.
 pub(super) struct PublicKey {
     /// The whole SubjectPublicKeyInfo; equal keys have equal bytes.
     info: Vec<u8>,
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Ecdsa {
         key: EcKey<Public>,
         order: BigNum,
@@ -375,80 +240,6 @@ impl PublicKey {
     }
 }
 
-/// A private key. Its `Debug` form does not reveal it.
-pub(super) struct PrivateKey(PrivateKind);
-
-enum PrivateKind {
-    Ecdsa { key: EcKey<Private>, order: BigNum, half: BigNum },
-    Ed25519(PKey<Private>),
-}
-
-impl PrivateKey {
-    /// Reads an unencrypted key in PEM, PKCS#8 or SEC 1. The first block is used, whatever its label, as in Fabric.
-    pub fn from_pem(pem: &[u8]) -> Result<PrivateKey> {
-        let block = pem::decode(pem).ok_or_else(|| invalid("not a private key in PEM"))?;
-        if block.is_encrypted() {
-            return Err(invalid("the private key is encrypted; store it without a passphrase"));
-        }
-        if block.label == b"EC PARAMETERS" {
-            return Err(invalid(
-                "the first block is EC PARAMETERS and Fabric reads no other; remove it (openssl ecparam -noout)",
-            ));
-        }
-        let pkcs8 = || PKey::private_key_from_pkcs8(&block.bytes);
-        let sec1 = || PKey::from_ec_key(EcKey::private_key_from_der(&block.bytes)?);
-        let key = quiet(pkcs8()).or_else(|| quiet(sec1()));
-        let key = key.ok_or_else(|| invalid("not an unencrypted private key of PKCS#8 or SEC 1"))?;
-        match key.id() {
-            Id::ED25519 => Ok(PrivateKey(PrivateKind::Ed25519(key))),
-            Id::EC => {
-                let key = key.ec_key().map_err(internal)?;
-                let (order, half) = order(key.group()).ok_or_else(|| invalid("the private key has no curve"))?;
-                Ok(PrivateKey(PrivateKind::Ecdsa { key, order, half }))
-            }
-            _ => Err(invalid("the private key is neither ECDSA nor Ed25519")),
-        }
-    }
-
-    /// Returns whether it matches this public key.
-    pub fn fits(&self, public: &PublicKey) -> bool {
-        match (&self.0, &public.kind) {
-            (PrivateKind::Ecdsa { key, .. }, Kind::Ecdsa { key: other, .. }) => {
-                let same = || {
-                    let mut context = BigNumContext::new()?;
-                    Ok(key.group().curve_name() == other.group().curve_name()
-                        && key.public_key().eq(other.group(), other.public_key(), &mut context)?)
-                };
-                quiet(same()).unwrap_or(false)
-            }
-            (PrivateKind::Ed25519(key), Kind::Ed25519(other)) => key.public_eq(other),
-            _ => false,
-        }
-    }
-
-    /// Signs as Fabric does: ECDSA over the hash, with low S, or Ed25519 over the message itself.
-    pub fn sign(&self, family: HashFamily, message: &[u8]) -> Result<Vec<u8>> {
-        match &self.0 {
-            PrivateKind::Ecdsa { key, order, half } => {
-                let hash = openssl::hash::hash(family.digest(), message).map_err(internal)?;
-                let signature = EcdsaSig::sign(&hash, key).map_err(internal)?;
-                let (r, s) = (signature.r(), signature.s().to_owned().map_err(internal)?);
-                encode_low_s(r, s, order, half).ok_or_else(|| Error::new(ErrorKind::Internal, "could not sign"))
-            }
-            PrivateKind::Ed25519(key) => {
-                let mut signer = Signer::new_without_digest(key).map_err(internal)?;
-                signer.sign_oneshot_to_vec(message).map_err(internal)
-            }
-        }
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivateKey(…)")
-    }
-}
-
 fn curve_nid(oid: &[u8]) -> Option<Nid> {
     match oid {
         [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07] => Some(Nid::X9_62_PRIME256V1),
@@ -484,7 +275,7 @@ fn ecdsa_key(nid: Nid, point: &[u8]) -> Option<Kind> {
 }
 
 /// Returns the order n of the curve's group, and n/2.
-fn order(group: &openssl::ec::EcGroupRef) -> Option<(BigNum, BigNum)> {
+pub(super) fn order(group: &openssl::ec::EcGroupRef) -> Option<(BigNum, BigNum)> {
     let make = || {
         let (mut order, mut half) = (BigNum::new()?, BigNum::new()?);
         group.order(&mut order, &mut *BigNumContext::new()?)?;
@@ -571,7 +362,7 @@ fn positive(integer: &[u8]) -> Option<BigNum> {
     positive.then(|| quiet(BigNum::from_slice(integer))).flatten()
 }
 
-fn encode_low_s(r: &BigNumRef, s: BigNum, order: &BigNum, half: &BigNum) -> Option<Vec<u8>> {
+pub(super) fn encode_low_s(r: &BigNumRef, s: BigNum, order: &BigNum, half: &BigNum) -> Option<Vec<u8>> {
     let s = match s > *half {
         true => {
             let low = || {
@@ -601,7 +392,7 @@ fn decimal(number: &BigNumRef) -> String {
 }
 
 /// Discards OpenSSL's reasons for rejecting untrusted input.
-fn quiet<T>(result: Result<T, ErrorStack>) -> Option<T> {
+pub(super) fn quiet<T>(result: Result<T, ErrorStack>) -> Option<T> {
     result.ok()
 }
 
@@ -611,13 +402,15 @@ fn drain_errors() {
     let _ = ErrorStack::get();
 }
 
-fn internal(e: ErrorStack) -> Error {
+pub(super) fn internal(e: ErrorStack) -> Error {
     Error::new(ErrorKind::Internal, "OpenSSL failed").source(e)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use openssl::sign::Signer;
+
     #[test]
     fn rsa_pss_counts_with_one_hash_and_a_salt_of_its_length() {
         const PSS: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0a];

@@ -8,6 +8,7 @@
 //! network. This module therefore parses certificates and builds chains itself; OpenSSL does the arithmetic. Only this
 //! module and the transport's credentials refer to OpenSSL.
 
+mod algorithm;
 mod cache;
 mod chain;
 mod config;
@@ -23,6 +24,7 @@ mod ou;
 mod own_key;
 mod pem;
 mod policy;
+mod private_key;
 mod provider;
 mod serialized;
 mod service;
@@ -32,10 +34,10 @@ mod uri;
 mod wycheproof;
 mod x509;
 
+pub use algorithm::HashFamily;
 pub use config::{MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
 pub use external::{Digest, Signature};
 pub use identity::{Identity, SigningIdentity};
-pub use key::HashFamily;
 pub use ou::OrganizationalUnit;
 pub use provider::{IdentifierHash, Msp};
 pub use service::{Channel, MspCryptoService};

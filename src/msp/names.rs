@@ -276,7 +276,7 @@ mod tests {
             (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
         };
         let mut verdicts = [0, 0];
-        for line in include_str!("constraints.txt").lines() {
+        for line in include_str!("../../tests/msp/data/constraints.txt").lines() {
             let [constraints, names, verdict] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
             let (constraints, handled) = NameConstraints::parse(&bytes(constraints)).unwrap();
             let good = GeneralName::parse_all(&bytes(names))

@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn policies_hold_where_they_do_for_go() {
-        let lines = include_str!("policies.txt").lines().filter(|line| !line.starts_with('#'));
+        let lines = include_str!("../../tests/msp/data/policies.txt").lines().filter(|line| !line.starts_with('#'));
         let mut verdicts = [0, 0];
         for line in lines {
             let (verdict, chain) = line.split_once(':').unwrap();

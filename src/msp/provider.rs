@@ -1,9 +1,10 @@
 //! The MSP of one organisation: parses and validates its identities.
 
+use super::algorithm::{HashFamily, KeyAlgorithm};
 use super::chain::{Authorities, Chain};
 use super::config::{config_error, MspConfig, MspVersion};
 use super::identity::Identity;
-use super::key::{canonical_form, HashFamily, KeyAlgorithm};
+use super::key::canonical_form;
 use super::ou::{OrganizationalUnit, OuRules};
 use super::serialized::SerializedIdentity;
 use super::x509::{attribute, Certificate, RevocationList};

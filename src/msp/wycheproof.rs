@@ -1,8 +1,9 @@
 //! Runs Project Wycheproof's ECDSA vectors against both signature checks: that of messages, with Fabric's rules, and
 //! that of certificates, with Go's.
 
+use super::algorithm::{Hash, SignatureAlgorithm};
 use super::der::{encode, tag, Reader};
-use super::key::{Hash, PublicKey, SignatureAlgorithm};
+use super::key::PublicKey;
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::EcKey;
 use openssl::ecdsa::EcdsaSig;

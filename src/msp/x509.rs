@@ -1,8 +1,9 @@
 //! Certificates and revocation lists, parsed as strictly as by Go's `crypto/x509`: a certificate that Go refuses to
 //! parse is not an identity in a Fabric network.
 
+use super::algorithm::SignatureAlgorithm;
 use super::der::{tag, Reader};
-use super::key::{self, PublicKey, SignatureAlgorithm};
+use super::key::{self, PublicKey};
 use super::names::{GeneralName, NameConstraints};
 use super::policy::Policies;
 use std::collections::HashSet;

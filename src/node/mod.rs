@@ -257,16 +257,21 @@ impl Node {
     }
 
     /// Subscribes to gossiped messages for which `predicate` is true: the blocks of our channels, each delivered once.
-    /// Fabric's `Accept`. (All other incoming messages are available from [`comm()`](Self::comm).)
+    /// (All other incoming messages are available from [`comm()`](Self::comm).)
     ///
     /// The predicate runs on the node's own thread and must not block. When the subscription is full, further messages
     /// are dropped and [counted](Subscription::missed); the node never waits for a reader.
-    pub fn accept(&self, predicate: impl Fn(&Gossiped) -> bool + Send + Sync + 'static) -> Subscription<Gossiped> {
-        self.accept_with(SubscriptionOptions::default(), predicate)
+    pub fn subscribe(&self, predicate: impl Fn(&Gossiped) -> bool + Send + Sync + 'static) -> Subscription<Gossiped> {
+        self.subscribe_with(SubscriptionOptions::default(), predicate)
     }
 
-    /// Like [`accept`](Self::accept), with other bounds. Messages that do not fit are always dropped.
-    pub fn accept_with(
+    /// Calls [`subscribe`](Self::subscribe), under the name that Fabric uses.
+    pub fn accept(&self, predicate: impl Fn(&Gossiped) -> bool + Send + Sync + 'static) -> Subscription<Gossiped> {
+        self.subscribe(predicate)
+    }
+
+    /// Like [`subscribe`](Self::subscribe), with other bounds. Messages that do not fit are always dropped.
+    pub fn subscribe_with(
         &self,
         options: SubscriptionOptions,
         predicate: impl Fn(&Gossiped) -> bool + Send + Sync + 'static,

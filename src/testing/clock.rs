@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// A [`Clock`] under the test's control. Clones refer to the same clock.
 #[derive(Clone)]
-pub struct VirtualClock(Arc<Inner>);
+pub struct VirtualClock(Arc<ClockState>);
 
-struct Inner {
+struct ClockState {
     start: Instant,
     start_wall: SystemTime,
     state: Mutex<State>,
@@ -38,7 +38,7 @@ impl Default for VirtualClock {
 impl VirtualClock {
     /// Creates a clock that stands at the current time.
     pub fn new() -> Self {
-        VirtualClock(Arc::new(Inner {
+        VirtualClock(Arc::new(ClockState {
             start: Instant::now(),
             start_wall: SystemTime::now(),
             state: Mutex::new(State { elapsed: Duration::ZERO, timers: Vec::new() }),

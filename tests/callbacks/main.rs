@@ -208,7 +208,7 @@ fn call_all_of_comm(comm: &Comm, peer: &RemotePeer, nobody: &RemotePeer) {
     comm.identity_mapper().suspect_peers(|_| false);
     let _ = comm.identity_mapper().put(&id("another"), &identity("another"));
     let _ = comm.identity_mapper().identity_info();
-    drop((comm.accept(|_| true), comm.events(), comm.presumed_dead(), comm.identity_switch()));
+    drop((comm.subscribe(|_| true), comm.events(), comm.presumed_dead(), comm.identity_switch()));
     let _ = (comm.connections(), comm.connection_count(), comm.metrics(), comm.acceptor());
     let _ = comm.send(&data(3), std::slice::from_ref(peer));
     let _ = comm.send_timeout(&data(4), short, std::slice::from_ref(peer));
@@ -374,7 +374,7 @@ fn call_all_of_node(node: &Gossip, seed: &str) {
     let _ = node.send(&data(1), &[peer]);
     let criteria = SendCriteria { timeout: ms(5), min_ack: 0, max_peers: 1, ..Default::default() };
     let _ = node.send_by_criteria(message_of(10), &criteria, |_| node.lookup(&id("first")).is_some());
-    drop((node.accept(|_| true), node.notices()));
+    drop((node.subscribe(|_| true), node.notices()));
     let _ = node.wait_for_members(1, ms(5));
 }
 

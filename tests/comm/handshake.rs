@@ -133,7 +133,7 @@ fn c4_with_an_msp_a_signature_with_a_byte_appended_is_accepted_as_in_fabric(net:
     config.conn_timeout = LIMIT;
     let builder = Comm::builder(members[0].identity(), ours.clone(), ours).config(config);
     let (comm, endpoint) = net.start("server", Security::Mutual, builder);
-    let (events, inbox) = (comm.events(), comm.accept(|_| true));
+    let (events, inbox) = (comm.events(), comm.subscribe(|_| true));
 
     let connect = |spoil: fn(&mut Vec<u8>)| {
         let raw = Raw::dial(net, "client", &endpoint);

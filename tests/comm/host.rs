@@ -118,7 +118,7 @@ fn gossip_shares_a_port_with_the_hosts_services() {
     let comm = net.builder("node").transport(Arc::new(transport)).listen(&endpoint).start().unwrap();
     assert_eq!(comm.local_addr(), Some(&*endpoint));
 
-    let inbox = comm.accept(|_| true);
+    let inbox = comm.subscribe(|_| true);
     other.send(&data(1), std::slice::from_ref(&peer)).unwrap();
     assert_eq!(next_nonce(&inbox), 1);
 

@@ -147,7 +147,7 @@ fn a_response_to_a_peer_that_left_fails(net: &impl Form) {
 fn a_slow_subscription_misses_messages_and_no_other_does(net: &impl Form) {
     let [sender, receiver] = ["sender", "receiver"].map(|name| net.node(name));
     let options = SubscriptionOptions::default().capacity(2).when_full(WhenFull::Wait(Some(ms(50))));
-    let slow = receiver.accept_with(options, |_| true);
+    let slow = receiver.subscribe_with(options, |_| true);
     let other = receiver.inbox();
     (1..=10).for_each(|n| sender.send(&data(n), &[receiver.peer()]).unwrap());
     assert_eq!(next_nonces(&other, 10), Vec::from_iter(1..=10));
@@ -165,7 +165,7 @@ fn a_subscription_that_drops_holds_nothing_up(net: &impl Form) {
     let [sender, receiver] = ["sender", "receiver"].map(|name| net.node(name));
     let size = data(1).wire_len();
     let options = SubscriptionOptions::default().bytes(3 * size).when_full(WhenFull::Drop);
-    let narrow = receiver.accept_with(options, |_| true);
+    let narrow = receiver.subscribe_with(options, |_| true);
     let other = receiver.inbox();
     (1..=100).for_each(|n| sender.send(&data(n), &[receiver.peer()]).unwrap());
     assert_eq!(next_nonces(&other, 100), Vec::from_iter(1..=100));
@@ -175,8 +175,8 @@ fn a_subscription_that_drops_holds_nothing_up(net: &impl Form) {
 fn a_slow_subscription_holds_up_no_other_connection(net: &impl Form) {
     let receiver = net.node("receiver");
     let stuck = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(None));
-    let stuck = receiver.accept_with(stuck, |m| m.connection_info().id == id("first"));
-    let others = receiver.accept(|m| m.connection_info().id == id("second"));
+    let stuck = receiver.subscribe_with(stuck, |m| m.connection_info().id == id("first"));
+    let others = receiver.subscribe(|m| m.connection_info().id == id("second"));
     let [first, second] = ["first", "second"].map(|name| Raw::connect(net, name, &receiver.endpoint));
     (1..=2).for_each(|n| first.send(&data(n)));
     eventually("it is stuck", || receiver.metrics().gossip_comm_messages_received >= 2);
@@ -187,7 +187,7 @@ fn a_slow_subscription_holds_up_no_other_connection(net: &impl Form) {
 
 fn a_panicking_predicate_harms_nobody(net: &impl Form) {
     let [sender, receiver] = ["sender", "receiver"].map(|name| net.node(name));
-    let _broken = receiver.accept(|m| if m.message().nonce() == 1 { panic!("a user's mistake") } else { false });
+    let _broken = receiver.subscribe(|m| if m.message().nonce() == 1 { panic!("a user's mistake") } else { false });
     let inbox = receiver.inbox();
     (1..=2).for_each(|n| sender.send(&data(n), &[receiver.peer()]).unwrap());
     assert_eq!(next_nonces(&inbox, 2), [1, 2]);
@@ -207,7 +207,7 @@ fn unread_events_are_counted(net: &impl Form) {
 fn acknowledgements_pass_a_subscription_that_is_not_read(net: &impl Form) {
     let [sender, receiver] = ["sender", "receiver"].map(|name| net.node(name));
     let options = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(Some(ms(50))));
-    let _unread = sender.accept_with(options, |_| true);
+    let _unread = sender.subscribe_with(options, |_| true);
     let inbox = receiver.inbox();
     thread::scope(|scope| {
         let message = data(0).message().clone();

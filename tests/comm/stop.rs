@@ -174,7 +174,7 @@ fn a_stop_does_not_wait_for_a_closed_connection_that_nobody_reads(net: &impl For
 fn a_stop_releases_a_reader_that_waits_for_a_subscription(net: &impl Form) {
     let node = net.node("node");
     let options = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(None));
-    let full = node.accept_with(options, |_| true);
+    let full = node.subscribe_with(options, |_| true);
     let raw = Raw::connect(net, "client", &node.endpoint);
     (1..=3).for_each(|n| raw.send(&data(n)));
     eventually("it waits", || node.metrics().gossip_comm_messages_received >= 2);

@@ -150,7 +150,7 @@ impl Node {
 
     /// Every message that it receives.
     pub fn inbox(&self) -> Subscription<ReceivedMessage> {
-        self.accept(|_| true)
+        self.subscribe(|_| true)
     }
 
     /// Stops it for good.

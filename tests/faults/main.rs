@@ -258,7 +258,7 @@ impl Run {
             true => SubscriptionOptions::default().when_full(WhenFull::Wait(None)),
             false => SubscriptionOptions::default().capacity(8).when_full(WhenFull::Wait(Some(ms(5)))),
         };
-        peer.comm.accept_with(options, |_| true)
+        peer.comm.subscribe_with(options, |_| true)
     }
 
     fn stop(&self, peer: &Peer) {

@@ -86,7 +86,7 @@ impl Local {
         let crypto = wrap(service.clone());
         let comm =
             Comm::builder(identity, crypto.clone(), service).transport(Arc::new(Nowhere)).start().expect("a Comm");
-        Local { acceptor: comm.acceptor(), inbox: comm.accept(|_| true), crypto, comm }
+        Local { acceptor: comm.acceptor(), inbox: comm.subscribe(|_| true), crypto, comm }
     }
 
     /// How the Comm ends a stream on which this is said first. Whoever is let in is heard.

@@ -139,9 +139,9 @@ fn the_peer_under_attack() {
     };
     let comm = start(Path::new(&home)).unwrap();
     println!("victim: {}", comm.local_addr().unwrap());
-    let asked = comm.accept(|m| channel(m) == ASKED.as_bytes());
-    let pulled = comm.accept(|m| channel(m) == PULL.as_bytes());
-    let rest = comm.accept(|m| ![ASKED, PULL].iter().any(|known| channel(m) == known.as_bytes()));
+    let asked = comm.subscribe(|m| channel(m) == ASKED.as_bytes());
+    let pulled = comm.subscribe(|m| channel(m) == PULL.as_bytes());
+    let rest = comm.subscribe(|m| ![ASKED, PULL].iter().any(|known| channel(m) == known.as_bytes()));
     thread::scope(|scope| {
         scope.spawn(move || asked.iter().for_each(|m| drop(m.ack(None))));
         scope.spawn(move || pulled.iter().for_each(|m| fill(&m)));

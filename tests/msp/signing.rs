@@ -166,7 +166,7 @@ fn peers_accept_a_host_that_always_returns_a_high_s() {
         let far = far.start().unwrap();
         network.listen("far:1", None, far.acceptor());
 
-        let inbox = far.accept(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
+        let inbox = far.subscribe(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
         let block = SignedMessage::noop_sign(message::data(1, "mychannel", 1, "x")).unwrap();
         near.send(&block, &[RemotePeer::new("far:1")]).unwrap();
         inbox.recv_timeout(Duration::from_secs(30)).unwrap();

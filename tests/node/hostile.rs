@@ -400,7 +400,7 @@ fn weakness_34_what_others_bring_is_verified_in_its_turn(net: &impl Form) {
     let peers = [first, second];
     peers.iter().for_each(|peer| peer.wait_for_members(1, PATIENCE).unwrap());
     join_all(&peers);
-    let inbox = peers[0].accept(|_| true);
+    let inbox = peers[0].subscribe(|_| true);
     let mallory = Mallory::join(net, &peers[0]);
     for n in 0..5_000 {
         mallory.say(&unsigned(message::data(0, CHANNEL, n, "bad")));
@@ -408,7 +408,7 @@ fn weakness_34_what_others_bring_is_verified_in_its_turn(net: &impl Form) {
     mallory.settle();
     let waiting = peers[0].metrics().gossip_verifications_waiting;
     assert!((2_000..2_100).contains(&waiting), "half of the room: {waiting}");
-    let arrived = peers[0].comm().accept(|it| matches!(it.message().content(), Some(Content::DataMsg(_))));
+    let arrived = peers[0].comm().subscribe(|it| matches!(it.message().content(), Some(Content::DataMsg(_))));
     peers[1].gossip(message::data(0, CHANNEL, 3, "good")).unwrap();
     next(&arrived);
     eventually("it was taken", || peers[0].metrics().gossip_messages_waiting == 0);

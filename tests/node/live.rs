@@ -63,7 +63,7 @@ fn g2_new_metadata_is_seen_by_all(net: &impl Form) {
 fn g9_a_block_reaches_every_member_of_the_channel_once(net: &impl Form) {
     let peers = network(net, 4);
     join_all(&peers);
-    let inboxes: Vec<_> = peers.iter().map(|peer| peer.accept(|_| true)).collect();
+    let inboxes: Vec<_> = peers.iter().map(|peer| peer.subscribe(|_| true)).collect();
     for n in 1..=20 {
         peers[0].gossip(message::data(0, CHANNEL, n, "block")).unwrap();
     }
@@ -93,7 +93,7 @@ fn g12_to_g18_sending_by_criteria(net: &impl Form) {
     join_all(&peers);
     let answers: Vec<_> = peers[1..]
         .iter()
-        .map(|peer| peer.comm().accept(|m| matches!(m.message().content(), Some(Content::PrivateData(_)))))
+        .map(|peer| peer.comm().subscribe(|m| matches!(m.message().content(), Some(Content::PrivateData(_)))))
         .collect();
     let message = || {
         let content = Content::PrivateData(Default::default());
@@ -301,8 +301,8 @@ fn weakness_5_a_slow_verification_and_a_slow_reader_hold_up_nobody(net: &impl Fo
         peer.join_channel(CHANNEL, everybody(&[])).unwrap();
     }
     eventually("the channel stands", || channel_peers(&first) == 1 && channel_peers(&second) == 1);
-    let inbox = second.accept(|_| true);
-    let unread = second.accept_with(SubscriptionOptions::default().capacity(1), |_| true);
+    let inbox = second.subscribe(|_| true);
+    let unread = second.subscribe_with(SubscriptionOptions::default().capacity(1), |_| true);
     first.gossip(message::data(0, CHANNEL, 1, "good")).unwrap();
     first.gossip(message::data(0, CHANNEL, 2, "bad")).unwrap();
     // Membership goes on meanwhile, and everything else with it.
@@ -327,7 +327,7 @@ fn is_first(block: &fabric_gossip::SignedMessage) -> bool {
 
 fn weakness_9_33_a_node_stops_at_once_from_anywhere_and_twice(net: &impl Form) {
     let peers = network(net, 2);
-    let blocks: Subscription<Gossiped> = peers[1].accept(|_| true);
+    let blocks: Subscription<Gossiped> = peers[1].subscribe(|_| true);
     let notices = peers[1].notices();
     // From inside a predicate, on the node's own thread.
     let node = peers[1].node.clone();

@@ -98,7 +98,7 @@ fn a_slow_subscriber_does_not_hold_up_a_stop() {
         let net = Net::new();
         let [node, other] = ["node", "other"].map(|name| net.node(name));
         let options = SubscriptionOptions::default().capacity(1).when_full(WhenFull::Wait(None));
-        let never_read = node.accept_with(options, |_| true);
+        let never_read = node.subscribe_with(options, |_| true);
         other.send_all(&node.peer(), 1..=3);
         let _ = never_read.recv().unwrap();
         net.end(node, 0);

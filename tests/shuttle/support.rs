@@ -182,7 +182,7 @@ impl Node {
     }
 
     pub fn inbox(&self) -> Subscription<ReceivedMessage> {
-        self.accept(|_| true)
+        self.subscribe(|_| true)
     }
 
     /// Sends these, which have to be accepted.

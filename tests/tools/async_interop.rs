@@ -153,7 +153,7 @@ fn the_async_one_dials_ours_and_all_arrives_in_order() {
     let said = theirs.order(&format!("handshake-with endpoint={address} msp=1")).unwrap();
     assert!(said.iter().any(|line| line.contains(r#""confirmed","unit":"bool","value":1"#)), "{said:?}");
     for size in [100, 64 << 10] {
-        let received = ours.accept(|_| true);
+        let received = ours.subscribe(|_| true);
         std::thread::scope(|scope| {
             let numbers = scope.spawn(|| {
                 // One to connect, the others, and the last, which is acknowledged too.

@@ -82,7 +82,7 @@ impl Local {
             .start()
             .expect("a peer");
         network.listen("local", cert, comm.acceptor());
-        let (inbox, events) = (comm.accept(|_| true), comm.events());
+        let (inbox, events) = (comm.subscribe(|_| true), comm.events());
         let (identity_switch, presumed_dead) = (comm.identity_switch(), comm.presumed_dead());
         Local { comm, network, inbox, identity_switch, presumed_dead, events }
     }
@@ -333,7 +333,7 @@ fn expected_peers_are_told_from_others_as_recorded() {
         case.verdict("handshake", &local.comm.handshake(&peer), &expect["handshake"]);
 
         let (local, remote, peer) = meet();
-        let inbox = remote.accept(|_| true);
+        let inbox = remote.subscribe(|_| true);
         let data = message::data(42, "channel", 1, vec![7; 10]);
         let sent = local.comm.send(&SignedMessage::noop_sign(data).expect("a message"), &[peer]);
         case.same("accepted for sending", sent.is_ok(), expect["ok"] == true);

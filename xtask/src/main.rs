@@ -1,6 +1,6 @@
 //! Checks and generators of this repository that are more than a few lines of shell: `cargo xtask <command>`.
 //!
-//! It uses the standard library only, so that it builds in seconds and rebuilds nothing else.
+//! It uses the standard library and `serde_json` only, so that it builds in seconds and rebuilds nothing else.
 
 mod conformance;
 mod document;
@@ -14,6 +14,7 @@ mod readme;
 mod rules;
 mod snippets;
 mod source;
+mod surface;
 mod symbols;
 mod tool;
 
@@ -26,6 +27,7 @@ usage: cargo xtask <command>
   conformance                the tests against docs/conformance.md, weaknesses.md and c-core.md
   header [--check]           generate the C header, or fail if it is not what would be generated
   examples                   run the Rust examples and compare their output with their heads
+  surface [--check]          list the public items of the library, or fail if docs/public-api.txt is another list
   prints FILE                compare standard input with the `text` block at the head of FILE
   readme                     run the README's block against a live peer
   snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
@@ -44,6 +46,8 @@ fn run(arguments: &[&str]) -> Outcome {
         ["conformance"] => conformance::run(),
         ["header"] => header::generate(),
         ["header", "--check"] => header::check(),
+        ["surface"] => surface::generate(),
+        ["surface", "--check"] => surface::check(),
         ["examples"] => examples::run(),
         ["prints", file] => examples::compare_input(file),
         ["readme"] => readme::run(),

@@ -19,6 +19,8 @@ pub const README: &str = "README.md";
 pub const CONFORMANCE: &str = "docs/conformance.md";
 /// Documents whose tables name tests in their last column.
 pub const CLAIMS: &[&str] = &["docs/weaknesses.md", "docs/c-core.md"];
+/// The public items of the library.
+pub const PUBLIC_API: &str = "docs/public-api.txt";
 /// The Rust examples.
 pub const EXAMPLES: &str = "examples";
 

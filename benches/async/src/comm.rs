@@ -167,7 +167,7 @@ impl Comm {
         &self,
         predicate: impl Fn(&ReceivedMessage) -> bool + Send + Sync + 'static,
     ) -> Subscription<ReceivedMessage> {
-        self.accept_with(&SubscriptionOptions::default(), predicate)
+        self.subscribe_with(&SubscriptionOptions::default(), predicate)
     }
 
     /// Subscribes to the messages for which `predicate`, which must not block, is true.

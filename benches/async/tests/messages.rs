@@ -52,7 +52,7 @@ async fn a_subscription_gets_what_it_asked_for() {
 async fn a_slow_subscriber_holds_a_bounded_number_and_knows_what_it_missed() {
     let (a, b) = pair().await;
     let options = SubscriptionOptions { capacity: 8, wait: Duration::ZERO, ..SubscriptionOptions::default() };
-    let slow = b.accept_with(&options, |_| true);
+    let slow = b.subscribe_with(&options, |_| true);
     let mut fast = b.accept(|_| true);
     for n in 1..=100 {
         a.send_timeout(&block(n), PATIENCE, &[peer(&b)]).await.unwrap();
@@ -69,7 +69,7 @@ async fn a_full_queue_is_an_error_and_a_stopped_subscriber_holds_up_the_sender()
     let (a, b) = pair().await;
     let options =
         SubscriptionOptions { capacity: 1, wait: Duration::from_secs(3600), ..SubscriptionOptions::default() };
-    let mut stuck = b.accept_with(&options, |_| true);
+    let mut stuck = b.subscribe_with(&options, |_| true);
     let large = |n| {
         let block = gossip_async::wire::data(0, "mychannel", n, vec![7; 1 << 20]);
         gossip_async::SignedMessage::unsigned(block)

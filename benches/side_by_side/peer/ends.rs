@@ -91,7 +91,7 @@ impl Pair {
 
     fn with(members: &Members, from: Who, to: Who) -> Pair {
         let to = members.start(to, true);
-        let (peer, received) = (address(&to), to.accept(|_| true));
+        let (peer, received) = (address(&to), to.subscribe(|_| true));
         Pair { from: members.start(from, false), to, peer, received }
     }
 

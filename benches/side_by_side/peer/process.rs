@@ -75,7 +75,7 @@ impl<'a> Process<'a> {
     /// Listens, acknowledges what wants to be, and prints where.
     fn serve(&mut self, order: &Order) -> Outcome<Vec<Figure>> {
         let server = self.members.start(self.who(order, "server"), true);
-        let received = server.accept(|_| true);
+        let received = server.subscribe(|_| true);
         let handler = thread::spawn(move || acknowledge(&received));
         println!("endpoint {}", server.local_addr().ok_or("it listens nowhere")?);
         self.server = Some((server, handler));

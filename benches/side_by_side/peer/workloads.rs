@@ -53,7 +53,7 @@ fn both_ways(members: &Members, size: usize, count: usize) -> Vec<Figure> {
     let pair = Pair::new(members);
     warm(&pair.from, &pair.peer, &pair.received, &payload);
     let back = RemotePeer::with_id("", pair.from.pki_id().clone());
-    let answers = pair.from.accept(|_| true);
+    let answers = pair.from.subscribe(|_| true);
     let usage = Usage::now();
     let started = Instant::now();
     let ended = thread::scope(|scope| {
@@ -118,7 +118,7 @@ fn fan_out(members: &Members, peers: usize, size: usize, count: usize) -> Vec<Fi
     let from = members.start(free("from"), false);
     let others: Vec<Comm> = (0..peers).map(|n| members.start(free(&format!("to {n}")), true)).collect();
     let to: Vec<RemotePeer> = others.iter().map(address).collect();
-    let received: Vec<_> = others.iter().map(|other| other.accept(|_| true)).collect();
+    let received: Vec<_> = others.iter().map(|other| other.subscribe(|_| true)).collect();
     for (peer, received) in to.iter().zip(&received) {
         warm(&from, peer, received, &payload);
     }
@@ -141,7 +141,7 @@ fn fan_out(members: &Members, peers: usize, size: usize, count: usize) -> Vec<Fi
 fn connections(members: &Members, peers: usize, size: usize, count: usize) -> Vec<Figure> {
     let payload = Bytes::from(vec![7; size]);
     let to = members.start(free("to"), true);
-    let (peer, received) = (address(&to), to.accept(|_| true));
+    let (peer, received) = (address(&to), to.subscribe(|_| true));
     let senders: Vec<Comm> = (0..peers).map(|n| members.start(free(&format!("{n:06}")), false)).collect();
     let started = Instant::now();
     senders.iter().for_each(|sender| warm(sender, &peer, &received, &payload));
@@ -197,7 +197,7 @@ fn receive_from(received: &Subscription<ReceivedMessage>, peers: usize, count: u
 fn slow_subscriber(members: &Members, size: usize, count: usize) -> Vec<Figure> {
     let payload = Bytes::from(vec![7; size]);
     let pair = Pair::new(members);
-    let slow = pair.to.accept_with(SubscriptionOptions::default().when_full(WhenFull::Drop), |_| true);
+    let slow = pair.to.subscribe_with(SubscriptionOptions::default().when_full(WhenFull::Drop), |_| true);
     warm(&pair.from, &pair.peer, &pair.received, &payload);
     let started = Instant::now();
     let ended = thread::scope(|scope| {

@@ -58,7 +58,7 @@ pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     let comm = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
     // A connection waits until there is space: no message is dropped here.
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
-    let (messages, events) = (comm.accept_with(options, |_| true), comm.events());
+    let (messages, events) = (comm.subscribe_with(options, |_| true), comm.events());
     let listener = Listener { context, args, comm: &comm, refused: Repeated::default() };
     listener.announce(&me);
     listener.serve(&messages, &events);

@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
         builder = builder.tls(files.tls);
     }
     let comm = builder.start()?;
-    let answers = comm.accept(|_| true);
+    let answers = comm.subscribe(|_| true);
     let deadline = Instant::now() + args.timeout;
     let question = Question { me: &me, comm: &comm, answers: &answers, deadline };
     let asked = question.ask(&RemotePeer::new(&endpoint));

@@ -206,7 +206,7 @@ struct Reporter<'a> {
 
 impl<'a> Reporter<'a> {
     fn new(context: &'a Context, node: &'a Node, notices: Subscription<Notice>) -> Self {
-        let (blocks, connections) = (node.accept(|_| true), node.comm().events());
+        let (blocks, connections) = (node.subscribe(|_| true), node.comm().events());
         Reporter { context, node, notices, blocks, connections, failures: Repeated::default() }
     }
 

@@ -167,7 +167,7 @@ impl SendArgs {
 /// Prints received messages on a separate thread, until the end.
 fn print_replies(context: &Context, comm: &Comm) -> Result<JoinHandle<()>> {
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
-    let (out, replies) = (context.out.clone(), comm.accept_with(options, |_| true));
+    let (out, replies) = (context.out.clone(), comm.subscribe_with(options, |_| true));
     spawn("replies", move || {
         let mut tally = Tally::default();
         replies.iter().for_each(|message| tally.add(&message, &out));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::comm::connection::{AuthInfo, ConnectionInfo};
+use crate::comm::peer_entry::BeginDial;
 use crate::crypto::PeerIdentity;
 use crate::transport::{InlineWrites, Status, Stream, StreamInfo};
 use bytes::Bytes;
@@ -65,7 +66,7 @@ impl World {
     }
 
     /// Returns the entry, and whether this call started its writer.
-    fn entry(&self, to: &RemotePeer) -> (Arc<Peer>, bool) {
+    fn entry(&self, to: &RemotePeer) -> (Arc<PeerEntry>, bool) {
         let mut created = false;
         let peer = self.store.entry(to, |_| {
             created = true;
@@ -78,16 +79,16 @@ impl World {
         self.store.accepted(conn, |_| Ok(())).unwrap()
     }
 
-    fn claim(&self, peer: &Arc<Peer>, id: &PkiId) -> Claim {
+    fn claim(&self, peer: &Arc<PeerEntry>, id: &PkiId) -> Claim {
         self.store.claim(peer, id, &mut VecDeque::new(), self.start)
     }
 
-    fn push(&self, peer: &Peer) {
+    fn push(&self, peer: &PeerEntry) {
         let message = crate::message::SignedMessage::noop_sign(Default::default()).unwrap();
         assert!(peer.outbox.push(Item::Message { message, tracker: None }).is_ok());
     }
 
-    fn dial(&self, to: &RemotePeer) -> (Arc<Peer>, Cancel) {
+    fn dial(&self, to: &RemotePeer) -> (Arc<PeerEntry>, Cancel) {
         let (peer, created) = self.entry(to);
         assert!(created);
         match peer.begin_dial() {
@@ -105,7 +106,7 @@ fn named(name: &str) -> RemotePeer {
     RemotePeer::with_id(format!("{name}:1"), id(name))
 }
 
-fn current(peer: &Peer) -> Option<u64> {
+fn current(peer: &PeerEntry) -> Option<u64> {
     peer.connection().map(|c| c.generation)
 }
 
@@ -141,8 +142,8 @@ fn within_the_window_ours_stays_and_theirs_is_read_beside_it() {
     ));
     assert_eq!(current(&peer), Some(ours.generation));
     // It is ours to give up only if our PKI-ID is the larger one.
-    assert_eq!(peer.gives_in_at(&id("c"), CONN_TIMEOUT), Some(world.at(4)));
-    assert_eq!(peer.gives_in_at(&id("a"), CONN_TIMEOUT), None);
+    assert_eq!(peer.yield_deadline(&id("c"), CONN_TIMEOUT), Some(world.at(4)));
+    assert_eq!(peer.yield_deadline(&id("a"), CONN_TIMEOUT), None);
     assert_eq!(world.store.ended(&peer, &ours, lost(), world.at(4), || {}), Loss::None);
     assert_eq!(current(&peer), Some(inbound.generation), "theirs takes over");
 }

@@ -58,13 +58,13 @@ struct Memory {
 /// it; the users in this module ensure that with a lock each. Dropping the last handle cancels what is open and never
 /// waits: operations that have not completed by then go to the reaper.
 pub(super) struct Call {
-    inner: ManuallyDrop<Inner>,
+    inner: ManuallyDrop<RawCall>,
     cancelled: AtomicBool,
     /// The end is on its way by itself, so dropping the call does not cancel it immediately.
     gently: AtomicBool,
 }
 
-struct Inner {
+struct RawCall {
     raw: *mut grpc_call,
     memory: *mut Memory,
     queue: CallQueue,
@@ -73,9 +73,9 @@ struct Inner {
 }
 
 // SAFETY: calls of the core may be used from any thread; `memory` is only touched as described at `Memory`.
-unsafe impl Send for Inner {}
+unsafe impl Send for RawCall {}
 // SAFETY: as above, and the operations of one kind are serialized by the callers (`Stream` by locks, `Unary` by `&mut`).
-unsafe impl Sync for Inner {}
+unsafe impl Sync for RawCall {}
 
 /// The core refused to start an operation, which ends the call: the operation's slot stays blocked.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Call {
             grpc_metadata_array_init(&raw mut (*memory).trailers);
             memory
         };
-        let inner = Inner { raw, memory, queue, _keep: keep };
+        let inner = RawCall { raw, memory, queue, _keep: keep };
         Call { inner: ManuallyDrop::new(inner), cancelled: false.into(), gently: false.into() }
     }
 
@@ -392,7 +392,7 @@ impl Drop for Call {
     }
 }
 
-impl Inner {
+impl RawCall {
     fn wait_for(&self, op: Op, wait: Wait) -> Option<bool> {
         self.queue.wait(op as u8, wait)
     }
@@ -408,7 +408,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for RawCall {
     fn drop(&mut self) {
         // SAFETY: every started operation has completed and was waited for (`Call::drop` and the reaper ensure that),
         // so the core neither reads nor writes `memory` any more, and its contents are ours. The metadata entries

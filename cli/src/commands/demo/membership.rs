@@ -119,7 +119,7 @@ impl<'a> Nodes<'a> {
             }
             let _ = SystemClock.after(Duration::from_millis(10)).recv();
         }
-        let inboxes: Vec<_> = receivers.iter().map(|member| (member, member.node.accept(|_| true))).collect();
+        let inboxes: Vec<_> = receivers.iter().map(|member| (member, member.node.subscribe(|_| true))).collect();
         let begin = Instant::now();
         author.node.gossip(message::data(0, CHANNEL, 1, "a block")).map_err(|e| e.to_string())?;
         for (member, inbox) in &inboxes {

@@ -132,7 +132,7 @@ impl Running {
             .listen(listen)
             .start()
             .map_err(text)?;
-        let messages = comm.accept_with(SubscriptionOptions::default().when_full(WhenFull::Wait(None)), |_| true);
+        let messages = comm.subscribe_with(SubscriptionOptions::default().when_full(WhenFull::Wait(None)), |_| true);
         let received = received.clone();
         let answer = move || messages.iter().for_each(|message| received.answer(&message));
         let answers = super::spawn("demo-answers", answer)?;

@@ -226,7 +226,7 @@ fn slow_subscriber(options: &Options, size: usize, count: usize) -> Outcome<Vec<
     let payload = Bytes::from(vec![7; size]);
     let Layer { from, to, peer, mut received, runtimes } = Layer::new(options);
     let never = SubscriptionOptions { wait: Duration::ZERO, ..SubscriptionOptions::default() };
-    let slow = to.accept_with(&never, |_| true);
+    let slow = to.subscribe_with(&never, |_| true);
     wait(&runtimes.to, warm(&from, &peer, &mut received, &payload));
     let started = Instant::now();
     let receiver = runtimes.to.spawn(receive_all(received, count));

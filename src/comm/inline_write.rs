@@ -1,0 +1,58 @@
+//! Queues a message for a peer, or writes it on the sender's own thread if nothing else is under way to the peer.
+
+use super::connection::Connection;
+use super::outbox::{Item, NotTaken, Taken};
+use super::peer_entry::PeerEntry;
+use super::state::CommState;
+use crate::error::Error;
+use crate::sync::atomic::Ordering;
+use std::sync::Arc;
+
+impl CommState {
+    /// Queues a message for a peer, or writes it inline if nothing else is under way to the peer.
+    pub fn push(self: &Arc<Self>, peer: &Arc<PeerEntry>, item: Item) -> Result<(), (Item, NotTaken)> {
+        match peer.outbox.push(item)? {
+            Taken::Queued => {}
+            Taken::Inline(item) => self.write_inline(peer, item),
+        }
+        Ok(())
+    }
+
+    fn write_inline(self: &Arc<Self>, peer: &Arc<PeerEntry>, item: Item) {
+        if let Some(conn) = peer.connection() {
+            let Some(wire) = item.sending_on(&conn, &*self.clock) else {
+                return peer.outbox.written(&item);
+            };
+            match conn.start_write(wire) {
+                Ok(true) => {
+                    self.count_written(&conn);
+                    peer.outbox.written(&item);
+                    return self.keep_written(peer, &conn, item);
+                }
+                Ok(false) => return peer.outbox.unfinished(item, conn),
+                // The writer determines the reason.
+                Err(_) => {}
+            }
+        }
+        peer.outbox.unwritten(item);
+    }
+
+    /// Counts a message whose write is complete. Called before it is settled, so that a flush ends with all messages
+    /// counted.
+    pub fn count_written(&self, conn: &Connection) {
+        self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
+        conn.count_written();
+    }
+
+    /// Keeps a written message for as long as the peer may refuse it.
+    pub fn keep_written(&self, peer: &PeerEntry, conn: &Connection, item: Item) {
+        if conn.probation.is_open() {
+            if self.clock.now().saturating_duration_since(conn.since) > self.config.conn_timeout {
+                conn.probation.lapse();
+            } else if let Err((item, refusal)) = conn.probation.keep(item) {
+                let error = Error::new(refusal.kind(), refusal.message()).step("handshake");
+                self.undelivered_after(true, peer, error, vec![item]);
+            }
+        }
+    }
+}
