@@ -44,7 +44,7 @@ pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
                     text += &format!("\n  {:<10} {}", name.replace('_', " ").trim_end_matches('s'), describe(file).1);
                 }
             }
-            let roles = if roles.is_empty() { "not told apart".into() } else { roles.join(", ") };
+            let roles = if roles.is_empty() { "not distinguished".into() } else { roles.join(", ") };
             text + &format!("\n  CRLs       {lists}\n  roles      {}", printable(&roles))
         },
     );

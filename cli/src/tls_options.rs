@@ -160,7 +160,7 @@ impl TlsArgs {
         }
         for root in &roots {
             if let Err(why) = root.check_dates() {
-                log::warn!("{}: {why}; what it issued will not be accepted", root.source);
+                log::warn!("{}: {why}; certificates that it issued will be refused", root.source);
             }
         }
         Ok(roots)
@@ -237,7 +237,7 @@ impl TlsArgs {
 fn is_passed_over(role: Role, file: &NamedPath) -> bool {
     let passed_over = role != Role::Serve && file.origin == Origin::File && !file.path.exists();
     if passed_over {
-        log::info!("{} is not there, and passed over", file.path.display());
+        log::info!("{} not found, ignored", file.path.display());
     }
     passed_over
 }

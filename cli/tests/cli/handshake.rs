@@ -284,7 +284,7 @@ fn a_broken_connection_message_is_told() {
         peer.hello(stream, |conn| conn.tls_cert_hash = vec![7; 32].into(), plainly);
         Status::ok()
     });
-    assert_told(server.local_addr(), &[], "tls_binding", "another TLS certificate", "proxy");
+    assert_told(server.local_addr(), &[], "tls_binding", "different TLS certificate", "proxy");
     let server = world.serve(&member, |peer, stream| {
         peer.hello(stream, |_| {}, |bytes| [bytes, b"more"].concat());
         Status::ok()
@@ -304,7 +304,7 @@ fn a_broken_identity_is_told_with_the_rule_that_it_breaks() {
     for (member, why, hint) in [
         (request().ous([]).issue().unwrap(), "(node_ou)", "NodeOUs"),
         (request().issued_by(&world.ours).issue().unwrap(), "(unknown_authority)", "cacerts"),
-        (request().expired().issue().unwrap(), "expired on", "enrolled anew"),
+        (request().expired().issue().unwrap(), "expired on", "enroll it again"),
         (junk, "(pem)", "remove what follows"),
         (stranger, "(unknown_organisation)", "--trust-msp Org3MSP=DIR"),
     ] {

@@ -110,7 +110,7 @@ fn crypto_writes_what_it_says_and_overwrites_nothing() {
     let sans = cert.subject_alt_names().unwrap();
     assert!(sans.iter().any(|n| n.dnsname() == Some("peer.test")));
     assert!(sans.iter().any(|n| n.ipaddress() == Some(&[10, 1, 2, 3])));
-    assert_usage(&["crypto", path, "--orgs", "1"], &["org1.example.com", "there already"]);
+    assert_usage(&["crypto", path, "--orgs", "1"], &["org1.example.com", "already exists"]);
     assert_usage(&["crypto", "/proc/nowhere"], &["/proc/nowhere"]);
 }
 
