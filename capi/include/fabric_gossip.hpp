@@ -9,7 +9,7 @@
 // as the object that they were requested from.
 //
 // Failures throw gossip::error. The only other exceptions are those of the standard library: out of memory, and
-// std::invalid_argument for text with a zero byte.
+// std::invalid_argument for text that contains a zero byte.
 //
 // Callbacks may throw; no exception gets into the library. An exception in a callback of host cryptography or in a
 // block verifier is a failure with the text of the exception; a predicate that throws counts as false; exceptions of
@@ -145,7 +145,7 @@ template <class T, class Function, class... Arguments> T *make(Function function
 
 inline const char *c_str(const std::string &text) {
     if (text.find('\0') != std::string::npos) {
-        throw std::invalid_argument("text with a zero byte");
+        throw std::invalid_argument("text contains a zero byte");
     }
     return text.c_str();
 }

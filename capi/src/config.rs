@@ -141,7 +141,7 @@ impl gossip_config {
 
     fn slot(&mut self, name: &str) -> Outcome<Slot<'_>> {
         let found = self.slots().into_iter().find(|(known, _)| known.strip_suffix('\0') == Some(name));
-        let (_, slot) = found.ok_or_else(|| super::invalid(format!("there is no setting {name:?}")))?;
+        let (_, slot) = found.ok_or_else(|| super::invalid(format!("unknown setting {name:?}")))?;
         Ok(slot)
     }
 }

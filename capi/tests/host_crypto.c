@@ -390,7 +390,7 @@ static void a_wrong_form_is_named(const char *dir)
     check(gossip_msp_load(path, "Org1MSP", &msp, &error), &error);
     device_refused(msp, cert, device_sign, UNNAMED, GOSSIP_SIGNATURE, "gossip_reply_set_der or gossip_reply_set_raw");
     device_refused(msp, cert, device_sign, DER, GOSSIP_SIGNATURE, "Signature::Raw");
-    device_refused(msp, cert, device_sign, RAW, GOSSIP_CONFIG, "does not fit the signing certificate");
+    device_refused(msp, cert, device_sign, RAW, GOSSIP_CONFIG, "does not match the signing certificate");
     device_refused(msp, cert, device_sign, FAILED, GOSSIP_SIGNATURE, "the token is locked");
     gossip_msp_free(msp);
 }

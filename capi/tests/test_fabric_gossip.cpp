@@ -146,7 +146,7 @@ void a_digest_signer_names_the_form_of_its_signature() {
               }),
               "Signature::Raw"));
     CHECK(length == 32);
-    CHECK(has(refusal([&](gossip::bytes_view) { return gossip::signature::raw(ones); }), "does not fit"));
+    CHECK(has(refusal([&](gossip::bytes_view) { return gossip::signature::raw(ones); }), "does not match"));
     CHECK(has(refusal([&](gossip::bytes_view) -> gossip::signature { throw std::runtime_error("no such token"); }),
               "no such token"));
 }
