@@ -150,7 +150,7 @@ def as_peer(peer: AnyPeer) -> c.Peer:
     elif isinstance(peer, Connection):
         peer = Peer(pki_id=peer.pki_id)
     elif not isinstance(peer, Peer):
-        raise TypeError(f"a peer is named by text, bytes, Peer, Member or Connection, not {type(peer).__name__}")
+        raise TypeError(f"expected a peer as str, bytes, Peer, Member or Connection, not {type(peer).__name__}")
     return c.Peer(as_text(peer.endpoint) if peer.endpoint else None, *as_data(peer.pki_id))
 
 
