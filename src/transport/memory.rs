@@ -107,7 +107,7 @@ impl Transport for MemoryTransport {
     /// Serves the address with the certificate that this transport presents. Port 0 selects a free port.
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
         let unreachable = |text: &str| Error::new(ErrorKind::Unreachable, text).peer(address).step("listen");
-        let network = self.network.upgrade().ok_or_else(|| unreachable("the network is gone"))?;
+        let network = self.network.upgrade().ok_or_else(|| unreachable("the in-memory network was dropped"))?;
         let local_addr = match address.strip_suffix(":0") {
             Some(host) => format!("{host}:{}", network.next_port.fetch_add(1, Ordering::Relaxed)),
             None => address.to_owned(),

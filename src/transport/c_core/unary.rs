@@ -85,7 +85,7 @@ pub(super) fn wait_connected(
         // The status of a failed call is available or about to arrive.
         Some(false) => match call.wait_for(Op::End, Wait::at_most(Some(Duration::from_secs(1)))) {
             Some(_) => (ErrorKind::Unreachable, channel.why_unreachable(call.status().message)),
-            None => (ErrorKind::Unreachable, "the connection failed, and the C core does not say why".to_owned()),
+            None => (ErrorKind::Unreachable, "the connection failed, and the C core gave no reason".to_owned()),
         },
         None => (ErrorKind::Unreachable, format!("no connection within {limit:?}: the peer does not answer")),
     };
