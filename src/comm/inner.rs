@@ -280,7 +280,7 @@ impl Inner {
         self.store.open.cancel_all();
         if let Some(server) = server {
             if !server.stop(self.config.conn_timeout) {
-                log::warn!("connections had to be cut off");
+                log::warn!("stop: some connections did not end in time and were cut off");
             }
         }
         self.threads.join();

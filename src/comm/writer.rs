@@ -237,7 +237,7 @@ impl Writer {
         conn.finish(&Status::ok());
         self.await_end(conn);
         if !conn.ended.is_cancelled() {
-            self.comm.unconfirmed(conn, "it was closed by us, and the peer did not end it in time");
+            self.comm.unconfirmed(conn, "closed by us, and the peer did not close its side in time");
         }
         conn.stream.cancel();
         self.comm.connection_ended(&self.peer, conn, StreamEnd::Local, None);
@@ -349,7 +349,7 @@ impl Writer {
             }
         };
         if let Some(old) = displaced {
-            self.comm.unconfirmed(&old, "the peer was connected to under another name");
+            self.comm.unconfirmed(&old, "replaced: the peer was dialled under another name");
             old.stream.cancel();
         }
         if fresh {

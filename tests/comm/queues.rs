@@ -47,7 +47,10 @@ fn a_flush_waits_for_everything_accepted_and_says_what_is_left(net: &impl Form) 
     node.flush(Duration::ZERO).expect("there is nothing to wait for");
     (1..=3).for_each(|n| node.send(&data(n), &peer).unwrap());
     let error = node.flush(ms(50)).unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "3 messages to 1 peers not written in time"));
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Timeout, "timed out: 3 messages to 1 peers are not written")
+    );
     thread::scope(|scope| {
         let flush = scope.spawn(|| node.flush(PATIENCE));
         let accepted = server.welcome();
