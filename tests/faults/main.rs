@@ -327,7 +327,7 @@ impl Run {
         }
     }
 
-    /// Without faults everybody gets a message through and an answer back.
+    /// Without faults, every peer delivers a message to every other and receives an answer.
     fn everybody_reaches_everybody(&self) {
         for (from, peer) in self.peers.iter().enumerate() {
             for (to, other) in self.peers.iter().enumerate().filter(|(to, _)| *to != from) {
