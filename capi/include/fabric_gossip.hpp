@@ -82,7 +82,7 @@ public:
     explicit error(gossip_result code, const gossip_error *of = nullptr)
         : std::runtime_error(message(code, of)), content_(std::make_shared<content>(code, of)) {}
 
-    // Returns the code to branch on. what() is the whole text: the peer, the step, and the reason.
+    // Returns the code to branch on. what() returns the whole text: the peer, the step, and the reason.
     gossip_result code() const noexcept { return content_->code; }
     // Returns the reason without the peer and the step. Where Fabric has a text for it, this is exactly that text.
     const std::string &reason() const noexcept { return content_->reason; }
@@ -159,7 +159,7 @@ inline duration chrono(gossip_duration span) noexcept {
     return duration(static_cast<duration::rep>(span < most ? span : most));
 }
 
-// A callback on its way to the library, which frees it with `discard`; freed here if the library does not take it.
+// A callback being passed to the library, which frees it with `discard`; freed here if the library does not take it.
 template <class Function> class kept {
 public:
     explicit kept(Function function) : function_(std::make_unique<Function>(std::move(function))) {}

@@ -338,7 +338,7 @@ pub unsafe extern "C" fn gossip_config_set_block_verifier(
     })
 }
 
-/// Frees the configuration. What was started with it is not affected. Passing NULL is a no-op.
+/// Frees the configuration. Objects started with it are not affected. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_free(config: *mut gossip_config) {
     gossip_config::free(config);

@@ -117,8 +117,8 @@ impl<T> Out<T> {
     }
 
     pub fn set(self, value: T) -> Outcome<()> {
-        // SAFETY: `new` checked it, and it is the caller's to be written to by the contract. What was there is not
-        // dropped: it may never have been set.
+        // SAFETY: `new` checked it, and by the contract it is the caller's to be written to. The previous value is
+        // not dropped: it may never have been set.
         unsafe { self.0.write(value) };
         Ok(())
     }

@@ -1,4 +1,5 @@
-// What fabric_gossip.hpp promises beyond fabric_gossip.h: nothing thrown gets into the library, handles may go in any order.
+// The promises of fabric_gossip.hpp beyond fabric_gossip.h: no exception enters the library, handles may go in any
+// order.
 //
 //     test_fabric_gossip DIR, made by fabric-gossip crypto DIR
 
@@ -170,7 +171,7 @@ void handles_go_in_any_order() {
     std::optional<gossip::subscription> inbox(far->accept());
     std::optional<gossip::event> event;
     {
-        const gossip::comm near = comm(0); // What it was started with is gone already.
+        const gossip::comm near = comm(0); // The objects it was started with are gone already.
         const gossip::ack_handle acknowledged = near.send_tracked(block("kept"), 10s, gossip::peer(far->local_addr()));
         event = inbox->next();
         CHECK(!acknowledged.wait(0s));
