@@ -185,7 +185,7 @@ class Crypto(Owner):
         handles = [msp._h for msp in msps]
         pointers = (c.HANDLE * len(handles))(*[handle._as_parameter_ for handle in handles])
         names = None if readers is None else [as_text(reader) for reader in readers]
-        # An empty list of readers is not NULL: it means that nobody may read.
+        # An empty list of readers is not NULL: it means that no one may read.
         texts = None if names is None else (c.TEXT * max(len(names), 1))(*names)
         count = 0 if names is None else len(names)
         call("gossip_crypto_set_channel", self._h, as_text(channel), pointers, len(handles), texts, count)

@@ -162,7 +162,7 @@ def as_peers(peers: Union[AnyPeer, Iterable[AnyPeer]]) -> "tuple[Any, int]":
 
 
 class Event(Owner):
-    """A received message or an event. Immutable; see the kinds for what each has."""
+    """A received message or an event. Immutable; the kinds document their fields."""
 
     _free = "gossip_event_free"
 
