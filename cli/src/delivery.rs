@@ -250,7 +250,7 @@ impl<'a> Delivery<'a> {
             }
             Event::DialFailed { error, .. } if !self.interrupted => self.lost = Some(error.to_string()),
             Event::Refused { error, .. } => {
-                // A peer that refuses us has read nothing of what was written.
+                // A peer that refuses us has read none of the messages written.
                 self.undelivered = self.accepted;
                 self.lost = Some(format!("the peer refused us: {}", error.message()));
             }

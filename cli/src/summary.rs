@@ -1,4 +1,4 @@
-//! Summary of the trust settings of an MSP folder that has no member of its own.
+//! Summary of the trust settings of an MSP folder without its own member.
 
 use crate::certificate;
 use crate::failure::{Failure, Result};

@@ -32,7 +32,7 @@ pub struct TlsArgs {
     /// The key of --tls-client-cert [CORE_PEER_TLS_CLIENTKEY_FILE]
     #[arg(long, value_name = "FILE", requires = "tls_client_cert")]
     tls_client_key: Option<PathBuf>,
-    /// What to require of peers that dial us: any certificate, or one that a TLS authority issued [verify if
+    /// The certificate to require of peers that dial us: any, or one issued by a TLS authority [verify if
     /// CORE_PEER_TLS_CLIENTAUTHREQUIRED, else request]
     #[arg(long, value_name = "POLICY", value_enum)]
     tls_client_auth: Option<ClientAuthPolicy>,
@@ -269,7 +269,7 @@ fn pem(file: &NamedPath) -> Result<PemFile> {
     Ok(PemFile { source: file.to_string(), text })
 }
 
-/// Reads one of our own certificates; it must be valid now.
+/// Reads one of our certificates; it must be valid now.
 fn read_cert(file: &NamedPath) -> Result<PemFile> {
     let first = read_all(file)?.swap_remove(0);
     first.check_dates().map_err(|why| file.error(why))?;

@@ -14,7 +14,7 @@ use fabric_gossip::msp::{serialized_identity, PemFile};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Show the identity in a certificate or MSP folder and validate it offline. For a folder without a member of its own,
+/// Show the identity in a certificate or MSP folder and validate it offline. For a folder without its own member,
 /// show its trust settings
 #[derive(Args)]
 pub struct IdentityCommandArgs {

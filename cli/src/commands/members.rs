@@ -24,8 +24,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// of a running peer, that peer's own messages would look old to the whole network.
 const OLDEST: (u64, u64) = (1, 1);
 
-/// Show the members of our organisation that a peer knows: alive and dead, with endpoints and uptime (peers tell each
-/// other only of members of their own organisation; others are found through anchor peers)
+/// Show the members of our organisation that a peer knows: alive and dead, with endpoints and uptime (peers disclose
+/// only members of their own organisation to each other; others are found through anchor peers)
 #[derive(Args)]
 pub struct MembersArgs {
     #[command(flatten)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-/// A node that runs, and what it said of itself at the start.
+/// A running node, and the first event it printed.
 struct Peer {
     running: Running,
     endpoint: String,
@@ -116,7 +116,7 @@ fn members_asks_a_peer_whom_it_knows_and_supersedes_nobody() {
     let row = rows["alive"].as_array().unwrap().iter().find(|row| row["pki_id"] == *second.pki_id).unwrap().clone();
     assert!(row["incarnation"].as_u64() > Some(1), "its own time stands: {row}");
 
-    // A peer of another organisation would not tell.
+    // A peer of another organisation does not disclose its members.
     let flags = Crypto::get().identity(2, 1);
     let ended = run(&Crypto::get().args(&["members", &first.endpoint], &flags));
     ended.assert_code(1);

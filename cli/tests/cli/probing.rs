@@ -1,4 +1,4 @@
-//! `probe` and `handshake`: what is there, and what is wrong with it.
+//! `probe` and `handshake`: properties of a peer, and its defects.
 
 use crate::support::*;
 use serde_json::Value;
@@ -33,7 +33,7 @@ fn assert_fails_at(ended: &Ended, step: &str, part: &str) -> Value {
     last.clone()
 }
 
-/// A port where nobody listens: it was free a moment ago, and is not given out again so soon.
+/// Returns a port without a listener: it was free a moment ago, and is not assigned again soon.
 fn nobody() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
@@ -160,7 +160,7 @@ fn tls_failures_are_told_apart() {
     let (_plain, endpoint, _) = crypto.listen(&["--no-tls"]);
     assert_fails_at(&handshake(&endpoint, &flags, &[]), "tls", "does not speak TLS");
 
-    // Somebody accepts the connection and says nothing.
+    // A listener accepts the connection and sends nothing.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = mute.local_addr().unwrap().to_string();
     assert_fails_at(&handshake(&endpoint, &flags, &["--timeout", "300ms"]), "tls", "the TLS handshake timed out");

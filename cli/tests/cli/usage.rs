@@ -1,4 +1,4 @@
-//! What is wrong before anything is tried: exit code 2, and a text that names the flag or the file.
+//! Errors detected before any attempt: exit code 2, and a text that names the flag or the file.
 
 use crate::support::*;
 use fabric_gossip::testing::cryptogen::Org;
@@ -78,7 +78,7 @@ fn an_expired_tls_certificate_is_named() {
     let dir = TempDir::new();
     let crypto = Crypto::get();
     let org = Org::new("Org1MSP", "org1.example.com").unwrap();
-    // An identity serves as a TLS certificate here: what counts is its date.
+    // An identity serves as a TLS certificate here: only its date matters.
     let old = org.member("old").expired().issue().unwrap();
     let (cert, key) = (dir.write("old.crt", &old.cert), dir.write("old.key", &old.key));
     assert_usage(
