@@ -130,7 +130,7 @@ struct Link {
     spare: Option<Arc<Connection>>,
     dial: Option<Dial>,
     ended: Option<Ended>,
-    /// When closing: whether to write what is owed.
+    /// When closing: whether to write the messages still owed.
     drain: bool,
 }
 
@@ -439,7 +439,7 @@ impl ConnStore {
         settled
     }
 
-    /// Removes an entry and makes it close after writing what it owes.
+    /// Removes an entry and makes it close after writing the messages still owed.
     pub fn close(&self, to: &RemotePeer) {
         let mut table = self.table.write();
         let Some(peer) = table.find(to).cloned() else { return };
@@ -705,7 +705,7 @@ impl Peer {
         }
     }
 
-    /// Makes the writer end, either after writing what is owed or immediately.
+    /// Makes the writer end, either after writing the messages still owed or immediately.
     pub fn close(&self, drain: bool) {
         let dial = {
             let mut link = self.link.lock();

@@ -43,7 +43,7 @@ pub(super) struct Inner {
     pub cut: Cancel,
     /// Admission of inbound streams.
     pub admission: Admission,
-    /// Expiry time of our own identity.
+    /// Expiry time of our identity.
     pub identity_expires: Option<SystemTime>,
     pub generations: AtomicU64,
 }
@@ -266,7 +266,7 @@ impl Inner {
         self.stopping.cancel();
         let peers = self.store.close_all();
         peers.iter().for_each(|peer| peer.close(false));
-        // A reader that waits for room in a subscription continues, to read what the other side still sends.
+        // A reader that waits for room in a subscription continues, to read the rest of the other side's messages.
         self.messages.close();
         let limit = self.clock.after(self.config.conn_timeout);
         for peer in &peers {

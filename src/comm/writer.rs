@@ -1,5 +1,5 @@
-//! The writer thread of one peer: connects, writes queued messages, reconnects after a loss, and reports what it could
-//! not write.
+//! The writer thread of one peer: connects, writes queued messages, reconnects after a loss, and reports the messages
+//! it could not write.
 
 use super::conn_store::{BeginDial, Claim, Ended, Installed, Peer, Step};
 use super::connection::Connection;
@@ -208,7 +208,7 @@ impl Writer {
     /// Sleeps until there is something to write or to do.
     fn idle(&self, conn: &Connection) {
         if self.peer.closing.is_cancelled() {
-            // Everything queued was written. What is still owed is in an inline write, and its end wakes the writer.
+            // Everything queued was written. Messages still owed are in an inline write, and its end wakes the writer.
             if self.peer.outbox.owed() == 0 {
                 return self.leave(conn);
             }
@@ -232,7 +232,7 @@ impl Writer {
     }
 
     /// Ends a connection so that nothing written to it is lost: signals that we send nothing more, then reads it to its
-    /// end, within the connection timeout. What the peer has not read by then is reported as unconfirmed.
+    /// end, within the connection timeout. Messages that the peer has not read by then are reported as unconfirmed.
     fn leave(&self, conn: &Connection) {
         conn.finish(&Status::ok());
         self.await_end(conn);
@@ -390,8 +390,8 @@ impl Writer {
         }
     }
 
-    /// Handles a peer that cannot be reached again: reports what is owed, and presumes the peer dead unless it refused
-    /// us.
+    /// Handles a peer that cannot be reached again: reports the messages owed, and presumes the peer dead unless it
+    /// refused us.
     fn lost(&mut self, ended: &Ended) -> Next {
         if !self.comm.store.remove_unless_connected(&self.peer) {
             return Next::Continue;
@@ -423,7 +423,7 @@ impl Writer {
             && !self.peer.closing.is_cancelled()
     }
 
-    /// Handles a failed dial: presumes the peer dead and reports what is owed.
+    /// Handles a failed dial: presumes the peer dead and reports the messages still owed.
     fn unreachable(&mut self, error: Error) -> Next {
         if !self.comm.store.remove_unless_connected(&self.peer) {
             return Next::Continue;
@@ -454,7 +454,7 @@ impl Writer {
         self.report_owed(error);
     }
 
-    /// Reports what is owed, and that nothing more will be written.
+    /// Reports the messages still owed, and that nothing more will be written.
     fn report_owed(&mut self, error: Error) {
         self.peer.outbox.refuse_and_await_inline_write();
         let owed = self.peer.outbox.close(&mut self.hand);
