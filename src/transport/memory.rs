@@ -360,7 +360,7 @@ impl Stream for MemoryStream {
         if self.side == Side::Accepted {
             self.ending.say(status.clone());
         }
-        // The other side first reads what was sent before, and then the end.
+        // The other side first reads the messages sent before, and then the end.
         *self.outgoing.lock() = None;
         Ok(())
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A unary call under way: one request, one answer. Dropping it cancels what is not complete.
+/// A unary call in progress: one request, one answer. Dropping it cancels it unless it is complete.
 pub(super) struct Unary {
     call: Arc<Call>,
     channel: Arc<channel::CoreChannel>,
