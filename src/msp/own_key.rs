@@ -1,4 +1,4 @@
-//! The public key of our own identity, used to normalise our signatures and to explain wrong ones.
+//! The public key of our identity, used to normalise our signatures and to explain wrong ones.
 
 use super::key::PublicKey;
 use super::pem;
