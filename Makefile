@@ -31,7 +31,7 @@ build: check-deps ## Build the tool: target/release/fabric-gossip
 demo: deps build ## Build the tool and run its demonstration: peers on loopback, messages, acknowledgements, an impostor
 	$(TOOL) demo
 
-# What fails fast comes first; the full test run comes last, so that its summary lines end the output.
+# Checks that fail fast come first; the full test run comes last, so that its summary lines end the output.
 test: deps fmt-check clippy doc xtask rules conformance surface examples readme limits shuttle capi ## Run every check and test
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release $(ALL)

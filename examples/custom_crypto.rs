@@ -1,8 +1,8 @@
-//! A host that decides itself what an identity is and where the keys are: no X.509 membership, and private keys that the
-//! library never sees. Here they are on a thread of their own; an HSM, a key service or a smart card fits the same way.
+//! A host that itself defines identities and keeps the keys: no X.509 membership, and private keys that the
+//! library never sees. Here a separate thread holds them; an HSM, a key service or a smart card fits the same way.
 //!
-//! Identities are names such as `red/alice`, and a directory that every peer has says which Ed25519 key belongs to which
-//! name. TLS remains what it is: it carries the connection, and the handshake binds the identity to it.
+//! Identities are names such as `red/alice`, and a directory that every peer has says which Ed25519 key belongs to
+//! which name. TLS is unchanged: it carries the connection, and the handshake binds the identity to it.
 //!
 //! `cargo run --release --example custom_crypto` prints:
 //!
@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 /// A message to sign, and where the signature is to go.
 type Request = (Vec<u8>, Sender<Result<Vec<u8>>>);
 
-/// Holds a private key and signs on request: the only one who has it.
+/// Holds a private key and signs on request: the only holder of the key.
 struct Vault {
     requests: Sender<Request>,
     signatures: AtomicUsize,
@@ -60,7 +60,7 @@ impl Vault {
     }
 }
 
-/// What the library asks. It is called from several threads at once, and may block.
+/// The service that the library calls, from several threads at the same time. It may block.
 struct Service {
     directory: Arc<HashMap<String, PKey<Public>>>,
     vault: Arc<Vault>,

@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     server.start();
     let address = format!("127.0.0.1:{port}");
 
-    // The peer serves what comes to the host's server.
+    // The peer serves the gossip streams of the host's server.
     let peer0 = peer(&member)?.transport(Arc::new(gossip)).listen(&address).start()?;
 
     let credentials = ChannelCredentialsBuilder::new().root_cert(member.tls_ca_cert.clone().into()).build();
@@ -108,7 +108,7 @@ fn echo_method() -> Method<Vec<u8>, Vec<u8>> {
     Method { ty: MethodType::Unary, name: "/host.Echo/Echo", req_mar: bytes(), resp_mar: bytes() }
 }
 
-/// The host's own service: answers with what it was asked.
+/// The host's own service: returns its request.
 fn echo() -> Service {
     let answer = |ctx: RpcContext<'_>, message, sink: UnarySink<Vec<u8>>| {
         let answer = sink.success(message);

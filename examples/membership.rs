@@ -1,5 +1,6 @@
-//! Three nodes in one process, over mutual TLS on loopback, each told of one other: all know all, one says something new
-//! about itself, a block spreads through a channel, and one that stops is noticed. The organisation is made on the spot.
+//! Three nodes in one process, over mutual TLS on loopback, each configured with at most one other: all discover all,
+//! one changes its metadata, a block spreads through a channel, and one that stops is noticed. The organisation is
+//! created for the run.
 //!
 //! `cargo run --release --example membership` prints:
 //!
@@ -32,7 +33,7 @@ fn main() -> Result<()> {
     let org = Org::new("Org1MSP", "org1.example.com")?;
     let mut nodes: Vec<Node> = Vec::new();
     for name in ["peer0", "peer1", "peer2"] {
-        // The first is told of nobody, each other one of the one before it.
+        // The first has no bootstrap peer, each other one has the one before it.
         let bootstrap = nodes.last().map(|node| node.self_member().internal_endpoint);
         nodes.push(start(&org.peer(name)?, bootstrap)?);
     }

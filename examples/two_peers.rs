@@ -24,18 +24,18 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 fn main() -> Result<()> {
-    // An organisation with certificate authorities of its own, and two members of it.
+    // An organisation with its own certificate authorities, and two members of it.
     let org = Org::new("Org1MSP", "org1.example.com")?;
     let peer0 = start(&org.peer("peer0")?)?;
     let peer1 = start(&org.peer("peer1")?)?;
     let at = |peer: &Comm| peer.local_addr().expect("it listens").to_owned();
 
     println!("peer0 dials peer1 and sends");
-    // An endpoint is enough to reach somebody; the handshake tells who it is.
+    // An endpoint is enough to reach a peer; the handshake authenticates it.
     exchange(&peer0, &RemotePeer::new(at(&peer1)), &peer1, "hello")?;
 
     println!("peer1 answers over the same connection");
-    // Naming the PKI-ID too says who has to be there.
+    // A PKI-ID in addition requires this very peer.
     exchange(&peer1, &RemotePeer::with_id(at(&peer0), peer0.pki_id().clone()), &peer0, "hello to you")?;
 
     println!("connections: {} and {}", peer0.connection_count(), peer1.connection_count());
@@ -65,9 +65,9 @@ fn start(member: &Member) -> Result<Comm> {
     Comm::builder(identity, crypto.clone(), crypto).listen("127.0.0.1:0").tls(tls).start()
 }
 
-/// Sends a text as a block's data and waits for the acknowledgement, which `to` gives on a thread of its own.
+/// Sends a text as a block's data and waits for the acknowledgement, which `to` gives on a separate thread.
 fn exchange(from: &Comm, address: &RemotePeer, to: &Comm, text: &'static str) -> Result<()> {
-    // Subscribed before anything is sent; the predicate chooses what this subscription gets.
+    // Subscribes before anything is sent; the predicate selects the messages of this subscription.
     let inbox = to.subscribe(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
     let mapper = to.identity_mapper().clone();
     // `thread::spawn` would panic where no thread can be started.

@@ -17,7 +17,7 @@ fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Whatever the C header has, the C++ one makes use of. (gossip_event_message is gossip_event_message_at of 0.)
+# The C++ header must use every function of the C header. (gossip_event_message is gossip_event_message_at of 0.)
 functions=$(grep -oE '\bgossip_[a-z0-9_]+\(' capi/include/fabric_gossip.h | tr -d '(' | sort -u)
 for function in $functions; do
     if ! grep -qw "$function" capi/include/fabric_gossip.hpp && [ "$function" != gossip_event_message ]; then

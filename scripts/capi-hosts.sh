@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Links the C interface into a host with an OpenSSL of its own, and into one with a gRPC C core of its own too, by its shared
+# Links the C interface into a host with its own OpenSSL, and into one with its own gRPC C core too, by its shared
 # and by its static library, and runs them (capi/tests/beside.c).
 #
 #   scripts/capi-hosts.sh <folder of libfabric_gossip.so> <libfabric_gossip.a of cargo xtask symbols hide> <organisation's folder>

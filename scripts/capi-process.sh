@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds what docs/c-interface.md says about fork, signals and exit against the library.
+# Checks the statements of docs/c-interface.md about fork, signals and exit against the library.
 #
 #   scripts/capi-process.sh FOLDER    FOLDER has libfabric_gossip.so
 set -euo pipefail

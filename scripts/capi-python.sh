@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 tool=$(realpath "${CARGO_TARGET_DIR:-target}")/release/fabric-gossip
 python=${PYTHON:-python3} cargo=${CARGO:-cargo}
 
-# 3.9 is the first that has what the module is written with.
+# 3.9 is the first version with the language features that the module uses.
 if ! $python -c 'import sys, ctypes; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
     skip "the Python module" "$python is missing or older than 3.9"
     exit 0
@@ -23,7 +23,7 @@ export PYTHONPATH=$PWD/bindings/python
 for test in bindings/python/tests/test_*.py; do
     timeout 300 "$python" "$test"
 done
-# The key of bindings/python/examples/hsm.py: in a SoftHSM of its own, and removed from the folder.
+# The key of bindings/python/examples/hsm.py: in a separate SoftHSM, and removed from the folder.
 hsm=
 for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so; do
     if [ -e "$module" ] && command -v softhsm2-util >/dev/null; then

@@ -3,7 +3,7 @@
 # the examples and the tests with warnings as errors, and runs them, those in C++ and Python too. The libraries are left
 # behind, the static one as it is to be installed: target/release/libfabric_gossip.so, target/release/capi/libfabric_gossip.a.
 #
-#   scripts/capi.sh             what `make test` runs
+#   scripts/capi.sh             the programs that `make test` runs
 #   scripts/capi.sh sanitize    every program under AddressSanitizer and UndefinedBehaviorSanitizer, then under Valgrind
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
 header=capi/include/fabric_gossip.h
-# What the static library needs beside itself: `cargo rustc ... -- --print native-static-libs`.
+# Other libraries that the static library needs: `cargo rustc ... -- --print native-static-libs`.
 static_libs="-lssl -lcrypto -lstdc++ -lm -ldl -lpthread"
 examples="two_peers poll node"
 tests="null misuse callbacks reentry threads host_crypto cycles"
@@ -64,7 +64,7 @@ compile() {
         -o "$work/$program"
 }
 
-# run PROGRAM [WRAPPER...]: an example has to print what it says at its head.
+# run PROGRAM [WRAPPER...]: an example must print the text stated at its head.
 run() {
     local program=$1
     shift

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Checks what the build needs beside Rust, and installs what is missing: CMake, a C++ compiler, pkg-config and OpenSSL's
+# Checks the build's requirements beside Rust, and installs the missing ones: CMake, a C++ compiler, pkg-config and OpenSSL's
 # headers. Installing needs root or a sudo that asks no password; otherwise this prints the command to type, and fails.
 # Tried out with apt-get; for dnf, apk and pacman the names were looked up.
 #
 #   scripts/deps.sh           check, then install
-#   scripts/deps.sh --check   check only: name what is missing and the command that installs it
+#   scripts/deps.sh --check   check only: name the missing packages and the command that installs them
 #
 # This is shell because it has to run where there is no linker yet, and so no xtask.
 set -euo pipefail
@@ -16,7 +16,7 @@ missing() {
     has cmake || echo cmake
     { has c++ && has cc; } || echo compiler
     if ! has pkg-config; then
-        # Without pkg-config there is no telling whether the headers are there; installing what is there does no harm.
+        # Without pkg-config the headers cannot be detected; installing them again does no harm.
         echo pkg-config
         echo openssl
     elif [ -z "${OPENSSL_DIR:-}" ] && ! pkg-config --exists openssl; then
@@ -24,7 +24,7 @@ missing() {
     fi
 }
 
-# What this system's package manager calls each of them.
+# The names of the packages for this system's package manager.
 package() {
     case "$1/$2" in
         */cmake) echo cmake ;;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what hostile peers cost (tests/hostile), and prints it as a table in Markdown. Each attack lasts at least
+# Measures the cost of hostile peers (tests/hostile), and prints it as a table in Markdown. Each attack lasts at least
 # FABRIC_GOSSIP_HOSTILE_SECONDS, 10 by default.
 set -euo pipefail
 cd "$(dirname "$0")/.."

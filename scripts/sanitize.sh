@@ -2,7 +2,7 @@
 # Runs the tests over the network in memory under a sanitizer of a nightly toolchain.
 #
 #   scripts/sanitize.sh                    ThreadSanitizer. Needs rust-src too: the standard library is built anew, because
-#                                          an uninstrumented one hides what orders its accesses.
+#                                          an uninstrumented one hides the ordering of its accesses.
 #   scripts/sanitize.sh address            AddressSanitizer, with its search for leaks
 #   scripts/sanitize.sh address --test X   some tests: everything further goes to cargo test
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs tests of the communication layer over gRPC, with mutual TLS, under Valgrind: an invalid access, a use of what was
-# never set, or a block that nothing points to any more after the stop is a failure. What is not ours is in
+# Runs tests of the communication layer over gRPC, with mutual TLS, under Valgrind: an invalid access, a use of uninitialised
+# memory, or a block without any pointer to it after the stop is a failure. Findings in other software are in
 # scripts/valgrind.supp, with the reasons.
 #
 #   scripts/valgrind.sh                    a few tests of messages

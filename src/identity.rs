@@ -429,7 +429,7 @@ impl Store {
             return Ok(false);
         }
         if self.by_id.len() >= max {
-            return Err(Error::new(ErrorKind::Full, format!("no room for a further identity, there are {max}")));
+            return Err(Error::new(ErrorKind::Full, format!("the identity store is full: it holds {max}")));
         }
         let mut first = false;
         if let Some(at) = entry.expires {

@@ -57,7 +57,7 @@
 //! # }
 //! ```
 //!
-//! # What is where
+//! # Modules
 //!
 //! | Module | Content |
 //! |---|---|

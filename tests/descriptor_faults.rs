@@ -1,5 +1,5 @@
-//! Processes without a free file descriptor: what is connected goes on, what fails says why, and everything is reported and
-//! stops, for which no descriptor is needed. Each test has a process of its own, whose descriptors are really taken away.
+//! Processes without a free file descriptor: connections continue, failures state the reason, everything is reported,
+//! and stopping needs no descriptor. Each test has its own process, whose descriptors are really taken away.
 //!
 //! `FABRIC_GOSSIP_DESCRIPTOR_SEEDS` sets how many seeds are run (10).
 #![cfg(feature = "c-core")]
@@ -23,7 +23,7 @@ const CHILD: &str = "FABRIC_GOSSIP_TEST_CHILD";
 /// The limit of descriptors in a child process.
 const DESCRIPTORS: usize = 256;
 
-/// Runs `test`, which is the calling test itself, in a process of its own. Returns `true` in that process.
+/// Runs `test`, which is the calling test itself, in a separate process. Returns `true` in that process.
 fn is_child_or_run_it(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
@@ -167,7 +167,7 @@ fn come_and_go(seed: u64) {
         over.store(true, Ordering::SeqCst);
         accepted.map(|accepted| accepted.unwrap()).into()
     });
-    // With descriptors everybody is reached again: what could not be accepted meanwhile is now.
+    // With descriptors every peer is reachable again: connections that could not be accepted meanwhile are now.
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
         let to = RemotePeer::with_id(&peers[to].endpoint, peers[to].id());
         eventually(&format!("seed {seed}: {from} reaches {to}"), || {

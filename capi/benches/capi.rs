@@ -1,9 +1,9 @@
-//! What the C interface costs: the same work through its functions, called as a C program calls them, and through the Rust
-//! interface, in turns in one run. Two peers in one process over mutual TLS, identities by an MSP.
+//! The cost of the C interface: the same work through its functions, called as a C program calls them, and through the
+//! Rust interface, in turns in one run. Two peers in one process over mutual TLS, identities by an MSP.
 //!
-//! `cargo bench -p fabric-gossip-capi --bench capi` prints the medians of the rounds and of their ratios; `-- --rounds <n>` (9).
-//! Without `--bench`, which Cargo passes, it only tries whether it works. Each turn has connections of its own and nothing
-//! beside them, and who begins changes from round to round.
+//! `cargo bench -p fabric-gossip-capi --bench capi` prints the medians of the rounds and of their ratios; `-- --rounds
+//! <n>` (9). Without `--bench`, which Cargo passes, it only checks that it works. Each turn has its own connections and
+//! no others beside them, and the order changes from round to round.
 
 /// The C interface itself: nothing can depend on a package that is a shared and a static library only.
 #[allow(dead_code, unused_imports)]
@@ -301,8 +301,8 @@ mod c {
         }
     }
 
-    // SAFETY, for all that follows: the handles are from the functions that make them, used as the header says and freed
-    // once; texts end with a zero byte, and lengths are those of what is pointed to.
+    // SAFETY, for all that follows: the handles are from the functions that make them, used as the header says and
+    // freed once; texts end with a zero byte, and lengths are those of the data pointed to.
 
     fn start(member: &Member, folder: &Path) -> Handle {
         let text = |text: &str| CString::new(text).expect("no zero byte");

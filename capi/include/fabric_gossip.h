@@ -357,7 +357,7 @@ typedef uint32_t gossip_when_full;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// A message on its way to one peer, whose acknowledgement is awaited.
+// A message sent to one peer, whose acknowledgement is awaited.
 typedef struct gossip_ack_handle gossip_ack_handle;
 
 // Bytes that belong to the caller.
@@ -1076,7 +1076,7 @@ gossip_result gossip_config_set_block_verifier(struct gossip_config *config,
                                                gossip_free_callback free,
                                                struct gossip_error **error);
 
-// Frees the configuration. What was started with it is not affected. Passing NULL is a no-op.
+// Frees the configuration. Objects started with it are not affected. Passing NULL is a no-op.
 void gossip_config_free(struct gossip_config *config);
 
 // Creates a block message of a channel, for peers of the channel and the organisation; unsigned, as blocks are in

@@ -9,7 +9,7 @@
 // as the object that they were requested from.
 //
 // Failures throw gossip::error. The only other exceptions are those of the standard library: out of memory, and
-// std::invalid_argument for text with a zero byte.
+// std::invalid_argument for text that contains a zero byte.
 //
 // Callbacks may throw; no exception gets into the library. An exception in a callback of host cryptography or in a
 // block verifier is a failure with the text of the exception; a predicate that throws counts as false; exceptions of
@@ -82,7 +82,7 @@ public:
     explicit error(gossip_result code, const gossip_error *of = nullptr)
         : std::runtime_error(message(code, of)), content_(std::make_shared<content>(code, of)) {}
 
-    // Returns the code to branch on. what() is the whole text: the peer, the step, and the reason.
+    // Returns the code to branch on. what() returns the whole text: the peer, the step, and the reason.
     gossip_result code() const noexcept { return content_->code; }
     // Returns the reason without the peer and the step. Where Fabric has a text for it, this is exactly that text.
     const std::string &reason() const noexcept { return content_->reason; }
@@ -145,7 +145,7 @@ template <class T, class Function, class... Arguments> T *make(Function function
 
 inline const char *c_str(const std::string &text) {
     if (text.find('\0') != std::string::npos) {
-        throw std::invalid_argument("text with a zero byte");
+        throw std::invalid_argument("text contains a zero byte");
     }
     return text.c_str();
 }
@@ -159,7 +159,7 @@ inline duration chrono(gossip_duration span) noexcept {
     return duration(static_cast<duration::rep>(span < most ? span : most));
 }
 
-// A callback on its way to the library, which frees it with `discard`; freed here if the library does not take it.
+// A callback being passed to the library, which frees it with `discard`; freed here if the library does not take it.
 template <class Function> class kept {
 public:
     explicit kept(Function function) : function_(std::make_unique<Function>(std::move(function))) {}

@@ -7,7 +7,7 @@ use super::{duration, gossip_duration};
 use gossip::comm::{AckHandle, AggregatedSendResult, RemotePeer, SendResult};
 use gossip::error::Error;
 
-/// A message on its way to one peer, whose acknowledgement is awaited.
+/// A message sent to one peer, whose acknowledgement is awaited.
 pub struct gossip_ack_handle(pub(super) AckHandle);
 
 impl Owned for gossip_ack_handle {}

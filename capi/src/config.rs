@@ -141,7 +141,7 @@ impl gossip_config {
 
     fn slot(&mut self, name: &str) -> Outcome<Slot<'_>> {
         let found = self.slots().into_iter().find(|(known, _)| known.strip_suffix('\0') == Some(name));
-        let (_, slot) = found.ok_or_else(|| super::invalid(format!("there is no setting {name:?}")))?;
+        let (_, slot) = found.ok_or_else(|| super::invalid(format!("unknown setting {name:?}")))?;
         Ok(slot)
     }
 }
@@ -338,7 +338,7 @@ pub unsafe extern "C" fn gossip_config_set_block_verifier(
     })
 }
 
-/// Frees the configuration. What was started with it is not affected. Passing NULL is a no-op.
+/// Frees the configuration. Objects started with it are not affected. Passing NULL is a no-op.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_free(config: *mut gossip_config) {
     gossip_config::free(config);

@@ -132,7 +132,7 @@ unsafe impl Send for HostCrypto {}
 unsafe impl Sync for HostCrypto {}
 
 fn missing(what: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("the host has no {what} callback, and there is no MSP to do it"))
+    Error::new(ErrorKind::Config, format!("the {what} callback is missing, and no MSP is set"))
 }
 
 impl HostCrypto {
@@ -236,7 +236,7 @@ impl gossip_crypto {
     }
 
     fn msps(&self) -> Outcome<&MspCryptoService> {
-        self.msps.as_deref().ok_or_else(|| super::invalid("this crypto has no MSP: the host's callbacks do it all"))
+        self.msps.as_deref().ok_or_else(|| super::invalid("this crypto has no MSP: it uses the host's callbacks only"))
     }
 }
 
@@ -320,9 +320,11 @@ pub unsafe extern "C" fn gossip_crypto_new_callbacks(
         ];
         match needed.iter().find(|(name, there)| !there && (msp.is_none() || *name == "sign")) {
             Some((name, _)) if *name == "sign" => {
-                return Err(super::invalid("callbacks.sign is NULL: an MSP has no key"))
+                return Err(super::invalid(
+                    "callbacks.sign is NULL: an MSP holds no private key, so the host must sign",
+                ))
             }
-            Some((name, _)) => return Err(super::invalid(format!("callbacks.{name} is NULL, and there is no MSP"))),
+            Some((name, _)) => return Err(super::invalid(format!("callbacks.{name} is NULL, and no MSP is set"))),
             None => {}
         }
         let msps = msp.map(|msp| Arc::new(MspCryptoService::new(msp.msp.clone(), None)));

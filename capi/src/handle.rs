@@ -36,7 +36,7 @@ fn check<T>(pointer: *const T, name: &str) -> Outcome<()> {
         return Err(gossip_error::new(gossip_result::GOSSIP_NULL_POINTER, format!("{name} is NULL")));
     }
     if !pointer.is_aligned() {
-        let text = format!("{name} is not aligned: it does not point to what it should");
+        let text = format!("{name} is not aligned for its type");
         return Err(gossip_error::new(gossip_result::GOSSIP_INVALID_ARGUMENT, text));
     }
     Ok(())
@@ -73,7 +73,7 @@ pub(super) unsafe fn array<'a, T>(pointer: *const T, len: usize, name: &str) -> 
     }
     check(pointer, name)?;
     if len.checked_mul(size_of::<T>()).is_none_or(|size| size > ABSURD) {
-        let text = format!("{name} has an absurd length: {len}");
+        let text = format!("{name}: the length {len} is larger than any array can be");
         return Err(gossip_error::new(gossip_result::GOSSIP_INVALID_ARGUMENT, text));
     }
     // SAFETY: not null, aligned, of a possible length, and valid by the contract.
@@ -117,8 +117,8 @@ impl<T> Out<T> {
     }
 
     pub fn set(self, value: T) -> Outcome<()> {
-        // SAFETY: `new` checked it, and it is the caller's to be written to by the contract. What was there is not
-        // dropped: it may never have been set.
+        // SAFETY: `new` checked it, and by the contract it is the caller's to be written to. The previous value is
+        // not dropped: it may never have been set.
         unsafe { self.0.write(value) };
         Ok(())
     }

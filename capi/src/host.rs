@@ -106,7 +106,7 @@ impl gossip_reply {
             Ok(bytes) if len <= LARGEST => (self.form, self.bytes) = (form, bytes.to_vec()),
             _ => {
                 self.refused = true;
-                self.error = Some(format!("the host's callback gave {len} bytes; 1 MiB is the limit"));
+                self.error = Some(format!("the host's callback returned {len} bytes; the limit is 1 MiB"));
             }
         }
     }

@@ -151,7 +151,8 @@ impl gossip_seed_list {
 
 /// Returns the element of a list at an index, or an error if there is none.
 fn at<T>(list: &[T], index: usize) -> super::error::Outcome<&T> {
-    list.get(index).ok_or_else(|| super::invalid(format!("there is no element {index}, the list has {}", list.len())))
+    list.get(index)
+        .ok_or_else(|| super::invalid(format!("element {index} is out of range: the list has {}", list.len())))
 }
 
 /// Returns the number of members.

@@ -105,10 +105,10 @@ pub unsafe extern "C" fn gossip_set_log_callback(
             (gossip_log_level::GOSSIP_LOG_TRACE, LevelFilter::Trace),
         ];
         let limit = limits.iter().find(|(level, _)| *level as u32 == max_level);
-        let (_, limit) = limit.ok_or_else(|| super::invalid(format!("there is no log level {max_level}")))?;
+        let (_, limit) = limit.ok_or_else(|| super::invalid(format!("unknown log level {max_level}")))?;
         let is_ours = || std::ptr::addr_eq(log::logger(), &HOST_LOG);
         if log::set_logger(&HOST_LOG).is_err() && !is_ours() {
-            return Err(Error::new(ErrorKind::Config, "the program has a logger of its own already").into());
+            return Err(Error::new(ErrorKind::Config, "the program has already set a logger").into());
         }
         let sink = callback.map(|call| Arc::new(Sink { call, user: User::new(user, free) }));
         log::set_max_level(if sink.is_some() { *limit } else { LevelFilter::Off });

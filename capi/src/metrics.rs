@@ -67,7 +67,7 @@ pub unsafe extern "C" fn gossip_metrics_value(
         let value = Out::new(value, "value")?;
         let (metrics, name) = (handle::get(metrics, "metrics")?, handle::text(name, "name")?);
         let found = metrics.samples.iter().find(|(known, ..)| known == name);
-        let (.., found) = found.ok_or_else(|| super::invalid(format!("there is no metric {name:?}")))?;
+        let (.., found) = found.ok_or_else(|| super::invalid(format!("unknown metric {name:?}")))?;
         value.set(*found)
     })
 }

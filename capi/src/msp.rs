@@ -134,7 +134,7 @@ pub unsafe extern "C" fn gossip_msp_config_add(
             part if part == GOSSIP_MSP_TLS_INTERMEDIATE as u32 => &mut config.tls_intermediate_certs,
             part if part == GOSSIP_MSP_ADMIN as u32 => &mut config.admins,
             part if part == GOSSIP_MSP_REVOCATION_LIST as u32 => &mut config.revocation_lists,
-            _ => return Err(super::invalid(format!("there is no part {part} of an MSP"))),
+            _ => return Err(super::invalid(format!("unknown part {part} of an MSP"))),
         };
         files.push(PemFile::new(handle::text(name, "name")?, handle::array(pem, pem_len, "pem")?));
         Ok(())
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn gossip_msp_config_set_node_ou(
             role if role == GOSSIP_MSP_PEER as u32 => &mut roles.peer,
             role if role == GOSSIP_MSP_ADMINISTRATOR as u32 => &mut roles.admin,
             role if role == GOSSIP_MSP_ORDERER as u32 => &mut roles.orderer,
-            _ => return Err(super::invalid(format!("there is no role {role}"))),
+            _ => return Err(super::invalid(format!("unknown role {role}"))),
         };
         *slot = Some(ou);
         config.0.node_ous = Some(roles);
@@ -203,7 +203,7 @@ pub unsafe extern "C" fn gossip_msp_config_set_version(
             version if version == GOSSIP_MSP_V1_3 as u32 => MspVersion::V1_3,
             version if version == GOSSIP_MSP_V1_4_3 as u32 => MspVersion::V1_4_3,
             version if version == GOSSIP_MSP_V3_0 as u32 => MspVersion::V3_0,
-            _ => return Err(super::invalid(format!("there is no MSP version {version}"))),
+            _ => return Err(super::invalid(format!("unknown MSP version {version}"))),
         };
         Ok(())
     })

@@ -154,7 +154,7 @@ pub unsafe extern "C" fn gossip_node_channel_peers(
         let list = Out::new(list, "list")?;
         let (node, channel) = (handle::get(node, "node")?, handle::text(channel, "channel")?);
         let peers = node.0.channel_peers(channel.as_bytes());
-        list.give(peers.ok_or_else(|| super::invalid(format!("we were never in channel {channel}")))?.into())
+        list.give(peers.ok_or_else(|| super::invalid(format!("this node never joined channel {channel}")))?.into())
     })
 }
 

@@ -42,7 +42,7 @@ pub(super) unsafe fn one(peer: *const gossip_peer) -> Outcome<RemotePeer> {
 /// Reads an array of peers.
 pub(super) unsafe fn several(peers: *const gossip_peer, count: usize) -> Outcome<Vec<RemotePeer>> {
     if count > MOST {
-        return Err(super::invalid(format!("{count} peers are more than can be meant")));
+        return Err(super::invalid(format!("{count} peers are too many for one array; the limit is {MOST}")));
     }
     handle::array(peers, count, "peers")?.iter().map(|peer| peer.read()).collect()
 }

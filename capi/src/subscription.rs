@@ -90,7 +90,7 @@ fn ended() -> Error {
 }
 
 fn nothing() -> Error {
-    Error::new(ErrorKind::Timeout, "nothing received in time")
+    Error::new(ErrorKind::Timeout, "timed out: nothing was received")
 }
 
 impl Delivery {
@@ -203,7 +203,7 @@ pub(super) unsafe fn options(
     let when_full = match options.when_full {
         full if full == gossip_when_full::GOSSIP_DROP as u32 => WhenFull::Drop,
         full if full != gossip_when_full::GOSSIP_WAIT as u32 => {
-            return Err(super::invalid(format!("options.when_full is {full}, no gossip_when_full")));
+            return Err(super::invalid(format!("options.when_full is {full}, which is not a gossip_when_full")));
         }
         _ if options.wait == super::GOSSIP_FOREVER => WhenFull::Wait(None),
         _ if options.wait == 0 => defaults.when_full,
@@ -292,7 +292,7 @@ pub unsafe extern "C" fn gossip_subscription_set_callback(
         let call = callback.ok_or_else(|| super::null("callback"))?;
         let mut running = subscription.callback.lock();
         if running.is_some() {
-            return Err(super::invalid("the subscription has a callback already"));
+            return Err(super::invalid("the subscription already has a callback"));
         }
         // Handed over to the thread only once it runs: after a failure `user` is still the caller's.
         let (hand_over, handed) = std::sync::mpsc::sync_channel::<User>(1);

@@ -24,7 +24,10 @@ impl Owned for gossip_tls {}
 
 impl gossip_tls_config {
     fn build(&self) -> Outcome<TlsConfig> {
-        let roots = self.roots.clone().ok_or_else(|| super::invalid("TLS needs roots: gossip_tls_config_add_roots"))?;
+        let roots = self
+            .roots
+            .clone()
+            .ok_or_else(|| super::invalid("TLS needs root certificates: call gossip_tls_config_add_roots"))?;
         let mut config = match &self.server {
             Some((cert, key)) => TlsConfig::new(cert.clone(), key.clone(), roots),
             None => TlsConfig::client_only(roots),

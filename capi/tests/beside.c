@@ -1,4 +1,4 @@
-// A host with an OpenSSL of its own, and with -DHOST_GRPC a gRPC C core of its own too, and gossip beside them in the same
+// A host with its own OpenSSL, and with -DHOST_GRPC its own gRPC C core too, and gossip beside them in the same
 // process: neither disturbs the other, and the two C cores do not know of each other.
 //
 // Usage: beside <folder of an organisation that `fabric-gossip crypto` made>
@@ -32,7 +32,7 @@ static void ok(gossip_result result) {
 }
 
 #ifdef HOST_GRPC
-// What the host uses of its C core.
+// The functions of its C core that the host uses.
 void grpc_init(void);
 int grpc_is_initialized(void);
 void grpc_shutdown_blocking(void);

@@ -1,7 +1,7 @@
 // Callbacks that call the library, that take long, that stop what they belong to, and that free it.
 #include "test.h"
 
-// What the callbacks of one test share.
+// The state shared by the callbacks of one test.
 struct world {
     gossip_comm *comm;
     gossip_node *node;
@@ -143,7 +143,7 @@ static void a_callback_stops_its_comm(const char *dir)
     struct world world = new_world();
     gossip_comm *from = connect_two(&world, dir, NULL);
     check(gossip_subscription_set_callback(world.subscription, callback_that_stops, &world, freed, &error), &error);
-    // There is one callback at most; what a second one was given with is the caller's.
+    // There is one callback at most; the data given with a second one remains the caller's.
     EXPECT(GOSSIP_INVALID_ARGUMENT,
            gossip_subscription_set_callback(world.subscription, callback_that_stops, &world, freed, &error));
     gossip_peer to = peer_at(world.comm);
@@ -164,7 +164,7 @@ static void callback_that_frees(void *user, const gossip_event *event)
     CHECK(event != NULL);
     gossip_subscription_free(world->subscription);
     gossip_comm_free(world->comm);
-    // What is lent stays until the callback returns.
+    // A borrowed event stays valid until the callback returns.
     CHECK(gossip_message_data(gossip_event_message(event)).len == 10);
     count_up(&world->called);
 }
@@ -223,7 +223,7 @@ static void a_callback_takes_long(const char *dir)
     pthread_t freeing = start_thread(free_subscription, &world);
     pthread_mutex_unlock(&world.held);
     pthread_join(freeing, NULL);
-    // What the callback was told by then it was told whole, and after the free it is not called again.
+    // The callback had received every event completely by then, and after the free it is not called again.
     unsigned called = counted(&world.called);
     CHECK(called >= 1 && called <= 101 && counted(&world.done) >= called - 1);
     gossip_subscription_free(other);
@@ -361,7 +361,7 @@ static void a_block_verifier_stops_its_node(const char *dir)
         gossip_crypto_free(crypto);
     }
     check(gossip_node_wait_for_members(from, 1, 2 * PATIENCE, &error), &error);
-    // A block reaches who is known to be in the channel by then: one more with each change, until one does.
+    // A block reaches the peers known to be in the channel by then: one more with each change, until one does.
     gossip_subscription *seen = NULL;
     gossip_comm *comm = NULL;
     check(gossip_node_comm(from, &comm, &error), &error);

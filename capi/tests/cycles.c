@@ -1,14 +1,14 @@
-// Every kind of handle made and freed 10,000 times: memory, threads and file descriptors stay as they were. What starts
-// threads and listens is made less often, with the same bound.
+// Every kind of handle made and freed 10,000 times: memory, threads and file descriptors do not grow. Handles that
+// start threads and listen are made less often, with the same bound.
 #include "test.h"
 
 #include <dirent.h>
 #include <sched.h>
 
-// Set for Valgrind by whoever compiles.
+// Set for Valgrind by the compiling script.
 #ifndef SANITIZED
 #if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1 // Freed memory is kept for a while: there the sanitizer finds what is lost.
+#define SANITIZED 1 // Freed memory is kept for a while: there the sanitizer finds leaks.
 #else
 #define SANITIZED 0
 #endif
@@ -51,8 +51,8 @@ static long descriptors(void)
     return count;
 }
 
-// What is left behind by `times` cycles. What ends at the other side of a connection, or was joined, can be there for a
-// moment longer.
+// Returns the growth after `times` cycles. Resources that end at the other side of a connection, or were joined, can
+// remain for a moment longer.
 static long grown(int times, void (*once)(void))
 {
     long memory = status("VmRSS:"), threads = status("Threads:"), open = descriptors();
@@ -70,9 +70,9 @@ static long grown(int times, void (*once)(void))
 
 static void cycle(const char *name, int times, void (*once)(void))
 {
-    grown(times / 5, once); // What is kept for good is there by then.
+    grown(times / 5, once); // Permanent allocations exist by then.
     long growth = grown(times, once);
-    // The allocator finds its level only after a while, with many threads: what leaks never does.
+    // With many threads the allocator reaches a steady state only after a while; a leak never does.
     for (int more = 0; growth >= 256 && more < 5 && !SANITIZED; more++)
         growth = grown(times, once);
     printf("%-20s %6d times: %+ld KiB\n", name, times, growth);
@@ -246,7 +246,8 @@ static void nodes(void)
 int main(int argc, char **argv)
 {
     dir = dir_argument(argc, argv);
-    // How often: fewer under a sanitizer or Valgrind, where everything takes longer and what is lost is found at once.
+    // Number of cycles: fewer under a sanitizer or Valgrind, where everything takes longer and a leak is found
+    // immediately.
     const char *given = getenv("CYCLES");
     int times = given != NULL ? atoi(given) : 10000;
     CHECK(times >= 1000);

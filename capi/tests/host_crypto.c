@@ -86,7 +86,7 @@ static void an_hsm_signs(const char *dir)
     CHECK(counted(&hsm.called) > 0 && id.len == ours.len && memcmp(id.data, ours.data, id.len) == 0);
     gossip_event_free(event);
 
-    // A signature of its own can be checked by whoever believes the organisation.
+    // Its own signature can be checked by every peer that trusts the organisation.
     gossip_message *message = new_block(1, 10), *is_signed = NULL;
     gossip_bytes identity = gossip_crypto_identity(crypto);
     check(gossip_message_sign(message, crypto, &is_signed, &error), &error);
@@ -181,7 +181,7 @@ static void a_crypto_callback_stops_its_comm(const char *dir)
     gossip_crypto_free(hsm.key);
 }
 
-// No MSP: an identity is a name, and its signature says the name and the length of what it signs.
+// No MSP: an identity is a name, and its signature consists of the name and the length of the signed data.
 static void set_text(gossip_reply *reply, gossip_bytes name, size_t number)
 {
     uint8_t text[100];
@@ -275,7 +275,7 @@ static void no_msp_at_all(const char *dir)
     CHECK(strcmp((const char *)gossip_buffer_bytes(org).data, "ToyMSP") == 0);
     gossip_buffer_free(org);
 
-    // Who is not believed cannot even start; who signs with another name is refused.
+    // A peer that is not trusted cannot even start; one that signs with another name is refused.
     gossip_config *config = load_config(dir, 1, 2, 1);
     gossip_comm *none = NULL;
     CHECK(gossip_comm_start(xaver, config, &none, &error) == GOSSIP_IDENTITY && none == NULL);
@@ -326,7 +326,7 @@ static void a_reply_has_a_limit(const char *dir)
     gossip_msp_free(msp);
 }
 
-// A device that signs digests. What it signs with is the library's own signature of nothing, and so never the right one;
+// A device that signs digests. It signs with the library's own signature of nothing, which is never the right one;
 // a real device is in bindings/python/examples/hsm.py, real signatures in tests/msp/signing.rs.
 struct device {
     struct counter called, freed;
@@ -390,7 +390,7 @@ static void a_wrong_form_is_named(const char *dir)
     check(gossip_msp_load(path, "Org1MSP", &msp, &error), &error);
     device_refused(msp, cert, device_sign, UNNAMED, GOSSIP_SIGNATURE, "gossip_reply_set_der or gossip_reply_set_raw");
     device_refused(msp, cert, device_sign, DER, GOSSIP_SIGNATURE, "Signature::Raw");
-    device_refused(msp, cert, device_sign, RAW, GOSSIP_CONFIG, "does not fit the signing certificate");
+    device_refused(msp, cert, device_sign, RAW, GOSSIP_CONFIG, "does not match the signing certificate");
     device_refused(msp, cert, device_sign, FAILED, GOSSIP_SIGNATURE, "the token is locked");
     gossip_msp_free(msp);
 }

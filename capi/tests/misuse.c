@@ -1,4 +1,4 @@
-// Misuse that can be told: each gives a code and an error, and changes nothing.
+// Detectable misuse: each call gives a code and an error, and changes nothing.
 #include "test.h"
 
 static const char *const NOT_UTF8 = "\xff\xfe";
@@ -140,13 +140,13 @@ static void errors_say_which_peers(const char *dir)
     gossip_subscription *inbox = subscribe(to);
     check(gossip_subscription_set_callback(inbox, refuse, NULL, NULL, &error), &error);
     gossip_message *message = new_block(1, 10);
-    // Nobody listens on port 1.
+    // There is no listener on port 1.
     gossip_peer peers[] = {{.endpoint = "127.0.0.1:1"}, peer_at(to), {.endpoint = "not an endpoint"}};
     size_t acks = 7;
     gossip_result result = gossip_comm_send_with_ack(from, message, 2 * PATIENCE, 3, peers, 3, &acks, &error);
     CHECK(result == GOSSIP_UNREACHABLE && gossip_error_code(error) == result && acks == 7);
     CHECK(gossip_error_part_count(error) == 3 && gossip_error_part(error, 3) == NULL);
-    // In the order of the array, whoever failed first.
+    // In the order of the array, independent of the order of failures.
     const gossip_result codes[] = {GOSSIP_UNREACHABLE, GOSSIP_NACK, GOSSIP_CONFIG};
     for (size_t i = 0; i < 3; i++) {
         const gossip_error *part = gossip_error_part(error, i);
@@ -157,7 +157,7 @@ static void errors_say_which_peers(const char *dir)
     // A peer that is none fails before anything is sent.
     gossip_peer nobody = {0};
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_comm_send(from, message, &nobody, 1, &error));
-    // To nobody is no error.
+    // Sending to no peer is not an error.
     check(gossip_comm_send(from, message, NULL, 0, &error), &error);
     gossip_message_free(message);
     gossip_comm_free(from);
@@ -182,7 +182,7 @@ static void answers_are_given_once(const char *dir)
     EXPECT(GOSSIP_ALREADY_ACKNOWLEDGED, gossip_event_ack(event, NULL, &error));
     check(gossip_ack_handle_wait(ack, PATIENCE, &error), &error);
     CHECK(gossip_ack_handle_nonce(ack) == gossip_message_nonce(gossip_event_message(clone)));
-    // What is no message cannot be answered.
+    // An event without a message cannot be answered.
     gossip_event *connected = receive(events);
     CHECK(gossip_event_kind_of(connected) == GOSSIP_EVENT_CONNECTED && gossip_event_message(connected) == NULL);
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_event_ack(connected, NULL, &error));
@@ -239,7 +239,7 @@ static void use_after_the_stop(const char *dir)
     gossip_subscription_free(late);
 }
 
-// What something depends on is freed first.
+// Objects that others depend on are freed first.
 static void freed_in_the_wrong_order(const char *dir)
 {
     gossip_error *error = NULL;
@@ -287,7 +287,7 @@ static void freed_in_the_wrong_order(const char *dir)
     gossip_ack_handle_free(ack);
 }
 
-// A subscription with room for one block, that waits for ever, is closed and not freed: it holds up nobody.
+// A subscription with room for one block, which waits without limit, is closed and not freed: it delays no other.
 static void closed_it_holds_up_nobody(const char *dir)
 {
     gossip_error *error = NULL;

@@ -1,7 +1,7 @@
 # From the header: a call of every function with nothing but NULL and 0, and one for each argument that must not be NULL
 # with only that one NULL. null.c includes it. A function or argument that is new in the header is in it by itself.
 BEGIN {
-    # What may be NULL, by the documentation of the function: `function argument`.
+    # The arguments that may be NULL, by the documentation of the function: `function argument`.
     list = "gossip_set_log_callback:callback,free gossip_crypto_new_callbacks:msp " \
         "gossip_crypto_new_signer:free " \
         "gossip_crypto_set_channel:readers gossip_event_ack:text gossip_comm_accept:options,predicate,free " \

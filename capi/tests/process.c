@@ -1,6 +1,6 @@
-/* What docs/c-interface.md says about fork, signals and exit.
+/* Tests the statements of docs/c-interface.md about fork, signals and exit.
  *
- *     process DIR          DIR as `fabric-gossip crypto DIR` makes it; runs every case in a process of its own
+ *     process DIR          DIR as `fabric-gossip crypto DIR` makes it; runs every case in its own process
  *     process DIR CASE
  */
 #define _GNU_SOURCE
@@ -125,7 +125,7 @@ static void fork_before_the_first_call(void) {
     CHECK(ended(child) == 0);
 }
 
-/* What a program finds that was started with exec: nothing but the three descriptors that everybody has. */
+/* The descriptors of a program started with exec: only the three standard ones. */
 static void descriptors(void) {
     for (int fd = 3; fd < 1024; fd++) {
         CHECK(fcntl(fd, F_GETFD) == -1);
@@ -316,7 +316,7 @@ int main(int argc, char **argv) {
     }
     CHECK(argc == 2);
     for (int fd = 3; fd < 1024; fd++) {
-        fcntl(fd, F_SETFD, FD_CLOEXEC); /* What this process has inherited itself is of no concern. */
+        fcntl(fd, F_SETFD, FD_CLOEXEC); /* Descriptors inherited by this process itself do not matter. */
     }
     int failed = 0;
     for (size_t n = 0; n + 1 < count; n++) {

@@ -1,5 +1,5 @@
-// Calls every function that can block or take a lock from every kind of callback, each with a limit of time; then stops and
-// frees a node from each of them.
+// Calls every function that can block or take a lock from every kind of callback, each with a limit of time; then stops
+// and frees a node from each of them.
 //
 // gossip_verify_by_channel_callback is the exception: the library has no function that calls it.
 #include "test.h"
@@ -13,7 +13,7 @@ enum { LIMIT = 5 * 20 };
 enum { LIMIT = 5 };
 #endif
 
-// What calls with a timeout get, and what the calls get that are bounded by the settings of a comm.
+// The timeout of calls that have one, and of the calls bounded by the settings of a comm.
 #define SHORT (50 * GOSSIP_MILLISECOND)
 #define BOUND (LIMIT * GOSSIP_SECOND / 8)
 
@@ -52,7 +52,7 @@ static struct {
     gossip_comm *comm, *partner_comm;
     gossip_crypto *crypto, *member;
     gossip_peer peer;
-    // What a callback does, once for each kind.
+    // The action of a callback, performed once for each kind.
     void (*act)(enum kind kind, const gossip_event *event);
     atomic_bool armed, begun[KINDS];
     struct counter ended[KINDS];
@@ -128,7 +128,8 @@ static void called_from(enum kind kind, const gossip_event *event)
     count_up(&world.ended[kind]);
 }
 
-// Cryptography without an MSP: an identity is a name, and signs with it. `user` is the name; "node" is the one that counts.
+// Cryptography without an MSP: an identity is a name, and signs with it. `user` is the name; "node" is the one that
+// counts.
 static void from(void *user, enum kind kind)
 {
     if (strcmp(user, "node") == 0)
@@ -551,7 +552,7 @@ static void provoke(uint64_t number, enum kind only)
     gossip_node_update_metadata(world.partner, (const uint8_t *)name, strlen(name), NULL);
     gossip_comm_send(world.partner_comm, block, &node, 1, NULL);
     gossip_comm_send(world.comm, block, &gone, 1, NULL);
-    // A new identity is looked at from all sides.
+    // A new identity is passed to every function that takes one.
     gossip_crypto *stranger = toy_crypto(name);
     gossip_config *config = bounded_config(2);
     if (gossip_comm_start(stranger, config, &comm, NULL) == GOSSIP_OK)
@@ -566,7 +567,7 @@ static void provoke(uint64_t number, enum kind only)
     gossip_message_free(block);
 }
 
-// Provokes until every callback, or the only one that is wanted, has done what it has to.
+// Provokes until every callback, or the only one wanted, has completed its action.
 static void until_done(enum kind only)
 {
     static uint64_t number = 0;

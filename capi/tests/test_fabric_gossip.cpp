@@ -1,4 +1,5 @@
-// What fabric_gossip.hpp promises beyond fabric_gossip.h: nothing thrown gets into the library, handles may go in any order.
+// The promises of fabric_gossip.hpp beyond fabric_gossip.h: no exception enters the library, handles may go in any
+// order.
 //
 //     test_fabric_gossip DIR, made by fabric-gossip crypto DIR
 
@@ -146,7 +147,7 @@ void a_digest_signer_names_the_form_of_its_signature() {
               }),
               "Signature::Raw"));
     CHECK(length == 32);
-    CHECK(has(refusal([&](gossip::bytes_view) { return gossip::signature::raw(ones); }), "does not fit"));
+    CHECK(has(refusal([&](gossip::bytes_view) { return gossip::signature::raw(ones); }), "does not match"));
     CHECK(has(refusal([&](gossip::bytes_view) -> gossip::signature { throw std::runtime_error("no such token"); }),
               "no such token"));
 }
@@ -170,7 +171,7 @@ void handles_go_in_any_order() {
     std::optional<gossip::subscription> inbox(far->accept());
     std::optional<gossip::event> event;
     {
-        const gossip::comm near = comm(0); // What it was started with is gone already.
+        const gossip::comm near = comm(0); // The objects it was started with are gone already.
         const gossip::ack_handle acknowledged = near.send_tracked(block("kept"), 10s, gossip::peer(far->local_addr()));
         event = inbox->next();
         CHECK(!acknowledged.wait(0s));

@@ -1,4 +1,4 @@
-// Handles used from many threads at once, and stopped and closed while they are.
+// Handles used from many threads at the same time, and stopped and closed meanwhile.
 #include "test.h"
 
 enum { THREADS = 8, BLOCKS = 50 };
@@ -13,7 +13,7 @@ struct shared {
     size_t received;
 };
 
-// What was stopped says so; nothing else goes wrong.
+// A stopped object returns GOSSIP_STOPPED; nothing else fails.
 static bool goes_on(gossip_result result, gossip_error **error)
 {
     if (result == GOSSIP_OK)
@@ -47,7 +47,7 @@ static void *send_and_look(void *argument)
                                    (const uint8_t *)"data", 4, &error),
               &error);
         gossip_buffer_free(signature);
-        // Made at the first look, whoever that is.
+        // Made at the first access, by any thread.
         CHECK(gossip_message_text(shared->message).len > 0 && gossip_message_wire(shared->message).len > 0);
         gossip_subscription_free(subscribe(shared->from));
     }
@@ -86,7 +86,7 @@ static void *close_inbox(void *argument)
     return NULL;
 }
 
-// All at once; with `stopping`, stopped by several threads on the way.
+// Runs all at the same time; with `stopping`, several threads stop them meanwhile.
 static void all_at_once(const char *dir, bool stopping)
 {
     gossip_message *message = new_block(1, 10);

@@ -48,7 +48,7 @@ impl CoreYaml {
 
     fn parse(path: &Path, text: &[u8]) -> Result<CoreYaml, String> {
         let checked = Document::parse(text).and_then(|document| document.check().map(|()| document));
-        let document = checked.map_err(|e| format!("is not sound YAML: {}", e.message()))?;
+        let document = checked.map_err(|e| format!("is not valid YAML: {}", e.message()))?;
         match document.root().map(|root| root.map()) {
             Some(Ok(Some(_))) => Ok(CoreYaml { path: path.to_owned(), document: Arc::new(document) }),
             _ => Err("is not core.yaml: it has no keys".into()),
@@ -98,10 +98,10 @@ impl CoreYaml {
 fn in_folder(dir: &Path) -> Result<PathBuf> {
     let error = |why: &str| Failure::usage(format!("FABRIC_CFG_PATH: {}: {why}", shown(dir)));
     if !dir.is_dir() {
-        return Err(error("there is no such folder"));
+        return Err(error("folder not found"));
     }
     let found = NAMES.iter().map(|name| dir.join(name)).find(|path| path.exists());
-    found.ok_or_else(|| error("there is no core.yaml in it; put it there, or unset the variable"))
+    found.ok_or_else(|| error("core.yaml not found; put it there, or unset the variable"))
 }
 
 fn find<'a>(node: Node<'a>, path: &[&str]) -> fabric_gossip::Result<Option<Node<'a>>> {

@@ -99,7 +99,7 @@ impl<'a> Delivery<'a> {
                 }
                 Err(e) if e.kind() == ErrorKind::Full && progressed.elapsed() < self.timeout => {}
                 Err(e) if e.kind() == ErrorKind::Full => {
-                    self.lost = Some(format!("the peer has taken nothing more for {}", short(self.timeout)));
+                    self.lost = Some(format!("the peer has read nothing for {}", short(self.timeout)));
                 }
                 Err(e) => self.lost = Some(e.to_string()),
             }
@@ -202,7 +202,7 @@ impl<'a> Delivery<'a> {
         let begin = Instant::now();
         while self.goes_on() && self.comm.flush(TICK).is_err() {
             if begin.elapsed() > self.timeout {
-                self.lost = Some(format!("the peer has not taken everything within {}", short(self.timeout)));
+                self.lost = Some(format!("the peer did not read everything within {}", short(self.timeout)));
             }
         }
         self.goes_on();
@@ -212,7 +212,7 @@ impl<'a> Delivery<'a> {
     fn goes_on(&mut self) -> bool {
         self.watch();
         if self.lost.is_none() && self.disconnected.is_some_and(|at| at.elapsed() > RECONNECT) {
-            self.lost = Some("the connection was closed, and nothing came of dialling again".into());
+            self.lost = Some("the connection was closed, and dialling again failed".into());
         }
         self.lost.is_none() && !self.context.stop.is_cancelled()
     }
@@ -250,12 +250,12 @@ impl<'a> Delivery<'a> {
             }
             Event::DialFailed { error, .. } if !self.interrupted => self.lost = Some(error.to_string()),
             Event::Refused { error, .. } => {
-                // A peer that refuses us has read nothing of what was written.
+                // A peer that refuses us has read none of the messages written.
                 self.undelivered = self.accepted;
                 self.lost = Some(format!("the peer refused us: {}", error.message()));
             }
             Event::PresumedDead { .. } => {
-                self.lost.get_or_insert_with(|| "the peer is gone".into());
+                self.lost.get_or_insert_with(|| "the peer disconnected".into());
             }
             _ => {}
         }

@@ -45,7 +45,7 @@ impl KeySource {
         };
         let elsewhere = settings.parsed(keys::BCCSP_DEFAULT, provider)?.flatten();
         if let Some(setting) = &elsewhere {
-            log::warn!("{setting}, which is not honoured: keys in a hardware module are out of reach for this tool");
+            log::warn!("{setting}, which is not honoured: this tool cannot use keys in a hardware module");
         }
         for (key, only) in [(keys::BCCSP_HASH, "SHA2"), (keys::BCCSP_SECURITY, "256")] {
             if let Some(value) = settings.text(key)?.filter(|value| value != only) {
@@ -99,7 +99,7 @@ pub fn crypto_service(msps: &[Arc<Msp>], signer: Option<SigningIdentity>) -> Opt
 
 pub fn load_msp(mspid: &str, dir: &NamedPath) -> Result<Msp> {
     if !dir.path.is_dir() {
-        return Err(dir.error("there is no such MSP folder"));
+        return Err(dir.error("MSP folder not found"));
     }
     Msp::load(&dir.path, mspid).map_err(|e| {
         let (text, dir) = (e.message(), dir.path.display().to_string());

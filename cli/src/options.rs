@@ -76,7 +76,7 @@ impl IdentityArgs {
     pub fn mspid(&self, settings: &Settings) -> Result<Option<String>> {
         let odd = |c: char| c.is_whitespace() || "\"'".contains(c);
         let check = |id: &str| match id.starts_with(odd) || id.ends_with(odd) {
-            true => Err("the quotes or white space around it are part of it".into()),
+            true => Err("remove the surrounding quotes or white space".into()),
             false => Ok(id.to_owned()),
         };
         match &self.mspid {

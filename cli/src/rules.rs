@@ -19,35 +19,35 @@ pub struct Broken {
 /// Names of rules, a part of the text of their refusals, and suggestions. The first match counts, so more specific
 /// entries come first.
 const RULES: [(&str, &str, &str); 25] = [
-    ("msp_id", "expected MSP ID", "the MSP id is another one: compare it with the channel configuration"),
-    ("identity_form", "SerializedIdentity", "this is no identity, or it was damaged on its way"),
-    ("pem", "PEM", "the certificate has to be one PEM block"),
+    ("msp_id", "expected MSP ID", "the MSP id is different: compare it with the channel configuration"),
+    ("identity_form", "SerializedIdentity", "this is not an identity, or it was damaged in transit"),
+    ("pem", "PEM", "the certificate must be one PEM block"),
     ("pem", "trailing bytes", "remove what follows the certificate in its file"),
-    ("pem", "pem type is", "the PEM block has to be a CERTIFICATE"),
-    ("canonical_signature", "non canonical signature", "the certificate has to be issued anew"),
-    ("certificate_form", "parseCertificate", "the certificate is damaged or breaks X.509's own rules"),
+    ("pem", "pem type is", "the PEM block must be a CERTIFICATE"),
+    ("canonical_signature", "non canonical signature", "the certificate must be reissued"),
+    ("certificate_form", "parseCertificate", "the certificate is damaged or violates X.509"),
     ("key_algorithm", "public key algorithm", "use ECDSA; Ed25519 needs MSP version 3.0"),
-    ("certificate_form", "public key", "its key is of a kind that Fabric does not know"),
+    ("certificate_form", "public key", "Fabric does not support its type of key"),
     ("revocation_list", "Authority Key Identifier for crl", "a list in crls/ names no authority: replace it"),
-    ("revoked", "has been revoked", "it is on a list in crls/: it has to be enrolled anew"),
-    ("authority_as_member", "Certificate Authority equals true", "this is an authority's certificate: show a member's"),
+    ("revoked", "has been revoked", "it is on a list in crls/: enroll it again"),
+    ("authority_as_member", "Certificate Authority equals true", "this is an authority's certificate: use a member's"),
     ("single_chain", "single validation chain", "keep only one of the authorities with the same key in the MSP"),
     (
         "inner_authority",
         "leaf of the certification tree",
-        "an authority that has others below it may not issue members",
+        "an authority with intermediate authorities below it may not issue members",
     ),
-    ("chain_length", "length at least 2", "this is a root's own certificate"),
+    ("chain_length", "length at least 2", "this is a root certificate"),
     ("extended_key_usage", "incompatible key usage", "an extended key usage has to include serverAuth, or be left out"),
     (
         "validity",
         "expired or is not yet valid",
-        "its authority was not valid when it was issued, or it ends before it begins",
+        "its authority was not valid when it was issued, or its validity ends before it begins",
     ),
-    ("critical_extension", "critical extension", "it has a critical extension that nobody here understands"),
+    ("critical_extension", "critical extension", "it has an unknown critical extension"),
     ("name_constraints", "name constraints", "its authority may not issue for this name"),
     ("name_constraints", "not authorized to sign for this name", "its authority may not issue for this name"),
-    ("path_length", "path length", "there are more authorities in between than one of them allows"),
+    ("path_length", "path length", "its chain has more authorities than one of them allows"),
     ("certificate_policies", "invalid policies", "it lacks a certificate policy that its authority demands"),
     ("unknown_authority", "unknown authority", "its authority is not in cacerts/ or intermediatecerts/ of this MSP"),
     ("organizational_unit", "organizational unit", "it needs one of the OUs that config.yaml lists"),
@@ -98,7 +98,7 @@ pub fn judge(crypto: &dyn CryptoService, msps: &[Arc<Msp>], identity: &PeerIdent
         true => {
             let until = described.expires().unwrap_or_default();
             let text = format!("the identity expired on {until}");
-            Verdict::Broken(Broken { rule: "expired", text, hint: "it has to be enrolled anew" })
+            Verdict::Broken(Broken { rule: "expired", text, hint: "enroll it again" })
         }
     }
 }

@@ -220,9 +220,9 @@ impl Settings {
             text if text.ends_with('\r') => Err(self.wrong(
                 key,
                 text,
-                "it ends with a carriage return: was it set by a file with Windows line ends?",
+                "it ends with a carriage return: was it set by a file with Windows line endings?",
             )),
-            text if text.contains(blanks) => Err(self.wrong(key, text, "it has control characters in it")),
+            text if text.contains(blanks) => Err(self.wrong(key, text, "it contains control characters")),
             _ => Ok(()),
         }
     }

@@ -24,7 +24,7 @@ impl Interrupted {
     pub fn reason(&self) -> &'static str {
         match self.signal() {
             Some(_) => "interrupted",
-            None => "nobody reads the output",
+            None => "the output was closed",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Summary of the trust settings of an MSP folder that has no member of its own.
+//! Summary of the trust settings of an MSP folder without its own member.
 
 use crate::certificate;
 use crate::failure::{Failure, Result};
@@ -44,7 +44,7 @@ pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
                     text += &format!("\n  {:<10} {}", name.replace('_', " ").trim_end_matches('s'), describe(file).1);
                 }
             }
-            let roles = if roles.is_empty() { "not told apart".into() } else { roles.join(", ") };
+            let roles = if roles.is_empty() { "not distinguished".into() } else { roles.join(", ") };
             text + &format!("\n  CRLs       {lists}\n  roles      {}", printable(&roles))
         },
     );

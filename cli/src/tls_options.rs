@@ -32,7 +32,7 @@ pub struct TlsArgs {
     /// The key of --tls-client-cert [CORE_PEER_TLS_CLIENTKEY_FILE]
     #[arg(long, value_name = "FILE", requires = "tls_client_cert")]
     tls_client_key: Option<PathBuf>,
-    /// What to require of peers that dial us: any certificate, or one that a TLS authority issued [verify if
+    /// The certificate to require of peers that dial us: any, or one issued by a TLS authority [verify if
     /// CORE_PEER_TLS_CLIENTAUTHREQUIRED, else request]
     #[arg(long, value_name = "POLICY", value_enum)]
     tls_client_auth: Option<ClientAuthPolicy>,
@@ -160,7 +160,7 @@ impl TlsArgs {
         }
         for root in &roots {
             if let Err(why) = root.check_dates() {
-                log::warn!("{}: {why}; what it issued will not be accepted", root.source);
+                log::warn!("{}: {why}; certificates that it issued will be refused", root.source);
             }
         }
         Ok(roots)
@@ -237,7 +237,7 @@ impl TlsArgs {
 fn is_passed_over(role: Role, file: &NamedPath) -> bool {
     let passed_over = role != Role::Serve && file.origin == Origin::File && !file.path.exists();
     if passed_over {
-        log::info!("{} is not there, and passed over", file.path.display());
+        log::info!("{} not found, ignored", file.path.display());
     }
     passed_over
 }
@@ -269,7 +269,7 @@ fn pem(file: &NamedPath) -> Result<PemFile> {
     Ok(PemFile { source: file.to_string(), text })
 }
 
-/// Reads one of our own certificates; it must be valid now.
+/// Reads one of our certificates; it must be valid now.
 fn read_cert(file: &NamedPath) -> Result<PemFile> {
     let first = read_all(file)?.swap_remove(0);
     first.check_dates().map_err(|why| file.error(why))?;

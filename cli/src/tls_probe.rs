@@ -140,7 +140,7 @@ impl TlsProbe {
                 certificate::alternative_names(server).join(", "),
                 certificate::date(server.not_after()),
                 certificate::remaining(server),
-                if vouched { format!("; vouched for by {}", chain.join(", ")) } else { String::new() },
+                if vouched { format!("; verified by {}", chain.join(", ")) } else { String::new() },
             );
         }
         let problem = match (&server, flaw, refused) {
@@ -165,9 +165,7 @@ impl TlsProbe {
         let hint = match names.iter().find(|name| name.parse::<IpAddr>().is_err() && !name.contains('*')) {
             _ if why.contains("clients only") => "the peer needs a certificate with the usage serverAuth".into(),
             Some(name) => format!("dial it by one of these names, or add --tls-server-name {name}"),
-            None => {
-                "the peer needs a certificate with the name that it is dialled by as subject alternative name".into()
-            }
+            None => "the peer needs a certificate with the dialled name as subject alternative name".into(),
         };
         Some((self.about(server, &why), hint))
     }
@@ -186,8 +184,8 @@ impl TlsProbe {
                 let state = certificate::check_dates(authority).err().unwrap_or_default();
                 let held = self.roots.iter().any(|root| root == authority);
                 let hint = match held {
-                    true => "the authority has to be renewed; give its new certificate with --tls-ca",
-                    false => "the peer has to send, or you have to give with --tls-ca, the authority's new certificate",
+                    true => "the authority must be renewed; give its new certificate with --tls-ca",
+                    false => "give the authority's new certificate with --tls-ca, or configure the peer to send it",
                 };
                 (why(&format!("was issued by an authority that is not valid now: {name}: {state}")), hint.into())
             }
@@ -201,7 +199,7 @@ impl TlsProbe {
             }
             (text, _) => {
                 let issuer = certificate::name(server.issuer_name());
-                let why = why(&format!("is not vouched for by {}: {text}; its issuer is {issuer}", self.root_files));
+                let why = why(&format!("cannot be verified with {}: {text}; its issuer is {issuer}", self.root_files));
                 (why, "give the certificate of that issuer with --tls-ca".into())
             }
         }
@@ -229,7 +227,7 @@ fn refusal(stream: &mut SslStream<TcpStream>) -> Option<(String, String)> {
         (Some(_), _) => Some(blame(&error)),
         (None, Some(e)) if waiting.contains(&e.kind()) => None,
         // Not every server gives a reason.
-        _ => Some(certificate_refused("it closed the connection as soon as it had seen it")),
+        _ => Some(certificate_refused("it closed the connection after receiving it")),
     }
 }
 
@@ -247,11 +245,11 @@ fn blame(error: &openssl::ssl::Error) -> (String, String) {
     if let Some(e) = error.io_error() {
         return match e.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                ("no answer to the TLS greeting".into(), "does the peer use TLS? --no-tls if it does not".into())
+                ("the TLS handshake timed out".into(), "if the peer does not use TLS, add --no-tls".into())
             }
             _ => (
-                format!("the connection broke off during TLS: {e}"),
-                "does the peer use TLS? --no-tls if it does not".into(),
+                format!("the connection was lost during TLS: {e}"),
+                "if the peer does not use TLS, add --no-tls".into(),
             ),
         };
     }
@@ -261,7 +259,7 @@ fn blame(error: &openssl::ssl::Error) -> (String, String) {
     let has = |part: &str| text.contains(part);
     match () {
         () if has("wrong version number") || has("packet length") || has("http request") => {
-            ("the peer does not speak TLS".into(), "add --no-tls, if it is meant to do without".into())
+            ("the peer does not speak TLS".into(), "if that is intended, add --no-tls".into())
         }
         () if has("alert") && (has("certificate") || has("unknown ca") || has("decrypt error")) => {
             certificate_refused(&text)
@@ -272,10 +270,9 @@ fn blame(error: &openssl::ssl::Error) -> (String, String) {
         () if has("protocol version") || has("handshake failure") => {
             (format!("no TLS version or cipher in common: {text}"), "Fabric needs TLS 1.2 or later".into())
         }
-        () if text.is_empty() => (
-            "the peer closed the connection during TLS".into(),
-            "does the peer use TLS? --no-tls if it does not".into(),
-        ),
+        () if text.is_empty() => {
+            ("the peer closed the connection during TLS".into(), "if the peer does not use TLS, add --no-tls".into())
+        }
         () => (format!("TLS failed: {text}"), String::new()),
     }
 }

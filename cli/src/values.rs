@@ -27,7 +27,7 @@ impl FromStr for Endpoint {
             return wrong("the quotes are part of it: leave them out");
         }
         if text.contains(|c: char| c.is_whitespace() || c == ',' || c == ';') {
-            return wrong("this is more than one endpoint, or has white space in it");
+            return wrong("this is more than one endpoint, or contains white space");
         }
         let Some((host, port)) = text.rsplit_once(':') else { return wrong("no port") };
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
@@ -37,7 +37,7 @@ impl FromStr for Endpoint {
         let host = match host.strip_prefix('[') {
             Some(address) => match address.strip_suffix(']') {
                 Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
-                _ => return wrong("what stands in brackets is not an IPv6 address"),
+                _ => return wrong("the text in brackets is not an IPv6 address"),
             },
             None if host.parse::<Ipv6Addr>().is_ok() => {
                 return wrong("an IPv6 address needs brackets, as in [::1]:7051");
@@ -65,7 +65,7 @@ impl fmt::Display for Endpoint {
 /// Parses an endpoint to dial.
 pub fn target(text: &str) -> Result<Endpoint, String> {
     match text.parse()? {
-        Endpoint { port: 0, .. } => Err("nobody can listen on port 0".into()),
+        Endpoint { port: 0, .. } => Err("port 0 cannot be dialled".into()),
         endpoint => Ok(endpoint),
     }
 }
@@ -74,7 +74,7 @@ pub fn target(text: &str) -> Result<Endpoint, String> {
 pub fn reachable(text: &str) -> Result<Endpoint, String> {
     let endpoint = target(text)?;
     match endpoint.is_unspecified() {
-        true => Err(format!("nobody can dial {}: name the address of this machine", endpoint.host)),
+        true => Err(format!("{} cannot be dialled: name the address of this machine", endpoint.host)),
         false => Ok(endpoint),
     }
 }
@@ -102,7 +102,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Parses a duration that is not zero.
 pub fn timeout(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("must be longer than zero".into()),
+        Duration::ZERO => Err("must be greater than zero".into()),
         timeout => Ok(timeout),
     }
 }

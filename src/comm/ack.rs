@@ -133,7 +133,7 @@ enum Slot {
     Undelivered,
 }
 
-/// One pending send. Dropping it discards what has not been answered.
+/// One pending send. Dropping it discards the answers still awaited.
 pub(super) struct AckWait {
     table: Arc<AckTable>,
     nonce: u64,

@@ -121,7 +121,7 @@ impl CommBuilder {
         on_purge: impl Fn(&PkiId, &PeerIdentity) + Send + Sync + 'static,
     ) -> Result<IdentityMapper> {
         if self.mapper.is_some() {
-            let text = "an identity mapper is given, and the node makes its own, to be told of removals";
+            let text = "the node creates its own identity mapper: do not set one";
             return Err(Error::new(ErrorKind::Config, text));
         }
         let config = IdentityConfig { usage_threshold: self.config.usage_threshold, ..Default::default() };
@@ -210,14 +210,14 @@ impl CommBuilder {
         let (tls, limits) = (self.tls.take(), self.limits.take());
         let transport = match self.transport.take() {
             Some(_) if tls.is_some() || limits.is_some() => {
-                let text = "tls and limits are settings of the default transport, and another transport is given: set them there";
+                let text = "tls and limits apply to the default transport only: set them on the given transport";
                 return Err(Error::new(ErrorKind::Config, text));
             }
             Some(transport) => transport,
             None => transport::default_transport(tls, limits.unwrap_or_default())?,
         };
         if !transport.is_encrypted() {
-            log::warn!("TLS is off: messages can be read and connection messages replayed by whoever is in between");
+            log::warn!("TLS is off: a man in the middle can read messages, and connection messages can be replayed");
         }
         Ok(transport)
     }

@@ -389,7 +389,7 @@ impl ConnStore {
         settled
     }
 
-    /// Removes an entry and makes it close after writing what it owes.
+    /// Removes an entry and makes it close after writing the messages still owed.
     pub fn close(&self, to: &RemotePeer) {
         let mut table = self.table.write();
         let Some(peer) = table.find(to).cloned() else { return };

@@ -94,7 +94,7 @@ impl<T> Subscriber<T> {
         let Some(predicate) = &self.predicate else { return true };
         entering_user_code();
         catch_unwind(AssertUnwindSafe(|| predicate(item))).unwrap_or_else(|_| {
-            log::error!("a subscription's predicate panicked; the message counts as not wanted");
+            log::error!("a subscription's predicate panicked; the message is not delivered to it");
             false
         })
     }
@@ -207,7 +207,7 @@ impl<T: ByteSize> Subscription<T> {
 
 fn why_not(nothing: RecvError) -> Error {
     match nothing {
-        RecvError::Timeout => Error::new(ErrorKind::Timeout, "nothing received in time"),
+        RecvError::Timeout => Error::new(ErrorKind::Timeout, "timed out: nothing was received"),
         RecvError::Closed => Error::new(ErrorKind::Stopped, "the subscription ended: its publisher was stopped"),
         RecvError::Interrupted => Error::new(ErrorKind::Stopped, "the subscription was closed"),
     }

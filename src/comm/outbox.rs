@@ -25,7 +25,7 @@ const MAX_WAITERS: usize = 1024;
 
 /// An item queued for a peer's stream.
 pub(super) enum Item {
-    /// A message on its way to the peer.
+    /// A message accepted for the peer and not yet written.
     Message {
         message: SignedMessage,
         /// Waits for its acknowledgement, if tracked.
@@ -203,8 +203,8 @@ impl Outbox {
         Ok(Taken::Queued)
     }
 
-    /// Closes the queue and moves what is owed, starting with the writer's `hand`, to the end of `other`, whose bounds
-    /// do not apply: the messages were already accepted. Flush waiters move with them.
+    /// Closes the queue and moves the messages still owed, starting with the writer's `hand`, to the end of `other`,
+    /// whose bounds do not apply: the messages were already accepted. Flush waiters move with them.
     pub fn move_into(&self, other: &Outbox, hand: &mut VecDeque<Item>) {
         let (flushes, items) = {
             let mut state = self.state.lock();
@@ -402,7 +402,7 @@ impl Outbox {
         self.owed_bytes.load(Ordering::Relaxed)
     }
 
-    /// Refuses further messages; what is owed remains to be written.
+    /// Refuses further messages; those already accepted remain to be written.
     pub fn refuse(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -420,8 +420,8 @@ impl Outbox {
         settled
     }
 
-    /// Closes the queue and returns what is owed: first the writer's `hand`, then the queue. Messages in an inline
-    /// write are not included: see [`refuse_and_await_inline_write`](Self::refuse_and_await_inline_write).
+    /// Closes the queue and returns the messages still owed: first the writer's `hand`, then the queue. Messages in an
+    /// inline write are not included: see [`refuse_and_await_inline_write`](Self::refuse_and_await_inline_write).
     pub fn close(&self, hand: &mut VecDeque<Item>) -> Vec<Item> {
         self.close_locked(&mut self.state.lock(), hand)
     }

@@ -38,7 +38,7 @@ pub(super) struct Link {
     pub(super) spare: Option<Arc<Connection>>,
     pub(super) dial: Option<Dial>,
     pub(super) ended: Option<Ended>,
-    /// When closing: whether to write what is owed.
+    /// When closing: whether to write the messages still owed.
     pub(super) drain: bool,
 }
 
@@ -216,7 +216,7 @@ impl PeerEntry {
         }
     }
 
-    /// Makes the writer end, either after writing what is owed or immediately.
+    /// Makes the writer end, either after writing the messages still owed or immediately.
     pub fn close(&self, drain: bool) {
         let dial = {
             let mut link = self.link.lock();

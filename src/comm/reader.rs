@@ -54,7 +54,7 @@ impl Acceptor for Server {
         comm.store.open.add(&conn);
         if let Some(old) = displaced {
             log::debug!("{} ({}): replaced by a new connection", old.info.endpoint, old.info.id);
-            comm.unconfirmed(&old, "the peer has connected anew");
+            comm.unconfirmed(&old, "the peer connected again");
             old.finish(&Status::ok());
             old.stream.cancel();
         }

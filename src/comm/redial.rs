@@ -22,10 +22,10 @@ pub(super) struct Ending {
 pub(super) enum Decision {
     /// Dial again.
     Redial,
-    /// Report what is owed as undelivered, and presume the peer dead unless it refused us.
+    /// Report the messages still owed as undelivered, and presume the peer dead unless it refused us.
     GiveUp,
     /// Ping the peer. Give up if it does not answer, otherwise retire. An accepted stream ends in the same way when its
-    /// dialler dies and when its dialler cancels, and redialling would reopen what a live peer closed.
+    /// dialler dies and when its dialler cancels, and redialling would reopen a stream that a live peer closed.
     Ping,
     /// Remove the entry, unless something has been queued meanwhile.
     Retire,

@@ -154,7 +154,7 @@ impl Comm {
                 recv(timer) -> _ => {
                     waits[i..].iter().for_each(|(p, (waiter, _))| p.outbox.forget_flush(waiter));
                     let owed: usize = waits[i..].iter().map(|(p, _)| p.outbox.owed()).sum();
-                    let text = format!("{owed} messages to {} peers not written in time", waits.len() - i);
+                    let text = format!("timed out: {owed} messages to {} peers are not written", waits.len() - i);
                     return Err(Error::new(ErrorKind::Timeout, text).step("flush"));
                 }
             }

@@ -10,7 +10,7 @@ impl CommState {
         self.stopping.cancel();
         let peers = self.store.close_all();
         peers.iter().for_each(|peer| peer.close(false));
-        // A reader that waits for room in a subscription continues, to read what the other side still sends.
+        // A reader that waits for room in a subscription continues, to read the rest of the other side's messages.
         self.messages.close();
         let limit = self.clock.after(self.config.conn_timeout);
         for peer in &peers {
@@ -24,7 +24,7 @@ impl CommState {
         self.store.open.cancel_all();
         if let Some(server) = server {
             if !server.stop(self.config.conn_timeout) {
-                log::warn!("connections had to be cut off");
+                log::warn!("stop: some connections did not end in time and were cut off");
             }
         }
         self.threads.join();

@@ -1,5 +1,5 @@
-//! The writer thread of one peer: connects, writes queued messages, reconnects after a loss, and reports what it could
-//! not write.
+//! The writer thread of one peer: connects, writes queued messages, reconnects after a loss, and reports the messages
+//! it could not write.
 
 use super::conn_store::{Claim, Installed};
 use super::connection::Connection;
@@ -209,7 +209,7 @@ impl Writer {
     /// Sleeps until there is something to write or to do.
     fn idle(&self, conn: &Connection) {
         if self.peer.closing.is_cancelled() {
-            // Everything queued was written. What is still owed is in an inline write, and its end wakes the writer.
+            // Everything queued was written. Messages still owed are in an inline write, and its end wakes the writer.
             if self.peer.outbox.owed() == 0 {
                 return self.leave(conn);
             }
@@ -233,12 +233,12 @@ impl Writer {
     }
 
     /// Ends a connection so that nothing written to it is lost: signals that we send nothing more, then reads it to its
-    /// end, within the connection timeout. What the peer has not read by then is reported as unconfirmed.
+    /// end, within the connection timeout. Messages that the peer has not read by then are reported as unconfirmed.
     fn leave(&self, conn: &Connection) {
         conn.finish(&Status::ok());
         self.await_end(conn);
         if !conn.ended.is_cancelled() {
-            self.comm.unconfirmed(conn, "it was closed by us, and the peer did not end it in time");
+            self.comm.unconfirmed(conn, "closed by us, and the peer did not close its side in time");
         }
         conn.stream.cancel();
         self.comm.connection_ended(&self.peer, conn, StreamEnd::Local, None);
@@ -350,7 +350,7 @@ impl Writer {
             }
         };
         if let Some(old) = displaced {
-            self.comm.unconfirmed(&old, "the peer was connected to under another name");
+            self.comm.unconfirmed(&old, "replaced: the peer was dialled under another name");
             old.stream.cancel();
         }
         if fresh {
@@ -391,8 +391,8 @@ impl Writer {
         }
     }
 
-    /// Handles a peer that cannot be reached again: reports what is owed, and presumes the peer dead unless it refused
-    /// us.
+    /// Handles a peer that cannot be reached again: reports the messages owed, and presumes the peer dead unless it
+    /// refused us.
     fn lost(&mut self, ended: &Ended) -> Next {
         if !self.comm.store.remove_unless_connected(&self.peer) {
             return Next::Continue;
@@ -424,7 +424,7 @@ impl Writer {
             && !self.peer.closing.is_cancelled()
     }
 
-    /// Handles a failed dial: presumes the peer dead and reports what is owed.
+    /// Handles a failed dial: presumes the peer dead and reports the messages still owed.
     fn unreachable(&mut self, error: Error) -> Next {
         if !self.comm.store.remove_unless_connected(&self.peer) {
             return Next::Continue;
@@ -455,7 +455,7 @@ impl Writer {
         self.report_owed(error);
     }
 
-    /// Reports what is owed, and that nothing more will be written.
+    /// Reports the messages still owed, and that nothing more will be written.
     fn report_owed(&mut self, error: Error) {
         self.peer.outbox.refuse_and_await_inline_write();
         let owed = self.peer.outbox.close(&mut self.hand);

@@ -52,7 +52,7 @@ impl Discovery {
         let text = format!("closing the connection to {}, which asks for our membership: {reason}", remote.pki_id);
         match self.concealed.count(&remote.pki_id) {
             0 => journal::warning!("{text}; further times are counted at level debug"),
-            before => journal::debug!("{text}; {} times by now", before + 1),
+            before => journal::debug!("{text}; {} times so far", before + 1),
         }
         cx.effects.push(Effect::Close(remote.pki_id));
     }

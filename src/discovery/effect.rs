@@ -36,8 +36,8 @@ pub enum Effect {
         /// The content of the secret envelope, also signed; if empty, there is no secret envelope.
         internal_endpoint: String,
     },
-    /// Send a message to one peer, without waiting. If there is no room, it is dropped. The message contains only what
-    /// may be disclosed to the peer.
+    /// Send a message to one peer, without waiting. If there is no room, it is dropped. The message contains only
+    /// content that may be disclosed to the peer.
     Send {
         /// The recipient.
         to: PkiId,

@@ -85,7 +85,7 @@ impl Own {
     pub fn rise_above(&mut self, time: Timestamp) {
         if self.is_behind(time) {
             journal::warning!(
-                "our own message {time} is newer than ours {}: our clock was set back, or there are two of us",
+                "received our own alive message {time}, newer than our time {}: the clock was set back, or another process uses our identity",
                 self.time
             );
             self.time.incarnation = time.incarnation.saturating_add(1);

@@ -19,7 +19,7 @@ impl Discovery {
             Some(Content::AliveMsg(_)) => self.on_gossip(message, from, cx),
             Some(Content::MemReq(request)) => self.on_request(request, &message, from, cx),
             Some(Content::MemRes(response)) => self.on_response(response, &message, &from, cx),
-            _ => journal::debug!("not about membership: {message}"),
+            _ => journal::debug!("not a membership message: {message}"),
         }
     }
 
@@ -147,7 +147,7 @@ impl Discovery {
             return;
         }
         let Some(permit) = self.verifications.try_acquire(&alive, &sender) else {
-            return journal::debug!("no room to verify a message of {}", alive.pki_id);
+            return journal::debug!("too many verifications pending: dropped a message of {}", alive.pki_id);
         };
         let alive = alive.detached(carrier);
         let token = self.next_token();
@@ -213,7 +213,7 @@ impl Discovery {
     fn answer(&mut self, remote: NetworkMember, nonce: u64, cx: &mut Context<'_>) {
         let disclosure = cx.peers.disclose(&remote, &self.own.member);
         if disclosure == Disclosure::Nothing {
-            journal::debug!("{remote} may not know us");
+            journal::debug!("{remote} must not learn our membership: closing its connection");
             return cx.effects.push(Effect::Close(remote.pki_id));
         }
         let Some(own) = &self.own.latest else {

@@ -167,7 +167,7 @@ impl Seeds {
         entry.attempts = entry.attempts.saturating_add(1);
         match entry.last_error.as_deref() == Some(error) {
             false => journal::warning!("seed {endpoint}: {error}; next attempt in {wait:?}"),
-            true => journal::debug!("seed {endpoint}: {error}; {} attempts by now, next in {wait:?}", entry.attempts),
+            true => journal::debug!("seed {endpoint}: {error}; {} attempts so far, next in {wait:?}", entry.attempts),
         }
         entry.last_error = Some(error.to_owned());
         entry.phase = Phase::Waiting(now + wait);

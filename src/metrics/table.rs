@@ -162,7 +162,7 @@ metrics! { COMM:
     HANDSHAKE_FAILURES = Counter "gossip_comm_handshake_failures" ["reason"]
         "Inbound streams that failed to authenticate";
     INBOUND_REFUSALS = Counter "gossip_comm_inbound_refusals" ["reason"]
-        "Inbound streams that a limit turned away";
+        "Inbound streams refused by a limit";
     REFUSED_BY_PEER = Counter "gossip_comm_refused_by_peer" [] "Connections whose peer refused us";
     RECONNECTS = Counter "gossip_comm_reconnects" [] "Dials of a peer whose connection had ended";
     DISCONNECTS = Counter "gossip_comm_disconnects" [] "Connections that ended and left their peer without one";

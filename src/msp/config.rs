@@ -131,7 +131,7 @@ impl MspConfig {
         let dir = dir.as_ref();
         let cacerts = dir.join("cacerts");
         if !cacerts.is_dir() {
-            return Err(config_error(format!("no CA: there is no folder {}", cacerts.display())));
+            return Err(config_error(format!("no CA: folder {} not found", cacerts.display())));
         }
         let root_certs = read_folder(&cacerts)?;
         if root_certs.is_empty() {
@@ -144,7 +144,7 @@ impl MspConfig {
             true => {
                 if tls_intermediates.exists() {
                     let dir = tls_intermediates.display();
-                    log::warn!("ignoring {dir}: its certificates count beside root ones in tlscacerts only");
+                    log::warn!("ignoring {dir}: its certificates are used only together with roots in tlscacerts");
                 }
                 Vec::new()
             }

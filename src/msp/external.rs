@@ -73,7 +73,7 @@ fn normalise(public: &PublicKey, signature: &Signature) -> Result<Vec<u8>, Strin
         Signature::Der(der) => public.low_s_from_der(der).ok_or_else(|| {
             let raw = Some(der.len()) == public.raw_signature_len();
             let remedy = if raw { "; it has the length of a raw one: return it as Signature::Raw (in C: gossip_reply_set_raw)" } else { "" };
-            format!("the signing function returned {} bytes that are no DER ECDSA signature{remedy}", der.len())
+            format!("the signing function returned {} bytes that are not a DER ECDSA signature{remedy}", der.len())
         }),
         Signature::Raw(raw) => public.low_s_from_raw(raw).ok_or_else(|| {
             let (len, expected) = (raw.len(), public.raw_signature_len().unwrap_or_default());

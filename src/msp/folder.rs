@@ -35,7 +35,7 @@ pub(super) fn read_folder(dir: &Path) -> Result<Vec<PemFile>> {
             Ok(metadata) => metadata.file_type(),
             Err(e) => {
                 match fs::read_link(&path) {
-                    Ok(target) => log::warn!("skipping {}: the link to {target:?} leads nowhere: {e}", path.display()),
+                    Ok(target) => log::warn!("skipping {}: broken link to {target:?}: {e}", path.display()),
                     Err(_) => log::warn!("skipping {}: {e}", path.display()),
                 }
                 continue;
@@ -70,7 +70,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
 fn check_regular(path: &Path, kind: fs::FileType) -> Result<()> {
     match (kind.is_file(), kind.is_dir()) {
         (true, _) => Ok(()),
-        (_, true) => Err(config_error(format!("cannot read {}: it is a folder and no file", path.display()))),
+        (_, true) => Err(config_error(format!("cannot read {}: it is a folder, not a file", path.display()))),
         _ => Err(config_error(format!("cannot read {}: it is a pipe, socket or device; remove it", path.display()))),
     }
 }

@@ -116,7 +116,7 @@ impl SigningIdentity {
         check_not_expired(&identity, now)?;
         let key = PrivateKey::from_pem(key_pem)?;
         if !key.fits(&identity.certificate.public_key) {
-            return Err(config_error("the private key does not fit the signing certificate"));
+            return Err(config_error("the private key does not match the signing certificate"));
         }
         Ok(SigningIdentity { identity, key: Key::Local(key) })
     }
@@ -146,10 +146,10 @@ impl SigningIdentity {
         let signature = signer.sign(PROBE).map_err(context("the first signature of the signing function"))?;
         signer.identity.verify(&signature, PROBE).map_err(|e| {
             let remedy = match signer.identity.certificate.public_key.signed_otherwise(&signature, PROBE) {
-                Some(_) => "it has to sign the digest as it is, without hashing it again",
+                Some(_) => "it must sign the digest as it is, without hashing it again",
                 None => "give the certificate that belongs to the key",
             };
-            let text = "the signing function does not fit the signing certificate";
+            let text = "the signing function does not match the signing certificate";
             config_error(format!("{text}: {remedy} ({})", e.message())).source(e)
         })?;
         Ok(signer)
@@ -187,7 +187,7 @@ impl SigningIdentity {
             }
         }
         let (keystore, why) = (keystore.display(), unusable.unwrap_or_default());
-        Err(config_error(format!("no private key in {keystore} fits {}{why}", cert.name)))
+        Err(config_error(format!("no private key in {keystore} matches {}{why}", cert.name)))
     }
 
     /// Returns the identity without the key.

@@ -208,9 +208,8 @@ impl PublicKey {
     pub fn signed_otherwise(&self, signature: &[u8], message: &[u8]) -> Option<&'static str> {
         const RAW: &str = "the signer returns r and s one after the other: encode them as ASN.1 DER, or use \
             SigningIdentity::with_signer and Signature::Raw";
-        const TWICE: &str = "the signer hashes twice: it gets the message and has to hash it once, with SHA-256";
-        const UNHASHED: &str =
-            "the signer takes the message for a digest: hash the message with SHA-256 before signing it";
+        const TWICE: &str = "the signer hashes twice: it gets the message and must hash it once, with SHA-256";
+        const UNHASHED: &str = "the signer signs the message as if it were a digest: hash it with SHA-256 first";
         const OTHER_HASH: &str =
             "the signer uses another hash: Fabric's signatures are over SHA-256, whatever the curve, or \
             over SHA3-256 where the MSP says so";

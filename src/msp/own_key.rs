@@ -1,4 +1,4 @@
-//! The public key of our own identity, used to normalise our signatures and to explain wrong ones.
+//! The public key of our identity, used to normalise our signatures and to explain wrong ones.
 
 use super::key::PublicKey;
 use super::pem;
@@ -37,7 +37,7 @@ impl OwnKey {
         const OTHER_KEY: &str =
             "the signer uses another key than that of our certificate, or signs something else than the \
             message it gets: give the certificate and the key of one pair";
-        let Some(key) = &self.0 else { return "the identity and the key of the signer have to belong together" };
+        let Some(key) = &self.0 else { return "the identity and the signer's key must belong together" };
         match key.signed_otherwise(signature, message) {
             Some(remedy) => remedy,
             None => OTHER_KEY,

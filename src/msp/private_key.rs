@@ -28,7 +28,7 @@ impl PrivateKey {
         }
         if block.label == b"EC PARAMETERS" {
             return Err(invalid(
-                "the first block is EC PARAMETERS and Fabric reads no other; remove it (openssl ecparam -noout)",
+                "the first block is EC PARAMETERS and Fabric reads only the first; remove it (openssl ecparam -noout)",
             ));
         }
         let pkcs8 = || PKey::private_key_from_pkcs8(&block.bytes);

@@ -441,7 +441,7 @@ impl RevocationList {
             r.small_integer()?;
         }
         r.sequence()?; // The algorithm again.
-        r.sequence()?; // The issuer: the key identifier is what counts.
+        r.sequence()?; // The issuer is skipped: the key identifier decides.
         r.time()?;
         if r.next_is(tag::UTC_TIME) || r.next_is(tag::GENERALIZED_TIME) {
             r.time()?;

@@ -136,9 +136,10 @@ impl NodeBuilder {
     /// and the others are contacted.
     pub fn start(mut self) -> Result<Node> {
         self.config.validate()?;
-        let own_org = self.advisor.org_by_peer_identity(&self.identity).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "our own identity belongs to no organisation that is known to us")
-        })?;
+        let own_org = self
+            .advisor
+            .org_by_peer_identity(&self.identity)
+            .ok_or_else(|| Error::new(ErrorKind::Config, "our own identity belongs to no known organisation"))?;
         let clock = self.comm.shared_clock();
         let (answers, answered) = unbounded();
         let purged = answers.clone();
@@ -208,7 +209,7 @@ fn published(given: Option<String>, listening: Option<&str>) -> Result<String> {
             _ => Ok(endpoint),
         },
         None if listening.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified()) => {
-            let text = format!("{listening} is no address that others can dial: give the endpoint to publish");
+            let text = format!("{listening} is not an address that others can dial: set the endpoint to publish");
             Err(Error::new(ErrorKind::Config, text))
         }
         None => Ok(listening.to_owned()),

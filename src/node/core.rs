@@ -382,7 +382,7 @@ impl NodeCore {
             _ if gossip.is_pull() && gossip.pull_type() == PullMsgType::IDENTITY_MSG.into() => {
                 self.on_identity_pull(&message, &from, cx);
             }
-            _ => journal::debug!("nobody handles {message}"),
+            _ => journal::debug!("no handler for {message}"),
         }
     }
 
@@ -434,7 +434,7 @@ impl NodeCore {
     /// Requests a verification, if the budget allows one more.
     fn verify(&mut self, message: SignedMessage, from: &PkiId, pending: Pending, cx: &mut Context<'_>) {
         let Some(permit) = self.budget.try_acquire(from, message.wire_len()) else {
-            return journal::debug!("no room to verify {message}");
+            return journal::debug!("too many verifications pending: dropped {message}");
         };
         let token = self.ask(pending);
         self.permits.insert(token, permit);

@@ -1,4 +1,4 @@
-//! Announces the expiry of our own identity in advance.
+//! Announces the expiry of our identity in advance.
 
 use std::time::{Duration, Instant};
 

@@ -62,7 +62,7 @@ impl Router<'_> {
                     }
                 }
                 _ if gossip.message.message().is_org_restricted() => of_org.push(gossip),
-                _ => journal::warning!("nobody to gossip to: {}", gossip.message),
+                _ => journal::warning!("no peer to gossip to: {}", gossip.message),
             }
         }
         for (name, blocks) in blocks {

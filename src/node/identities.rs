@@ -41,7 +41,7 @@ pub fn verify(message: &SignedMessage, mapper: &IdentityMapper, crypto: &dyn Cry
             mapper.put(&PkiId::new(identity.pki_id.clone()), &PeerIdentity::new(identity.cert.clone()))
         }
         Some(Content::StateInfo(info)) => verify_by(message, &PkiId::new(info.pki_id.clone()), mapper),
-        _ => Err(Error::new(ErrorKind::Protocol, "not a message that is judged by itself")),
+        _ => Err(Error::new(ErrorKind::Protocol, "not a message that is verified independently")),
     }
 }
 

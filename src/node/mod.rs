@@ -332,7 +332,7 @@ impl Node {
     }
 
     fn too_few(&self, found: usize, count: usize) -> Error {
-        let mut text = format!("{found} of {count} members in time");
+        let mut text = format!("timed out: {found} of {count} members");
         for seed in self.seeds().iter().filter(|seed| !seed.connected) {
             text += &format!("; {}: {}", seed.endpoint, seed.last_error.as_deref().unwrap_or("no answer yet"));
         }

@@ -13,7 +13,7 @@ use items::Items;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Time limits of the steps of an exchange, and limits on what is kept.
+/// Time limits of the steps of an exchange, and limits on stored data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PullConfig {
     /// Time for which digests are accepted after the hello: `peer.gossip.digestWaitTime`, 1 s.

@@ -134,7 +134,7 @@ impl Worker {
         let verdict = catch_unwind(AssertUnwindSafe(|| self.judge(message)))
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the verification panicked")));
         if let Err(e) = &verdict {
-            log::debug!("not valid: {message}: {e}");
+            log::debug!("invalid message: {message}: {e}");
         }
         let _ = self.answers.send(Event::Verified { token, valid: verdict.is_ok() });
     }

@@ -1,4 +1,4 @@
-//! Counts the library's live objects in this process, for tests of what remains after a stop.
+//! Counts the library's live objects in this process, so that tests can find those that remain after a stop.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

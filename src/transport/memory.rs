@@ -113,7 +113,7 @@ impl Transport for MemoryTransport {
     /// Serves the address with the certificate that this transport presents. Port 0 selects a free port.
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
         let unreachable = |text: &str| Error::new(ErrorKind::Unreachable, text).peer(address).step("listen");
-        let network = self.network.upgrade().ok_or_else(|| unreachable("the network is gone"))?;
+        let network = self.network.upgrade().ok_or_else(|| unreachable("the in-memory network was dropped"))?;
         let local_addr = match address.strip_suffix(":0") {
             Some(host) => format!("{host}:{}", network.next_port.fetch_add(1, Ordering::Relaxed)),
             None => address.to_owned(),
@@ -366,7 +366,7 @@ impl Stream for MemoryStream {
         if self.side == Side::Accepted {
             self.ending.say(status.clone());
         }
-        // The other side first reads what was sent before, and then the end.
+        // The other side first reads the messages sent before, and then the end.
         *self.outgoing.lock() = None;
         Ok(())
     }

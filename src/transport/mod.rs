@@ -217,7 +217,7 @@ pub trait Outgoing {
 ///
 /// At most one thread at a time may use the sending side (`start_send`, `wait_sent`, `try_send`, `send_all`, `finish`),
 /// and one the receiving side (`recv`, `recv_limited`, `recv_batch`). Any thread may call `cancel` and `info`. Dropping
-/// the last handle cancels what is still open and releases everything.
+/// the last handle cancels open operations and releases everything.
 #[doc(hidden)]
 pub trait Stream: Send + Sync {
     /// Starts to write a message and returns without waiting. [`wait_sent`](Stream::wait_sent) must return `true`
@@ -297,7 +297,8 @@ pub trait Stream: Send + Sync {
     /// its end; an accepted stream ends with `status`.
     fn finish(&self, status: &Status) -> Result<(), StreamEnd>;
 
-    /// Ends the stream immediately, in both directions. Messages under way fail with [`StreamEnd::Local`]. Does not block.
+    /// Ends the stream immediately, in both directions. Messages under way fail with [`StreamEnd::Local`]. Does not
+    /// block.
     fn cancel(&self);
 
     /// Returns information about the two ends.

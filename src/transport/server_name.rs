@@ -38,12 +38,10 @@ fn check(certificate: &X509Ref, host: &str) -> Result<(), String> {
     };
     match (fits, names.is_empty()) {
         (true, _) => Ok(()),
-        (false, true) => {
-            Err("has no subject alternative names, and Fabric's peers do not look at the common name".into())
+        (false, true) => Err("has no subject alternative names, and Fabric's peers ignore the common name".into()),
+        (false, false) if bare.parse::<IpAddr>().is_ok() && names.dns.iter().any(|name| name == bare) => {
+            Err(format!("is not for the address {host}: it lists {host} as a DNS name instead of an IP address"))
         }
-        (false, false) if bare.parse::<IpAddr>().is_ok() && names.dns.iter().any(|name| name == bare) => Err(format!(
-            "is not for the address {host}: it has {host} as a DNS name, and an address has to be an IP address there"
-        )),
         (false, false) => Err(format!("is not for {host} but for {}", names.list())),
     }
 }

@@ -161,7 +161,7 @@ impl Tls {
             return Err(config_error("the client authentication policy cannot change while running; restart instead"));
         }
         if checked.server.is_none() && current.1.server.is_some() {
-            return Err(config_error("the server certificate cannot be taken away while running; restart instead"));
+            return Err(config_error("the server certificate cannot be removed while running; restart instead"));
         }
         *current = (current.0 + 1, Arc::new(checked));
         Ok(())
@@ -228,7 +228,7 @@ impl Pair {
             |e| config(format!("{key_what} ({}): not readable as PEM private key: {e}", key.source)).source(e);
         if is_encrypted(&key.text) {
             let source = &key.source;
-            let text = format!("{key_what} ({source}): is encrypted; it has to be in plain PEM, as for Fabric's peer");
+            let text = format!("{key_what} ({source}): is encrypted; it must be unencrypted PEM, as for Fabric's peer");
             return Err(config(text));
         }
         // An encrypted key must fail here, not ask for its passphrase on the terminal.

@@ -146,7 +146,7 @@ impl<'t> Builder<'t> {
             Event::DocumentStart(_, Some(version)) if (version.major, version.minor) != (1, 1) => {
                 let (major, minor) = (version.major, version.minor);
                 return Err(error(format!(
-                    "Fabric reads %YAML 1.1 and no %YAML {major}.{minor}; remove the directive"
+                    "Fabric reads %YAML 1.1 only, not %YAML {major}.{minor}; remove the directive"
                 )));
             }
             Event::Scalar(text, style, anchor, tag) => {

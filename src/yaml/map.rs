@@ -29,7 +29,7 @@ impl<'a> Own<'a> {
         while let (Some(key), Some(value)) = (nodes.next(), nodes.next()) {
             let scalar = key.scalar()?.ok_or_else(|| key.error("a key that is a list or a mapping"))?;
             if !keys.insert(scalar.text) {
-                return Err(key.error(format!("the key {:?} is there already", scalar.text)));
+                return Err(key.error(format!("duplicate key {:?}", scalar.text)));
             }
             match scalar {
                 Scalar { kind: ScalarKind::Merge, .. } => own.merged = Some(value),

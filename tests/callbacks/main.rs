@@ -95,7 +95,7 @@ fn with_log(callbacks: &Callbacks) {
     ON_LOG.lock().push(callbacks.clone());
 }
 
-/// Cryptography that tells of each call.
+/// Cryptography that reports each call.
 struct Crypto {
     inner: Arc<dyn CryptoService>,
     world: World,
@@ -153,7 +153,7 @@ const COMM_CALLBACKS: [&str; 9] = [
     "predicate",
 ];
 
-/// A Comm all of whose callbacks are these, a peer of it, and what has to be kept.
+/// A Comm all of whose callbacks are these, a peer of it, and the values to keep alive.
 fn comm(net: &impl Form, callbacks: &Callbacks) -> (Comm, Node, Vec<Box<dyn std::any::Any>>) {
     let crypto = crypto(net, "node", callbacks);
     let purging = callbacks.clone();
@@ -299,7 +299,7 @@ fn comm_can_be_stopped_from_every_callback(net: &impl Form) {
     }
 }
 
-/// Ends the process with a word on what hung: nothing else ends a thread that waits for itself.
+/// Ends the process and names the call that hung: a thread that waits for itself cannot be ended otherwise.
 fn watch(kind: &'static str) -> impl Drop {
     struct Watchdog(Option<mpsc::Sender<()>>);
     impl Drop for Watchdog {

@@ -40,7 +40,7 @@ fn message() -> GossipMessage {
     data(0).message().clone()
 }
 
-/// What a node does with its messages, until it stops.
+/// The behaviour of a node towards its messages, until it stops.
 #[derive(Clone, Copy)]
 enum Answer {
     Ack,
@@ -130,7 +130,7 @@ fn c34_an_acknowledgement_a_refusal_and_silence(net: &impl Form) {
     });
 }
 
-/// So that what is sent next with a short limit has nothing to wait for but its answer.
+/// Connects beforehand, so that the next send with a short limit waits for its answer only.
 fn connect(sender: &Node, peers: &[RemotePeer]) {
     let events = sender.events();
     sender.send(&data(1), peers).unwrap();

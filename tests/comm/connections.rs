@@ -88,7 +88,7 @@ fn the_end_of_a_replaced_stream_does_not_remove_its_successor(net: &impl Form) {
 
 const ROUNDS: usize = 50;
 
-/// Both peers of a pair send to each other at once, without a connection, time and again.
+/// Both peers of a pair send to each other at the same time, without a connection, repeatedly.
 fn simultaneous(net: &impl Form, to: impl Fn(&Node) -> RemotePeer + Sync) {
     let both_dialled: usize = (0..ROUNDS)
         .map(|_| {
@@ -176,7 +176,7 @@ fn the_larger_pki_id_gives_up_its_stream_after_the_window(net: &impl Form) {
     clock.wait_for_timer(LIMIT / 2);
     clock.advance(LIMIT);
     assert_eq!(ours.end(), StreamEnd::Remote(Status::ok()), "half-closed, after all that was written");
-    // What still comes on it is read.
+    // Messages that still arrive on it are read.
     ours.send(&data(2));
     assert_eq!(next_nonce(&inbox), 2);
     drop(ours);

@@ -1,4 +1,4 @@
-//! The demultiplexer by itself: rows C41–C45, and what a slow reader costs.
+//! The demultiplexer by itself: rows C41–C45, and the cost of a slow reader.
 
 use crate::common::*;
 use fabric_gossip::clock::SystemClock;

@@ -1,4 +1,5 @@
-//! Who gets in, who is told what, and what a handshake or a probe finds out: rows C1–C13, C17, C22–C26, C47 and C49.
+//! Accepted and refused peers, the reasons given, and the findings of a handshake or a probe: rows C1–C13, C17,
+//! C22–C26, C47 and C49.
 
 use crate::common::*;
 use fabric_gossip::comm::{Comm, Event, RemotePeer};

@@ -1,4 +1,4 @@
-//! What is particular to the gossip service on a host's own server. What it has in common with the other forms is tested
+//! Properties particular to the gossip service on a host's own server. Those in common with the other forms are tested
 //! with them.
 #![cfg(feature = "host-server")]
 
@@ -42,7 +42,7 @@ fn host(
     (gossip, server, endpoint)
 }
 
-/// A stream to the host, on a connection of its own.
+/// Opens a stream to the host, on a separate connection.
 fn dial(endpoint: &str) -> Arc<dyn Stream> {
     let transport = CoreTransport::new(None, Limits::default(), Options::default()).unwrap();
     let client = transport.dial(endpoint, PATIENCE, &Cancel::new()).unwrap();
@@ -88,7 +88,7 @@ fn echo_method() -> Method<Vec<u8>, Vec<u8>> {
     Method { ty: MethodType::Unary, name: "/host.Echo/Echo", req_mar: bytes(), resp_mar: bytes() }
 }
 
-/// A service of the host's own, which answers with what it was asked.
+/// The host's own service, which returns its request.
 fn echo() -> Service {
     let answer = |ctx: grpcio::RpcContext<'_>, message, sink: grpcio::UnarySink<Vec<u8>>| {
         let answer = sink.success(message);

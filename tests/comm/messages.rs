@@ -1,4 +1,4 @@
-//! Messages on their way, and what becomes of connections meanwhile: rows C14, C15, C18–C21, C27–C31 and C46.
+//! Messages in transit, and the fate of connections meanwhile: rows C14, C15, C18–C21, C27–C31 and C46.
 
 use crate::common::*;
 use fabric_gossip::comm::{Event, RemotePeer};
@@ -152,7 +152,7 @@ fn c28_a_malformed_message_from_a_peer_that_we_dialled_ends_the_connection(net: 
     node.send(&data(1), &[RemotePeer::new(&server.endpoint)]).unwrap();
     let accepted = server.welcome();
     assert_eq!(accepted.recv().nonce(), 1);
-    // It may be gone before we are told that this was written.
+    // The connection may have ended before the write is reported as complete.
     let _ = accepted.stream.send(MALFORMED.into());
     await_connected(&events, "server");
     assert!(await_disconnected(&events, "server").contains("malformed"));
@@ -216,7 +216,7 @@ fn c46_a_message_for_a_full_queue_comes_back_and_is_counted(net: &impl Form) {
     let node = net.node_with("node", |config| config.send_buff_size = 3);
     let (events, server) = (node.events(), RawServer::new(net, "slow"));
     let peer = RemotePeer::with_id(&server.endpoint, id("slow"));
-    // Nobody has answered the handshake, so everything waits.
+    // The handshake has not been answered, so everything waits.
     (1..=3).for_each(|n| node.send(&data(n), from_ref(&peer)).unwrap());
     for rejected in 1..=2 {
         let message = data(9);
@@ -226,7 +226,7 @@ fn c46_a_message_for_a_full_queue_comes_back_and_is_counted(net: &impl Form) {
         assert_eq!(not_sent.error.kind(), ErrorKind::Full);
         assert_eq!(node.metrics().gossip_comm_overflow_count, rejected);
     }
-    // A slow reader on a living connection has the same effect, after the transport took what it takes.
+    // A slow reader on a live connection has the same effect, after the transport's buffers are full.
     let accepted = server.welcome();
     assert_eq!([accepted.recv().nonce(), accepted.recv().nonce(), accepted.recv().nonce()], [1, 2, 3]);
     fill(&node, &peer);

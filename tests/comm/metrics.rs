@@ -1,4 +1,4 @@
-//! Limits on inbound streams, and what is counted.
+//! Limits on inbound streams, and the metrics that count them.
 
 use crate::common::*;
 use fabric_gossip::comm::{Event, RemotePeer};
@@ -188,7 +188,7 @@ fn what_waits_is_counted_until_it_is_written(net: &impl Form) {
     let peer = RemotePeer::new(&server.endpoint);
     let messages = [data(1), data(2), data(3)];
     messages.iter().for_each(|message| node.send(message, std::slice::from_ref(&peer)).unwrap());
-    // Nobody has answered the handshake.
+    // The handshake has not been answered.
     let bytes = messages.iter().map(|message| message.wire().len() as u64).sum::<u64>();
     let metrics = node.metrics();
     assert_eq!((metrics.gossip_comm_queued_messages, metrics.gossip_comm_queued_bytes), (3, bytes));
@@ -251,7 +251,7 @@ fn identities_threads_and_expiry_are_told(net: &impl Form) {
     await_event(&accepted, |e| matches!(e, Event::Connected { .. }).then_some(()));
     for comm in [&node, &other] {
         assert_eq!(comm.metrics().gossip_comm_identities, 2);
-        // That a connection stands is told before its reader is there.
+        // The connection is reported before its reader has started.
         eventually("a writer and a reader at either end", || comm.metrics().gossip_comm_threads == 2);
     }
     node.stop();

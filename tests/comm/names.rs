@@ -11,8 +11,8 @@ use std::thread;
 /// How many messages each sender sends.
 const MESSAGES: u64 = 20;
 
-/// Sends under all names at the same time, from a thread for each, and compares what arrives with what was accepted. A
-/// message's nonce is the number of its sender in thousands and its place.
+/// Sends under all names at the same time, from a thread for each, and compares the messages received with those
+/// accepted. A message's nonce is the number of its sender in thousands and its place.
 fn send_under(node: &Node, inbox: &Subscription<ReceivedMessage>, names: &[RemotePeer]) {
     let events = node.events();
     let start = Barrier::new(names.len());

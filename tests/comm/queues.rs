@@ -1,4 +1,4 @@
-//! What happens when there is no room: queues to peers, subscriptions, events; and what is not allowed to hurt.
+//! Behaviour when there is no room: queues to peers, subscriptions, events; and cases that must do no harm.
 
 use crate::common::*;
 use fabric_gossip::comm::{Event, RemotePeer};
@@ -47,7 +47,10 @@ fn a_flush_waits_for_everything_accepted_and_says_what_is_left(net: &impl Form) 
     node.flush(Duration::ZERO).expect("there is nothing to wait for");
     (1..=3).for_each(|n| node.send(&data(n), &peer).unwrap());
     let error = node.flush(ms(50)).unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "3 messages to 1 peers not written in time"));
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Timeout, "timed out: 3 messages to 1 peers are not written")
+    );
     thread::scope(|scope| {
         let flush = scope.spawn(|| node.flush(PATIENCE));
         let accepted = server.welcome();
@@ -55,7 +58,7 @@ fn a_flush_waits_for_everything_accepted_and_says_what_is_left(net: &impl Form) 
         assert_eq!(node.metrics().gossip_comm_messages_sent, 3);
         assert_eq!([accepted.recv().nonce(), accepted.recv().nonce(), accepted.recv().nonce()], [1, 2, 3]);
     });
-    // What is reported is not waited for either.
+    // A flush does not wait for reported messages either.
     let refused = net.refused();
     node.send(&data(4), &[RemotePeer::new(&refused.endpoint)]).unwrap();
     node.flush(PATIENCE).unwrap();

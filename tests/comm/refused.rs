@@ -27,7 +27,7 @@ fn times() -> usize {
     std::env::var("FABRIC_GOSSIP_REFUSALS").map_or(20, |text| text.parse().expect("a number"))
 }
 
-/// Asks a peer that has revoked us, again and again, and compares what comes back, and when, with what the peer said.
+/// Asks a peer that has revoked us, repeatedly, and compares the errors, and their times, with the peer's status.
 fn refused(net: &impl Form, ask: impl Fn(&Node, &RemotePeer) -> Option<Error>) {
     let [node, other] = ["node", "other"].map(|name| net.node(name));
     net.world().revoke("node");
@@ -47,7 +47,7 @@ fn refused(net: &impl Form, ask: impl Fn(&Node, &RemotePeer) -> Option<Error>) {
             let error = ask(&node, &other.peer()).expect("it was refused");
             let at = Instant::now();
             assert_eq!((error.kind(), error.message()), (ErrorKind::Refused, "revoked"), "{error}");
-            // One that is asked while a refusal is being worked off gets that, without a status of its own.
+            // A request during the handling of a refusal gets that refusal, without its own status.
             let status = (*last_status.lock()).max(asked);
             longest = longest.max(at.saturating_duration_since(status));
             eventually("the refused connection is over", || node.connection_count() == 0);
@@ -79,7 +79,7 @@ fn connecting_to_a_peer_that_refuses_us_fails_with_its_reason(net: &impl Form) {
 }
 
 fn connecting_on_a_connection_that_is_then_refused_fails_with_its_reason(net: &impl Form) {
-    // The entry is dialled for the message; the verdict on its stream counts for who connects as well.
+    // The entry is dialled for the message; the verdict on its stream applies to callers of connect as well.
     refused(net, |node, peer| {
         node.send(&data(1), from_ref(peer)).unwrap();
         node.connect(peer, LIMIT_OF_A_CALL).err()

@@ -1,4 +1,4 @@
-//! Stopping: from anywhere, at any time, more than once, and with an account of what was not written.
+//! Stopping: from anywhere, at any time, more than once, and with an account of the messages not written.
 
 use crate::common::*;
 use fabric_gossip::comm::RemotePeer;
@@ -30,7 +30,7 @@ for_each_transport!(
     nobody_is_accepted_after_the_stop,
 );
 
-/// Nothing that a stop has to wait for takes longer than this; what it must not wait for takes twice as long.
+/// Upper limit for everything that a stop must wait for; things that it must not wait for take twice as long.
 const SOON: Duration = Duration::from_secs(10);
 
 fn a_second_stop_waits_for_the_first_and_does_nothing(net: &impl Form) {

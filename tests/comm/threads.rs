@@ -3,7 +3,7 @@
 use crate::common::*;
 use fabric_gossip::comm::RemotePeer;
 
-/// Runs peers through most of what they can do, and stops them.
+/// Runs peers through most of their functions, and stops them.
 fn live(net: &impl Form) {
     let [first, second] = ["first", "second"].map(|name| net.node(name));
     let inbox = second.inbox();
@@ -39,7 +39,7 @@ fn no_thread_is_left_after_the_stop() {
     #[cfg(feature = "c-core")]
     {
         live(&Grpc::new());
-        // What collects calls of the C core exists until the last of them is over.
+        // The thread that collects calls of the C core exists until the last call is over.
         eventually("every thread has ended", || threads().is_empty());
     }
 }

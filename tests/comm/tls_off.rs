@@ -1,4 +1,4 @@
-//! Without TLS a connection message can be replayed by whoever saw it: that is said where TLS is off.
+//! Without TLS a connection message can be replayed by anyone who saw it: a warning says so where TLS is off.
 //!
 //! The logger is one for the whole process, so that the test has one to itself.
 #![cfg(feature = "c-core")]
@@ -26,7 +26,7 @@ impl Log for Warnings {
     fn flush(&self) {}
 }
 
-/// Starts and stops a node: what it warned of.
+/// Starts and stops a node and returns its warnings.
 fn warnings(net: &Grpc, tls: Option<Tls>) -> Vec<String> {
     let mut builder = net.builder("node").listen("127.0.0.1:0");
     if let Some(tls) = tls {

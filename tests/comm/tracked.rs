@@ -16,7 +16,7 @@ for_each_transport!(
     a_stop_ends_the_wait,
 );
 
-/// With a limit beyond what a clock can count.
+/// With a limit beyond the range of a clock.
 fn tracked(from: &Node, to: &Node, seq: u64) -> AckHandle {
     from.send_tracked(message::data(0, "channel", seq, vec![7; 10]), Duration::MAX, &to.peer()).unwrap()
 }

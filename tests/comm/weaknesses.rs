@@ -15,7 +15,7 @@ for_each_transport!(
     weakness_19_a_peer_costs_one_thread_whatever_waits_for_it,
 );
 
-/// Well below every limit of a node, well above what anything here takes.
+/// Well below every limit of a node, well above the duration of every step here.
 const AT_ONCE: Duration = Duration::from_secs(LIMIT.as_secs() / 2);
 
 fn weakness_6_no_send_outlives_its_timeout_though_the_queue_never_drains(net: &impl Form) {

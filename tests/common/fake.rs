@@ -14,7 +14,7 @@ pub fn signature(name: &[u8], message: &[u8]) -> Vec<u8> {
     Sha256::new().chain_update(length).chain_update(name).chain_update(message).finalize().to_vec()
 }
 
-/// Which organisation each peer of one test belongs to, and who is revoked. Clones are the same.
+/// The organisation of each peer of one test, and the revoked peers. Clones share the same data.
 #[derive(Clone, Default)]
 pub struct World(Arc<Mutex<State>>);
 

@@ -1,4 +1,4 @@
-//! What every form of network can do.
+//! The functions of every form of network.
 
 use super::{id, World};
 use fabric_gossip::clock::SystemClock;
@@ -35,32 +35,31 @@ pub trait Form: Sync {
 
     fn world(&self) -> &World;
 
-    /// Starts a peer from what was put together: it, and where it listens.
+    /// Starts a peer from this builder; returns it and its endpoint.
     fn start(&self, name: &str, security: Security, builder: CommBuilder) -> (Comm, String);
 
-    /// Starts a whole node from what was put together, at this endpoint if it has been somewhere already: it, and where
-    /// it is.
+    /// Starts a whole node from this builder, at this endpoint if given; returns it and its endpoint.
     fn start_node(&self, name: &str, at: Option<&str>, builder: NodeBuilder) -> (fabric_gossip::Node, String);
 
-    /// Nobody is to be found any more where this peer was.
+    /// Makes the endpoint of this peer unreachable.
     fn leave(&self, endpoint: &str);
 
     /// A way into the network for a peer that is spoken by hand.
     fn transport(&self, name: &str, security: Security) -> Arc<dyn Transport>;
 
-    /// Opens a stream with TLS but no certificate, and sends one message. It lives as long as what is returned.
+    /// Opens a stream with TLS but no certificate, and sends one message. It lives as long as the returned value.
     fn intrude(&self, endpoint: &str, message: &SignedMessage) -> Box<dyn Any>;
 
     /// Serves streams that are spoken by hand; Pings are answered.
     fn serve(&self, name: &str, security: Security, acceptor: Arc<dyn Acceptor>) -> Served;
 
-    /// Somebody who never answers a Ping.
+    /// A peer that never answers a Ping.
     fn serve_without_ping(&self) -> Served;
 
-    /// An endpoint that can be connected to, where nobody speaks.
+    /// An endpoint that accepts connections and never sends anything.
     fn mute(&self) -> Served;
 
-    /// An endpoint where nobody listens.
+    /// An endpoint without a listener.
     fn refused(&self) -> Served;
 
     /// A way to a peer that can be cut.
@@ -138,12 +137,12 @@ impl Node {
         id(&self.name)
     }
 
-    /// The peer as one who knows it names it.
+    /// Returns the peer's address with its PKI-ID.
     pub fn peer(&self) -> RemotePeer {
         RemotePeer::with_id(&self.endpoint, self.id())
     }
 
-    /// The peer as one who only knows where it is names it.
+    /// Returns the peer's address without its PKI-ID.
     pub fn address(&self) -> RemotePeer {
         RemotePeer::new(&self.endpoint)
     }
@@ -178,7 +177,7 @@ impl Served {
     }
 }
 
-/// A way to a peer, for as long as nobody closes it.
+/// A connection to a peer, until it is cut.
 pub struct Link {
     pub endpoint: String,
     pub cut: Box<dyn Fn() + Send + Sync>,

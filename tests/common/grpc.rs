@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
-/// One organisation vouches for all TLS certificates of the tests: who is who is decided by the gossip handshake.
+/// One organisation issues all TLS certificates of the tests: peers are identified by the gossip handshake only.
 static ORG: LazyLock<Org> = LazyLock::new(|| Org::new("TestMSP", "test.example.com").unwrap());
 
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -101,7 +101,7 @@ impl Form for Grpc {
     }
 
     fn mute(&self) -> Served {
-        // The system completes connections that nobody has accepted yet.
+        // The system completes connections that have not been accepted yet.
         let listener = TcpListener::bind(ANY_PORT).unwrap();
         Served::new(listener.local_addr().unwrap().to_string()).keeping(listener)
     }
@@ -163,7 +163,7 @@ impl Proxy {
 
     fn close(&self) {
         if !self.closed.swap(true, Ordering::SeqCst) {
-            // Wakes whoever accepts, so that the port is given up.
+            // Wakes the accepting thread, so that it releases the port.
             let _ = TcpStream::connect(self.address);
         }
         self.cut();

@@ -1,5 +1,5 @@
-//! The form with the gossip service on a host's own grpcio server, with mutual TLS on loopback. Only what listens differs
-//! from the form over gRPC's C core.
+//! The form with the gossip service on a host's own grpcio server, with mutual TLS on loopback. Only the listener
+//! differs from the form over gRPC's C core.
 
 use super::grpc::{member, tls_of};
 use super::{Form, Grpc, Link, Security, Served, World};

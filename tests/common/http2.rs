@@ -1,4 +1,4 @@
-//! HTTP/2 over TLS by hand, for a client that does what gRPC's core can not be talked into.
+//! HTTP/2 over TLS by hand, for a client with behaviour that gRPC's core does not allow.
 
 use bytes::Bytes;
 use fabric_gossip::testing::cryptogen::Member;
@@ -23,14 +23,14 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const INITIAL_WINDOW_SIZE: u16 = 4;
-/// What a frame may hold, and a window at first, until the other side says otherwise.
+/// Maximum size of a frame, and the initial size of a window, until the other side changes them.
 const FRAME: usize = 16 << 10;
 const WINDOW: i64 = 65_535;
 
 /// The code of a stream that its client does not want any more.
 const CANCEL: u32 = 8;
 
-/// What a gossip stream begins with.
+/// The fields at the start of a gossip stream.
 const FIELDS: [(&str, &str); 6] = [
     (":method", "POST"),
     (":scheme", "https"),
@@ -42,7 +42,7 @@ const FIELDS: [(&str, &str); 6] = [
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection. What comes in is looked at only in [`read`](Self::read), and while a window is full.
+/// A connection. Incoming data is read only in [`read`](Self::read), and while a window is full.
 pub struct Http2 {
     tls: SslStream<TcpStream>,
     read: Vec<u8>,
@@ -52,7 +52,7 @@ pub struct Http2 {
     windows: HashMap<u32, i64>,
     /// Streams that the other side has ended.
     pub ended: Vec<u32>,
-    /// Whether the other side is told that what it sent was taken, and that it may send more.
+    /// Whether the other side gets window updates for its data, so that it may send more.
     pub takes: bool,
 }
 
@@ -135,7 +135,7 @@ impl Http2 {
         self.next - 2
     }
 
-    /// Opens so many gossip streams, and resets each, in as few bytes as it takes, written at once. One more is opened
+    /// Opens `count` gossip streams, and resets each, in as few bytes as possible, with one write. One more is opened
     /// before them, once for the connection, and stays.
     pub fn open_and_reset(&mut self, count: usize) -> Result<()> {
         if self.next == 1 {
@@ -182,7 +182,7 @@ impl Http2 {
         self.frame(DATA, END_STREAM, stream, &[])
     }
 
-    /// Ends a stream at once.
+    /// Ends a stream immediately.
     pub fn reset(&mut self, stream: u32) -> Result<()> {
         self.windows.remove(&stream);
         self.frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
@@ -202,8 +202,8 @@ impl Http2 {
         while self.read(None).is_ok() {}
     }
 
-    /// Looks at what has come, waiting for it at most `timeout` (`None`: for ever). An error means that the connection is
-    /// over.
+    /// Reads incoming data, waiting for it at most `timeout` (`None`: without limit). An error means that the
+    /// connection is over.
     pub fn read(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.socket().set_read_timeout(timeout)?;
         let mut buffer = [0; 64 << 10];
@@ -285,7 +285,7 @@ fn literal(form: u8) -> Vec<u8> {
     headers
 }
 
-/// What stands before a message of this length.
+/// Returns the prefix of a message of this length.
 pub fn announcement(length: u32) -> [u8; 5] {
     let [a, b, c, d] = length.to_be_bytes();
     [0, a, b, c, d]

@@ -51,7 +51,7 @@ pub fn start(net: &impl Form, name: &str, bootstrap: &[&Peer]) -> Peer {
     start_at(net, name, None, |builder| builder.bootstrap(bootstrap.iter().map(|peer| &*peer.endpoint)))
 }
 
-/// So many nodes, of which the first is everybody's bootstrap peer, when all know all.
+/// Starts `count` nodes, which all bootstrap from the first, and returns them when all know all.
 pub fn network(net: &impl Form, count: usize) -> Vec<Peer> {
     let mut peers = vec![start(net, "node0", &[])];
     for n in 1..count {

@@ -12,7 +12,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Peers in one process, without sockets. What stands for a peer's certificate is made of its name.
+/// Peers in one process, without sockets. The stand-in for a peer's certificate is made from its name.
 pub struct Memory {
     pub network: MemoryNetwork,
     world: World,

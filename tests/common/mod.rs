@@ -1,9 +1,10 @@
-//! What the tests of the communication layer share: fake cryptography, three forms of network, peers spoken by hand.
+//! Shared code of the tests of the communication layer: fake cryptography, three forms of network, peers spoken by
+//! hand.
 //!
 //! Every behaviour is a function over a [`Form`], which [`for_each_transport!`] turns into one test for each form: in memory;
-//! with the feature `grpc` over gRPC's C core with mutual TLS; and with the feature `host-server` the same with the
-//! service on a host's own server. Tests wait for events, never for time to pass; what
-//! has to happen gets [`PATIENCE`], which only a failing test uses up.
+//! with the feature `c-core` over gRPC's C core with mutual TLS; and with the feature `host-server` the same with the
+//! service on a host's own server. Tests wait for events, never for time to pass; every
+//! expected event gets [`PATIENCE`], which only a failing test uses up.
 #![allow(dead_code, unused_imports)]
 
 mod fake;
@@ -160,7 +161,7 @@ pub fn await_undelivered(events: &Subscription<Event>) -> (Arc<Error>, Vec<u64>)
     })
 }
 
-/// For what no event tells: looks again and again until it is so.
+/// Polls a condition that no event reports until it is true.
 pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !so() {

@@ -1,4 +1,4 @@
-//! A peer that is spoken by hand, so that it can also say what a Comm never would.
+//! A peer that is spoken by hand, so that it can also send messages that a Comm never would.
 
 use super::{id, identity, signature, Form, Security, Served, PATIENCE};
 use bytes::Bytes;
@@ -72,7 +72,7 @@ impl Raw {
 
     pub fn send(&self, message: &SignedMessage) {
         match self.stream.send(message.wire()) {
-            // Who has read it may have ended the stream for it already.
+            // After reading the message, the other side may have ended the stream already.
             Ok(()) | Err(StreamEnd::Lost(_)) => {}
             Err(end) => panic!("{}: cannot send: {end:?}", self.name),
         }
@@ -153,7 +153,7 @@ impl RawServer {
         }
     }
 
-    /// Whether nobody has dialled since.
+    /// Returns whether there was no dial since.
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty()
     }

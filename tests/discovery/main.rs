@@ -1,5 +1,5 @@
-//! The membership, row by row of the conformance list (D1–D36): state machines in virtual time. What Fabric did in
-//! recorded scenarios is in `vectors/membership.rs`.
+//! The membership, row by row of the conformance list (D1–D36): state machines in virtual time. Recorded scenarios of
+//! Fabric are in `vectors/membership.rs`.
 
 mod members;
 mod messages;

@@ -15,14 +15,14 @@ fn node() -> Net {
     net
 }
 
-/// What the table holds of a peer: state and time.
+/// Returns the entry of a peer in the table: state and time.
 fn state(net: &Net, name: &str) -> Option<(State, u64, u64)> {
     let mut records = net.nodes[0].discovery.records();
     let found = records.find(|(record, _)| record.member.pki_id == id(name));
     found.map(|(record, state)| (state, record.time.incarnation, record.time.sequence))
 }
 
-/// What the message store holds, sorted: name, sequence, expired.
+/// Returns the content of the message store, sorted: name, sequence, expired.
 fn store(net: &Net, node: usize) -> Vec<(String, u64, bool)> {
     let all = net.nodes[node].discovery.message_store(net.now());
     let mut all: Vec<_> = all.map(|(id, time, expired)| (crate::net::name_of(id), time.sequence, expired)).collect();
@@ -91,7 +91,7 @@ fn d9_a_request_with_a_message_whose_verdict_is_known_is_answered_without_anothe
 fn d10_what_a_response_repeats_is_not_verified_again() {
     let mut net = node();
     let (a, b, c) = (alive("a", 7, 1), alive("b", 7, 1), alive("c", 7, 1));
-    // Ourselves too: everybody's response has us.
+    // Ourselves too: every response contains us.
     let own = alive("n", 5, 1);
     let response = mem_res(0, &[a.clone(), own, b.clone()], &[c.clone()]);
     net.receive(0, &response);
@@ -115,7 +115,7 @@ fn d25_a_member_whose_message_had_no_secret_envelope_is_forgotten_like_any_other
     assert!(net.nodes[0].changes.iter().any(removed));
 }
 
-/// Three nodes that hear of each other and of nobody else.
+/// Three nodes that hear of each other and of no other peer.
 fn isolated() -> (Net, Vec<SignedMessage>) {
     let mut net = Net::new();
     net.cut = |_, _| true;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 pub const MS: Duration = Duration::from_millis(1);
 pub const SEC: Duration = Duration::from_secs(1);
 
-/// What the rows say: alive 300 ms, expiration 3 s, check 300 ms, reconnect 3 s, factor 20. Whoever wants the periodic
-/// sync turns it on.
+/// The settings of the rows: alive 300 ms, expiration 3 s, check 300 ms, reconnect 3 s, factor 20. The periodic sync is
+/// off unless a test turns it on.
 pub fn row_config() -> DiscoveryConfig {
     let mut config = DiscoveryConfig::default();
     config.alive_time_interval = 300 * MS;
@@ -28,7 +28,7 @@ pub fn row_config() -> DiscoveryConfig {
     config
 }
 
-/// Who may see what: of a remote node's name and a member's name.
+/// The disclosure policy: of a remote node's name and a member's name.
 pub type Policy = fn(&str, &str) -> Disclosure;
 
 pub fn everything(_: &str, _: &str) -> Disclosure {
@@ -209,7 +209,7 @@ impl Net {
         self.with(node, |discovery, cx| discovery.sync(count, cx));
     }
 
-    /// Hands an event to a node at once.
+    /// Passes an event to a node immediately.
     pub fn handle(&mut self, node: usize, event: Event) {
         self.with(node, |discovery, cx| discovery.handle(event, cx));
     }
@@ -220,7 +220,7 @@ impl Net {
         self.settle();
     }
 
-    /// Carries out what is due now.
+    /// Carries out everything that is due now.
     pub fn settle(&mut self) {
         self.run_for(Duration::ZERO);
     }

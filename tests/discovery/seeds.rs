@@ -1,4 +1,4 @@
-//! Seeds: contacted at once, retried until they answer, never forgotten.
+//! Seeds: contacted immediately, retried until they answer, never forgotten.
 
 use crate::net::{alive, endpoint, id, mem_res, requester, row_config, Net, MS, SEC};
 use fabric_gossip::internals::discovery::{Event, Seed};

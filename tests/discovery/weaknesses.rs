@@ -1,4 +1,4 @@
-//! What harms Fabric's membership and must not harm ours, by its number in the list of weaknesses.
+//! Attacks that harm Fabric's membership and must not harm ours, by their number in the list of weaknesses.
 
 use crate::net::{alive, alive_unsigned, endpoint, id, mem_req, mem_res, row_config, sign, with_tag, Net, MS, SEC};
 use fabric_gossip::internals::discovery::{Event, State};
@@ -34,7 +34,7 @@ fn without_time() -> SignedMessage {
     sign("a", message, "")
 }
 
-/// Hands a malformed alive message to a node in every way, before and after it knows somebody.
+/// Passes a malformed alive message to a node in every way, before and after it knows a member.
 fn is_survived(malformed: &SignedMessage) {
     let mut net = node();
     for sequence in 1..3 {
@@ -155,7 +155,7 @@ fn weakness_26_a_restarted_node_takes_an_incarnation_above_its_own_that_it_sees(
     let mut net = Net::new();
     net.add_nodes("n", 2, &row_config());
     net.connect(0, &endpoint("n1"));
-    // What another knows of an earlier life of ours, in the future of our clock.
+    // Another node knows an earlier incarnation of ours, in the future of our clock.
     net.receive(1, &alive("n0", u64::MAX / 2, 9));
     net.eventually("seen", |net| {
         let record = net.nodes[1].discovery.records().find(|(it, _)| it.member.pki_id == id("n0"));
@@ -266,7 +266,7 @@ fn forged(name: &str, sequence: u64) -> SignedMessage {
     SignedMessage::sign(alive_unsigned(name, 7, sequence), |_| Ok(vec![1])).unwrap()
 }
 
-/// Hands a message to the node, and does not answer what it asks.
+/// Passes a message to the node, and does not answer its requests.
 fn flood(net: &mut Net, message: SignedMessage, from: &str) -> usize {
     net.handle(0, Event::Received { message, from: id(from) });
     net.nodes[0].discovery.verifications()
@@ -275,7 +275,7 @@ fn flood(net: &mut Net, message: SignedMessage, from: &str) -> usize {
 #[test]
 fn weakness_34_a_flood_of_forged_messages_occupies_bounded_room() {
     let mut net = node();
-    // The messages of one member have few places, so that nobody is kept from verifying others.
+    // The messages of one member have few places, so that they do not prevent the verification of others.
     let one_member = (0..100).map(|n| flood(&mut net, forged("a", n), &format!("x{n}"))).last();
     assert_eq!(one_member, Some(8));
     // One peer takes half of the room, all of them together the whole.

@@ -1,4 +1,4 @@
-//! Peers that talk over a network with faults: what was accepted is accounted for, and nothing is left behind.
+//! Peers that talk over a network with faults: accepted messages are accounted for, and nothing is left behind.
 //!
 //! `FABRIC_GOSSIP_FAULT_SEEDS` sets how many seeds are run, `FABRIC_GOSSIP_FAULT_SEED` repeats a single one.
 
@@ -82,7 +82,7 @@ fn library_threads() -> Vec<String> {
         .collect()
 }
 
-/// What all runs came to.
+/// The totals of all runs.
 #[derive(Debug, Default)]
 struct Tally {
     accepted: usize,
@@ -117,7 +117,7 @@ struct Run {
     seed: u64,
     net: Memory,
     peers: Vec<Peer>,
-    /// Nothing is lost on the way: then everything accepted has to arrive.
+    /// Nothing is lost in transit: then everything accepted must arrive.
     gentle: bool,
     /// Sends that wait for acknowledgements count as accepted or not without saying which.
     exact: bool,
@@ -133,7 +133,7 @@ struct Peer {
     log: Mutex<Log>,
 }
 
-/// What one peer saw, by the number of the message.
+/// The observations of one peer, by the number of the message.
 #[derive(Default)]
 struct Log {
     /// How many peers took it.
@@ -143,7 +143,7 @@ struct Log {
     acknowledged: HashMap<u64, usize>,
     acks_sent: usize,
     received: Vec<u64>,
-    /// What came in the wrong order on one connection.
+    /// Messages out of order on one connection.
     disorder: Vec<(u64, u64)>,
 }
 
@@ -156,14 +156,14 @@ fn sender_of(number: u64) -> usize {
     (number >> 40) as usize
 }
 
-/// A message that shows if it was changed on the way.
+/// A message that shows whether it was changed in transit.
 fn message(number: u64, size: usize) -> GossipMessage {
     let mut content = signature(b"intact", &number.to_be_bytes());
     content.resize(content.len() + size, 7);
     message::data(number, "channel", number, content)
 }
 
-/// Its number, if it is what was sent.
+/// Returns its number, if it is unchanged.
 fn intact(message: &SignedMessage) -> Option<u64> {
     let Some(Content::DataMsg(data)) = message.content() else { return None };
     let payload = data.payload.as_ref()?;
@@ -268,7 +268,7 @@ impl Run {
         assert!(self.gentle || took < CONN_TIMEOUT * 3 + Duration::from_secs(10), "stopping took {took:?}");
     }
 
-    /// What one sending thread does.
+    /// Runs one sending thread.
     fn send(&self, from: usize, peer: &Peer, thread: u64) {
         let mut random = SeededRandom::new(self.seed ^ number(from, thread, 1 << 20));
         let mut handles = Vec::new();
@@ -327,7 +327,7 @@ impl Run {
         }
     }
 
-    /// Without faults everybody gets a message through and an answer back.
+    /// Without faults, every peer delivers a message to every other and receives an answer.
     fn everybody_reaches_everybody(&self) {
         for (from, peer) in self.peers.iter().enumerate() {
             for (to, other) in self.peers.iter().enumerate().filter(|(to, _)| *to != from) {
@@ -345,7 +345,7 @@ impl Run {
         }
     }
 
-    /// With nothing lost on the way, everything accepted arrives: waits for it. The accounts tell whether it did.
+    /// With nothing lost in transit, everything accepted arrives: waits for it. The accounts show whether it did.
     fn everything_arrives(&self) {
         let accepted: usize = self.peers.iter().map(|p| p.log.lock().accepted.values().sum::<usize>()).sum();
         let arrived = || -> usize {
@@ -358,7 +358,7 @@ impl Run {
         }
     }
 
-    /// Compares what was accepted, reported and received.
+    /// Compares the accepted, reported and received messages.
     fn account(&self, undelivered: &[Vec<(Option<u64>, bool)>]) -> Tally {
         let mut tally = Tally::default();
         let corrupted: u64 = self.peers.iter().map(|peer| peer.faults.struck()[3]).sum();
@@ -408,7 +408,7 @@ impl Run {
                 let taken = log.accepted.get(number).or(log.perhaps.get(number)).copied().unwrap_or(0);
                 assert!(*arrived <= taken, "{who}: {number:x} taken {taken}, arrived {arrived}");
                 let acknowledged = log.acknowledged.get(number).copied().unwrap_or(0);
-                // What is changed on the way can be acknowledged all the same.
+                // A message changed in transit can be acknowledged all the same.
                 assert!(
                     acknowledged <= *arrived || corrupted > 0,
                     "{who}: {number:x} acknowledged {acknowledged}, arrived {arrived}"
@@ -453,7 +453,7 @@ impl Peer {
     }
 }
 
-/// Receives until the peer stops, acknowledges what comes, and checks the order on each connection.
+/// Receives until the peer stops, acknowledges messages, and checks the order on each connection.
 fn self_receive(peer: &Peer, inbox: &Subscription<ReceivedMessage>) {
     let mut random = SeededRandom::new(sender_of(peer.name.len() as u64) as u64);
     // A message of each connection is kept, so that none has the address of another.
@@ -490,7 +490,7 @@ fn reported(events: &Subscription<Event>) -> Vec<(Option<u64>, bool)> {
     numbers
 }
 
-/// Lets up to so many microseconds pass.
+/// Waits at most `longest` microseconds.
 fn pause(random: &mut SeededRandom, longest: u64) {
     thread::park_timeout(Duration::from_micros(random.below(longest)));
 }

@@ -14,7 +14,7 @@ pub fn run(data: &[u8]) -> bool {
     }
 }
 
-/// What an MSP says of a certificate in PEM, which has to hang together.
+/// Returns the verdict of an MSP on a certificate in PEM, and checks that it is consistent.
 fn judge(pem: &[u8]) -> bool {
     let msp = &AUTHORITY.msp;
     let identity = serialized_identity(MSPID, pem);
@@ -38,7 +38,7 @@ fn judge(pem: &[u8]) -> bool {
     verdict.is_ok()
 }
 
-/// Whoever is valid has exactly one role, and is not the one that was revoked.
+/// Checks that a valid member has exactly one role, and is not the revoked one.
 fn check_member(msp: &Msp, member: &Identity) {
     let roles = ["client", "peer", "admin", "orderer"];
     let ous = msp.organizational_units(member);

@@ -1,4 +1,4 @@
-//! The input is what a peer says first. Its first byte tells how much of it is made up:
+//! The input is a peer's first message. Its first byte determines how much of it is made up:
 //!
 //! | bits | |
 //! |---|---|
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-/// What a connection message may have at most.
+/// Maximum size of a connection message.
 const MAX: usize = 256 << 10;
 
 const CERT: &[u8] = b"the certificate that TLS shows";
@@ -89,7 +89,7 @@ impl Local {
         Local { acceptor: comm.acceptor(), inbox: comm.subscribe(|_| true), crypto, comm }
     }
 
-    /// How the Comm ends a stream on which this is said first. Whoever is let in is heard.
+    /// Returns how the Comm ends a stream with this first message. An accepted peer is heard.
     fn hear(&self, first: &Bytes, tls: bool, cert: Option<Bytes>) -> Status {
         let info = StreamInfo { remote_addr: "127.0.0.1:7051".into(), remote_cert: cert, local_cert: None, tls };
         let second = SignedMessage::noop_sign(message::data(7, "channel", 1, "data")).expect("a message").wire();
@@ -198,7 +198,7 @@ impl Stream for Said {
     }
 }
 
-/// There is nobody to dial.
+/// No endpoint can be dialled.
 struct Nowhere;
 
 impl Transport for Nowhere {

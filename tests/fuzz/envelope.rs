@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) -> bool {
     true
 }
 
-/// What is encoded reads as what it was, and verifying asks in order and about everything.
+/// Checks that an encoded envelope decodes to itself, and that verifying covers every part, in order.
 fn check_envelope(envelope: &Envelope) {
     let encoded = envelope.encode();
     assert_eq!(encoded.len(), envelope.encoded_len());

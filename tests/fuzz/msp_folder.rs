@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// What a folder may have in it: whatever else is named is left out.
+/// The folders of an MSP; other names are ignored.
 const FOLDERS: [&str; 6] = ["cacerts", "intermediatecerts", "tlscacerts", "tlsintermediatecerts", "admincerts", "crls"];
 const MAX_FILES: usize = 16;
 

@@ -1,4 +1,4 @@
-//! The organisations of the recordings, and an authority whose keys are known here, so that what is made up can be
+//! The organisations of the recordings, and an authority whose keys are known here, so that made-up certificates can be
 //! signed.
 
 use bytes::Bytes;

@@ -205,7 +205,7 @@ fn a_signer_that_does_not_fit_the_identity_is_an_error_at_the_start_that_says_wh
             (member.refusal(move |m| der(&another, &sha256(m))), "another key"),
             (member.refusal(move |m| Ok(raw(&raw_key, &ecdsa(&raw_key, &sha256(m), false)))), "ASN.1 DER"),
             (member.refusal(move |m| der(&twice, &sha256(&sha256(m)))), "hashes twice"),
-            (member.refusal(move |m| der(&unhashed, m)), "takes the message for a digest"),
+            (member.refusal(move |m| der(&unhashed, m)), "as if it were a digest"),
             (member.refusal(move |m| der(&other_hash, &hash(MessageDigest::sha384(), m).unwrap())), "another hash"),
         ];
         for (e, remedy) in refusals {
@@ -326,7 +326,7 @@ fn a_function_that_mixes_up_the_forms_is_an_error_that_names_the_right_one() {
         ),
         (member.external(|_| Ok(Signature::Raw(vec![0; 64]))), "64 bytes in all"),
         (member.external(|_| Ok(Signature::Raw(vec![0xff; 64]))), "64 bytes in all"),
-        (member.external(|_| Ok(Signature::Der(Vec::new()))), "no DER ECDSA signature"),
+        (member.external(|_| Ok(Signature::Der(Vec::new()))), "not a DER ECDSA signature"),
         (member.external(|_| Err(Error::new(ErrorKind::Internal, "the token is locked"))), "the token is locked"),
     ];
     for (result, text) in mistakes {

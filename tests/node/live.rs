@@ -268,7 +268,7 @@ fn waiting_for_members_says_what_is_missing(net: &impl Form) {
     let error = node.wait_for_members(1, ms(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(
-        error.message().starts_with("0 of 1 members in time") && error.message().contains(&nobody.endpoint),
+        error.message().starts_with("timed out: 0 of 1 members") && error.message().contains(&nobody.endpoint),
         "{error}"
     );
     node.wait_for_members(0, ms(0)).unwrap();

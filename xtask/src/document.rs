@@ -1,4 +1,4 @@
-//! Reads what a program says at its head that it prints.
+//! Reads the output that a program states at its head.
 
 /// Returns the contents of the `text` block in the comment at the head of a Rust, C, C++ or Python file.
 pub fn printed_text(source: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Runs programs and compares what they print with the `text` block at their heads.
+//! Runs programs and compares their output with the `text` block at their heads.
 
 use crate::document::printed_text;
 use crate::{paths, tool, Outcome};
@@ -22,7 +22,7 @@ pub fn run() -> Outcome {
     }
 }
 
-/// Compares standard input with what the program in `file` says that it prints.
+/// Compares standard input with the output that the program in `file` states.
 pub fn compare_input(file: &str) -> Outcome {
     let mut printed = String::new();
     std::io::stdin().read_to_string(&mut printed).map_err(|e| format!("standard input: {e}"))?;

@@ -1,10 +1,10 @@
-//! Generates the C header from the sources of the C interface, or checks that it is what would be generated.
+//! Generates the C header from the sources of the C interface, or checks that it is up to date.
 
 use crate::{paths, tool, Outcome};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The release of cbindgen: what it prints changes from one to the next.
+/// The release of cbindgen: its output changes from one to the next.
 const CBINDGEN_VERSION: &str = "0.29.4";
 
 /// Writes the header.
@@ -12,7 +12,7 @@ pub fn generate() -> Outcome {
     generate_into(&cbindgen()?, Path::new(paths::HEADER))
 }
 
-/// Fails if the header is not what would be generated. Skipped if the generator cannot be installed.
+/// Fails if the header is out of date. Skipped if the generator cannot be installed.
 pub fn check() -> Outcome {
     let cbindgen = match cbindgen() {
         Ok(cbindgen) => cbindgen,

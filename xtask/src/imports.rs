@@ -19,7 +19,7 @@ pub fn check() -> Outcome {
     let mut imports = Vec::new();
     let mut modules = BTreeSet::new();
     for file in tool::files(&[paths::LIBRARY], "rs")? {
-        // Unit tests in a file of their own are compiled for tests only.
+        // Unit tests in a separate file are compiled for tests only.
         let is_tests = file.file_name().is_some_and(|name| name == "tests.rs");
         if is_tests || paths::NOT_THE_LIBRARY.iter().any(|other| file.starts_with(other)) {
             continue;
@@ -135,7 +135,7 @@ fn names<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
     names
 }
 
-/// What CONTRIBUTING.md allows.
+/// The rules of CONTRIBUTING.md.
 #[derive(Debug)]
 struct Table {
     /// The level of each module: its number from the ground, and its name.

@@ -111,7 +111,7 @@ fn report(verdicts: &[(Run, Result<bool, String>)]) -> Outcome {
     Ok(())
 }
 
-/// Returns what is run, in an order that starts what takes longest first.
+/// Returns the runs, the longest first.
 fn runs(with_threads: bool) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut add = |program, limit, values: &[u32]| {
@@ -172,7 +172,7 @@ impl Stage {
         let output = BufReader::new(listener.stdout.take().ok_or("limits: the listener has no output")?);
         let mut lines = output.lines().map_while(Result::ok);
         let endpoint = lines.find_map(|line| endpoint(&line).map(str::to_owned));
-        // Somebody has to read what it goes on to print.
+        // The rest of the output must be read.
         std::thread::spawn(move || lines.for_each(drop));
         let endpoint = endpoint.ok_or_else(|| {
             let _ = listener.kill();
@@ -195,7 +195,8 @@ impl Stage {
     fn command(&self, run: &Run) -> Command {
         let mut command = Command::new("timeout");
         command.env("TMPDIR", self.scratch.join("tmp"));
-        // In the foreground: otherwise it signals its process group as well, and a program's second signal ends it roughly.
+        // In the foreground: otherwise it signals its process group as well, and a program's second signal ends it
+        // roughly.
         command.arg("--foreground");
         match run.program {
             Program::Peer | Program::Listen => command.args(["--preserve-status", "-k", LONG, RUN]),
@@ -268,7 +269,7 @@ fn verdict(status: ExitStatus, printed: &str) -> Result<bool, String> {
     Err(format!("{fault} ({status})\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n")))
 }
 
-/// Returns the signal that ended a program, also if a program around it tells by its exit code.
+/// Returns the signal that ended a program, also if a program around it reports it by its exit code.
 fn of_signal(status: ExitStatus) -> Option<i32> {
     status.signal().or_else(|| status.code().filter(|code| *code > 128).map(|code| code - 128))
 }

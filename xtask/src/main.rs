@@ -37,7 +37,7 @@ usage: cargo xtask <command>
 
 STRICT=1 in the environment turns every skipped check into a failure.";
 
-/// Describes what failed, for standard error.
+/// The result of a check; the error is the text for standard error.
 type Outcome = Result<(), String>;
 
 fn run(arguments: &[&str]) -> Outcome {

@@ -43,7 +43,7 @@ pub fn rows(document: &str, heading: Option<&str>) -> Vec<Row> {
     rows
 }
 
-/// Returns what stands between backquotes in a text.
+/// Returns the texts between backquotes.
 pub fn code(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }

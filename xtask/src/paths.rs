@@ -35,9 +35,9 @@ pub const GUIDE: &str = "docs/c-interface.md";
 /// Declarations that the guide's snippets may use.
 pub const PRELUDE: &str = "xtask/src/prelude.h";
 
-/// Selects for cargo what the test run builds. Another selection would compile the C core again.
+/// Selects for cargo the packages and features of the test run. Another selection would compile the C core again.
 pub const ALL: &[&str] = &["--workspace", "--features", "host-server"];
-/// Selects for cargo what the library and the tool are built from, without what `host-server` adds.
+/// Selects for cargo the packages and features of the library and the tool, without `host-server`.
 pub const SHIPPED: &[&str] = &["--workspace"];
 /// Selects for `cargo metadata`, which knows no packages, the features of [`ALL`].
 pub const ALL_FEATURES: &[&str] = &["--features", "host-server"];
@@ -57,7 +57,7 @@ pub fn target() -> PathBuf {
     std::env::current_dir().unwrap_or_default().join(set)
 }
 
-/// Returns the folder of what the release profile builds.
+/// Returns the folder of the release profile's output.
 pub fn release() -> PathBuf {
     target().join("release")
 }

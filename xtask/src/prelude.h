@@ -1,4 +1,4 @@
-/* What the snippets of the guide to the C interface use without declaring it. */
+/* Declarations that the snippets of the guide to the C interface use without declaring them. */
 #include <fabric_gossip.h>
 #include <poll.h>
 #include <signal.h>

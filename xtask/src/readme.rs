@@ -1,4 +1,4 @@
-//! Runs the README's block against a live peer as it stands, and checks what it prints.
+//! Runs the README's block against a live peer unchanged, and checks its output.
 
 use crate::markdown::{blocks, section};
 use crate::{paths, tool, Outcome};
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 const HEADING: &str = "## Against a live peer";
 /// The text that the block has to print.
 const PRINTED: &[&str] = &["Org1MSP", "peer0.org1.example.com", "alive"];
-/// The text that its peer has to log, and what a missing one shows.
+/// The text that its peer must log, and the meaning of its absence.
 const LOGGED: &[(&str, &str)] = &[
     ("\"event\":\"membership\",\"alive\":[{", "peer0 never saw us join"),
     ("\"event\":\"stopped\"", "peer0 did not run until it was stopped"),
@@ -37,7 +37,7 @@ pub fn run() -> Outcome {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(create("out")?).stderr(create("err")?);
-    // What the block starts belongs to its process group, and ends with it.
+    // Processes that the block starts belong to its process group, and end with it.
     let mut child = command.process_group(0).spawn().map_err(|e| format!("readme: timeout: {e}"))?;
     let group = format!("-{}", child.id());
     let status = child.wait().map_err(|e| format!("readme: {e}"));
@@ -68,7 +68,7 @@ fn is_setting(name: &str) -> bool {
     name.starts_with("CORE_PEER_") || name == "FABRIC_CFG_PATH"
 }
 
-/// The last command met the peer, and nobody replaced the connection or identity of peer0.
+/// The last command met the peer, and no other peer replaced the connection or identity of peer0.
 fn verdict(printed: &str, log: &str) -> Outcome {
     if let Some(absent) = PRINTED.iter().find(|text| !printed.contains(**text)) {
         return Err(format!("the block did not print: {absent}"));

@@ -1,6 +1,6 @@
-//! Compiles every `c` block of the guide to the C interface, and runs those that are whole programs: built with the guide's
-//! own `cc` lines, without `LD_LIBRARY_PATH`, once so that they work and once so that they fail and print the library's
-//! error.
+//! Compiles every `c` block of the guide to the C interface, and runs those that are whole programs: built with the
+//! guide's own `cc` lines, without `LD_LIBRARY_PATH`, once so that they work and once so that they fail and print the
+//! library's error.
 
 use crate::markdown::blocks;
 use crate::{paths, tool, Outcome};
@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 const WARNINGS: &[&str] = &["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
-/// What a snippet declares and leaves for the reader to use is not a fault of it.
+/// A snippet may declare variables for the reader to use.
 const UNUSED: &[&str] = &["-Wno-unused-variable", "-Wno-unused-but-set-variable", "-Wno-unused-function"];
-/// What the guide's programs print.
+/// The output of the guide's programs.
 const PRINTED: &str = "received hello";
 
 /// Compiles and runs the blocks with the shared library in `library`.
@@ -73,7 +73,7 @@ impl Kind {
         }
     }
 
-    /// Returns what a compiler takes as a file.
+    /// Returns the text completed to a file that a compiler accepts.
     fn complete(&self, text: &str) -> String {
         match self {
             Kind::Program | Kind::Items => text.to_owned(),

@@ -1,4 +1,5 @@
-//! Splits Rust source into tokens, without comments and the contents of literals, and finds what the checks look for.
+//! Splits Rust source into tokens, without comments and the contents of literals, and finds the tokens that the checks
+//! need.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,7 @@ pub fn tokens(source: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// Returns the length of what `rest` begins with, and the token it is.
+/// Returns the length of the token at the start of `rest`, and the token.
 fn next(rest: &str, first: char) -> (usize, Option<&str>) {
     if rest.starts_with("//") {
         return (rest.find('\n').unwrap_or(rest.len()), None);
@@ -146,7 +147,8 @@ fn item_end(tokens: &[Token<'_>], at: usize) -> usize {
     tokens.len()
 }
 
-/// Returns the names of the tests: functions behind `#[test]`, and those that a macro turns into one test per transport.
+/// Returns the names of the tests: functions behind `#[test]`, and those that a macro turns into one test per
+/// transport.
 pub fn tests<'a>(tokens: &[Token<'a>]) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::new();
     let mut marked = false;

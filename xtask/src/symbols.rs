@@ -18,8 +18,8 @@ pub fn check_exports(library: &str) -> Outcome {
     Ok(())
 }
 
-/// Makes one object of a static library, in which every symbol but the functions of the header is local, and what these do
-/// not need is left out. Without it the C core in the archive clashes with a gRPC of the host's, and Rust's symbols with
+/// Makes one object of a static library, in which every symbol but the functions of the header is local, and unneeded
+/// code is left out. Without it the C core in the archive clashes with the host's gRPC, and Rust's symbols with
 /// those of another Rust library.
 pub fn hide(archive: &str, result: &str) -> Outcome {
     for (program, name) in [("ld", "GNU ld"), ("objcopy", "GNU objcopy")] {

@@ -1,4 +1,4 @@
-//! Runs other programs, reads files, and skips what this machine lacks a program for.
+//! Runs other programs, reads files, and skips checks whose program this machine lacks.
 
 use crate::Outcome;
 use std::path::{Path, PathBuf};

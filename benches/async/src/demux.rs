@@ -97,7 +97,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         let mut gone = false;
         for subscriber in subscribers.iter() {
             let wanted = catch_unwind(AssertUnwindSafe(|| (subscriber.predicate)(&item))).unwrap_or_else(|_| {
-                log::error!("a subscription's predicate panicked; the message counts as not wanted");
+                log::error!("a subscription's predicate panicked; the message is not delivered to it");
                 false
             });
             if wanted {

@@ -40,7 +40,7 @@ def start(home: Path) -> gossip.Comm:
 
 
 def serve(name: str, comm: gossip.Comm, inbox: gossip.Subscription) -> None:
-    """Acknowledges what comes in, until the comm stops."""
+    """Acknowledges incoming messages, until the comm stops."""
     for event in inbox:
         data = event.message.data
         print(f"  {name} received {data!r} from {comm.org(event.pki_id)}")
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
     with start(member(folder, "peer0")) as peer0, start(member(folder, "peer1")) as peer1:
         threads = []
         for name, comm in (("peer0", peer0), ("peer1", peer1)):
-            # Subscribed before anything is sent; the predicate chooses what this subscription gets.
+            # Subscribes before anything is sent; the predicate selects the messages of this subscription.
             inbox = comm.accept(lambda event: event.message.content == gossip.Content.DATA)
             threads.append(threading.Thread(target=serve, args=(name, comm, inbox)))
             threads[-1].start()

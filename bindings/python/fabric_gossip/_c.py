@@ -292,7 +292,7 @@ FUNCTIONS = {
 
 
 def find(path: "str | os.PathLike[str] | None" = None) -> str:
-    """Returns the library's file: `path`, else FABRIC_GOSSIP_LIBRARY, else what the system's loader finds."""
+    """Returns the library's file: `path`, else FABRIC_GOSSIP_LIBRARY, else the file that the system's loader finds."""
     if path is not None:
         return os.fspath(path)
     return os.environ.get("FABRIC_GOSSIP_LIBRARY") or ctypes.util.find_library("fabric_gossip") or "libfabric_gossip.so"

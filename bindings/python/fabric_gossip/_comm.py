@@ -92,7 +92,7 @@ class Config(Owner):
 
 
 class Ack(Owner):
-    """A message on its way to one peer, whose acknowledgement is awaited."""
+    """A message sent to one peer, whose acknowledgement is awaited."""
 
     _free = "gossip_ack_handle_free"
 

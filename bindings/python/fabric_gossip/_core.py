@@ -82,7 +82,7 @@ def load(path: Optional[Text] = None) -> None:
         if _library is None:
             _library = c.load(path)
         elif path is not None:
-            raise RuntimeError("the library is loaded already")
+            raise RuntimeError("the library is already loaded")
 
 
 def loaded() -> ctypes.CDLL:
@@ -232,13 +232,13 @@ def as_text(text: Optional[Text]) -> Optional[bytes]:
         return None
     encoded = os.fspath(text).encode()
     if b"\0" in encoded:
-        raise ValueError("text with a zero byte")
+        raise ValueError("text contains a zero byte")
     return encoded
 
 
 def as_data(data: Any) -> "tuple[bytes, int]":
     if isinstance(data, (str, int)):
-        raise TypeError(f"bytes are needed, not {type(data).__name__}")
+        raise TypeError(f"expected bytes, not {type(data).__name__}")
     data = bytes(data)
     return data, len(data)
 
@@ -257,7 +257,7 @@ def nanoseconds(span: Span) -> int:
     if isinstance(span, datetime.timedelta):
         span = span.total_seconds()
     if not span >= 0:
-        raise ValueError(f"a time span of {span} s")
+        raise ValueError(f"a time span cannot be {span} s")
     return min(round(span * 1e9), FOREVER - 1) if span < 1e10 else FOREVER
 
 

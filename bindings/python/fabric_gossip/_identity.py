@@ -185,7 +185,7 @@ class Crypto(Owner):
         handles = [msp._h for msp in msps]
         pointers = (c.HANDLE * len(handles))(*[handle._as_parameter_ for handle in handles])
         names = None if readers is None else [as_text(reader) for reader in readers]
-        # An empty list of readers is not NULL: it means that nobody may read.
+        # An empty list of readers is not NULL: it means that no one may read.
         texts = None if names is None else (c.TEXT * max(len(names), 1))(*names)
         count = 0 if names is None else len(names)
         call("gossip_crypto_set_channel", self._h, as_text(channel), pointers, len(handles), texts, count)
@@ -267,7 +267,7 @@ def _tls_folder(folder: Text) -> Handle:
 def _tls_config(pair: Any, roots: Any, client_pair: Any, verify_clients: Any, server_name: Any) -> Handle:
     for pems in (roots, verify_clients):
         if isinstance(pems, (bytes, str)):
-            raise TypeError("several PEM files are needed: a list of bytes")
+            raise TypeError("expected a list of PEM files, each as bytes")
     config = Handle(make("gossip_tls_config_new"), "gossip_tls_config_free")
     if pair is not None:
         call("gossip_tls_config_set_pair", config, *as_data(pair[0]), *as_data(pair[1]))
@@ -299,7 +299,7 @@ def _on_sign_digest(user: int, digest: int, length: int, reply: int) -> bool:
         elif isinstance(signature, RawSignature):
             loaded().gossip_reply_set_raw(reply, *as_data(bytes(signature)))
         else:
-            raise TypeError(f"a DerSignature or RawSignature is needed, not {type(signature).__name__}")
+            raise TypeError(f"expected a DerSignature or RawSignature, not {type(signature).__name__}")
         return True
 
     return judge(reply, "sign_digest", given)

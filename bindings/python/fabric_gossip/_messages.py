@@ -150,7 +150,7 @@ def as_peer(peer: AnyPeer) -> c.Peer:
     elif isinstance(peer, Connection):
         peer = Peer(pki_id=peer.pki_id)
     elif not isinstance(peer, Peer):
-        raise TypeError(f"a peer is named by text, bytes, Peer, Member or Connection, not {type(peer).__name__}")
+        raise TypeError(f"expected a peer as str, bytes, Peer, Member or Connection, not {type(peer).__name__}")
     return c.Peer(as_text(peer.endpoint) if peer.endpoint else None, *as_data(peer.pki_id))
 
 
@@ -162,7 +162,7 @@ def as_peers(peers: Union[AnyPeer, Iterable[AnyPeer]]) -> "tuple[Any, int]":
 
 
 class Event(Owner):
-    """A received message or an event. Immutable; see the kinds for what each has."""
+    """A received message or an event. Immutable; the kinds document their fields."""
 
     _free = "gossip_event_free"
 

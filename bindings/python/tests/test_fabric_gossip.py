@@ -428,10 +428,10 @@ class HostCrypto(Pair):
             return lambda digest: (digests.append(digest), signature)[1]
 
         for signature, text in (
-            (bytes(64), "a DerSignature or RawSignature is needed, not bytes"),
+            (bytes(64), "expected a DerSignature or RawSignature, not bytes"),
             (gossip.DerSignature(bytes(64)), "Signature::Raw"),
             (gossip.RawSignature(bytes(63)), "64 bytes in all"),
-            (gossip.RawSignature(b"\1" * 64), "does not fit the signing certificate"),
+            (gossip.RawSignature(b"\1" * 64), "does not match the signing certificate"),
         ):
             with self.subTest(text), self.assertRaises(gossip.Error) as raised:
                 gossip.Crypto.of_signer(organisation, cert.read_bytes(), signs(signature))

@@ -1,4 +1,4 @@
-"""Compares what fabric_gossip/_c.py and _codes.py declare with capi/include/fabric_gossip.h, type by type."""
+"""Compares the declarations in fabric_gossip/_c.py and _codes.py with capi/include/fabric_gossip.h, type by type."""
 
 import ctypes
 import re

@@ -1,4 +1,4 @@
-// What the examples share: giving up on an error, and a peer's identity and settings from the folders that
+// Shared code of the examples: giving up on an error, and a peer's identity and settings from the folders that
 // `fabric-gossip crypto DIR` makes (or cryptogen: the layout is the same).
 #ifndef COMMON_H
 #define COMMON_H
@@ -31,7 +31,8 @@ static inline const char *peer_path(char path[1024], const char *dir, int org, i
     return path;
 }
 
-// Who we are: the certificate and key in the peer's MSP folder, which also says who belongs to our organisation.
+// Loads our identity: the certificate and key in the peer's MSP folder, which also defines the members of our
+// organisation.
 static inline gossip_crypto *load_crypto(const char *dir, int org, int peer)
 {
     gossip_error *error = NULL;
@@ -78,7 +79,7 @@ static inline gossip_config *load_config(const char *dir, int org, int peer, int
     check(gossip_config_set(config, "comm.dial_timeout", 20 * GOSSIP_SECOND, &error), &error);
     check(gossip_config_set(config, "comm.conn_timeout", 20 * GOSSIP_SECOND, &error), &error);
 
-    // What depends on them keeps what it needs.
+    // Objects that depend on it keep what they need.
     gossip_tls_free(tls);
     gossip_tls_config_free(files);
     return config;

@@ -1,5 +1,5 @@
-// Three nodes in one process, over mutual TLS on loopback, each told of one other: all know all, a block spreads through a
-// channel, each node judges it, and one that stops is noticed.
+// Three nodes in one process, over mutual TLS on loopback, each configured with at most one other: all discover all,
+// a block spreads through a channel, each node judges it, and one that stops is noticed.
 //
 //   fabric-gossip crypto --orgs 2 --peers 3 DIR
 //   cc -std=c11 node.c $(pkg-config --cflags --libs fabric-gossip) -o node && ./node DIR
@@ -45,8 +45,8 @@ static gossip_node *start(const char *dir, int peer, const gossip_node *bootstra
     gossip_crypto *crypto = load_crypto(dir, 1, peer);
     gossip_config *config = load_config(dir, 1, peer, 1);
     check(gossip_config_set_block_verifier(config, judge_block, NULL, NULL, &error), &error);
-    // Heartbeats twice a second, so that there is something to see; the default is Fabric's, every five seconds. State of
-    // a channel is told as often.
+    // Heartbeats twice a second, so that there is something to see; the default is Fabric's, every five seconds. State
+    // of a channel is published as often.
     check(gossip_config_set(config, "discovery.alive_time_interval", 500 * GOSSIP_MILLISECOND, &error), &error);
     check(gossip_config_set(config, "channel.publish_state_info_interval", 500 * GOSSIP_MILLISECOND, &error), &error);
     if (bootstrap != NULL) {
@@ -86,7 +86,8 @@ static size_t count(gossip_member_list *list)
     return count;
 }
 
-// Waits until so many others are known to be in the channel: a block goes to those, and blocks are not asked for later.
+// Waits until this many others are known to be in the channel: a block goes to those, and blocks are not asked for
+// later.
 static void await_channel_peers(const gossip_node *node, size_t wanted)
 {
     gossip_error *error = NULL;
@@ -105,7 +106,7 @@ int main(int argc, char **argv)
     gossip_node *nodes[NODES] = {NULL};
     gossip_member_list *list = NULL;
 
-    // The first is told of nobody, each other one of the one before it.
+    // The first has no bootstrap peer, each other one has the one before it.
     for (int n = 0; n < NODES; n++)
         nodes[n] = start(dir, n, n > 0 ? nodes[n - 1] : NULL);
     for (int n = 0; n < NODES; n++) {

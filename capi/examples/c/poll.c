@@ -1,5 +1,5 @@
-// Gossip in an event loop: lines from standard input go to a peer, and what that peer receives is printed, all on one
-// thread that waits in poll(2) for both. (Both peers are in this process, over mutual TLS on loopback.)
+// Gossip in an event loop: lines from standard input go to a peer, and the messages which that peer receives are
+// printed, on one thread that waits in poll(2) for both. (Both peers are in this process, over mutual TLS on loopback.)
 //
 //   fabric-gossip crypto --orgs 2 --peers 3 DIR
 //   cc -std=c11 poll.c $(pkg-config --cflags --libs fabric-gossip) -o poll && printf 'one\ntwo\n' | ./poll DIR
@@ -32,7 +32,7 @@ static gossip_comm *start(const char *dir, int peer)
     return comm;
 }
 
-// Sends each whole line in the buffer; what is left of it is the beginning of the next one. Does not block.
+// Sends each whole line in the buffer; the rest is the beginning of the next line. Does not block.
 static size_t send_lines(const gossip_comm *comm, const gossip_peer *to, char *buffer, size_t *length)
 {
     size_t sent = 0;
@@ -52,7 +52,7 @@ static size_t send_lines(const gossip_comm *comm, const gossip_peer *to, char *b
     return sent;
 }
 
-// Takes what there is, until there is nothing: only then the file descriptor is not readable any more. Does not block.
+// Takes messages until there are none: only then the file descriptor is no longer readable. Does not block.
 static size_t print_received(const gossip_subscription *inbox)
 {
     for (size_t received = 0;; received++) {

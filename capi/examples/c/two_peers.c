@@ -1,5 +1,5 @@
-// Two peers in one process, over mutual TLS on loopback: messages both ways, acknowledgements, an impostor that is refused,
-// a peer that dies.
+// Two peers in one process, over mutual TLS on loopback: messages both ways, acknowledgements, an impostor that is
+// refused, a peer that dies.
 //
 //   fabric-gossip crypto --orgs 2 --peers 3 DIR
 //   cc -std=c11 two_peers.c $(pkg-config --cflags --libs fabric-gossip) -o two_peers && ./two_peers DIR
@@ -13,18 +13,18 @@
 // peer0 received "hello to you"
 // peer1 received "too much"
 // GOSSIP_NACK: no room
-// the impostor: GOSSIP_REFUSED: failed classifying identity: Unable to extract msp.Identity from peer Identity: Peer Identity {"CN":"peer0.org2.example.com","Issuer-CN":"ca.org2.example.com","Issuer-L-ST-C":"[San Francisco]-[California]-[US]","Issuer-OU":null,"L-ST-C":"[San Francisco]-[California]-[US]","MSP":"Org2MSP","OU":["peer"]} cannot be validated. No MSP found able to do that.
-// peer0 has refused it
-// peer1 is presumed dead
-// peer0 has sent 2 messages
-// stopped
+// the impostor: GOSSIP_REFUSED: failed classifying identity: Unable to extract msp.Identity from peer Identity: Peer
+// Identity {"CN":"peer0.org2.example.com","Issuer-CN":"ca.org2.example.com","Issuer-L-ST-C":"[San
+// Francisco]-[California]-[US]","Issuer-OU":null,"L-ST-C":"[San
+// Francisco]-[California]-[US]","MSP":"Org2MSP","OU":["peer"]} cannot be validated. No MSP found able to do that. peer0
+// has refused it peer1 is presumed dead peer0 has sent 2 messages stopped
 // ```
 
 #include "common.h"
 
 #include <string.h>
 
-// Starts a peer that believes members of its own organisation and of Org1.
+// Starts a peer that trusts members of its own organisation and of Org1.
 static gossip_comm *start(const char *dir, int org, int peer)
 {
     gossip_error *error = NULL;
@@ -72,7 +72,7 @@ static void on_message(void *user, const gossip_event *event)
     gossip_message_free(answer);
 }
 
-// The next event of this kind; what comes before it is passed over.
+// Returns the next event of this kind; earlier events are skipped.
 static gossip_event *next(const gossip_subscription *subscription, gossip_event_kind kind)
 {
     for (;;) {
@@ -85,7 +85,7 @@ static gossip_event *next(const gossip_subscription *subscription, gossip_event_
     }
 }
 
-// Who is at an endpoint, and whether it accepts us.
+// Prints the identity of the peer at an endpoint, and whether it accepts us.
 static void who_is(const gossip_comm *comm, const gossip_peer *peer)
 {
     gossip_error *error = NULL;
@@ -118,7 +118,8 @@ int main(int argc, char **argv)
     check(gossip_comm_events(peer0, &events, &error), &error);
     check(gossip_comm_presumed_dead(peer0, &dead, &error), &error);
 
-    // An endpoint is enough to reach somebody; the handshake tells who it is. A PKI-ID too says who it has to be.
+    // An endpoint is enough to reach a peer; the handshake authenticates it. A PKI-ID in addition requires this very
+    // peer.
     gossip_bytes id = gossip_comm_pki_id(peer1);
     gossip_peer to_peer1 = {.endpoint = gossip_comm_local_addr(peer1).data, .pki_id = id.data, .pki_id_len = id.len};
     who_is(peer0, &to_peer1);
@@ -133,7 +134,7 @@ int main(int argc, char **argv)
     print_received("peer0", answer);
     gossip_event_free(answer);
 
-    // Many can be under way at once: each has a handle on its acknowledgement. This one is refused.
+    // Many can be pending at the same time: each has a handle on its acknowledgement. This one is refused.
     gossip_ack_handle *ack = NULL;
     message = new_message("too much");
     check(gossip_comm_send_tracked(peer0, message, PATIENCE, &to_peer1, &ack, &error), &error);

@@ -49,7 +49,7 @@ gossip::comm start(const std::string &home) {
     return gossip::comm(gossip::crypto::load(home + "/msp", "Org1MSP"), config);
 }
 
-// Acknowledges what comes in, until the comm stops.
+// Acknowledges incoming messages, until the comm stops.
 void serve(const std::string &name, const gossip::comm &comm, const gossip::subscription &inbox) {
     while (const auto event = inbox.next()) {
         const std::string_view data = event->message().data().text();
@@ -66,7 +66,7 @@ void run(const std::string &folder) {
     gossip::check_version();
     const gossip::comm peer0 = start(home(folder, "peer0"));
     const gossip::comm peer1 = start(home(folder, "peer1"));
-    // Subscribed before anything is sent; the predicate chooses what a subscription gets.
+    // Subscribes before anything is sent; the predicate selects the messages of a subscription.
     const auto blocks = [](gossip::event_view event) { return event.message().content() == GOSSIP_CONTENT_DATA; };
     const gossip::subscription inbox0 = peer0.accept(blocks);
     const gossip::subscription inbox1 = peer1.accept(blocks);
@@ -74,12 +74,12 @@ void run(const std::string &folder) {
     std::thread server1([&] { serve("peer1", peer1, inbox1); });
 
     std::cout << "peer0 dials peer1 and sends" << std::endl;
-    // An endpoint is enough to reach somebody; the handshake tells who it is.
+    // An endpoint is enough to reach a peer; the handshake authenticates it.
     std::size_t acks = peer0.send_with_ack(gossip::message::block("mychannel", 1, "hello"), 10s, 1, {peer1.local_addr()});
     std::cout << "  acknowledged by " << acks << std::endl;
 
     std::cout << "peer1 answers over the same connection" << std::endl;
-    // Naming the PKI-ID too says who has to be there.
+    // A PKI-ID in addition requires this very peer.
     const gossip::peer there(std::string(peer0.local_addr()), peer0.pki_id());
     acks = peer1.send_with_ack(gossip::message::block("mychannel", 2, "hello to you"), 10s, 1, {there});
     std::cout << "  acknowledged by " << acks << std::endl;
@@ -99,7 +99,7 @@ void run(const std::string &folder) {
     const gossip::msp msp = gossip::msp::load(home(folder, "peer1") + "/msp", "Org1MSP");
     gossip::crypto_callbacks forged;
     forged.sign = [other](gossip::bytes_view message) { return other->sign(message); };
-    // Without `verify` it would be an error of its own start: the key does not belong to the certificate.
+    // Without `verify` its own start would fail: the key does not belong to the certificate.
     forged.verify = [](gossip::bytes_view, gossip::bytes_view, gossip::bytes_view) { return true; };
     {
         gossip::config config;

@@ -27,7 +27,7 @@ pub struct CryptoArgs {
 pub fn run(context: &Context, args: &CryptoArgs) -> Result<()> {
     let domains: Vec<String> = (1..=args.orgs).map(|n| format!("org{n}.example.com")).collect();
     if let Some(there) = domains.iter().map(|d| org_dir(&args.dir, d)).find(|dir| dir.exists()) {
-        return Err(Failure::file(&there, "is there already; remove it, or name another folder"));
+        return Err(Failure::file(&there, "already exists; remove it or name another folder"));
     }
     for san in &args.san {
         let name = |c: u8| c.is_ascii_alphanumeric() || b"-_.:*".contains(&c);
@@ -85,7 +85,7 @@ fn report(context: &Context, home: &Path, org: &Org, peers: &[Member]) {
         );
     };
     let id = org.mspid();
-    created(home.join("msp"), format!("what others need to trust {id}"));
+    created(home.join("msp"), format!("certificates that others need to trust {id}"));
     for peer in peers {
         let dir = home.join("peers").join(&peer.name);
         created(dir.join("msp"), format!("identity of {} in {id}", peer.name));

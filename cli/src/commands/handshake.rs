@@ -107,8 +107,8 @@ impl Handshake<'_> {
         }
         line["error"] = json!(error);
         let text = match ok {
-            true => format!("\n{} is who it says, and accepts us.", self.endpoint),
-            false => format!("\n{}: no handshake.", self.endpoint),
+            true => format!("\n{} is authenticated and accepts us.", self.endpoint),
+            false => format!("\nThe handshake with {} failed.", self.endpoint),
         };
         self.context.out.line(|| line, || text);
     }
@@ -123,8 +123,10 @@ impl Handshake<'_> {
         })?;
         let host = &self.endpoint.host;
         let mut addresses = match resolved {
-            None => return Problem::new(format!("no answer about {host} within {:?}", self.limit)).hint(hint).fail(),
-            Some(Err(e)) => return Problem::new(format!("{host} is not known: {e}")).hint(hint).fail(),
+            None => {
+                return Problem::new(format!("resolving {host} timed out after {:?}", self.limit)).hint(hint).fail()
+            }
+            Some(Err(e)) => return Problem::new(format!("{host} cannot be resolved: {e}")).hint(hint).fail(),
             Some(Ok(addresses)) => addresses,
         };
         addresses.dedup();
@@ -151,21 +153,23 @@ impl Handshake<'_> {
                     return Step::pass(tcp, detail, format!("{address}, in {}", short(took)));
                 }
                 Some(Err(e)) => refused = format!("{address}: {e}"),
-                None => refused = format!("{address}: no answer within {limit:?}"),
+                None => refused = format!("{address}: timed out after {limit:?}"),
             }
         }
-        let hint = "is the peer running, is this its port, and does a firewall stand in between?";
+        let hint = "is the peer running, is this its port, and does a firewall block it?";
         Problem::new(refused).hint(hint).fail()
     }
 
     fn tls(&self, tcp: TcpStream, files: Option<&TlsFiles>) -> Step<()> {
         let Some(files) = files else {
-            return Step::pass((), json!({"tls": false}), "off, as wished: nothing protects what follows".into());
+            return Step::pass((), json!({"tls": false}), "off (--no-tls): the connection is not protected".into());
         };
         let (probe, limit) = (TlsProbe::new(files, &self.endpoint.host), self.limit);
         let report = within(&self.context.stop, limit * 2, move || probe.connect(tcp, limit))?;
         let Some(report) = report else {
-            return Problem::new("no answer to the TLS greeting").hint("does the peer use TLS? --no-tls if not").fail();
+            return Problem::new("the TLS handshake timed out")
+                .hint("if the peer does not use TLS, add --no-tls")
+                .fail();
         };
         match report.problem {
             Some((why, hint)) => Problem::new(why).hint(hint).detail(report.detail).fail(),
@@ -193,7 +197,7 @@ impl Handshake<'_> {
                 let answered = e.kind() == ErrorKind::Refused;
                 let hint = match (answered, plain) {
                     (true, _) => "gRPC answers here, but not gossip: is this an orderer's port, or another service's?",
-                    (_, true) => "does the peer use TLS? Then leave --no-tls out",
+                    (_, true) => "if the peer uses TLS, omit --no-tls",
                     (_, false) => "is this a peer's port, and not an orderer's or that of its metrics?",
                 };
                 Problem::new(e.message()).hint(hint).fail()
@@ -216,7 +220,7 @@ impl Handshake<'_> {
             Ok(Some(wire)) => wire,
             Ok(None) => {
                 let why = format!("the peer sent no connection message within {:?}", self.limit);
-                return Problem::new(why).hint("it may be overloaded, or no gossip peer").fail();
+                return Problem::new(why).hint("it may be overloaded, or not a gossip peer").fail();
             }
             Err(_) if self.context.stop.is_cancelled() => return Err(Failure::Stopped.into()),
             Err(end) => return self.refused(end).fail(),
@@ -248,7 +252,7 @@ impl Handshake<'_> {
 
     /// Reads their connection message.
     fn examine(&self, wire: bytes::Bytes) -> Result<Theirs, Problem> {
-        let hint = "this is no peer of Fabric's, or something in between garbles what it sends";
+        let hint = "this is not a Fabric peer, or a proxy alters its messages";
         let wrong = |why: String| Problem::new(why).hint(hint);
         let message = SignedMessage::decode(wire).map_err(|e| wrong(e.message().into()))?;
         let Some(Content::Conn(conn)) = message.content() else {
@@ -290,7 +294,7 @@ impl Handshake<'_> {
         match &self.expect {
             Some(expected) if *expected != theirs.pki_id => {
                 let why = format!("it is {}, not the expected {}", brief(&theirs.pki_id), brief(expected));
-                Err(Problem::new(why).hint("another peer answers here, or it has a new certificate"))
+                Err(Problem::new(why).hint("another peer answers here, or the peer has a new certificate"))
             }
             _ => Ok(()),
         }
@@ -302,18 +306,18 @@ impl Handshake<'_> {
             return Step::pass((), json!({"tls": false}), "none without TLS".into());
         }
         let Some(der) = &info.remote_cert else {
-            return Problem::new("the server showed no TLS certificate").fail();
+            return Problem::new("the server presented no TLS certificate").fail();
         };
         let presented = hex(&sha256(der));
         let named = hex(&theirs.tls_hash);
         self.found["tls_hash"] = json!(presented);
         let detail = json!({"tls_hash": presented, "named": named});
         if presented != named {
-            let why = "its connection message names another TLS certificate than the one that was shown";
-            let hint = "something in between ends TLS (a proxy or a load balancer); gossip needs TLS end to end";
+            let why = "its connection message names a different TLS certificate than the server presented";
+            let hint = "a proxy or load balancer terminates TLS; gossip needs TLS end to end";
             return Problem::new(why).hint(hint).detail(detail).fail();
         }
-        Step::pass((), detail, format!("the identity goes with the TLS certificate {}…", brief(presented)))
+        Step::pass((), detail, format!("the identity is bound to the TLS certificate {}…", brief(presented)))
     }
 
     fn signature(&self, theirs: &Theirs) -> Step<()> {
@@ -346,7 +350,7 @@ impl Handshake<'_> {
         let us = self.me.describe();
         let text = match confirmed {
             true => format!("as {} of {}", us.common_name(), self.me.mspid),
-            false => "no objection, though it did not end the handshake as peers do".into(),
+            false => "not refused, although it did not end the handshake as peers do".into(),
         };
         Step::pass((), json!({"confirmed": confirmed, "our_pki_id": self.me.pki_id.to_string()}), printable(&text))
     }
@@ -356,15 +360,15 @@ impl Handshake<'_> {
         let Some(text) = end.refusal().map(printable) else { return Problem::new(end.to_string()) };
         let mspid = &self.me.mspid;
         let hint = match () {
-            () if text.contains("expired") => "our certificate, or our clock, or theirs: compare them".to_owned(),
+            () if text.contains("expired") => "compare our certificate's validity and both clocks".to_owned(),
             () if text.contains("classifying identity") || text.contains("cannot be validated") => format!(
                 "the peer does not accept identities of {mspid}: is it in a channel with {mspid}, and is the MSP id right? \
-                 Its log says more"
+                 See its log"
             ),
-            () if text.contains("hash of TLS cert") => "something in between ends TLS; gossip needs TLS end to end".into(),
-            () if text.contains("no TLS certificate") => "show a certificate with --tls-cert and --tls-key".into(),
+            () if text.contains("hash of TLS cert") => "a proxy or load balancer terminates TLS; gossip needs TLS end to end".into(),
+            () if text.contains("no TLS certificate") => "present a certificate with --tls-cert and --tls-key".into(),
             () if text.contains("shutting down") => "the peer is being stopped".into(),
-            () => "its log says more".into(),
+            () => "see its log".into(),
         };
         Problem::new(format!("the peer refused us: {text}")).hint(hint)
     }

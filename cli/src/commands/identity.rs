@@ -14,7 +14,7 @@ use fabric_gossip::msp::{serialized_identity, PemFile};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Show the identity in a certificate or MSP folder and validate it offline. For a folder without a member of its own,
+/// Show the identity in a certificate or MSP folder and validate it offline. For a folder without its own member,
 /// show its trust settings
 #[derive(Args)]
 pub struct IdentityCommandArgs {
@@ -36,7 +36,9 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
             Some(file) => file,
             None => return summary::show(context, &dir.path, msps.first().map(|msp| msp.id()).unwrap_or_default()),
         },
-        (None, None) => return Err(Failure::usage("whose identity? Give a certificate, or --msp DIR and --mspid ID")),
+        (None, None) => {
+            return Err(Failure::usage("no identity is named: give a certificate, or --msp DIR and --mspid ID"))
+        }
     };
     // The form that its owner would send, regardless of the rest of the file.
     let of = |mspid: &str| {
@@ -83,7 +85,7 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
             let verdict = match (&problem, valid) {
                 (Some(p), _) => format!("no: {} ({})\n  try        {}", printable(&p.text), p.rule, p.hint),
                 (None, Some(true)) => "yes".to_owned(),
-                _ => "not judged: give its MSP with --msp DIR and --mspid ID, or --trust-msp ID=DIR".to_owned(),
+                _ => "not validated: give its MSP with --msp DIR and --mspid ID, or --trust-msp ID=DIR".to_owned(),
             };
             format!(
                 "  file       {path}\n  subject    {}\n  issuer     {}\n  OUs        {}\n  valid      {from} to {expires} ({})\n  \

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// of a running peer, that peer's own messages would look old to the whole network.
 const OLDEST: (u64, u64) = (1, 1);
 
-/// Show the members of our organisation that a peer knows: alive and dead, with endpoints and uptime (peers tell each
-/// other only of members of their own organisation; others are found through anchor peers)
+/// Show the members of our organisation that a peer knows: alive and dead, with endpoints and uptime (peers disclose
+/// only members of their own organisation to each other; others are found through anchor peers)
 #[derive(Args)]
 pub struct MembersArgs {
     #[command(flatten)]
@@ -88,7 +88,7 @@ impl Question<'_> {
         if theirs.as_ref().is_none_or(|org| org.as_str() != self.me.mspid) {
             let org = theirs.map_or_else(|| "an unknown organisation".to_owned(), |org| org.to_string());
             return Err(Failure::Peer(format!(
-                "{} is of {}, not of {}: it would not tell whom it knows; ask a peer of our own organisation",
+                "{} belongs to {}, not to {}, and does not disclose its members to us; ask a peer of our own organisation",
                 peer.endpoint,
                 printable(&org),
                 self.me.mspid
@@ -96,7 +96,7 @@ impl Question<'_> {
         }
         let response = self.membership(&info)?;
         let mut identities = self.identities(&info).unwrap_or_else(|e| {
-            log::info!("whose members they are is not known: {}", e.text().unwrap_or_default());
+            log::info!("the members' organisations are unknown: {}", e.text().unwrap_or_default());
             HashMap::new()
         });
         identities.insert(info.id.clone(), info.identity.clone());
@@ -122,7 +122,7 @@ impl Question<'_> {
         let request = MembershipRequest { self_information: Some(alive.to_proto()).into(), ..Default::default() };
         let nonce = SystemRandom.next_u64();
         self.send(info, message(nonce, Content::MemReq(request)))?;
-        self.await_answer(info, "membership response", |answer| match answer.content() {
+        self.await_answer(info, "a membership response", |answer| match answer.content() {
             Some(Content::MemRes(response)) if answer.nonce() == nonce => Some(response.clone()),
             _ => None,
         })
@@ -133,7 +133,7 @@ impl Question<'_> {
         let (nonce, msg_type) = (SystemRandom.next_u64(), PullMsgType::IDENTITY_MSG.into());
         let hello = GossipHello { nonce, msg_type, ..Default::default() };
         self.send(info, message(0, Content::Hello(hello)))?;
-        let digests = self.await_answer(info, "digest", |answer| match answer.content() {
+        let digests = self.await_answer(info, "a digest", |answer| match answer.content() {
             Some(Content::DataDig(digest)) if digest.nonce == nonce => Some(digest.digests.clone()),
             _ => None,
         })?;
@@ -175,9 +175,7 @@ impl Question<'_> {
             let answer = self.answers.recv_timeout(self.left()).map_err(|e| match e.kind() {
                 ErrorKind::Timeout => Error::new(
                     ErrorKind::Timeout,
-                    format!(
-                        "no {what} in time: it is a peer, but not one that keeps a membership, or it does not trust us"
-                    ),
+                    format!("timed out waiting for {what}: the peer keeps no membership, or does not trust us"),
                 )
                 .peer(&info.endpoint),
                 _ => e,
@@ -281,7 +279,7 @@ impl Row {
             "    {}  {} of {}  {}",
             brief(&self.pki_id),
             if self.name.is_empty() { "?" } else { &self.name },
-            self.mspid.as_deref().unwrap_or("an organisation that is not known"),
+            self.mspid.as_deref().unwrap_or("an unknown organisation"),
             endpoint
         );
         if let Some(started) = self.started() {
@@ -337,9 +335,7 @@ impl Found {
                  own, which it will have to make again"
             );
         } else {
-            log::warn!(
-                "no peer runs with the identity that was used: for a while the network lists it as a peer that died"
-            );
+            log::warn!("no peer runs with this identity, so the network lists it as dead for a while");
         }
     }
 }

@@ -136,7 +136,7 @@ impl PeerArgs {
         let endpoints = settings.list(keys::GOSSIP_BOOTSTRAP)?.into_iter().map(|text| match target(&text) {
             Ok(endpoint) => Ok(endpoint.to_string()),
             Err(why) if text.contains(',') => {
-                Err(settings.wrong(keys::GOSSIP_BOOTSTRAP, &text, &format!("{why}; spaces go between several")))
+                Err(settings.wrong(keys::GOSSIP_BOOTSTRAP, &text, &format!("{why}; separate several with spaces")))
             }
             Err(why) => Err(settings.wrong(keys::GOSSIP_BOOTSTRAP, &text, &why)),
         });
@@ -159,7 +159,7 @@ impl PeerArgs {
         let published = address::published(listen, settings)?;
         if self.listen.is_some() && published.port != listen.port {
             log::warn!(
-                "{published} is published, from {}, although we listen on {listen}: --endpoint says otherwise",
+                "publishing {published}, from {}, although we listen on {listen}; to change it, set --endpoint",
                 settings.source(keys::ADDRESS)
             );
         }
@@ -242,7 +242,7 @@ impl<'a> Reporter<'a> {
                     || {
                         let times = if times > 1 { format!(" ({times} times so far)") } else { String::new() };
                         let reason = printable(reason);
-                        format!("{endpoint} could not be reached, it will be tried again{times}: {reason}")
+                        format!("{endpoint} is unreachable, retrying{times}: {reason}")
                     },
                 );
             }
@@ -250,12 +250,12 @@ impl<'a> Reporter<'a> {
                 || json!({"event": "identity_switch", "old": old.to_string(), "new": new.as_ref().map(|n| n.to_string())}),
                 || {
                     let new = new.as_ref().map_or_else(|| "another peer".to_owned(), brief);
-                    format!("{} is {new} by now", brief(old))
+                    format!("{} is now {new}", brief(old))
                 },
             ),
             Notice::IdentityExpires { remaining } => self.context.out.line(
                 || json!({"event": "identity_expires", "remaining_s": remaining.as_secs()}),
-                || format!("our own identity expires in {} s: enroll it anew", remaining.as_secs()),
+                || format!("our own identity expires in {} s: enroll it again", remaining.as_secs()),
             ),
             _ => {}
         }

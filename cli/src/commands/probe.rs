@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &ProbeArgs) -> Result<()> {
     let failed = |why: &str| {
         context.out.line(
             || json!({"event": "probe", "endpoint": endpoint, "ok": false, "rtt_us": null, "error": why}),
-            || format!("✘ {why}\n  `fabric-gossip handshake {endpoint}` looks at each step"),
+            || format!("✘ {why}\n  to check each step: fabric-gossip handshake {endpoint}"),
         );
     };
     match round_trip {

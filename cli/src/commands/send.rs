@@ -141,7 +141,7 @@ fn summarize(context: &Context, args: &SendArgs, delivery: &Delivery, size: usiz
             if let Some(error) = error.as_ref().filter(|_| delivery.reasons().is_empty() || delivery.lost().is_some()) {
                 text += &format!("\n✘ {error}");
                 if delivery.tried() > 0 && acked == 0 {
-                    text += &format!("\n  `fabric-gossip handshake {}` looks at each step", delivery.endpoint());
+                    text += &format!("\n  to check each step: fabric-gossip handshake {}", delivery.endpoint());
                 }
             }
             text

@@ -11,8 +11,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-/// The tool says of the identity in `signcerts` whether its MSP accepts it. It needs no key for that, so a case that fails
-/// for its key alone is judged by `handshake`, which must load one before it dials.
+/// The tool says of the identity in `signcerts` whether its MSP accepts it. It needs no key for that, so a case that
+/// fails for its key alone is judged by `handshake`, which must load one before it dials.
 #[test]
 fn the_tool_judges_every_folder_as_fabric_does() {
     let cases = cases();
@@ -23,7 +23,7 @@ fn the_tool_judges_every_folder_as_fabric_does() {
     assert_agreed(cases.len(), judged.collect());
 }
 
-/// Whether Fabric refused the folder for its private key, or for what only its owner looks at.
+/// Whether Fabric refused the folder because of its private key, or for a part that only its owner checks.
 fn needs_key(case: &Case) -> bool {
     case.text.contains("KeyMaterial not found") || case.text.contains("signing certificate")
 }

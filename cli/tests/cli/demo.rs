@@ -1,4 +1,4 @@
-//! `demo` shows what it promises, and leaves nothing behind.
+//! `demo` keeps its promises, and leaves nothing behind.
 
 use crate::support::*;
 use std::path::Path;
@@ -20,7 +20,7 @@ const STEPS: [&str; 14] = [
     "came_back",
 ];
 
-/// What is left of demonstrations in a folder.
+/// Returns the number of entries that demonstrations left in a folder.
 fn left_in(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
 }

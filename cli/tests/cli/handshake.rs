@@ -1,4 +1,4 @@
-//! `handshake` and `identity` tell causes apart: each one is staged, and has to be named with what to try.
+//! `handshake` and `identity` distinguish causes: each one is staged, and must be named with a remedy.
 
 #[allow(dead_code)]
 #[path = "../../../tests/msp/issuer.rs"]
@@ -128,7 +128,7 @@ fn plainly(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// The handshake fails at this step, and both what is wrong and what to try have this in them.
+/// Checks that the handshake fails at this step, and that cause and hint contain these texts.
 fn assert_told(endpoint: &str, more: &[&str], step: &str, why: &str, hint: &str) {
     let flags = World::get().flags();
     let mut args = vec!["handshake", endpoint, "--json"];
@@ -284,7 +284,7 @@ fn a_broken_connection_message_is_told() {
         peer.hello(stream, |conn| conn.tls_cert_hash = vec![7; 32].into(), plainly);
         Status::ok()
     });
-    assert_told(server.local_addr(), &[], "tls_binding", "another TLS certificate", "proxy");
+    assert_told(server.local_addr(), &[], "tls_binding", "different TLS certificate", "proxy");
     let server = world.serve(&member, |peer, stream| {
         peer.hello(stream, |_| {}, |bytes| [bytes, b"more"].concat());
         Status::ok()
@@ -304,7 +304,7 @@ fn a_broken_identity_is_told_with_the_rule_that_it_breaks() {
     for (member, why, hint) in [
         (request().ous([]).issue().unwrap(), "(node_ou)", "NodeOUs"),
         (request().issued_by(&world.ours).issue().unwrap(), "(unknown_authority)", "cacerts"),
-        (request().expired().issue().unwrap(), "expired on", "enrolled anew"),
+        (request().expired().issue().unwrap(), "expired on", "enroll it again"),
         (junk, "(pem)", "remove what follows"),
         (stranger, "(unknown_organisation)", "--trust-msp Org3MSP=DIR"),
     ] {
@@ -347,7 +347,7 @@ fn an_identity_is_judged_offline() {
         assert_eq!((&line["valid"], &line["rule"]), (&false.into(), &rule.into()), "{line}");
         assert!(!line["error"].as_str().unwrap().is_empty() && !line["hint"].as_str().unwrap().is_empty());
     }
-    // Nobody to judge it by.
+    // There is no MSP to validate it with.
     let file = dir.write("cert.pem", world.theirs.peer("p").unwrap().cert);
     let line = run(&["identity", &file, "--json"]).assert_code(0).json().remove(0);
     assert_eq!((&line["valid"], &line["pki_id"]), (&serde_json::Value::Null, &serde_json::Value::Null));
@@ -387,7 +387,7 @@ fn rules_that_only_odd_certificates_break_are_named() {
     assert_eq!(judged(pem(&issuer.issue(8, &rsa))), "key_algorithm");
     assert_eq!(judged(pem(&Issuer::new().issue(8, &key))), "unknown_authority");
 
-    // The folder has no member of its own: it says whom it trusts.
+    // The folder has no own member: its trust settings are shown.
     let line = run(&["identity", "--json", "--msp", &msp, "--mspid", MSPID]).assert_code(0).json().remove(0);
     assert_eq!((&line["mspid"], &line["pki_id"]), (&MSPID.into(), &serde_json::Value::Null));
     assert_eq!(line["roots"][0]["subject"], "CN=ca1,OU=ca");

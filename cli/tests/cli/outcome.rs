@@ -1,11 +1,11 @@
-//! How commands end: exit codes, summaries, and what is reported once.
+//! The results of commands: exit codes, summaries, and errors reported once.
 
 use crate::support::*;
 use serde_json::Value;
 use std::io::Read;
 use std::net::TcpListener;
 
-/// Accepts connections and says nothing: what dials it hangs.
+/// Accepts connections and sends nothing: a dialler hangs.
 fn mute() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();

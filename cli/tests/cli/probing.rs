@@ -1,4 +1,4 @@
-//! `probe` and `handshake`: what is there, and what is wrong with it.
+//! `probe` and `handshake`: properties of a peer, and its defects.
 
 use crate::support::*;
 use serde_json::Value;
@@ -33,7 +33,7 @@ fn assert_fails_at(ended: &Ended, step: &str, part: &str) -> Value {
     last.clone()
 }
 
-/// A port where nobody listens: it was free a moment ago, and is not given out again so soon.
+/// Returns a port without a listener: it was free a moment ago, and is not assigned again soon.
 fn nobody() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
@@ -130,7 +130,7 @@ fn a_handshake_names_the_step_that_fails() {
     assert!(named.stdout.contains("--tls-server-name localhost") || named.stdout.contains("peer0.org1.example.com"));
     let own_ca_only: Vec<String> = crypto.alone(2, 0).into_iter().filter(|f| *f != crypto.tls_ca(1)).collect();
     let own_ca_only: Vec<String> = dedup_flag(own_ca_only, "--tls-ca");
-    assert_fails_at(&handshake(&endpoint, &own_ca_only, &[]), "tls", "not vouched for");
+    assert_fails_at(&handshake(&endpoint, &own_ca_only, &[]), "tls", "cannot be verified");
 
     assert_fails_at(&handshake(&endpoint, &flags, &["--no-tls"]), "ping", "");
 
@@ -160,10 +160,10 @@ fn tls_failures_are_told_apart() {
     let (_plain, endpoint, _) = crypto.listen(&["--no-tls"]);
     assert_fails_at(&handshake(&endpoint, &flags, &[]), "tls", "does not speak TLS");
 
-    // Somebody accepts the connection and says nothing.
+    // A listener accepts the connection and sends nothing.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = mute.local_addr().unwrap().to_string();
-    assert_fails_at(&handshake(&endpoint, &flags, &["--timeout", "300ms"]), "tls", "no answer to the TLS greeting");
+    assert_fails_at(&handshake(&endpoint, &flags, &["--timeout", "300ms"]), "tls", "the TLS handshake timed out");
 
     // A peer that verifies its clients, and one whose certificate it cannot verify.
     let (_strict, endpoint, _) = crypto.listen(&["--tls-client-auth", "verify"]);

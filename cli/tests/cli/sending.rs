@@ -1,10 +1,10 @@
-//! `send` and `listen`, each a process of its own.
+//! `send` and `listen`, each in its own process.
 
 use crate::support::*;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// What is reported of a lost connection has to be reported by then.
+/// A lost connection must be reported within this time.
 const NOTICED: Duration = Duration::from_secs(1);
 
 fn send(endpoint: &str, more: &[&str]) -> Vec<String> {

@@ -57,7 +57,7 @@ fn row_9_an_address_of_all_interfaces_is_never_published() {
     for wrong in [["--endpoint", "0.0.0.0:7051"], ["--external-endpoint", "[::]:7051"]] {
         let ended = run(&strs(&peer_args(1, 1, &wrong)));
         ended.assert_code(2);
-        assert!(ended.stderr.contains("nobody can dial"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("cannot be dialled"), "{}", ended.stderr);
     }
 }
 
@@ -129,7 +129,7 @@ fn row_17_core_yaml_is_found_in_its_folder_and_paths_are_relative_to_it() {
     // `--config` goes before the folder.
     let (_other, config) = core_yaml("peer:\n  address: nowhere.invalid:1\n");
     run_with(&["probe", "--no-tls", "--config", &config], &[("FABRIC_CFG_PATH", folder)]).assert_code(1);
-    for (wrong, part) in [("/nowhere", "no such folder"), ("/", "no core.yaml")] {
+    for (wrong, part) in [("/nowhere", "folder not found"), ("/", "core.yaml not found")] {
         let ended = run_with(&["probe", "h:1", "--no-tls"], &[("FABRIC_CFG_PATH", wrong)]);
         ended.assert_code(2);
         assert!(ended.stderr.contains("FABRIC_CFG_PATH") && ended.stderr.contains(part), "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! Real processes, and what they print, line by line.
+//! Real processes, and their output, line by line.
 
 use crossbeam_channel::{unbounded, Receiver};
 use serde_json::Value;
@@ -159,7 +159,7 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end: the status, and what it still said.
+    /// Waits for its end. Returns the status and the remaining output.
     pub fn end(&mut self) -> (ExitStatus, String) {
         let until = Instant::now() + PATIENCE;
         let status = loop {

@@ -244,7 +244,7 @@ fn row_7_client_certificates_are_verified_where_fabric_verifies_them() {
     check(start(&["--config".into(), dir.write("core.yaml", yaml)], &[]), true, true);
     let yaml = dir.write("strict.yaml", "peer:\n  tls:\n    clientAuthRequired: true\n");
     check(start(&["--config".into(), yaml.clone()], &[]), true, false);
-    // A flag goes before both; what roots dialling does not vouch for clients.
+    // A flag has precedence over both; the roots for dialling do not apply to clients.
     check(start(&words(&format!("--config {yaml} --tls-client-auth request")), &[]), false, false);
     check(start(&["--config".into(), yaml], &[("CORE_PEER_TLS_ROOTCERT_FILE", &ca)]), true, false);
     for (value, part) in [("maybe", "expected true or false"), ("", "expected true or false")] {

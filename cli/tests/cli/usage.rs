@@ -1,4 +1,4 @@
-//! What is wrong before anything is tried: exit code 2, and a text that names the flag or the file.
+//! Errors detected before any attempt: exit code 2, and a text that names the flag or the file.
 
 use crate::support::*;
 use fabric_gossip::testing::cryptogen::Org;
@@ -78,7 +78,7 @@ fn an_expired_tls_certificate_is_named() {
     let dir = TempDir::new();
     let crypto = Crypto::get();
     let org = Org::new("Org1MSP", "org1.example.com").unwrap();
-    // An identity serves as a TLS certificate here: what counts is its date.
+    // An identity serves as a TLS certificate here: only its date matters.
     let old = org.member("old").expired().issue().unwrap();
     let (cert, key) = (dir.write("old.crt", &old.cert), dir.write("old.key", &old.key));
     assert_usage(
@@ -110,7 +110,7 @@ fn crypto_writes_what_it_says_and_overwrites_nothing() {
     let sans = cert.subject_alt_names().unwrap();
     assert!(sans.iter().any(|n| n.dnsname() == Some("peer.test")));
     assert!(sans.iter().any(|n| n.ipaddress() == Some(&[10, 1, 2, 3])));
-    assert_usage(&["crypto", path, "--orgs", "1"], &["org1.example.com", "there already"]);
+    assert_usage(&["crypto", path, "--orgs", "1"], &["org1.example.com", "already exists"]);
     assert_usage(&["crypto", "/proc/nowhere"], &["/proc/nowhere"]);
 }
 

@@ -271,7 +271,7 @@ impl NodeCore {
                 Some(_) => {}
                 None => journal::warning!("{from} sent a data message without payload"),
             },
-            _ => journal::debug!("nobody handles {message}"),
+            _ => journal::debug!("no handler for {message}"),
         }
     }
 

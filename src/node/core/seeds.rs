@@ -148,7 +148,7 @@ impl NodeCore {
         let Some(Pending::Renewal { endpoint, old }) = self.pending.remove(&token) else { return };
         match result {
             Ok(remote) => self.retire_if_replaced(&old.pki_id, &remote, cx),
-            Err(e) => journal::debug!("nobody at {endpoint}: {e}"),
+            Err(e) => journal::debug!("{endpoint} is unreachable: {e}"),
         }
     }
 
@@ -168,7 +168,7 @@ impl NodeCore {
 
     /// Forgets a member that another one has replaced.
     pub(super) fn retire(&mut self, old: &PkiId, new: Option<&PkiId>, cx: &mut Context<'_>) {
-        journal::info!("{old} is {} by now", pki_id_text(new));
+        journal::info!("{old} is now {}", pki_id_text(new));
         self.discover(Event::IdentitySwitch(old.clone()), cx);
         cx.effects.push(Effect::Close(old.clone()));
         cx.effects.push(Effect::Notify(Notice::IdentitySwitched { old: old.clone(), new: new.cloned() }));

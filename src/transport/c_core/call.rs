@@ -37,7 +37,7 @@ pub(super) enum Op {
 
 const ALL: [Op; 7] = [Op::Headers, Op::PeerHeaders, Op::Send, Op::Recv, Op::Finish, Op::End, Op::Refusal];
 
-/// Time after which a call whose end is on its way is cancelled.
+/// Time after which a call whose end is pending is cancelled.
 const GENTLY: Duration = Duration::from_secs(5);
 
 /// Memory that the core reads and writes while operations are under way: on the heap, at a fixed address, until every
@@ -55,12 +55,12 @@ struct Memory {
 }
 
 /// A call. Any thread may cancel it. For each kind of operation, only one thread at a time may start it and wait for
-/// it; the users in this module ensure that with a lock each. Dropping the last handle cancels what is open and never
-/// waits: operations that have not completed by then go to the reaper.
+/// it; the users in this module ensure that with a lock each. Dropping the last handle cancels open operations and
+/// never waits: operations that have not completed by then go to the reaper.
 pub(super) struct Call {
     inner: ManuallyDrop<RawCall>,
     cancelled: AtomicBool,
-    /// The end is on its way by itself, so dropping the call does not cancel it immediately.
+    /// The call is about to end by itself, so dropping it does not cancel it immediately.
     gently: AtomicBool,
 }
 
@@ -223,7 +223,8 @@ impl Call {
     /// Ends the call immediately, with this status at both ends.
     pub(super) fn fail(&self, status: &Status) {
         let text = CString::new(status.message.as_str()).unwrap_or_default();
-        // SAFETY: allowed from any thread while the call is valid; the core copies the text; the reserved argument is null.
+        // SAFETY: allowed from any thread while the call is valid; the core copies the text; the reserved argument is
+        // null.
         unsafe { grpc_call_cancel_with_status(self.inner.raw, status.code, text.as_ptr(), null_mut()) };
     }
 
@@ -397,7 +398,7 @@ impl RawCall {
         self.queue.wait(op as u8, wait)
     }
 
-    /// Collects what has completed by now. Returns whether everything has.
+    /// Collects the operations completed by now. Returns whether all have completed.
     fn collect(&self) -> bool {
         ALL.into_iter().all(|op| self.wait_for(op, Wait::Not).is_some())
     }

@@ -195,7 +195,7 @@ fn target(endpoint: &str) -> Result<CString> {
     if let Some(address) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
         return match address.parse::<Ipv6Addr>() {
             Ok(address) => text(&format!("ipv6:%5B{address}%5D:{port}")),
-            Err(_) => malformed("what stands in brackets is not an IPv6 address"),
+            Err(_) => malformed("the text in brackets is not an IPv6 address"),
         };
     }
     if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {

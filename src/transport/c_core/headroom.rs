@@ -34,7 +34,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 pub(super) fn check() -> Result<()> {
     if let Err((free, cause)) = try_descriptors("core", DESCRIPTORS) {
         let text = format!(
-            "cannot start gRPC's C core: it needs {DESCRIPTORS} free file descriptors, and only {free} could be had: {cause}{}",
+            "cannot start gRPC's C core: it needs {DESCRIPTORS} free file descriptors, and only {free} are available: {cause}{}",
             remedy()
         );
         return Err(Error::new(ErrorKind::Full, text).step("start").source(cause));
@@ -52,7 +52,7 @@ pub(super) fn check() -> Result<()> {
 /// Returns the text to add to a failed dial if it may have failed for lack of descriptors.
 pub(super) fn shortage() -> Option<String> {
     let (free, cause) = try_descriptors("dial", DIAL).err()?;
-    Some(format!("a dial needs {DIAL} file descriptors, and only {free} could be had: {cause}{}", remedy()))
+    Some(format!("a dial needs {DIAL} file descriptors, and only {free} are available: {cause}{}", remedy()))
 }
 
 /// Acquires `count` descriptors for this place and releases them. If too few are available, returns their number and
@@ -122,7 +122,7 @@ fn remedy() -> String {
     // SAFETY: the call writes to `limit` only.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
     let value = if known { format!(" is {}", limit.rlim_cur) } else { String::new() };
-    format!("; RLIMIT_NOFILE{value}: raise it (ulimit -n), or close what is not needed")
+    format!("; RLIMIT_NOFILE{value}: raise it (ulimit -n), or close unused descriptors")
 }
 
 #[cfg(test)]

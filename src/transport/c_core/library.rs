@@ -68,8 +68,8 @@ pub(super) fn keep_engine_after_failure() {
         return;
     }
     KEPT.call_once(|| {
-        // SAFETY: the core is initialized while a channel or server exists, and stays so after the failure; the target is
-        // static, there are no arguments, and the credentials are released once. The channel never connects, and is
+        // SAFETY: the core is initialized while a channel or server exists, and stays so after the failure; the target
+        // is static, there are no arguments, and the credentials are released once. The channel never connects, and is
         // never destroyed.
         unsafe {
             let credentials = grpc_insecure_credentials_create();
@@ -97,8 +97,8 @@ pub fn core_version() -> &'static str {
     unsafe { CStr::from_ptr(grpc_version_string()) }.to_str().unwrap_or("unknown")
 }
 
-/// Receives the core's log lines, on any of its threads. It must not call the core. What the core logs as an error is
-/// mostly a peer that failed to connect, and the user of the connection reports that, so it is logged for debugging
+/// Receives the core's log lines, on any of its threads. It must not call the core. A line that the core logs as error
+/// is mostly a peer that failed to connect, and the user of the connection reports that, so it is logged for debugging
 /// only.
 unsafe extern "C" fn route(args: *mut gpr_log_func_args) {
     // A host's logger that panics must not unwind into the core.

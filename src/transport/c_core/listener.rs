@@ -236,7 +236,7 @@ pub(super) fn parse(listen: &str) -> Result<(String, u16)> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     match bare {
         Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_err() => {
-            Err(malformed("what stands in brackets is not an IPv6 address"))
+            Err(malformed("the text in brackets is not an IPv6 address"))
         }
         None if !host.bytes().all(plain) => Err(malformed("the host is not a name or an address")),
         _ if host.is_empty() => Ok(("0.0.0.0".into(), port)),

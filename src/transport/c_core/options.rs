@@ -87,7 +87,7 @@ impl Options {
             return Err(invalid(format!("spin is {:?}; more than 1 ms only burns processor time", self.spin)));
         }
         match self.extra.iter().find(|(name, _)| name.is_empty() || name.contains('\0')) {
-            Some((name, _)) => Err(invalid(format!("extra argument {name:?} is no name"))),
+            Some((name, _)) => Err(invalid(format!("extra argument {name:?} is not a valid name"))),
             None => Ok(()),
         }
     }

@@ -118,8 +118,8 @@ impl CallQueue {
     /// Starts one operation, `op`, as this batch.
     ///
     /// # Safety
-    /// The call must be valid and bound to this queue; what the batch points to must stay until `op` has completed; no
-    /// other operation `op` may be under way.
+    /// The call must be valid and bound to this queue; the data that the batch points to must stay until `op` has
+    /// completed; no other operation `op` may be under way.
     pub(super) unsafe fn start(&self, call: *mut grpc_call, op: u8, batch: &[grpc_op]) -> grpc_call_error {
         self.operations.fetch_or(started(op), Ordering::SeqCst);
         let (mut tag, mut success) = (null_mut(), 0);

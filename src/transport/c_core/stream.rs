@@ -32,7 +32,7 @@ const RESET: &str = "Received RST_STREAM";
 
 /// A stream, dialled or accepted.
 ///
-/// Normally one thread sends and one receives; further threads take turns. Dropping the stream cancels what is open,
+/// Normally one thread sends and one receives; further threads take turns. Dropping the stream cancels open operations,
 /// without waiting.
 pub(super) struct CallStream {
     call: Arc<Call>,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A unary call under way: one request, one answer. Dropping it cancels what is not complete.
+/// A unary call in progress: one request, one answer. Dropping it cancels it unless it is complete.
 pub(super) struct Unary {
     call: Arc<Call>,
     channel: Arc<channel::CoreChannel>,
@@ -85,7 +85,7 @@ pub(super) fn wait_connected(
         // The status of a failed call is available or about to arrive.
         Some(false) => match call.wait_for(Op::End, Wait::at_most(Some(Duration::from_secs(1)))) {
             Some(_) => (ErrorKind::Unreachable, channel.why_unreachable(call.status().message)),
-            None => (ErrorKind::Unreachable, "the connection failed, and the C core does not say why".to_owned()),
+            None => (ErrorKind::Unreachable, "the connection failed, and the C core gave no reason".to_owned()),
         },
         None => (ErrorKind::Unreachable, format!("no connection within {limit:?}: the peer does not answer")),
     };

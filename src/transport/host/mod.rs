@@ -159,7 +159,7 @@ impl Transport for HostTransport {
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
         let listening = Listening { address: address.to_owned(), acceptor };
         if self.0.listening.set(listening).is_err() {
-            let text = "the service on the host's server is in use already; it serves one Comm, once";
+            let text = "the service on the host's server is already in use; it serves one Comm, once";
             return Err(Error::new(ErrorKind::Config, text).step("listen"));
         }
         Ok(Box::new(HostListener(self.0.clone())))

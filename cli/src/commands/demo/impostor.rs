@@ -61,10 +61,10 @@ impl Outsider {
                 }
             }
         };
-        match attempt().map_err(|e: fabric_gossip::Error| format!("it did not even come to the handshake: {e}"))? {
+        match attempt().map_err(|e: fabric_gossip::Error| format!("the attempt failed before the handshake: {e}"))? {
             StreamEnd::Remote(status) if status.code != 0 => Ok(status.message),
-            StreamEnd::Remote(_) => Err(format!("{} let an impostor in", at.name)),
-            end => Err(format!("{} did not say whether it lets an impostor in: {end}", at.name)),
+            StreamEnd::Remote(_) => Err(format!("{} accepted an impostor", at.name)),
+            end => Err(format!("{} neither accepted nor refused the impostor: {end}", at.name)),
         }
     }
 }
@@ -74,7 +74,7 @@ pub fn stranger(network: &Network) -> Found {
     let outsider = Outsider::new(network)?;
     let me = &outsider.me;
     let reason = outsider.knock(&network.peers[0], &me.pki_id, &me.identity, outsider.tls_hash.clone(), me)?;
-    let text = "A stranger is turned away: no organisation that the peer trusts vouches for it";
+    let text = "A stranger is refused: no organisation that the peer trusts issued its identity";
     refused(text, &reason, "cannot be validated")
 }
 
@@ -85,7 +85,7 @@ pub fn thief(network: &Network) -> Found {
     let at = &network.peers[0];
     let reason = outsider.knock(at, &victim.pki_id, &victim.identity, outsider.tls_hash.clone(), &outsider.me)?;
     let text = format!(
-        "A thief with the certificate of {} is turned away: its signature is not made with that certificate's key",
+        "A thief with the certificate of {} is refused: its signature was not made with that certificate's key",
         network.peers[1].name
     );
     refused(&text, &reason, "signature")
@@ -99,7 +99,7 @@ pub fn replay(network: &Network) -> Found {
     let cert = std::fs::read(home.join("tls/server.crt")).map_err(|e| e.to_string())?;
     let reason =
         outsider.knock(&network.peers[0], &victim.me.pki_id, &victim.me.identity, hash_of(&cert)?, &victim.me)?;
-    let text = format!("A genuine greeting of {}, passed on by somebody in between, is turned away: it belongs to another TLS connection", victim.name);
+    let text = format!("A genuine connection message of {}, relayed by a man in the middle, is refused: it belongs to another TLS connection", victim.name);
     refused(&text, &reason, "hash of TLS cert")
 }
 
@@ -107,7 +107,7 @@ pub fn replay(network: &Network) -> Found {
 fn refused(text: &str, reason: &str, expected: &str) -> Found {
     match reason.contains(expected) {
         true => Ok((format!("{text}."), json!({"reason": reason}))),
-        false => Err(format!("{text}. But the reason was another: \"{reason}\"")),
+        false => Err(format!("{text}. But the peer gave another reason: \"{reason}\"")),
     }
 }
 

@@ -65,7 +65,7 @@ impl<'a> Nodes<'a> {
         }
         let took = begin.elapsed();
         let text = format!(
-            "The same peers as nodes, each told of one other at most: each knows all of its organisation within {}.",
+            "The same peers as nodes, each configured with at most one other: each knows its whole organisation within {}.",
             short(took)
         );
         Ok((Nodes { network, nodes }, (text, json!({"nodes": network.peers.len(), "elapsed_us": micros(took)}))))
@@ -85,7 +85,7 @@ impl<'a> Nodes<'a> {
         for (one, other) in [(a, b), (b, a)] {
             let seen = one.await_member(other)?;
             if !seen.internal_endpoint.is_empty() {
-                return Err(format!("{} was told where {} is inside its organisation", one.peer.name, other.peer.name));
+                return Err(format!("{} learned the internal endpoint of {}", one.peer.name, other.peer.name));
             }
         }
         for member in &self.nodes[2..] {
@@ -115,7 +115,7 @@ impl<'a> Nodes<'a> {
         let wait = Instant::now() + PATIENCE;
         while author.node.channel_peers(CHANNEL.as_bytes()).map_or(0, |peers| peers.len()) < receivers.len() {
             if Instant::now() > wait {
-                return Err(format!("{} does not learn who is in the channel", author.peer.name));
+                return Err(format!("{} does not learn the members of the channel", author.peer.name));
             }
             let _ = SystemClock.after(Duration::from_millis(10)).recv();
         }
@@ -123,7 +123,7 @@ impl<'a> Nodes<'a> {
         let begin = Instant::now();
         author.node.gossip(message::data(0, CHANNEL, 1, "a block")).map_err(|e| e.to_string())?;
         for (member, inbox) in &inboxes {
-            inbox.recv_timeout(PATIENCE).map_err(|_| format!("{} never got the block", member.peer.name))?;
+            inbox.recv_timeout(PATIENCE).map_err(|_| format!("{} did not receive the block", member.peer.name))?;
         }
         let took = begin.elapsed();
         let names: Vec<_> = receivers.iter().map(|m| m.peer).collect();

@@ -49,8 +49,8 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<()> {
         || json!({"event": "demo", "ok": error.is_none(), "failed": failed, "elapsed_us": micros(took), "error": error}),
         || match failed {
             _ if walked.is_err() => "\nStopped before the end.".to_owned(),
-            0 => format!("\nEverything is as it should be, after {}.", short(took)),
-            n => format!("\n{n} of these steps did not end as they should."),
+            0 => format!("\nAll steps passed in {}.", short(took)),
+            n => format!("\nSteps that failed: {n}."),
         },
     );
     match failed {
@@ -130,7 +130,7 @@ impl Demo<'_> {
 fn identities(network: &Network, took: Duration) -> (String, Value) {
     let names: Vec<&str> = network.peers.iter().map(|p| p.name.as_str()).collect();
     let text = format!(
-        "Each organisation has certificate authorities of its own, and each peer an identity from them ({}).",
+        "Each organisation has its own certificate authorities, and they issued each peer's identity ({}).",
         short(took)
     );
     (text, json!({"peers": names, "elapsed_us": micros(took)}))
@@ -169,8 +169,8 @@ fn returned(leaver: &Peer, others: &[Peer]) -> Found {
         traffic::deliver_one(peer, leaver)?;
     }
     let took = begin.elapsed();
-    let reach = all_of(others, "gets a message", "get a message each");
-    let text = format!("{} comes back: {reach} through to it within {}.", leaver.name, short(took));
+    let reach = all_of(others, "delivers a message", "deliver a message each");
+    let text = format!("{} comes back: {reach} to it within {}.", leaver.name, short(took));
     Ok((text, json!({"peer": leaver.name, "reached_by": others.len(), "elapsed_us": micros(took)})))
 }
 

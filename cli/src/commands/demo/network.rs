@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 
 /// A peer refuses messages that begin with this text.
 pub const UNWANTED: &[u8] = b"unwanted";
-pub const REFUSAL: &str = "this peer does not want that message";
+pub const REFUSAL: &str = "this peer rejects that message";
 
 pub struct Network {
     pub orgs: [Org; 2],

@@ -26,16 +26,16 @@ pub fn handshakes(network: &Network) -> Found {
     let mut count = 0;
     for from in &network.peers {
         for to in others(network, from) {
-            let failed = |why: &str| format!("{} and {} do not get along: {why}", from.name, to.name);
+            let failed = |why: &str| format!("the handshake of {} with {} failed: {why}", from.name, to.name);
             let handshake = from.comm().handshake(&to.remote()).map_err(|e| failed(&e.to_string()))?;
             if !handshake.confirmed {
-                return Err(failed("there was no confirmation"));
+                return Err(failed("the peer did not confirm it"));
             }
             count += 1;
         }
     }
     let each = begin.elapsed() / count;
-    let text = format!("Every peer proves to every other who it is: {count} handshakes, {} each.", short(each));
+    let text = format!("Every peer authenticates to every other: {count} handshakes, {} each.", short(each));
     Ok((text, json!({"handshakes": count, "elapsed_us": micros(each * count)})))
 }
 
@@ -50,7 +50,7 @@ pub fn messages(network: &Network, each: u64, stop: &Cancel) -> Found {
                 let send = move || send_to_all(from, &others(network, from), each, stop);
                 thread::Builder::new()
                     .spawn_scoped(scope, send)
-                    .map_err(|e| format!("cannot start a thread that sends: {e}; raise the limit (ulimit -u)"))
+                    .map_err(|e| format!("cannot start a thread for sending: {e}; raise the limit (ulimit -u)"))
             })
             .collect();
         let join = |sender: ScopedJoinHandle<_>| sender.join().unwrap_or_else(|_| Err("a sender failed".into()));
@@ -63,7 +63,7 @@ pub fn messages(network: &Network, each: u64, stop: &Cancel) -> Found {
         return Err(format!("{} messages were acknowledged, but {} arrived", grouped(acknowledged), grouped(arrived)));
     }
     if let Some(peer) = network.peers.iter().find(|p| !p.received.order.lock().kept()) {
-        return Err(format!("at {} messages arrived in another order than they were sent in", peer.name));
+        return Err(format!("at {} messages arrived out of order", peer.name));
     }
     let rate = (acknowledged as f64 / took.as_secs_f64()) as u64;
     let text = format!(
@@ -120,11 +120,11 @@ pub fn nack(network: &Network) -> Found {
     let results = from.comm().send_with_ack(data, PATIENCE, 1, &[to.remote()]);
     match results.first().and_then(|r| r.error.as_ref()).map(|e| e.message()) {
         Some(REFUSAL) => {
-            let text = format!("A message that {} does not want comes back as refused: \"{REFUSAL}\".", to.name);
+            let text = format!("A message that {} rejects is reported as refused: \"{REFUSAL}\".", to.name);
             Ok((text, json!({"error": REFUSAL})))
         }
-        Some(other) => Err(format!("a message that was refused came back with something else: {other}")),
-        None => Err("a message that was refused came back as acknowledged".into()),
+        Some(other) => Err(format!("a rejected message was reported with another error: {other}")),
+        None => Err("a rejected message was reported as acknowledged".into()),
     }
 }
 
