@@ -174,5 +174,5 @@ fn public(key: &PKey<Private>) -> Result<PKey<Public>> {
 }
 
 fn broken(e: openssl::error::ErrorStack) -> Error {
-    Error::new(ErrorKind::Internal, "OpenSSL failed").source(e)
+    Error::new(ErrorKind::Internal, "OpenSSL failed").with_source(e)
 }

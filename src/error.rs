@@ -105,21 +105,21 @@ impl Error {
 
     /// Names the peer that the failure concerns: an endpoint, a PKI-ID, or both. The first peer named is kept.
     #[must_use]
-    pub fn peer(mut self, peer: impl fmt::Display) -> Self {
+    pub fn with_peer(mut self, peer: impl fmt::Display) -> Self {
         self.0.peer.get_or_insert_with(|| peer.to_string());
         self
     }
 
     /// Names the step that failed (`dial`, `ping`, `handshake`, …). The first, innermost step named is kept.
     #[must_use]
-    pub fn step(mut self, step: &'static str) -> Self {
+    pub fn with_step(mut self, step: &'static str) -> Self {
         self.0.step.get_or_insert(step);
         self
     }
 
     /// Attaches the cause.
     #[must_use]
-    pub fn source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
@@ -135,12 +135,12 @@ impl Error {
     }
 
     /// Returns the peer that the failure concerns, if known.
-    pub fn peer_name(&self) -> Option<&str> {
+    pub fn peer(&self) -> Option<&str> {
         self.0.peer.as_deref()
     }
 
     /// Returns the step that failed, if known.
-    pub fn step_name(&self) -> Option<&'static str> {
+    pub fn step(&self) -> Option<&'static str> {
         self.0.step
     }
 }
@@ -180,9 +180,12 @@ mod tests {
 
     #[test]
     fn names_peer_and_step_but_keeps_the_bare_text() {
-        let e = Error::new(ErrorKind::Refused, "no TLS certificate").step("handshake").peer("h:1").step("send");
+        let e = Error::new(ErrorKind::Refused, "no TLS certificate")
+            .with_step("handshake")
+            .with_peer("h:1")
+            .with_step("send");
         assert_eq!(e.to_string(), "h:1: handshake: no TLS certificate");
         assert_eq!(e.message(), "no TLS certificate");
-        assert_eq!((e.kind(), e.step_name(), e.peer_name()), (ErrorKind::Refused, Some("handshake"), Some("h:1")));
+        assert_eq!((e.kind(), e.step(), e.peer()), (ErrorKind::Refused, Some("handshake"), Some("h:1")));
     }
 }

@@ -120,7 +120,7 @@ impl IdentityMapper {
         };
         inner.put(&inner.self_pki_id, &self_identity).map_err(|e| {
             let text = format!("Failed putting our own identity into the identity mapper: {}", e.message());
-            Error::new(e.kind(), text).source(e)
+            Error::new(e.kind(), text).with_source(e)
         })?;
 
         let inner = Arc::new(inner);
@@ -166,13 +166,13 @@ impl IdentityMapper {
     /// and not by every peer's refusal.
     pub(crate) fn check_signer(&self) -> Result<()> {
         let identity = self.get(self.self_pki_id())?;
-        let signature = self
-            .sign(PROBE)
-            .map_err(|e| Error::new(e.kind(), format!("signing with our own key failed: {}", e.message())).source(e))?;
+        let signature = self.sign(PROBE).map_err(|e| {
+            Error::new(e.kind(), format!("signing with our own key failed: {}", e.message())).with_source(e)
+        })?;
         contained(|| self.0.inner.crypto.verify(&identity, &signature, PROBE)).map_err(|e| {
             let remedy = self.0.inner.self_key.explain(&signature, PROBE);
             let text = format!("our own signature does not match our own identity ({}): {remedy}", e.message());
-            Error::new(ErrorKind::Signature, text).source(e)
+            Error::new(ErrorKind::Signature, text).with_source(e)
         })
     }
 
@@ -269,8 +269,9 @@ impl State {
         if identity.is_empty() {
             return Err(refused("identity is nil"));
         }
-        let expires = contained(|| self.crypto.expiration(identity))
-            .map_err(|e| Error::new(e.kind(), format!("failed classifying identity: {}", e.message())).source(e))?;
+        let expires = contained(|| self.crypto.expiration(identity)).map_err(|e| {
+            Error::new(e.kind(), format!("failed classifying identity: {}", e.message())).with_source(e)
+        })?;
         contained(|| self.crypto.validate_identity(identity))?;
         if contained(|| Ok(self.crypto.pki_id(identity)))?.as_ref() != Some(pki_id) {
             return Err(refused("identity doesn't match the computed pkiID"));

@@ -85,7 +85,7 @@ pub(crate) fn decode_and_judge<M: Decode>(bytes: &Bytes) -> Result<(M, bool)> {
     } else {
         M::parse_from_tokio_bytes(&shape::canonical(M::shape(), bytes, shape::Groups::Drop)?.into())
     };
-    let message = parsed.map_err(|e| Error::new(ErrorKind::Protocol, "cannot be parsed").source(e))?;
+    let message = parsed.map_err(|e| Error::new(ErrorKind::Protocol, "cannot be parsed").with_source(e))?;
     Ok((message, !found.unknown))
 }
 

@@ -77,7 +77,7 @@ fn cannot_start(name: &str, cause: std::io::Error) -> Error {
         text += &format!(", the limit of threads and processes of this user is {limit}");
     }
     text += ": raise the limit (ulimit -u, or pids.max of the control group)";
-    Error::new(ErrorKind::Full, text).source(cause)
+    Error::new(ErrorKind::Full, text).with_source(cause)
 }
 
 /// Asks the test hook whether a file descriptor is available here. Called before every request for one.

@@ -407,7 +407,7 @@ pub unsafe extern "C" fn gossip_comm_org(
         let org = Out::new(org, "org")?;
         let pki_id = PkiId::from(handle::array(pki_id, pki_id_len, "pki_id")?);
         let known = handle::get(comm, "comm")?.comm.identity_mapper().org(&pki_id);
-        let known = known.ok_or_else(|| Error::new(ErrorKind::Identity, "no known organisation").peer(&pki_id))?;
+        let known = known.ok_or_else(|| Error::new(ErrorKind::Identity, "no known organisation").with_peer(&pki_id))?;
         org.give(gossip_buffer::new(known.as_str().as_bytes()))
     })
 }

@@ -124,8 +124,8 @@ impl From<&Error> for gossip_error {
             code: error.kind().into(),
             message: error.to_string().into(),
             reason: error.message().into(),
-            peer: error.peer_name().unwrap_or_default().into(),
-            step: error.step_name().unwrap_or_default().into(),
+            peer: error.peer().unwrap_or_default().into(),
+            step: error.step().unwrap_or_default().into(),
             index: 0,
             parts: Vec::new(),
         }

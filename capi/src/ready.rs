@@ -19,7 +19,7 @@ pub(super) struct Ready {
 impl Ready {
     pub fn new() -> Result<Ready> {
         let failed = |e: std::io::Error| {
-            Error::new(ErrorKind::Internal, format!("cannot make a file descriptor to poll: {e}")).source(e)
+            Error::new(ErrorKind::Internal, format!("cannot make a file descriptor to poll: {e}")).with_source(e)
         };
         let (reader, writer) = UnixStream::pair().map_err(failed)?;
         reader.set_nonblocking(true).and_then(|()| writer.set_nonblocking(true)).map_err(failed)?;

@@ -103,9 +103,9 @@ impl Outcome {
         let (error, round_trip) = match self {
             Outcome::Acknowledged(text, took) if text.is_empty() => (None, Some(took)),
             Outcome::Acknowledged(text, took) => {
-                (Some(Error::new(ErrorKind::Nack, text).peer(peer).step("ack")), Some(took))
+                (Some(Error::new(ErrorKind::Nack, text).with_peer(peer).with_step("ack")), Some(took))
             }
-            Outcome::Undelivered(error) => (Some(error.peer(peer)), None),
+            Outcome::Undelivered(error) => (Some(error.with_peer(peer)), None),
         };
         SendResult { peer: peer.clone(), error, round_trip }
     }
@@ -182,7 +182,7 @@ impl AckTable {
             for (index, slot) in slots.iter_mut().enumerate() {
                 if matches!(slot, Slot::SentTo(to, at) if to == id && *at >= since) {
                     *slot = Slot::Undelivered;
-                    let error = Error::new(error.kind(), error.message()).step("handshake");
+                    let error = Error::new(error.kind(), error.message()).with_step("handshake");
                     // There is room: every slot is settled once, and the channel has one place per slot.
                     let _ = pending.results.try_send((index, Outcome::Undelivered(error)));
                 }

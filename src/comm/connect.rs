@@ -27,7 +27,7 @@ impl Comm {
         let deadline = state.deadline(timeout);
         let (tell, told) = bounded(1);
         self.greet(peer, true, move |result| drop(tell.try_send(result)))?;
-        let failed = |e: Error| Err(e.peer(peer).step("connect"));
+        let failed = |e: Error| Err(e.with_peer(peer).with_step("connect"));
         let conn: Arc<Connection> = select! {
             recv(told) -> result => match result {
                 Ok(result) => result?,
@@ -75,7 +75,7 @@ impl Comm {
         told: impl FnOnce(Result<Arc<Connection>>) + Send + 'static,
     ) -> Result<()> {
         if self.state().stopping.is_cancelled() {
-            return Err(stopping().peer(peer).step("connect"));
+            return Err(stopping().with_peer(peer).with_step("connect"));
         }
         self.state().queue(peer, Item::Greeting(Greeting::new(confirm, Box::new(told))), None)
     }

@@ -87,7 +87,7 @@ impl Dial<'_> {
         let (endpoint, info) = (self.endpoint, &peer.info);
         let refused = |text: &str| {
             self.stream.cancel();
-            Err(Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake"))
+            Err(Error::new(ErrorKind::Refused, text).with_peer(endpoint).with_step("handshake"))
         };
         if peer.probe {
             return refused("probe");
@@ -105,14 +105,16 @@ impl Dial<'_> {
 
 /// Returns a new connection that has answered a Ping.
 pub(super) fn reach(comm: &CommState, endpoint: &str, cancel: &Cancel) -> Result<Box<dyn TransportConnection>> {
-    let client =
-        comm.transport.dial(endpoint, comm.config.dial_timeout, cancel).map_err(|e| e.step("dial").peer(endpoint))?;
-    client.ping(comm.config.conn_timeout).map_err(|e| e.step("ping").peer(endpoint))?;
+    let client = comm
+        .transport
+        .dial(endpoint, comm.config.dial_timeout, cancel)
+        .map_err(|e| e.with_step("dial").with_peer(endpoint))?;
+    client.ping(comm.config.conn_timeout).map_err(|e| e.with_step("ping").with_peer(endpoint))?;
     Ok(client)
 }
 
 fn open_stream(client: &dyn TransportConnection, endpoint: &str, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
-    client.open(limit).map_err(|e| e.step("open the stream").peer(endpoint))
+    client.open(limit).map_err(|e| e.with_step("open the stream").with_peer(endpoint))
 }
 
 /// Checks whether a peer answers a Ping at the given endpoint.
@@ -130,7 +132,7 @@ fn verdict(
 ) -> Result<(Authenticated, bool)> {
     let stream = open_stream(client, endpoint, Some(comm.config.handshake_timeout))?;
     let _cancel = [&comm.stopping, cancel].map(|cancel| cancel_with(&stream, cancel));
-    let refused = |text: String| Error::new(ErrorKind::Refused, text).peer(endpoint).step("handshake");
+    let refused = |text: String| Error::new(ErrorKind::Refused, text).with_peer(endpoint).with_step("handshake");
     let authenticated = comm.handshaker.authenticate(&*stream, true)?;
     if authenticated.probe {
         return Err(refused("probe".into()));
@@ -157,7 +159,7 @@ pub(super) fn handshake(comm: &CommState, peer: &RemotePeer) -> Result<Handshake
     let info = authenticated.info;
     if peer.pki_id.as_ref().is_some_and(|expected| !expected.is_empty() && *expected != info.id) {
         let text = "PKI-ID of remote peer doesn't match expected PKI-ID";
-        return Err(Error::new(ErrorKind::Identity, text).peer(endpoint).step("handshake"));
+        return Err(Error::new(ErrorKind::Identity, text).with_peer(endpoint).with_step("handshake"));
     }
     Ok(Handshake { info, confirmed })
 }

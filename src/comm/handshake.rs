@@ -66,7 +66,7 @@ impl Handshaker {
         let local_hash = local_cert.as_deref().map(cert_hash).unwrap_or_default();
         let ours = message::conn(&self.pki_id, &self.identity, local_hash, probe);
         let ours = SignedMessage::sign(ours, |bytes| self.mapper.sign(bytes))
-            .map_err(|e| Error::new(e.kind(), format!("cannot sign our connection message: {e}")).source(e))?;
+            .map_err(|e| Error::new(e.kind(), format!("cannot sign our connection message: {e}")).with_source(e))?;
         Ok(Ours(ours))
     }
 
@@ -137,7 +137,7 @@ impl Handshaker {
 }
 
 fn on(stream: &dyn Stream, error: Error) -> Error {
-    error.step("handshake").peer(&stream.info().remote_addr)
+    error.with_step("handshake").with_peer(&stream.info().remote_addr)
 }
 
 fn too_large(how_large: &str) -> Error {

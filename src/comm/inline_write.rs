@@ -50,7 +50,7 @@ impl CommState {
             if self.clock.now().saturating_duration_since(conn.since) > self.config.conn_timeout {
                 conn.probation.lapse();
             } else if let Err((item, refusal)) = conn.probation.keep(item) {
-                let error = Error::new(refusal.kind(), refusal.message()).step("handshake");
+                let error = Error::new(refusal.kind(), refusal.message()).with_step("handshake");
                 self.undelivered_after(true, peer, error, vec![item]);
             }
         }

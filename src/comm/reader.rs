@@ -67,7 +67,7 @@ fn no_thread(comm: &CommState, conn: &Connection, error: Error) -> Status {
     comm.metrics.refused(Refusal::NoThread);
     let status = Status { code: code::RESOURCE_EXHAUSTED, message: "cannot start a thread for the connection".into() };
     let (endpoint, pki_id) = (conn.info.endpoint.clone(), Some(conn.info.id.clone()));
-    let error = Arc::new(error.peer(&endpoint).step("accept"));
+    let error = Arc::new(error.with_peer(&endpoint).with_step("accept"));
     log::warn!("refused: {error}");
     comm.publish(Event::Refused { endpoint, pki_id, inbound: true, error });
     status

@@ -46,14 +46,15 @@ impl ReceivedMessage {
     /// Sends an unsigned message back to the peer that sent this one. Does not block. Fails with [`ErrorKind::Full`] if
     /// the queue to the peer is full, and with [`ErrorKind::Disconnected`] if the peer is no longer connected.
     pub fn respond(&self, message: GossipMessage) -> Result<()> {
-        self.send_back(SignedMessage::noop_sign(message)?).map_err(|e| e.peer(self.peer_name()).step("respond"))
+        self.send_back(SignedMessage::noop_sign(message)?)
+            .map_err(|e| e.with_peer(self.peer_name()).with_step("respond"))
     }
 
     /// Acknowledges the message to its waiting sender: `None` means success, otherwise the text of the error. Does not
     /// block. Fails as [`respond`](Self::respond) does, and with [`ErrorKind::AlreadyAcknowledged`] if the message was
     /// already acknowledged. If sending fails, the call can be repeated.
     pub fn ack(&self, error: Option<&str>) -> Result<()> {
-        let failed = |e: Error| e.peer(self.peer_name()).step("ack");
+        let failed = |e: Error| e.with_peer(self.peer_name()).with_step("ack");
         let ack = SignedMessage::noop_sign(message::ack(self.0.message.nonce(), error.unwrap_or_default()))?;
         if self.0.acknowledged.swap(true, Ordering::SeqCst) {
             return Err(failed(Error::new(ErrorKind::AlreadyAcknowledged, "already acknowledged")));

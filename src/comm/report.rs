@@ -22,7 +22,7 @@ impl CommState {
         let refused: Option<(String, Arc<Error>)> =
             end.refusal().filter(|text| conn.dialled && !conn.was_answered_with(text)).map(|text| {
                 let endpoint = peer.remote().endpoint;
-                let error = Arc::new(Error::new(ErrorKind::Refused, text).peer(&endpoint).step("handshake"));
+                let error = Arc::new(Error::new(ErrorKind::Refused, text).with_peer(&endpoint).with_step("handshake"));
                 (endpoint, error)
             });
         // Messages written to a peer that then refused us are returned before those still queued for it.
@@ -38,7 +38,7 @@ impl CommState {
             }
         };
         let mut returned = refused.as_ref().and_then(|(_, error)| {
-            let error = Error::new(error.kind(), error.message()).step("handshake");
+            let error = Error::new(error.kind(), error.message()).with_step("handshake");
             self.settle(true, peer, error, returned.items)
         });
         if let Some((_, error)) = refused.as_ref().filter(|_| conn.probation.refusal().is_some()) {
@@ -62,7 +62,7 @@ impl CommState {
         }
         drop(events);
         if let Some((_, error)) = &refused {
-            let error = Error::new(error.kind(), error.message()).step("handshake");
+            let error = Error::new(error.kind(), error.message()).with_step("handshake");
             self.undelivered_after(true, peer, error, conn.probation.take_late());
         }
         if loss == Loss::None {
@@ -100,7 +100,7 @@ impl CommState {
         }
         let remote = peer.remote();
         let reason =
-            |step| Error::new(error.kind(), error.message()).peer(&remote).step(error.step_name().unwrap_or(step));
+            |step| Error::new(error.kind(), error.message()).with_peer(&remote).with_step(error.step().unwrap_or(step));
         let mut messages = Vec::new();
         for item in items {
             match item {

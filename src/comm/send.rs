@@ -137,7 +137,8 @@ impl Comm {
         let stopped = state.stopping.is_cancelled();
         let unanswered = || if stopped { stopping() } else { Error::new(ErrorKind::Timeout, "timed out") };
         let rest = peers.iter().zip(open).filter(|(_, open)| *open).map(|(peer, _)| peer);
-        results.extend(rest.map(|peer| Outcome::Undelivered(unanswered().step("send with ack")).into_result(peer)));
+        results
+            .extend(rest.map(|peer| Outcome::Undelivered(unanswered().with_step("send with ack")).into_result(peer)));
         AggregatedSendResult(results)
     }
 
@@ -155,7 +156,7 @@ impl Comm {
                     waits[i..].iter().for_each(|(p, (waiter, _))| p.outbox.forget_flush(waiter));
                     let owed: usize = waits[i..].iter().map(|(p, _)| p.outbox.owed()).sum();
                     let text = format!("timed out: {owed} messages to {} peers are not written", waits.len() - i);
-                    return Err(Error::new(ErrorKind::Timeout, text).step("flush"));
+                    return Err(Error::new(ErrorKind::Timeout, text).with_step("flush"));
                 }
             }
         }
@@ -170,7 +171,7 @@ pub(super) fn stopping() -> Error {
 fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {
     let failed = |peer: &RemotePeer| SendResult {
         peer: peer.clone(),
-        error: Some(Error::new(error.kind(), error.message()).peer(peer).step("send")),
+        error: Some(Error::new(error.kind(), error.message()).with_peer(peer).with_step("send")),
         round_trip: None,
     };
     AggregatedSendResult(peers.iter().map(failed).collect())
@@ -211,7 +212,7 @@ impl CommState {
             let peer = match self.check_size(message).and_then(|()| self.entry(to)) {
                 Ok(peer) => peer,
                 Err(e) => {
-                    tracker().undelivered(e.peer(to).step("send"));
+                    tracker().undelivered(e.with_peer(to).with_step("send"));
                     return false;
                 }
             };
@@ -236,13 +237,13 @@ impl CommState {
         tracker: Option<Tracker>,
         deadline: Option<Instant>,
     ) -> Result<()> {
-        self.check_size(message).map_err(|e| e.peer(to).step("send"))?;
+        self.check_size(message).map_err(|e| e.with_peer(to).with_step("send"))?;
         self.queue(to, Item::Message { message: message.clone(), tracker }, deadline)
     }
 
     /// Queues an item for one peer. Without a deadline, only if there is room now.
     pub(super) fn queue(self: &Arc<Self>, to: &RemotePeer, mut item: Item, deadline: Option<Instant>) -> Result<()> {
-        let failed = |e: Error| e.peer(to).step("send");
+        let failed = |e: Error| e.with_peer(to).with_step("send");
         let mut waiting = None;
         let mut told = false;
         loop {

@@ -80,7 +80,7 @@ impl AckHandle {
     /// Waits as [`wait`](Self::wait) does, but returns `timed out` if there is no answer within `timeout`, as
     /// [`send_with_ack`](Comm::send_with_ack) does.
     pub fn finish(self, timeout: Duration) -> SendResult {
-        let timed_out = || Outcome::Undelivered(Error::new(ErrorKind::Timeout, "timed out").step("send with ack"));
+        let timed_out = || Outcome::Undelivered(Error::new(ErrorKind::Timeout, "timed out").with_step("send with ack"));
         self.wait(timeout).unwrap_or_else(|| self.result(timed_out()))
     }
 

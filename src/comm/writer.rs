@@ -249,7 +249,7 @@ impl Writer {
             BeginDial::Connected => return Next::Continue,
             BeginDial::NoEndpoint => {
                 let text = "not connected, and no endpoint to dial is known";
-                return self.unreachable(Error::new(ErrorKind::Unreachable, text).step("dial"));
+                return self.unreachable(Error::new(ErrorKind::Unreachable, text).with_step("dial"));
             }
             BeginDial::Dial { endpoint, expected, cancel } => (endpoint, expected, cancel),
         };
@@ -307,7 +307,7 @@ impl Writer {
         if self.has_inbound() || again || self.peer.closing.is_cancelled() {
             return Next::Continue;
         }
-        self.unreachable(error.peer(endpoint))
+        self.unreachable(error.with_peer(endpoint))
     }
 
     /// Handles a dial without a result. Returns whether a stream of the peer arrived meanwhile, which is written to
@@ -432,7 +432,7 @@ impl Writer {
         log::info!("{error}");
         self.comm.metrics.dial_failed(error.kind());
         let peer = self.peer.remote();
-        let told = Error::new(error.kind(), error.message()).peer(&peer).step(error.step_name().unwrap_or("dial"));
+        let told = Error::new(error.kind(), error.message()).with_peer(&peer).with_step(error.step().unwrap_or("dial"));
         self.give_up(error);
         self.comm.presume_dead(peer.pki_id.clone());
         self.comm.publish(Event::DialFailed { peer, error: Arc::new(told) });

@@ -191,14 +191,14 @@ impl Discovery {
     pub fn connect(&mut self, endpoint: &str, cx: &mut Context<'_>) -> Result<()> {
         check_endpoint(endpoint)?;
         if self.stopped {
-            return Err(Error::new(ErrorKind::Stopped, "discovery is stopped").peer(endpoint));
+            return Err(Error::new(ErrorKind::Stopped, "discovery is stopped").with_peer(endpoint));
         }
         if self.own.is_at(endpoint) || self.seeds.contains(endpoint) {
             journal::debug!("no need to connect to {endpoint}");
             return Ok(());
         }
         if self.seeds.len() >= self.config.max_seeds {
-            return Err(Error::new(ErrorKind::Full, "too many seeds").peer(endpoint));
+            return Err(Error::new(ErrorKind::Full, "too many seeds").with_peer(endpoint));
         }
         self.seeds.add(endpoint, cx.now, cx.random);
         self.contact_seeds(cx);

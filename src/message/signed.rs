@@ -119,7 +119,7 @@ impl SignedMessage {
                 message
                     .write_to_with_cached_sizes(&mut out)
                     .and_then(|()| out.flush())
-                    .map_err(|e| Error::new(ErrorKind::Internal, "cannot encode the message").source(e))?;
+                    .map_err(|e| Error::new(ErrorKind::Internal, "cannot encode the message").with_source(e))?;
             }
         }
         if let Some(signer) = signer {
@@ -252,7 +252,7 @@ impl SignedMessage {
 fn decode_payload(envelope: &Envelope) -> Result<(GossipMessage, bool)> {
     proto::decode_and_judge(&envelope.payload).map_err(|e| {
         let text = format!("Failed unmarshalling GossipMessage from envelope: {}", e.message());
-        Error::new(e.kind(), text).source(e)
+        Error::new(e.kind(), text).with_source(e)
     })
 }
 

@@ -169,5 +169,5 @@ pub(super) fn config_error(text: impl Into<String>) -> Error {
 }
 
 pub(super) fn unreadable(path: &Path, e: std::io::Error) -> Error {
-    config_error(format!("cannot read {}: {e}", path.display())).source(e)
+    config_error(format!("cannot read {}: {e}", path.display())).with_source(e)
 }

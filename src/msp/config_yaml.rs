@@ -99,5 +99,5 @@ fn ou_identifier<'a>(what: &str, node: Node<'a>) -> Result<Option<NamedOu<'a>>> 
 
 fn mapping<'a>(what: &str, node: Option<Node<'a>>) -> Result<Option<Map<'a>>> {
     let map = node.map(|node| node.map()).transpose();
-    map.map(Option::flatten).map_err(|e| config_error(format!("{what}: {}", e.message())).source(e))
+    map.map(Option::flatten).map_err(|e| config_error(format!("{what}: {}", e.message())).with_source(e))
 }

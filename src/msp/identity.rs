@@ -150,7 +150,7 @@ impl SigningIdentity {
                 None => "give the certificate that belongs to the key",
             };
             let text = "the signing function does not match the signing certificate";
-            config_error(format!("{text}: {remedy} ({})", e.message())).source(e)
+            config_error(format!("{text}: {remedy} ({})", e.message())).with_source(e)
         })?;
         Ok(signer)
     }
@@ -172,7 +172,8 @@ impl SigningIdentity {
         let (signcerts, keystore) = (dir.as_ref().join("signcerts"), keystore.as_ref());
         let cert = PemFile::signing_certificate(&dir)?;
         let cert = cert.ok_or_else(|| config_error(format!("no certificate in {}", signcerts.display())))?;
-        let configured = |e: crate::error::Error| config_error(format!("{}: {}", cert.name, e.message())).source(e);
+        let configured =
+            |e: crate::error::Error| config_error(format!("{}: {}", cert.name, e.message())).with_source(e);
         let identity = msp.identity_from_pem(&cert.pem).map_err(configured)?;
         check_not_expired(&identity, now).map_err(configured)?;
 

@@ -402,7 +402,7 @@ fn drain_errors() {
 }
 
 pub(super) fn internal(e: ErrorStack) -> Error {
-    Error::new(ErrorKind::Internal, "OpenSSL failed").source(e)
+    Error::new(ErrorKind::Internal, "OpenSSL failed").with_source(e)
 }
 
 #[cfg(test)]

@@ -60,5 +60,5 @@ fn invalid(text: impl Into<String>) -> Error {
 
 /// Prefixes an error with the failed operation, in Fabric's format.
 fn context(what: impl std::fmt::Display) -> impl FnOnce(Error) -> Error {
-    move |e| Error::new(e.kind(), format!("{what}: {}", e.message())).source(e)
+    move |e| Error::new(e.kind(), format!("{what}: {}", e.message())).with_source(e)
 }

@@ -41,7 +41,7 @@ impl IdentifierHash {
             IdentifierHash::Sha3_384 => MessageDigest::sha3_384(),
         };
         let hash = openssl::hash::hash(digest, bytes);
-        hash.map(|h| h.to_vec()).map_err(|e| invalid("could not compute a hash").source(e))
+        hash.map(|h| h.to_vec()).map_err(|e| invalid("could not compute a hash").with_source(e))
     }
 }
 
@@ -64,7 +64,7 @@ pub struct Msp {
 impl Msp {
     /// Creates an MSP and checks everything in it. An error names the file and the rule that it breaks.
     pub fn new(config: MspConfig) -> Result<Msp> {
-        Self::set_up(config).map_err(|e| config_error(e.message()).source(e))
+        Self::set_up(config).map_err(|e| config_error(e.message()).with_source(e))
     }
 
     /// Creates an MSP from its folder, see [`MspConfig::load`].
@@ -194,7 +194,7 @@ impl Msp {
     /// Adds the names of files with unread certificates to an error about a missing authority.
     fn with_unread_authorities(&self, e: Error) -> Error {
         match &self.unread_authorities {
-            Some(unread) => Error::new(e.kind(), format!("{} ({unread})", e.message())).source(e),
+            Some(unread) => Error::new(e.kind(), format!("{} ({unread})", e.message())).with_source(e),
             None => e,
         }
     }

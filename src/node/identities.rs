@@ -88,7 +88,7 @@ fn verify_identity(
     }
     message.verify(&cert, |identity, signature, payload| crypto.verify(identity, signature, payload)).map_err(|e| {
         let text = format!("Failed verifying message: {}", e.message());
-        Error::new(e.kind(), text).source(e)
+        Error::new(e.kind(), text).with_source(e)
     })?;
     crypto.validate_identity(&cert)
 }

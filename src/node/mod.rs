@@ -252,7 +252,7 @@ impl Node {
         let results = self.comm().send_with_ack(message, criteria.timeout, criteria.min_ack, &peers);
         match results.ack_count() >= criteria.min_ack {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Nack, results.to_string()).step("send by criteria")),
+            false => Err(Error::new(ErrorKind::Nack, results.to_string()).with_step("send by criteria")),
         }
     }
 
@@ -336,7 +336,7 @@ impl Node {
         for seed in self.seeds().iter().filter(|seed| !seed.connected) {
             text += &format!("; {}: {}", seed.endpoint, seed.last_error.as_deref().unwrap_or("no answer yet"));
         }
-        Error::new(ErrorKind::Timeout, text).step("wait for members")
+        Error::new(ErrorKind::Timeout, text).with_step("wait for members")
     }
 }
 

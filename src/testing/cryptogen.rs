@@ -489,7 +489,7 @@ fn pem_text(pem: Ssl<Vec<u8>>) -> Result<String> {
 }
 
 fn internal(e: openssl::error::ErrorStack) -> Error {
-    Error::new(ErrorKind::Internal, "could not make a certificate").source(e)
+    Error::new(ErrorKind::Internal, "could not make a certificate").with_source(e)
 }
 
 fn make_dir(dir: &Path) -> Result<()> {
@@ -513,5 +513,5 @@ fn write_key(path: &Path, pem: &str) -> Result<()> {
 }
 
 fn cannot_write(path: &Path, e: std::io::Error) -> Error {
-    Error::new(ErrorKind::Config, format!("cannot write {}: {e}", path.display())).source(e)
+    Error::new(ErrorKind::Config, format!("cannot write {}: {e}", path.display())).with_source(e)
 }

@@ -145,7 +145,7 @@ impl Transport for FaultyTransport {
             self.source.count(Fault::Starve);
             if random.below(2) == 0 {
                 let error = std::io::Error::from_raw_os_error(EMFILE);
-                return Err(Error::new(ErrorKind::Unreachable, error.to_string()).source(error));
+                return Err(Error::new(ErrorKind::Unreachable, error.to_string()).with_source(error));
             }
             self.source.await_accept(timeout, cancel)?;
         }

@@ -86,5 +86,5 @@ impl Limits {
 
 #[cfg_attr(not(feature = "c-core"), allow(dead_code))]
 fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Config, message).step("transport limits")
+    Error::new(ErrorKind::Config, message).with_step("transport limits")
 }

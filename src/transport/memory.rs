@@ -102,7 +102,7 @@ impl Transport for MemoryTransport {
             return Err(Error::new(ErrorKind::Stopped, "the dial was cancelled"));
         }
         let refused = || Error::new(ErrorKind::Unreachable, "Connection refused");
-        let starved = |e: std::io::Error| Error::new(ErrorKind::Unreachable, e.to_string()).source(e);
+        let starved = |e: std::io::Error| Error::new(ErrorKind::Unreachable, e.to_string()).with_source(e);
         descriptor("memory dial").map_err(starved)?;
         let network = self.network.upgrade().ok_or_else(refused)?;
         let listener = network.listeners.lock().get(endpoint).cloned().ok_or_else(refused)?;
@@ -112,7 +112,7 @@ impl Transport for MemoryTransport {
 
     /// Serves the address with the certificate that this transport presents. Port 0 selects a free port.
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
-        let unreachable = |text: &str| Error::new(ErrorKind::Unreachable, text).peer(address).step("listen");
+        let unreachable = |text: &str| Error::new(ErrorKind::Unreachable, text).with_peer(address).with_step("listen");
         let network = self.network.upgrade().ok_or_else(|| unreachable("the in-memory network was dropped"))?;
         let local_addr = match address.strip_suffix(":0") {
             Some(host) => format!("{host}:{}", network.next_port.fetch_add(1, Ordering::Relaxed)),
@@ -195,7 +195,7 @@ impl Connection for MemoryConnection {
     }
 
     fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
-        let lost = |e: std::io::Error| Error::new(ErrorKind::Unreachable, "Socket closed").source(e);
+        let lost = |e: std::io::Error| Error::new(ErrorKind::Unreachable, "Socket closed").with_source(e);
         descriptor("memory accept").map_err(lost)?;
         let listener = &self.listener;
         let tls = listener.cert.is_some();

@@ -34,7 +34,8 @@ impl Pem {
     /// [`ErrorKind::Config`], naming the file, if it cannot be read.
     pub fn file(path: impl AsRef<Path>) -> Result<Pem> {
         let path = path.as_ref();
-        let text = std::fs::read(path).map_err(|e| config(format!("cannot read {}: {e}", path.display())).source(e))?;
+        let text =
+            std::fs::read(path).map_err(|e| config(format!("cannot read {}: {e}", path.display())).with_source(e))?;
         Ok(Pem { source: path.display().to_string(), text })
     }
 
@@ -50,7 +51,7 @@ impl Pem {
     /// Returns the certificates in it, at least one.
     fn certificates(&self, what: &str) -> Result<Vec<X509>> {
         let certs = X509::stack_from_pem(&self.text)
-            .map_err(|e| config(format!("{what} ({}): not readable as PEM: {e}", self.source)).source(e))?;
+            .map_err(|e| config(format!("{what} ({}): not readable as PEM: {e}", self.source)).with_source(e))?;
         if certs.is_empty() {
             return Err(config(format!("{what} ({}): holds no certificate", self.source)));
         }
@@ -61,7 +62,7 @@ impl Pem {
     #[cfg(feature = "host-server")]
     pub(super) fn leaf(&self, what: &str) -> Result<Bytes> {
         let der = self.certificates(what)?.swap_remove(0).to_der();
-        der.map(Bytes::from).map_err(|e| config(format!("{what} ({}): {e}", self.source)).source(e))
+        der.map(Bytes::from).map_err(|e| config(format!("{what} ({}): {e}", self.source)).with_source(e))
     }
 
     fn c_string(&self, what: &str) -> Result<CString> {
@@ -225,7 +226,7 @@ impl Pair {
         let (cert_what, key_what) = (format!("{role} certificate"), format!("{role} key"));
         let leaf = cert.certificates(&cert_what)?.swap_remove(0);
         let unreadable =
-            |e| config(format!("{key_what} ({}): not readable as PEM private key: {e}", key.source)).source(e);
+            |e| config(format!("{key_what} ({}): not readable as PEM private key: {e}", key.source)).with_source(e);
         if is_encrypted(&key.text) {
             let source = &key.source;
             let text = format!("{key_what} ({source}): is encrypted; it must be unencrypted PEM, as for Fabric's peer");
@@ -233,7 +234,7 @@ impl Pair {
         }
         // An encrypted key must fail here, not ask for its passphrase on the terminal.
         let private = PKey::private_key_from_pem_callback(&key.text, |_| Ok(0)).map_err(unreadable)?;
-        let internal = |e: ErrorStack| config(format!("{cert_what} ({}): {e}", cert.source)).source(e);
+        let internal = |e: ErrorStack| config(format!("{cert_what} ({}): {e}", cert.source)).with_source(e);
         if !leaf.public_key().map_err(internal)?.public_eq(&private) {
             let (key, cert) = (&key.source, &cert.source);
             return Err(config(format!("{key_what} ({key}) does not belong to the certificate in {cert}")));
@@ -296,7 +297,7 @@ impl Checked {
 }
 
 fn config(message: String) -> Error {
-    Error::new(ErrorKind::Config, message).step("TLS")
+    Error::new(ErrorKind::Config, message).with_step("TLS")
 }
 
 pub(super) fn config_error(message: &str) -> Error {

@@ -269,7 +269,7 @@ fn an_unreachable_peer_is_reported_at_once(net: &impl Form) {
         assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
         assert_eq!(results.ack_count(), 1);
         let failed = results.iter().find(|r| r.peer == gone).unwrap().error.as_ref().unwrap();
-        assert_eq!((failed.kind(), failed.step_name()), (ErrorKind::Unreachable, Some("dial")));
+        assert_eq!((failed.kind(), failed.step()), (ErrorKind::Unreachable, Some("dial")));
     });
 }
 

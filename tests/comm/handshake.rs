@@ -245,7 +245,7 @@ fn c12_a_peer_of_another_organisation_than_expected_gets_nothing(net: &impl Form
         Event::DialFailed { peer, error } => Some((peer.clone(), error.clone())),
         _ => None,
     });
-    assert_eq!((failed.0, failed.1.kind(), failed.1.step_name()), (expected, ErrorKind::Refused, Some("handshake")));
+    assert_eq!((failed.0, failed.1.kind(), failed.1.step()), (expected, ErrorKind::Refused, Some("handshake")));
     assert_eq!(next(&dead), id("fourth"));
     assert_eq!(node.connection_count(), 0);
     eventually("the other side has forgotten it", || third.connection_count() == 0);
@@ -268,7 +268,7 @@ fn c17_probe_gives_up_on_a_silent_ping(net: &impl Form) {
     let silent = net.serve_without_ping();
     let start = Instant::now();
     let error = node.probe(&RemotePeer::new(&silent.endpoint)).unwrap_err();
-    assert_eq!((error.kind(), error.step_name()), (ErrorKind::Timeout, Some("ping")));
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Timeout, Some("ping")));
     assert!(start.elapsed() < PATIENCE / 3, "{:?}", start.elapsed());
 }
 
@@ -340,7 +340,7 @@ fn c49_a_refused_port_fails_at_once(net: &impl Form) {
     let start = Instant::now();
     node.send(&data(1), &[RemotePeer::with_id(&refused.endpoint, id("gone"))]).unwrap();
     let (error, nonces) = await_undelivered(&events);
-    assert_eq!((error.kind(), error.step_name(), &*nonces), (ErrorKind::Unreachable, Some("dial"), &[1][..]));
+    assert_eq!((error.kind(), error.step(), &*nonces), (ErrorKind::Unreachable, Some("dial"), &[1][..]));
     assert!(start.elapsed() < LIMIT / 4, "{:?}", start.elapsed());
     let peer = RemotePeer::new(&refused.endpoint);
     assert_eq!(node.probe(&peer).unwrap_err().kind(), ErrorKind::Unreachable);
@@ -378,7 +378,7 @@ fn the_same_faults_of_an_acceptor_fail_the_dial(net: &impl Form) {
         fault(&accepted);
         let (error, nonces) = await_undelivered(&events);
         assert!(error.message().starts_with(text), "{error}");
-        assert_eq!((error.step_name(), &*nonces), (Some("handshake"), &[1][..]));
+        assert_eq!((error.step(), &*nonces), (Some("handshake"), &[1][..]));
         let (messages, end) = accepted.read_to_end();
         assert!(messages.is_empty(), "nothing but its connection message was sent");
         assert!(matches!(end, StreamEnd::Lost(_)), "{end:?}");

@@ -122,9 +122,9 @@ fn a_response_to_a_full_queue_fails_at_once(net: &impl Form) {
     let question = next(&inbox);
     let last = fill(&node, &RemotePeer::with_id("", id("client")));
     let error = question.respond(message::data(2, "channel", 0, "answer")).unwrap_err();
-    assert_eq!((error.kind(), error.step_name()), (ErrorKind::Full, Some("respond")));
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Full, Some("respond")));
     let error = question.ack(None).unwrap_err();
-    assert_eq!((error.kind(), error.step_name()), (ErrorKind::Full, Some("ack")));
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Full, Some("ack")));
     // After a failure it can be tried again.
     (1..=last).for_each(|n| assert_eq!(raw.recv().nonce(), n));
     eventually("there is room for the acknowledgement", || question.ack(None).is_ok());

@@ -77,7 +77,7 @@ fn weakness_15_a_stream_that_ends_in_the_handshake_is_told_at_once(net: &impl Fo
     node.send(&data(1), &[RemotePeer::new(&server.endpoint)]).unwrap();
     server.accept().end_with(Status::ok());
     let (error, nonces) = await_undelivered(&events);
-    assert_eq!((error.kind(), error.step_name(), nonces), (ErrorKind::Disconnected, Some("handshake"), vec![1]));
+    assert_eq!((error.kind(), error.step(), nonces), (ErrorKind::Disconnected, Some("handshake"), vec![1]));
     // The same on the accepting side.
     drop(Raw::dial(net, "client", &node.endpoint));
     let (error, inbound) = await_refused(&events);

@@ -108,7 +108,7 @@ fn a_wrong_seed_is_an_error_that_names_it_and_the_others_are_contacted() {
     ["a:1", "b:1", "a:1"].iter().for_each(|right| net.connect(0, right));
     assert_eq!(net.nodes[0].identified.len(), 2);
     let e = net.with(0, |discovery, cx| discovery.connect("c:1", cx)).unwrap_err();
-    assert_eq!((e.kind(), e.peer_name()), (ErrorKind::Full, Some("c:1")));
+    assert_eq!((e.kind(), e.peer()), (ErrorKind::Full, Some("c:1")));
     net.nodes[0].discovery.remove_seed("b:1");
     net.connect(0, "c:1");
 }

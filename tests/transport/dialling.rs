@@ -22,9 +22,9 @@ fn a_refused_port_is_reported_at_once_and_every_time() {
         .map(|_| {
             let before = Instant::now();
             let error = dial(None, &endpoint).err().unwrap();
-            assert_eq!((error.kind(), error.step_name()), (ErrorKind::Unreachable, Some("dial")));
+            assert_eq!((error.kind(), error.step()), (ErrorKind::Unreachable, Some("dial")));
             assert!(error.message().contains("Connection refused"), "{error}");
-            assert_eq!(error.peer_name(), Some(&*endpoint));
+            assert_eq!(error.peer(), Some(&*endpoint));
             before.elapsed()
         })
         .collect();
@@ -104,7 +104,7 @@ fn cancel_wakes_a_blocked_recv() {
 fn malformed_endpoints_and_options_are_refused() {
     for endpoint in ["localhost", "localhost:0", "localhost:99999", "::1:80", ""] {
         let error = dial(None, endpoint).err().unwrap();
-        assert_eq!((error.kind(), error.step_name()), (ErrorKind::Config, Some("dial")), "{endpoint}");
+        assert_eq!((error.kind(), error.step()), (ErrorKind::Config, Some("dial")), "{endpoint}");
     }
     let mut options = Limits::default();
     options.keepalive_timeout = Duration::ZERO;

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 fn bad_addresses_and_taken_ports_are_refused() {
     for listen in ["127.0.0.1:99999", "127.0.0.1", "nonsense", "[::1:7051", "127.0.0.1:-1"] {
         let error = core(None).listen(listen, echo()).err().unwrap();
-        assert_eq!((error.kind(), error.step_name()), (ErrorKind::Config, Some("listen")), "{listen}");
+        assert_eq!((error.kind(), error.step()), (ErrorKind::Config, Some("listen")), "{listen}");
     }
     let server = start(None, &Limits::default(), echo());
     let error = core(None).listen(server.local_addr(), echo()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.message().contains("in use"), "{error}");
-    assert_eq!(error.peer_name(), Some(server.local_addr()));
+    assert_eq!(error.peer(), Some(server.local_addr()));
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl Question<'_> {
                     ErrorKind::Timeout,
                     format!("timed out waiting for {what}: the peer keeps no membership, or does not trust us"),
                 )
-                .peer(&info.endpoint),
+                .with_peer(&info.endpoint),
                 _ => e,
             })?;
             if answer.connection_info().id == info.id {

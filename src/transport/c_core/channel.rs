@@ -168,7 +168,7 @@ impl CoreChannel {
     }
 
     fn refused(&self, _: Refused) -> Error {
-        Error::new(ErrorKind::Internal, "the C core refused to start a call").peer(&self.endpoint)
+        Error::new(ErrorKind::Internal, "the C core refused to start a call").with_peer(&self.endpoint)
     }
 }
 

@@ -63,7 +63,7 @@ impl Transport for CoreTransport {
             let ping = Mutex::new(Some(ping));
             Ok(Box::new(CoreConnection { ping, channel, timeout, cancel: cancel.clone() }) as Box<dyn Connection>)
         };
-        dial().map_err(|e: Error| e.peer(endpoint).step("dial"))
+        dial().map_err(|e: Error| e.with_peer(endpoint).with_step("dial"))
     }
 
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
@@ -99,11 +99,11 @@ impl Connection for CoreConnection {
             Some(call) => call.wait(timeout, &self.cancel),
             None => self.channel.unary(PING, Bytes::new())?.wait(timeout, &self.cancel),
         };
-        ping().map(drop).map_err(|e| e.step("ping"))
+        ping().map(drop).map_err(|e| e.with_step("ping"))
     }
 
     fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
         let stream = self.channel.stream(GOSSIP_STREAM, limit, self.timeout, &self.cancel);
-        Ok(Arc::new(stream.map_err(|e| e.step("open stream"))?))
+        Ok(Arc::new(stream.map_err(|e| e.with_step("open stream"))?))
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn check() -> Result<()> {
             "cannot start gRPC's C core: it needs {DESCRIPTORS} free file descriptors, and only {free} are available: {cause}{}",
             remedy()
         );
-        return Err(Error::new(ErrorKind::Full, text).step("start").source(cause));
+        return Err(Error::new(ErrorKind::Full, text).with_step("start").with_source(cause));
     }
     let needed = threads();
     try_threads(needed).map_err(|(free, cause)| {
@@ -45,7 +45,7 @@ pub(super) fn check() -> Result<()> {
             "cannot start gRPC's C core: it needs {needed} threads, and only {free} could be started (RLIMIT_NPROC): {}",
             cause.message()
         );
-        Error::new(ErrorKind::Full, text).step("start").source(cause)
+        Error::new(ErrorKind::Full, text).with_step("start").with_source(cause)
     })
 }
 

@@ -80,7 +80,7 @@ impl Listener {
     /// Binds an address and starts to listen.
     pub(super) fn bind(host: &str, port: u16, settings: &Settings, tls: Option<Tls>) -> Result<Listener> {
         let address = format!("{host}:{port}");
-        let malformed = |_| Error::new(ErrorKind::Config, "the address contains a zero byte").step("listen");
+        let malformed = |_| Error::new(ErrorKind::Config, "the address contains a zero byte").with_step("listen");
         let c_address = CString::new(address.as_str()).map_err(malformed)?;
         descriptor("listen").map_err(|e| cannot_listen(&address, e))?;
         let library = Arc::new(Library::acquire()?);
@@ -227,7 +227,7 @@ impl Request {
 pub(super) fn parse(listen: &str) -> Result<(String, u16)> {
     let malformed = |why: &str| {
         let text = format!("malformed address {listen:?}: {why}; expected ip:port, such as 0.0.0.0:7051");
-        Error::new(ErrorKind::Config, text).step("listen")
+        Error::new(ErrorKind::Config, text).with_step("listen")
     };
     let (host, port) = listen.rsplit_once(':').ok_or_else(|| malformed("no port"))?;
     let digits = port.bytes().all(|b| b.is_ascii_digit());
@@ -251,14 +251,14 @@ fn why_not_bound(address: &str) -> Error {
         "the C core cannot listen there; its log at debug level (target `grpc`) says why",
     );
     match TcpListener::bind(address) {
-        Ok(_) => error.peer(address).step("listen"),
+        Ok(_) => error.with_peer(address).with_step("listen"),
         Err(e) => cannot_listen(address, e),
     }
 }
 
 fn cannot_listen(address: &str, cause: std::io::Error) -> Error {
     let text = format!("cannot listen: {}", headroom::explain(&cause));
-    Error::new(ErrorKind::Unreachable, text).peer(address).step("listen").source(cause)
+    Error::new(ErrorKind::Unreachable, text).with_peer(address).with_step("listen").with_source(cause)
 }
 
 #[cfg(test)]

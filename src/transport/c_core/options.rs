@@ -228,7 +228,7 @@ pub(super) struct StreamOptions {
 }
 
 fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Config, message).step("options")
+    Error::new(ErrorKind::Config, message).with_step("options")
 }
 
 fn int(value: usize) -> i32 {

@@ -32,7 +32,7 @@ impl Unary {
         // In tests the dial may fail as if the core had no descriptor for the connection.
         if let Err(e) = descriptor("dial") {
             self.call.cancel();
-            return Err(Error::new(ErrorKind::Unreachable, headroom::explain(&e)).peer(self.channel.endpoint()));
+            return Err(Error::new(ErrorKind::Unreachable, headroom::explain(&e)).with_peer(self.channel.endpoint()));
         }
         wait_connected(&self.call, &self.channel, timeout, cancel)
     }
@@ -44,7 +44,7 @@ impl Unary {
     /// [`ErrorKind::Timeout`], [`ErrorKind::Stopped`] if cancelled.
     pub fn wait(self, timeout: Duration, cancel: &Cancel) -> Result<Bytes> {
         let _hook = hook(&self.call, cancel);
-        let error = |kind, text: String| Err(Error::new(kind, text).peer(self.channel.endpoint()));
+        let error = |kind, text: String| Err(Error::new(kind, text).with_peer(self.channel.endpoint()));
         let wait = Wait::at_most(Some(timeout));
         let answered = self.call.wait_for(Op::Recv, wait);
         let ended = answered.and_then(|_| self.call.wait_for(Op::End, wait));
@@ -65,7 +65,7 @@ impl Unary {
         // core receives both at the same time, it drops the message and keeps the status, which is sufficient.
         let answer = self.call.take_message(self.channel.max_receive());
         Ok(answer
-            .map_err(|status| Error::new(ErrorKind::Refused, status.message).peer(self.channel.endpoint()))?
+            .map_err(|status| Error::new(ErrorKind::Refused, status.message).with_peer(self.channel.endpoint()))?
             .unwrap_or_default())
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn wait_connected(
         Some(shortage) => format!("{text} ({shortage})"),
         None => text,
     };
-    Err(Error::new(kind, text).peer(channel.endpoint()))
+    Err(Error::new(kind, text).with_peer(channel.endpoint()))
 }
 
 fn hook(call: &Arc<Call>, cancel: &Cancel) -> crate::cancel::HookGuard {

@@ -143,7 +143,7 @@ impl HostTransport {
     /// # Errors
     /// [`ErrorKind::Config`] if it cannot be read; the previous one is kept.
     pub fn set_certificate(&self, certificate: &Pem) -> Result<()> {
-        let der = certificate.leaf("the host's certificate").map_err(|e| e.step("gossip service"))?;
+        let der = certificate.leaf("the host's certificate").map_err(|e| e.with_step("gossip service"))?;
         *self.0.certificate.write() = Some(der);
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Transport for HostTransport {
         let listening = Listening { address: address.to_owned(), acceptor };
         if self.0.listening.set(listening).is_err() {
             let text = "the service on the host's server is already in use; it serves one Comm, once";
-            return Err(Error::new(ErrorKind::Config, text).step("listen"));
+            return Err(Error::new(ErrorKind::Config, text).with_step("listen"));
         }
         Ok(Box::new(HostListener(self.0.clone())))
     }
