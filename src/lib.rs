@@ -95,6 +95,12 @@
 //! through the [`log`] facade. The C core reads its own environment variables (`GRPC_POLL_STRATEGY` and others) at the
 //! first call into it, so set them before that call; the README recommends values.
 //!
+//! # Types of other crates
+//!
+//! Signatures contain `bytes::Bytes` (1.x), the `Receiver` of `crossbeam_channel` (0.5, in [`clock::Clock`]) and the
+//! generated messages of [`proto`], which use `protobuf` (3.x). A change to another major version of `bytes` or
+//! `crossbeam_channel` is a breaking change of this crate; the messages are exempt from semantic versioning.
+//!
 //! # Features
 //!
 //! - `c-core` (default): the real network. It depends on `grpcio-sys`, whose C++ sources take minutes to compile. Without

@@ -60,6 +60,9 @@ fn run(arguments: &[&str]) -> Outcome {
 }
 
 fn main() -> ExitCode {
+    if let Some(outcome) = surface::as_rustdoc() {
+        return if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // All paths are relative to the root; those of the caller are made absolute before.
     let here = std::env::current_dir().unwrap_or_default();

@@ -39,6 +39,8 @@ pub const PRELUDE: &str = "xtask/src/prelude.h";
 pub const ALL: &[&str] = &["--workspace", "--features", "host-server"];
 /// Selects for cargo the packages and features of the library and the tool, without `host-server`.
 pub const SHIPPED: &[&str] = &["--workspace"];
+/// The selections of packages that are built from one target folder.
+pub const SELECTIONS: &[&[&str]] = &[&[], &["-p", "fabric-gossip-cli"], &["-p", "fabric-gossip-capi"], SHIPPED, ALL];
 /// Selects for `cargo metadata`, which knows no packages, the features of [`ALL`].
 pub const ALL_FEATURES: &[&str] = &["--features", "host-server"];
 /// The command-line tool, below the release folder.

@@ -9,8 +9,10 @@ const RUNTIMES: &[&str] = &["tokio", "async-std", "smol", "async-executor", "fut
 
 /// Checks all rules, and reports every one that is broken.
 pub fn run() -> Outcome {
-    let broken: Vec<_> =
-        [dependencies(), unsafe_code(), rust_version(), imports::check()].into_iter().filter_map(Result::err).collect();
+    let broken: Vec<_> = [dependencies(), unsafe_code(), rust_version(), one_c_core(), imports::check()]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
     match broken.is_empty() {
         true => Ok(()),
         false => Err(broken.join("\n")),
@@ -77,6 +79,48 @@ fn rust_version() -> Outcome {
     }
 }
 
+/// All selections of packages share one C core: Cargo compiles it once for each set of features of itself and of the
+/// packages it depends on.
+fn one_c_core() -> Outcome {
+    const CORE: &str = "grpcio-sys";
+    let mut first: Option<BTreeSet<String>> = None;
+    for selection in paths::SELECTIONS {
+        let arguments = ["tree", "--edges", "normal,build", "--no-dedupe", "--prefix", "depth", "--format", " {p} {f}"];
+        let tree = tool::output(tool::cargo().args(arguments).args(*selection))?;
+        let below = subtree(&tree, CORE);
+        match &first {
+            None => first = Some(below),
+            Some(first) if *first != below => {
+                let other: Vec<_> = first.symmetric_difference(&below).map(String::as_str).collect();
+                let selection = selection.join(" ");
+                return Err(format!("rules: {CORE} is compiled again for {selection}: {}", other.join("; ")));
+            }
+            Some(_) => {}
+        }
+    }
+    println!("rules: {} selections of packages share one C core", paths::SELECTIONS.len());
+    Ok(())
+}
+
+/// Returns the packages with their features at and below `package`, in the output of `cargo tree --prefix depth`.
+fn subtree(tree: &str, package: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut top = None;
+    for line in tree.lines() {
+        let Some((depth, rest)) = line.split_once(' ') else { continue };
+        let depth: usize = depth.parse().unwrap_or(0);
+        top = match top {
+            Some(top) if depth > top => Some(top),
+            _ if rest.split_whitespace().next() == Some(package) => Some(depth),
+            _ => None,
+        };
+        if top.is_some() {
+            found.insert(rest.to_owned());
+        }
+    }
+    found
+}
+
 /// Returns the Rust versions in the output of `cargo metadata`.
 fn rust_versions(metadata: &str) -> Vec<&str> {
     let after = metadata.split("\"rust_version\":\"").skip(1);
@@ -104,6 +148,13 @@ mod tests {
         let lines = |source| unsafe_lines(&source::tokens(source));
         assert_eq!(lines("unsafe fn f() {}\n// unsafe\n/* unsafe */ \"unsafe\"\nfn g() { unsafe { f() } }"), [1, 4]);
         assert_eq!(lines("#![deny(unsafe_code)]\n#[allow(unsafe_code)]"), [2]);
+    }
+
+    #[test]
+    fn a_subtree_has_the_packages_below_with_their_features() {
+        let tree = "0 a v1 x\n1 core v2 f,g\n2 libc v3 \n1 b v1 \n2 core v2 f,g\n3 libc v3 std\n1 c v1 ";
+        let found: Vec<_> = subtree(tree, "core").into_iter().collect();
+        assert_eq!(found, ["core v2 f,g", "libc v3 ", "libc v3 std"]);
     }
 
     #[test]

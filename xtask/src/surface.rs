@@ -3,12 +3,27 @@
 use crate::{paths, tool, Outcome};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::process::Command;
 
 /// The versions of rustdoc's JSON format that this program reads. Others are skipped.
 const FORMATS: std::ops::RangeInclusive<u64> = 45..=57;
 
 /// The features of the listing: what docs.rs shows, without the support for tests.
 const FEATURES: &str = "host-server";
+
+/// Set where cargo runs this program in place of rustdoc.
+const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
+
+/// Runs rustdoc with the arguments of this program, if cargo started it for that.
+///
+/// The JSON output is unstable, so a stable toolchain writes it only with `RUSTC_BOOTSTRAP`. Set for cargo as a whole,
+/// this variable would rebuild the packages whose build scripts look at it, and everything above them.
+pub fn as_rustdoc() -> Option<Outcome> {
+    std::env::var_os(AS_RUSTDOC)?;
+    let mut rustdoc = Command::new("rustdoc");
+    rustdoc.args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTDOC").env_remove(AS_RUSTDOC);
+    Some(tool::run(&mut rustdoc))
+}
 
 /// Writes the list.
 pub fn generate() -> Outcome {
@@ -35,8 +50,8 @@ pub fn check() -> Outcome {
 /// Returns the list; `None` if this toolchain writes a format that is not known here.
 fn list() -> Result<Option<String>, String> {
     let mut rustdoc = tool::cargo();
-    // The JSON output is unstable, so a stable toolchain writes it only with this variable.
-    rustdoc.env("RUSTC_BOOTSTRAP", "1");
+    let this = std::env::current_exe().map_err(|e| format!("surface: {e}"))?;
+    rustdoc.env("RUSTDOC", this).env(AS_RUSTDOC, "1");
     rustdoc.args(["rustdoc", "--quiet", "--release", "--lib", "--features", FEATURES, "--"]);
     rustdoc.args(["-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"]);
     tool::run(&mut rustdoc)?;
