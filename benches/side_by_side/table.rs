@@ -17,8 +17,9 @@ const WORKLOADS: [(&str, &str, &str); 14] = [
       both ways. Bare: a message each way instead of the gossip handshake. Plain TLS: mutual TLS alone. CPU is that of one handshake, both ends."),
     ("handshake-apart", "Handshake, two processes", ""),
     ("fan-out", "Fan-out", "One message to that many peers: deliveries per second."),
-    ("connections", "Many connections to one peer", "All send at once, each its own identity; fairness is what has come \
-      from the slowest over what has come from the fastest when half has arrived. Memory and threads are of the process, \
+    ("connections", "Many connections to one peer", "All peers send simultaneously, each with its own identity. Fairness is \
+      measured when half of all messages have arrived: the number received from the slowest sender, divided by the \
+      number received from the fastest. Memory and threads are of the process, \
       which has both ends and the senders."),
     ("idle", "Idle connections", "Each its own identity, each end in a process of its own; memory and threads are what \
       each connection adds, CPU is of one core. The dialling end's peers were there before."),

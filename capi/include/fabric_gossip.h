@@ -1067,9 +1067,9 @@ gossip_result gossip_config_set_metadata(struct gossip_config *config,
                                          size_t len,
                                          struct gossip_error **error);
 
-// Nodes: sets the callback that verifies blocks. Default: every block is accepted, so that any member of the channel's
-// organisations can send a block number far ahead, after which no other block is accepted. `free` is called on `user`
-// when nothing needs it any more.
+// Nodes: sets the callback that verifies blocks. Default: every block passes verification. Any member of the channel's
+// organisations can then send a block with a much higher number than the current ones, after which the genuine ones
+// are dropped as too old. `free` is called on `user` when nothing needs it any more.
 gossip_result gossip_config_set_block_verifier(struct gossip_config *config,
                                                gossip_block_verifier verifier,
                                                void *user,
@@ -1302,9 +1302,9 @@ struct gossip_bytes gossip_comm_pki_id(const struct gossip_comm *comm);
 // later written or reported as undelivered (GOSSIP_EVENT_UNDELIVERED); only an acknowledgement proves delivery.
 // `message` and `peers` remain the caller's.
 //
-// If some peers did not accept the message, the code is that of the first such peer, and the error has one part for
-// each; the other peers' queues have it. GOSSIP_FULL: the queue to the peer is full. Also GOSSIP_TOO_LARGE,
-// GOSSIP_STOPPED, GOSSIP_CONFIG.
+// If the message could not be queued for some peers, the call returns the code of the first such peer, and the error
+// has one part for each of them. For all other peers the message has been queued. GOSSIP_FULL: the queue to the peer
+// is full. Also GOSSIP_TOO_LARGE, GOSSIP_STOPPED, GOSSIP_CONFIG.
 //
 // Does not block.
 gossip_result gossip_comm_send(const struct gossip_comm *comm,

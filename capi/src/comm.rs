@@ -135,9 +135,9 @@ pub unsafe extern "C" fn gossip_comm_pki_id(comm: *const gossip_comm) -> gossip_
 /// later written or reported as undelivered (GOSSIP_EVENT_UNDELIVERED); only an acknowledgement proves delivery.
 /// `message` and `peers` remain the caller's.
 ///
-/// If some peers did not accept the message, the code is that of the first such peer, and the error has one part for
-/// each; the other peers' queues have it. GOSSIP_FULL: the queue to the peer is full. Also GOSSIP_TOO_LARGE,
-/// GOSSIP_STOPPED, GOSSIP_CONFIG.
+/// If the message could not be queued for some peers, the call returns the code of the first such peer, and the error
+/// has one part for each of them. For all other peers the message has been queued. GOSSIP_FULL: the queue to the peer
+/// is full. Also GOSSIP_TOO_LARGE, GOSSIP_STOPPED, GOSSIP_CONFIG.
 ///
 /// Does not block.
 #[no_mangle]

@@ -311,9 +311,9 @@ pub unsafe extern "C" fn gossip_config_set_metadata(
     })
 }
 
-/// Nodes: sets the callback that verifies blocks. Default: every block is accepted, so that any member of the channel's
-/// organisations can send a block number far ahead, after which no other block is accepted. `free` is called on `user`
-/// when nothing needs it any more.
+/// Nodes: sets the callback that verifies blocks. Default: every block passes verification. Any member of the channel's
+/// organisations can then send a block with a much higher number than the current ones, after which the genuine ones
+/// are dropped as too old. `free` is called on `user` when nothing needs it any more.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_block_verifier(
     config: *mut gossip_config,

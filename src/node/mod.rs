@@ -132,8 +132,9 @@ impl Node {
         self.shared().core.lock().discovery().seeds()
     }
 
-    /// Contacts an endpoint until a peer that is allowed there in this role has answered; the endpoint is then kept
-    /// known. Fabric's `Connect`; the role replaces its `identify`.
+    /// Adds an endpoint as a seed and contacts it until a suitable peer answers. Does not wait for the answer. `role`
+    /// states which peers are suitable: a peer of our organisation, an anchor peer or any peer. Fabric's `Connect`,
+    /// with `role` in place of its `identify` callback.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Full`] if there are too many seeds;
@@ -225,8 +226,10 @@ impl Node {
     /// `eligible` is called on the calling thread, for members in random order, until enough are found.
     ///
     /// # Errors
-    /// With Fabric's texts: no timeout, unknown channel, fewer suitable members than must acknowledge; or the result
-    /// per message, if fewer than [`min_ack`](SendCriteria::min_ack) were acknowledged.
+    /// [`ErrorKind::Config`], with Fabric's text, if the timeout is zero, this node is not in the channel, or fewer
+    /// than [`min_ack`](SendCriteria::min_ack) suitable members were found. [`ErrorKind::Nack`] if fewer peers
+    /// acknowledged the message: the text is Fabric's JSON with the number of successes and the number of failures for
+    /// each reason.
     pub fn send_by_criteria(
         &self,
         message: GossipMessage,

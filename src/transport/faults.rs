@@ -31,9 +31,9 @@ pub struct FaultRates {
     pub corrupt: u32,
     /// Messages with which the connection is lost.
     pub cut: u32,
-    /// Dials that lack a file descriptor. Half of them fail on this side. The other half lack it on the accepting side,
-    /// which accepts them only once a descriptor is free: when the faults are over, or else not within the dial's time
-    /// limit.
+    /// Dials that fail for want of a file descriptor. With equal probability, the shortage is on the dialling or on the
+    /// accepting side. On the dialling side, the dial fails immediately. On the accepting side, it waits: if the faults
+    /// end within its time limit it continues, and otherwise it times out.
     pub starve: u32,
     /// Maximum delay; see [`delay`](Self::delay).
     pub longest_delay: Duration,

@@ -17,8 +17,10 @@ pub struct Limits {
     /// Time without data from the peer after which it is pinged: 60 s. A Fabric server requires at least 60 s between
     /// pings and closes the connection of a client that pings more often.
     pub keepalive_time: Duration,
-    /// Time without an answer to a ping or to any data after which the connection is lost: 5 s. Also TCP's user
-    /// timeout, and therefore the bound of a write to a frozen peer and of stopping a server.
+    /// Maximum time for a peer to answer a ping or to acknowledge sent data: 5 s; after that the connection is closed.
+    /// Also set as TCP's user timeout (`TCP_USER_TIMEOUT`), so a write to a peer that has stopped reading keeps the
+    /// connection open for at most this long. Stopping a server over the C core can take this time plus 2 s, in
+    /// addition to the grace period.
     pub keepalive_timeout: Duration,
     /// Servers: minimum interval between a client's pings: 30 s, since Fabric's clients ping every 60 s.
     pub min_ping_interval: Duration,

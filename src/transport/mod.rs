@@ -122,11 +122,13 @@ pub struct InlineWrites {
     /// Maximum size of a message to write inline, in bytes: 4 KiB. Writing a larger one takes longer than waking the
     /// writer.
     pub max_size: usize,
-    /// Pause after which a message does not belong to a burst: shorter than a round trip, longer than the time between
-    /// two messages of one sender. 15 µs.
+    /// Minimum time since the last message for writing inline, if the peer has sent something since then: 15 µs. A
+    /// message after a shorter pause counts as part of a burst and goes to the writer thread. Suitable values are
+    /// longer than the gap between two consecutive messages of one sender, and shorter than a round trip.
     pub burst_gap: Duration,
-    /// Pause after which a message is written inline even if the peer has not answered the last one: longer than the
-    /// time between two messages of a sender to many peers. 20 ms.
+    /// Time since the last message after which a message is written inline even if the peer has sent nothing since
+    /// then: 20 ms. Suitable values are longer than the gap between two messages to the same peer from a sender that
+    /// addresses many peers in turn.
     pub silence: Duration,
 }
 

@@ -181,8 +181,8 @@ class Comm(Owner):
     def send(self, message: Message, peers: Union[AnyPeer, Iterable[AnyPeer]], timeout: Span = 0) -> None:
         """Queues a message for each peer. Dials peers that are not connected. Waits up to `timeout` for space.
 
-        An accepted message is later written or reported as an event. If some peers did not accept it, the error has a
-        part for each; the other peers' queues have it.
+        An accepted message is later written or reported as an event. If the message could not be queued for some
+        peers, the error has a part for each of them; for all other peers it has been queued.
         """
         if (wait := nanoseconds(timeout)) == 0:
             call("gossip_comm_send", self._h, message._h, *as_peers(peers))

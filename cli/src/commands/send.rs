@@ -27,7 +27,7 @@ use std::time::Duration;
 pub struct SendArgs {
     #[command(flatten)]
     target: TargetArg,
-    /// The peer's PKI-ID, if it must be that one (or at least of its organisation)
+    /// The PKI-ID that the peer must have
     #[arg(long, value_name = "HEX")]
     pki_id: Option<Hex>,
     /// The channel that the messages belong to
