@@ -138,6 +138,7 @@ mod yaml;
 /// semantic versioning.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::comm::conn_message::{ConnMessage, MAX_CONN_MESSAGE};
     pub use crate::comm::threads::LibraryThread;
     pub use crate::comm::{ByteSize, Demux};
     pub use crate::msp::OwnKey;

@@ -2,19 +2,15 @@
 //! identity and binds it to its TLS certificate, and checks the other side's message. Fabric's
 //! `authenticateRemotePeer`.
 
+use super::conn_message::{ConnMessage, MAX_CONN_MESSAGE};
 use super::connection::{AuthInfo, ConnectionInfo};
 use crate::crypto::{PeerIdentity, PkiId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::IdentityMapper;
-use crate::message::{self, Content, SignedMessage};
-use crate::transport::{Stream, StreamEnd, StreamInfo};
+use crate::message::SignedMessage;
+use crate::transport::{Stream, StreamEnd};
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use std::time::Duration;
-
-/// Maximum size of the first message. A connection message carries one certificate, so a larger message is rejected
-/// without being decoded.
-const MAX_CONN_MESSAGE: usize = 256 << 10;
 
 /// Our side's data for a handshake.
 pub(super) struct Handshaker {
@@ -55,19 +51,9 @@ impl Handshaker {
 
     /// Signs our connection message for this stream.
     pub fn ours(&self, stream: &dyn Stream, probe: bool) -> Result<Ours> {
-        self.sign(stream, probe).map_err(|e| on(stream, e))
-    }
-
-    fn sign(&self, stream: &dyn Stream, probe: bool) -> Result<Ours> {
-        let StreamInfo { tls, remote_cert, local_cert, .. } = stream.info();
-        if *tls && remote_cert.is_none() {
-            return Err(Error::new(ErrorKind::Refused, "no TLS certificate"));
-        }
-        let local_hash = local_cert.as_deref().map(cert_hash).unwrap_or_default();
-        let ours = message::conn(&self.pki_id, &self.identity, local_hash, probe);
-        let ours = SignedMessage::sign(ours, |bytes| self.mapper.sign(bytes))
-            .map_err(|e| Error::new(e.kind(), format!("cannot sign our connection message: {e}")).with_source(e))?;
-        Ok(Ours(ours))
+        let signed =
+            ConnMessage::sign(&self.pki_id, &self.identity, probe, stream.info(), |bytes| self.mapper.sign(bytes));
+        signed.map(Ours).map_err(|e| on(stream, e))
     }
 
     /// Sends our connection message, within the connection timeout.
@@ -100,39 +86,18 @@ impl Handshaker {
     }
 
     fn check(&self, stream: &dyn Stream, wire: Bytes) -> Result<Authenticated> {
-        let StreamInfo { tls, remote_cert, .. } = stream.info();
-        let remote_hash = remote_cert.as_deref().map(cert_hash);
-        let theirs = SignedMessage::decode(wire)?;
-        let Some(Content::Conn(conn)) = theirs.content() else {
-            return Err(Error::new(ErrorKind::Protocol, "wrong type"));
-        };
-        if conn.pki_id.is_empty() {
-            return Err(Error::new(ErrorKind::Protocol, "no PKI-ID"));
-        }
-        // A copy: tables of peers keep the ID longer than the connection, and a slice would keep the whole message
-        // alive.
-        let id = PkiId::from(&conn.pki_id[..]);
-        let identity = PeerIdentity::new(conn.identity.clone());
-        self.mapper.put(&id, &identity)?;
-        if let Some(presented) = remote_hash.filter(|presented| *tls && *presented != conn.tls_cert_hash) {
-            let (expected, got) = (go_bytes(&presented), go_bytes(&conn.tls_cert_hash));
-            let text = format!("Expected {expected} in remote hash of TLS cert, but got {got}");
-            return Err(Error::new(ErrorKind::Refused, text));
-        }
-        theirs.verify(&identity, |identity: &PeerIdentity, signature: &[u8], signed: &[u8]| {
+        let theirs = ConnMessage::decode(wire)?;
+        self.mapper.put(&theirs.pki_id, &theirs.identity)?;
+        theirs.check_binding(stream.info())?;
+        theirs.message.verify(&theirs.identity, |identity: &PeerIdentity, signature: &[u8], signed: &[u8]| {
             let id = self.mapper.pki_id_of(identity).unwrap_or_default();
             self.mapper.verify(&id, signature, signed)
         })?;
-        let info = ConnectionInfo {
-            id,
-            identity,
-            endpoint: stream.info().remote_addr.clone(),
-            auth: AuthInfo {
-                signed_data: theirs.envelope().payload.clone(),
-                signature: theirs.envelope().signature.clone(),
-            },
-        };
-        Ok(Authenticated { info, probe: conn.probe })
+        let envelope = theirs.message.envelope();
+        let auth = AuthInfo { signed_data: envelope.payload.clone(), signature: envelope.signature.clone() };
+        let endpoint = stream.info().remote_addr.clone();
+        let info = ConnectionInfo { id: theirs.pki_id, identity: theirs.identity, endpoint, auth };
+        Ok(Authenticated { info, probe: theirs.probe })
     }
 }
 
@@ -155,15 +120,4 @@ fn ended_early(end: StreamEnd) -> Error {
         StreamEnd::TooLarge(None) => too_large("that has not ended yet"),
         end => Error::new(ErrorKind::Disconnected, format!("the stream ended during the handshake: {end}")),
     }
-}
-
-/// Returns the SHA-256 hash of a certificate's DER.
-pub(super) fn cert_hash(der: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(&Sha256::digest(der))
-}
-
-/// Formats bytes as Go prints a byte slice, as in Fabric's text.
-fn go_bytes(bytes: &[u8]) -> String {
-    let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
-    format!("[{}]", numbers.join(" "))
 }

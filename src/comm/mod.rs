@@ -9,6 +9,7 @@ mod ack;
 mod admission;
 mod bounded_queue;
 mod builder;
+pub(crate) mod conn_message;
 mod conn_store;
 mod connect;
 mod connection;

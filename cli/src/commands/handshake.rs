@@ -13,8 +13,7 @@ use crate::values::{brief, hex, micros, short, timeout, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
-use fabric_gossip::internals::message as wire;
-use fabric_gossip::message::{Content, SignedMessage};
+use fabric_gossip::internals::{ConnMessage, MAX_CONN_MESSAGE};
 use fabric_gossip::transport::c_core::CoreTransport;
 use fabric_gossip::transport::c_core::Options;
 use fabric_gossip::transport::Limits;
@@ -76,14 +75,6 @@ struct Handshake<'a> {
     expect: Option<PkiId>,
     /// The peer's description for the last line of JSON.
     found: Value,
-}
-
-/// The peer's own claims.
-struct Theirs {
-    message: SignedMessage,
-    pki_id: PkiId,
-    identity: PeerIdentity,
-    tls_hash: Vec<u8>,
 }
 
 impl Handshake<'_> {
@@ -205,18 +196,18 @@ impl Handshake<'_> {
         }
     }
 
-    fn identity(&mut self, client: &dyn Connection) -> Step<(Arc<dyn Stream>, Theirs)> {
+    fn identity(&mut self, client: &dyn Connection) -> Step<(Arc<dyn Stream>, ConnMessage)> {
         let stream = client.open(Some(self.limit * 3)).map_err(|e| Problem::new(e.message()))?;
         let _cancel = self.context.stop.on_cancel({
             let stream = stream.clone();
             move || stream.cancel()
         });
-        let hash = stream.info().local_cert.as_deref().map(|der| sha256(der).to_vec()).unwrap_or_default();
-        let ours = wire::conn(&self.me.pki_id, &self.me.identity, hash.into(), true);
-        let ours = SignedMessage::sign(ours, |bytes| self.me.crypto.sign(bytes)).map_err(Failure::from)?;
+        let sign = |bytes: &[u8]| self.me.crypto.sign(bytes);
+        let ours = ConnMessage::sign(&self.me.pki_id, &self.me.identity, true, stream.info(), sign);
+        let ours = ours.map_err(Failure::from)?;
         // If the stream has ended already, receiving returns the reason.
         let _ = stream.send(ours.wire());
-        let wire = match stream.recv(Some(self.limit)) {
+        let wire = match stream.recv_limited(self.limit, MAX_CONN_MESSAGE) {
             Ok(Some(wire)) => wire,
             Ok(None) => {
                 let why = format!("the peer sent no connection message within {:?}", self.limit);
@@ -251,23 +242,19 @@ impl Handshake<'_> {
     }
 
     /// Reads their connection message.
-    fn examine(&self, wire: bytes::Bytes) -> Result<Theirs, Problem> {
-        let hint = "this is not a Fabric peer, or a proxy alters its messages";
-        let wrong = |why: String| Problem::new(why).hint(hint);
-        let message = SignedMessage::decode(wire).map_err(|e| wrong(e.message().into()))?;
-        let Some(Content::Conn(conn)) = message.content() else {
-            return Err(wrong("its first message is not a connection message".into()));
-        };
-        let (pki_id, identity) = (PkiId::new(conn.pki_id.clone()), PeerIdentity::new(conn.identity.clone()));
-        if pki_id.is_empty() {
-            return Err(wrong("its connection message names no PKI-ID".into()));
-        }
-        let tls_hash = conn.tls_cert_hash.to_vec();
-        Ok(Theirs { message, pki_id, identity, tls_hash })
+    fn examine(&self, wire: bytes::Bytes) -> Result<ConnMessage, Problem> {
+        ConnMessage::decode(wire).map_err(|e| {
+            let why = match e.message() {
+                "wrong type" => "its first message is not a connection message",
+                "no PKI-ID" => "its connection message names no PKI-ID",
+                other => other,
+            };
+            Problem::new(why).hint("this is not a Fabric peer, or a proxy alters its messages")
+        })
     }
 
     /// Checks that their identity is valid for us.
-    fn judge(&self, theirs: &Theirs, described: &Described) -> Result<(), Problem> {
+    fn judge(&self, theirs: &ConnMessage, described: &Described) -> Result<(), Problem> {
         let crypto = &self.me.crypto;
         let computed = crypto.pki_id(&theirs.identity);
         if computed.as_ref() != Some(&theirs.pki_id) {
@@ -290,7 +277,7 @@ impl Handshake<'_> {
         }
     }
 
-    fn expected(&self, theirs: &Theirs) -> Result<(), Problem> {
+    fn expected(&self, theirs: &ConnMessage) -> Result<(), Problem> {
         match &self.expect {
             Some(expected) if *expected != theirs.pki_id => {
                 let why = format!("it is {}, not the expected {}", brief(&theirs.pki_id), brief(expected));
@@ -300,7 +287,7 @@ impl Handshake<'_> {
         }
     }
 
-    fn tls_binding(&mut self, stream: &dyn Stream, theirs: &Theirs) -> Step<()> {
+    fn tls_binding(&mut self, stream: &dyn Stream, theirs: &ConnMessage) -> Step<()> {
         let info = stream.info();
         if !info.tls {
             return Step::pass((), json!({"tls": false}), "none without TLS".into());
@@ -320,7 +307,7 @@ impl Handshake<'_> {
         Step::pass((), detail, format!("the identity is bound to the TLS certificate {}…", brief(presented)))
     }
 
-    fn signature(&self, theirs: &Theirs) -> Step<()> {
+    fn signature(&self, theirs: &ConnMessage) -> Step<()> {
         let verified =
             theirs.message.verify(&theirs.identity, |identity: &PeerIdentity, signature: &[u8], signed: &[u8]| {
                 self.me.crypto.verify(identity, signature, signed)
