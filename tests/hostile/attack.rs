@@ -1,4 +1,4 @@
-//! What hostile peers have in common.
+//! Shared code of the hostile peers.
 
 use super::common::http2::Http2;
 use fabric_gossip::crypto::CryptoService;
@@ -114,7 +114,7 @@ impl<'a> Attack<'a> {
         }
     }
 
-    /// A name that nobody had yet.
+    /// Returns a name that was not used yet.
     pub fn name(&self) -> String {
         format!("hostile{}", self.names.fetch_add(1, Ordering::SeqCst))
     }

@@ -1,5 +1,5 @@
-//! The MSP over real organisations made on the spot, row by row of the conformance list (M1–M15). What Fabric said of
-//! recorded ones is in `vectors/msp.rs`.
+//! The MSP over real organisations made on the spot, row by row of the conformance list (M1–M15). Fabric's verdicts on
+//! recorded ones are in `vectors/msp.rs`.
 
 use crate::issuer::{self, ec_key, with_a_third_number, with_s, with_signature, Issuer, MSPID};
 #[allow(dead_code)]

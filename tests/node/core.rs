@@ -288,7 +288,7 @@ fn g19_internal_endpoints_do_not_leave_the_organisation() {
     }
 }
 
-/// Everybody that a message mentions, by PKI-ID.
+/// Returns the PKI-IDs of all peers that a message mentions.
 fn mentioned(message: &SignedMessage) -> Vec<PkiId> {
     let nested = |envelope: &gossip::Envelope| {
         SignedMessage::from_envelope(Some(Envelope::from(envelope.clone())))

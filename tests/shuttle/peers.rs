@@ -188,7 +188,7 @@ fn an_acknowledged_send_has_one_outcome_whatever_happens_to_its_connection() {
         let acks = acks.join().unwrap();
         assert!(acknowledged <= acks, "{acknowledged} acknowledged, {acks} acknowledgements given");
         net.end(other, acks);
-        // One that fails is told to who waits, and not as an event.
+        // A failed one is reported to the waiting caller, and not as an event.
         net.end_within(node, acknowledged..=2);
     });
 }

@@ -1,7 +1,7 @@
 //! The async variant of the benchmark speaks the same protocol: it and ours authenticate each other, exchange messages and
-//! acknowledge them. It runs as a process of its own, so that no async runtime comes into this one.
+//! acknowledge them. It runs as a separate process, so that no async runtime enters this one.
 //!
-//! Needs `cargo build --release --manifest-path benches/async/Cargo.toml`; is skipped if nobody has done that.
+//! Needs `cargo build --release --manifest-path benches/async/Cargo.toml`; is skipped if that was not run.
 
 use fabric_gossip::message::{self, Content};
 use fabric_gossip::testing::cryptogen::{Member, Org};
