@@ -64,7 +64,7 @@ impl Child {
         }
     }
 
-    /// What it measured.
+    /// Carries out an order and returns its measurements.
     pub fn measure(&mut self, order: &str) -> Result<Vec<Record>, String> {
         let said = self.order(order)?;
         let record = |line: &String| serde_json::from_str(line).ok().as_ref().and_then(Record::from_json);

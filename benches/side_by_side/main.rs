@@ -1,5 +1,5 @@
 //! The communication layer on threads beside the same on an async runtime (`benches/async`), the bare transport and plain
-//! TLS: in turn, several rounds, in one run. `make bench` runs it; docs/benchmark.md says what it means.
+//! TLS: in turn, several rounds, in one run. `make bench` runs it; docs/benchmark.md explains it.
 //!
 //! `cargo bench --bench side_by_side -- [--quick] [--rounds <n>] [--workloads <name>,…] [--recorded <file>]…`
 //!
@@ -100,7 +100,7 @@ impl Settings {
                 "--variant" => child.variant = value()?,
                 "--from" => child.from = value()?.into(),
                 "--to" => child.to = value()?.into(),
-                // What else a test harness understands is of no concern here.
+                // Other flags of a test harness are ignored.
                 _ => {}
             }
         }

@@ -1,4 +1,4 @@
-//! What the project set out to reach, and whether it does. A target that was not measured says so; none is left out.
+//! The project's targets, and whether they are met. A target that was not measured says so; none is left out.
 
 use crate::results::{Point, Recorded, Results};
 use crate::statistics::Spread;
@@ -11,15 +11,15 @@ const ASYNC: [&str; 2] = ["async", "async-current"];
 pub struct Target {
     pub against: &'static str,
     pub what: String,
-    /// What must be reached, and what was hoped for.
+    /// The value to reach; `aim` is the value hoped for.
     pub at_least: f64,
     pub aim: f64,
     /// Less is better.
     pub less: bool,
     pub unit: Unit,
-    /// What each was compared with, and how; the worst decides.
+    /// The comparisons, by name; the worst decides.
     pub measured: Vec<(String, Option<Spread>)>,
-    /// What keeps it from more, as far as is known.
+    /// The reason for a missed target, as far as is known.
     pub reason: &'static str,
 }
 
@@ -121,7 +121,7 @@ fn against_async(results: &Results) -> Vec<Target> {
     targets
 }
 
-/// In this run, where it took part; and in any case the median of this run over what was recorded.
+/// In this run, if it took part; and always the median of this run over the recorded value.
 fn against_go(results: &Results, recorded: &[Recorded]) -> Vec<Target> {
     let against = "Fabric's own Go layer";
     let to_go = |point: Point| {

@@ -8,8 +8,9 @@ use std::time::Duration;
 pub struct Config {
     /// How long connecting may take, TLS included: 3 s.
     pub dial_timeout: Duration,
-    /// How long a Ping, and the other side's connection message, may take: 2 s. Also within what time two simultaneous
-    /// dials are told from a reconnection, and the longest that a connection is drained when it is closed.
+    /// Time limit for a Ping, and for the other side's connection message: 2 s. Also the time within which two
+    /// simultaneous dials are distinguished from a reconnection, and the longest that a connection is drained when it
+    /// is closed.
     pub conn_timeout: Duration,
     /// Messages that may wait for one peer: 20.
     pub send_buff_size: usize,
@@ -40,7 +41,7 @@ impl Default for Config {
     }
 }
 
-/// Settings of HTTP/2 and TCP. The README has what other values cost.
+/// Settings of HTTP/2 and TCP. The README has the effect of other values.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Http2 {

@@ -1,4 +1,4 @@
-//! Who a peer is: identities, their PKI-IDs, and the service that judges and signs.
+//! Identities, their PKI-IDs, and the service that judges and signs.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::proto::msp::SerializedIdentity;
@@ -58,7 +58,7 @@ pub struct Msp {
     authority: TrustAnchor<'static>,
     signer: EcdsaKeyPair,
     random: SystemRandom,
-    /// Identities that were found valid, until they are looked at again.
+    /// Identities that were found valid, until they are validated again.
     valid: Mutex<HashMap<Bytes, SystemTime>>,
 }
 

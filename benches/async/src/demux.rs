@@ -116,7 +116,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         }
     }
 
-    /// Ends every subscription: what is buffered can still be received, a publisher that waits goes on.
+    /// Ends every subscription: buffered items can still be received, a publisher that waits continues.
     pub fn close(&self) {
         self.closed.cancel();
         *self.subscribers.write() = Arc::default();

@@ -1,4 +1,4 @@
-//! Arguments, orders, and what follows from them: runtimes, members, settings.
+//! Arguments, orders, and objects made from them: runtimes, members, settings.
 
 use crate::Outcome;
 use gossip_async::testing::{Member, Org};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-/// What the arguments say.
+/// The parsed arguments.
 pub struct Options {
     pub variant: String,
     pub config: Config,
