@@ -40,8 +40,9 @@ impl Child {
 
     /// Everything it says, without the `done` at the end; or why it could not.
     pub fn order(&mut self, order: &str) -> Result<Vec<String>, String> {
-        let input = self.input.as_mut().ok_or("it is gone")?;
-        let said = writeln!(input, "{order}").map_err(|_| "it is gone".to_owned()).and_then(|()| self.answer());
+        let input = self.input.as_mut().ok_or("the process has ended")?;
+        let said =
+            writeln!(input, "{order}").map_err(|_| "the process has ended".to_owned()).and_then(|()| self.answer());
         said.map_err(|e| format!("{order}: {e}"))
     }
 
@@ -58,7 +59,7 @@ impl Child {
                 Err(_) => {
                     // Dead, or as good as.
                     self.input = None;
-                    return Err("it died, or did not answer in time".into());
+                    return Err("the process died or timed out".into());
                 }
             }
         }

@@ -112,7 +112,7 @@ impl Settings {
 fn measure(settings: &Settings) -> Result<Vec<String>, String> {
     let mut plan = Plan::new(settings.scale);
     if let Some(unknown) = plan.unknown(&settings.workloads) {
-        return Err(format!("there is no workload {unknown}"));
+        return Err(format!("unknown workload {unknown}"));
     }
     plan.keep(&settings.workloads);
     plan.rounds = settings.rounds.unwrap_or(plan.rounds);
@@ -201,7 +201,7 @@ fn async_peer(scale: Scale) -> Option<PathBuf> {
             .arg(folder.join("target"))
             .status();
         if !built.is_ok_and(|status| status.success()) && program.exists() {
-            eprintln!("benches/async cannot be built now; what was built before is measured");
+            eprintln!("benches/async cannot be built now; measuring the earlier build");
         }
     }
     if program.exists() {

@@ -137,7 +137,7 @@ impl Run {
     fn serve(&mut self, name: &'static str, how: &str) -> Result<String, String> {
         let said = self.child(name, Role::Server)?.order(&format!("serve {how}"))?;
         let endpoint = said.iter().find_map(|line| line.strip_prefix("endpoint "));
-        Ok(endpoint.ok_or("it does not say where it listens")?.to_owned())
+        Ok(endpoint.ok_or("it printed no endpoint")?.to_owned())
     }
 
     /// Measures the cost of unused connections.

@@ -9,25 +9,25 @@ use std::fmt::Write;
 const WORKLOADS: [(&str, &str, &str); 14] = [
     ("throughput", "One stream", "Both ends in one process; CPU is that of both together."),
     ("throughput-apart", "One stream, two processes", "CPU is that of both processes together."),
-    ("both-ways", "One stream, both ways at once", "The messages of both directions count."),
-    ("round-trip", "Acknowledged round trip", "One after the other, nothing else going on; both ends in one process."),
+    ("both-ways", "One stream, both directions at the same time", "The messages of both directions count."),
+    ("round-trip", "Acknowledged round trip", "One after the other, without other load; both ends in one process."),
     ("round-trip-loaded", "Acknowledged round trip under load", "Another peer sends 1 KiB messages as fast as it can."),
-    ("round-trip-apart", "Acknowledged round trip, two processes", "One after the other, nothing else going on."),
+    ("round-trip-apart", "Acknowledged round trip, two processes", "One after the other, without other load."),
     ("handshake", "Handshake", "A new connection, mutual TLS, Ping, gossip handshake with certificates and signatures \
       both ways. Bare: a message each way instead of the gossip handshake. Plain TLS: mutual TLS alone. CPU is that of one handshake, both ends."),
     ("handshake-apart", "Handshake, two processes", ""),
     ("fan-out", "Fan-out", "One message to that many peers: deliveries per second."),
-    ("connections", "Many connections to one peer", "All send at once, each its own identity; fairness is what has come \
-      from the slowest over what has come from the fastest when half has arrived. Memory and threads are of the process, \
-      which has both ends and the senders."),
-    ("idle", "Idle connections", "Each its own identity, each end in a process of its own; memory and threads are what \
-      each connection adds, CPU is of one core. The dialling end's peers were there before."),
+    ("connections", "Many connections to one peer", "All send at the same time, each with its own identity; \
+      fairness is the number of messages received from the slowest over that from the fastest when half has arrived. \
+      Memory and threads are those of the process, which has both ends and the senders."),
+    ("idle", "Idle connections", "Each connection with its own identity, each end in its own process; memory and \
+      threads are those that each connection adds, CPU is of one core. The dialling end's peers existed before."),
     ("slow-subscriber", "A slow subscriber beside a fast one", "One subscriber never receives and drops; the rate is \
       that of the other."),
     ("blocking-host", "A host that blocks", "The messages of one or two peers are handled by code that blocks for 1 ms \
-      each; measured are acknowledged sends of another peer. Async: the task blocks its worker, as code that does not \
-      know does."),
-    ("blocking-host-pooled", "A host that blocks, done right", "The same; async: the blocking code runs in \
+      each; measured are acknowledged sends of another peer. Async: the task blocks its worker, as code that is not \
+      written for async does."),
+    ("blocking-host-pooled", "A host that blocks, with a thread pool", "The same; async: the blocking code runs in \
       `spawn_blocking`. Threads: no difference."),
 ];
 

@@ -54,10 +54,10 @@ impl Target {
     }
 }
 
-const PER_MESSAGE: &str = "cost per message: each is an operation of the C core of its own";
+const PER_MESSAGE: &str = "cost per message: each is a separate operation of the C core";
 const PER_BYTE: &str = "the C core's cost per byte: see the bare transport";
-const WAKE_UP: &str = "threads that wake each other, at every hand-over";
-const LAYER: &str = "what the layer adds: protobuf, queue, demultiplexer, a subscriber's thread";
+const WAKE_UP: &str = "threads wake each other at every hand-over";
+const LAYER: &str = "the layer's additions: protobuf, queue, demultiplexer, a subscriber's thread";
 const DIAL: &str = "a connection of the C core, and OpenSSL: see the bare transport and plain TLS";
 const IDLE: &str = "two threads with their stacks, and the C core's connection";
 const MANY: &str = "threads of every connection that take turns on two cores";
