@@ -258,7 +258,7 @@ impl Bench {
     fn conversations(&self, certificates: &Certificates) {
         let (size, count) = self.plan.round_trips;
         let mut table = Table::new(
-            &format!("Conversations at once: acknowledged sends of {} per second, all together", bytes(size)),
+            &format!("Simultaneous conversations: acknowledged sends of {} per second, all together", bytes(size)),
             &["connections", "readers spin", "they do not", "spinning / not", "CPU per send", "not spinning"],
         );
         for &connections in &self.plan.conversations {
@@ -347,7 +347,7 @@ impl Bench {
         let n = self.plan.idle;
         let rest = n.max(2) as i64 - 1;
         let mut table = Table::new(
-            &format!("Idle connections, {n} identities to one server; each end in a process of its own"),
+            &format!("Idle connections, {n} identities to one server; each end in a separate process"),
             &["", "first", &format!("each up to {n}"), &format!("resident with {n}"), "CPU"],
         );
         let ends = [("accepting end", &ours, percent(spent.0)), ("dialling end", &theirs, percent(spent.1))];
