@@ -420,7 +420,7 @@ fn errors_name_the_file_and_the_rule() {
                 let other = org.peer("peer1").unwrap();
                 fs::write(d.join("keystore/priv_sk"), other.key).unwrap();
             },
-            &["no private key in", "keystore", "fits", "signcerts/peer0.org1.example.com-cert.pem"],
+            &["no private key in", "keystore", "matches", "signcerts/peer0.org1.example.com-cert.pem"],
         ),
         (
             &|d| {
