@@ -32,7 +32,7 @@ const SECONDS: &str = "FABRIC_GOSSIP_HOSTILE_SECONDS";
 /// them. A peer that waits for a hostile peer's limits, of two seconds and more, is above it.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// Number of its own threads that the C core may have started meanwhile.
+/// Number of threads that the C core may have started meanwhile.
 const CORE_THREADS: u64 = 8;
 
 /// One at a time: they measure.

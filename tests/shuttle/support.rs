@@ -1,4 +1,4 @@
-//! Peers in a network whose threads the model checker schedules, and the accounts of what they send.
+//! Peers in a network whose threads the model checker schedules, and the accounts of their messages.
 
 use crate::fake::World;
 use fabric_gossip::clock::Clock;

@@ -1,4 +1,4 @@
-//! The workloads with both ends in this process, each with connections of its own.
+//! The workloads with both ends in this process, each with its own connections.
 
 use crate::layer::{self, acknowledge, receive_all, round_trips, send_all, wait, warm, Layer};
 use crate::options::{Options, Order, Runtimes};
