@@ -185,7 +185,7 @@ fn not_built() -> &'static str {
     "benches/async is not built (`cargo build --release --manifest-path benches/async/Cargo.toml`)"
 }
 
-/// The async variant's program, built if it has to be. A test does not build it. `ASYNC_PEER` names another.
+/// Returns the async variant's program, built if necessary. A test does not build it. `ASYNC_PEER` names another.
 fn async_peer(scale: Scale) -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ASYNC_PEER") {
         return Some(named.into());

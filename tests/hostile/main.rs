@@ -45,7 +45,7 @@ struct Case {
     by: usize,
     /// The action of each peer until the attack is over; returning early is no error, it is started again.
     attack: fn(&Attack) -> std::io::Result<()>,
-    /// How often that which the attack counts has to have been done.
+    /// Minimum number of repetitions, as the attack counts them.
     times: u64,
     /// At most this much more memory.
     mib: u64,

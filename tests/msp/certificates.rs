@@ -88,6 +88,6 @@ fn odd_certificates_are_read_as_go_reads_them() {
         assert!(text.contains(why), "{text}");
     };
     refused(&replaced(b"\x0c\x05peer7", b"\x04\x05peer7"), "x509: invalid RDNSequence");
-    // Nothing follows the version where it stands.
+    // No data follows the version in its element.
     refused(&[&[0xa0, 6, 2, 1, 2, 2, 1, 2], &content[5..]].concat(), "x509: invalid version");
 }

@@ -240,7 +240,7 @@ fn what_a_sender_writes_itself_is_accounted_for_when_its_connection_ends() {
         let inbox = other.inbox();
         node.send_all(&other.peer(), [1]);
         assert_eq!(nonces(&inbox, 1), [1]);
-        // The connection stands and is idle: the sender is lent the stream.
+        // The connection is idle: the sender writes inline.
         together([
             task(|| node.send_all(&other.peer(), [2])),
             task(|| node.send_all(&other.peer(), [3])),

@@ -15,7 +15,7 @@ use std::ops::{Deref, RangeInclusive};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Limits that are reached only by who moves the clock so far.
+/// Limits that are reached only by moving the clock that far.
 pub const LIMIT: Duration = Duration::from_secs(3600);
 
 /// How many times one of the threads can be made to lose its turn where it hurts, in a run of the PCT scheduler.
@@ -185,7 +185,7 @@ impl Node {
         self.accept(|_| true)
     }
 
-    /// Sends these, which have to be accepted.
+    /// Sends these, which must be accepted.
     pub fn send_all(&self, to: &RemotePeer, nonces: impl IntoIterator<Item = u64>) {
         for nonce in nonces {
             self.send(&data(nonce), std::slice::from_ref(to)).unwrap();

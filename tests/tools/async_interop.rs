@@ -103,7 +103,7 @@ impl Net {
     fn ours(&self, org: &Org) -> Comm {
         let member = org.peer("ours").unwrap();
         let crypto = org.crypto_service(&member, &[]).unwrap();
-        // Ours believes their TLS authority, whichever organisation it is of.
+        // Ours trusts their TLS authority, of any organisation.
         let roots = self.org.tls_ca_cert().unwrap();
         let pem = |name: &str, text: &str| Pem::new(name, text);
         let tls = TlsConfig::new(pem("cert", &member.tls_cert), pem("key", &member.tls_key), pem("roots", &roots));
@@ -184,7 +184,7 @@ fn they_refuse_each_other_where_the_identity_is_not_to_be_believed() {
     let net = Net::new("refuse");
     let Some(mut theirs) = net.theirs(&net.org.peer("theirs").unwrap()) else { return };
     let peer = endpoint(&theirs.order("serve msp=1").unwrap());
-    // The same name and another authority; only its TLS certificate is of no concern.
+    // The same name and another authority; only its TLS certificate does not matter.
     let strangers = Org::new("Org1MSP", "org1.example.com").unwrap();
     let ours = net.ours(&strangers);
     let refused = ours.handshake(&peer).unwrap_err();

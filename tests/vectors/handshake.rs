@@ -24,7 +24,7 @@ use std::time::Duration;
 
 const FILE: &str = "handshake.json";
 
-/// How long something may take that has to happen.
+/// Time limit for an expected event.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The connection timeout where it decides. (One second in the recordings.)
@@ -337,7 +337,7 @@ fn expected_peers_are_told_from_others_as_recorded() {
         let data = message::data(42, "channel", 1, vec![7; 10]);
         let sent = local.comm.send(&SignedMessage::noop_sign(data).expect("a message"), &[peer]);
         case.same("accepted for sending", sent.is_ok(), expect["ok"] == true);
-        // One of both comes of it.
+        // Exactly one of the two results.
         let delivered = loop {
             match local.events.recv_timeout(PATIENCE).expect("nothing became of the message") {
                 Event::Connected { .. } => break inbox.recv_timeout(PATIENCE).is_ok_and(|m| m.message().nonce() == 42),

@@ -24,7 +24,7 @@ const NOT_APPLICABLE: &[(&str, &str)] = &[("mem-41-neither-table", "a member tha
 /// Deliberate improvements: in the n-th snapshot of a scenario the names in a table, the number of calls, or
 /// whether there was a heartbeat, instead of the recorded value.
 const BETTER: &[(&str, usize, &str)] = &[
-    // A bad entry is passed over, the others are used.
+    // A bad entry is skipped, the others are used.
     ("mem-18-memres-undecodable-alive", 0, r#"{"alive": ["p1", "p2"], "dead": ["p3"]}"#),
     ("mem-19-memres-nonalive", 0, r#"{"alive": ["p1", "p2"], "dead": ["p3"]}"#),
     ("mem-20-memres-empty-entry", 0, r#"{"alive": ["p2"]}"#),

@@ -89,8 +89,8 @@ pub struct SubscriptionOptions {
     pub capacity: usize,
     /// Bytes that may wait to be received, 16 MiB. A single larger message is taken while nothing else waits.
     pub bytes: usize,
-    /// How long a connection waits for room, 1 s; zero: not at all. After it has waited in vain the subscription drops,
-    /// and counts, until it has room again.
+    /// How long a connection waits for room, 1 s; zero: not at all. After waiting without success the subscription
+    /// drops, and counts, until it has room again.
     pub wait: Duration,
 }
 

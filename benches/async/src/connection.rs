@@ -67,7 +67,7 @@ impl Connection {
         self.outcome.get().and_then(|outcome| outcome.as_ref().ok())
     }
 
-    /// The other side has proved who it is.
+    /// The other side has authenticated.
     pub fn authenticated(&self, info: Arc<ConnectionInfo>) {
         let _ = self.since.set(Instant::now());
         let _ = self.outcome.set(Ok(info));

@@ -40,7 +40,7 @@ pub fn sha256(bytes: &[u8]) -> Bytes {
 pub trait Crypto: Send + Sync + 'static {
     /// The PKI-ID of an identity; `None` if it is not one.
     fn pki_id(&self, identity: &Bytes) -> Option<PkiId>;
-    /// Whether the identity is to be believed.
+    /// Checks whether the identity is valid.
     fn validate(&self, identity: &Bytes) -> Result<()>;
     /// Signs in our own name.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>>;

@@ -24,7 +24,7 @@ struct Subscriber<T> {
     items: Sender<T>,
     missed: Arc<AtomicU64>,
     wait: Duration,
-    /// It made the publisher wait in vain and has had no room since.
+    /// The publisher waited for it without success and it has had no room since.
     lagging: AtomicBool,
 }
 

@@ -16,7 +16,7 @@ const MAX_CONN_MESSAGE: usize = 256 << 10;
 /// The other side, proved.
 pub(crate) struct Authenticated {
     pub info: ConnectionInfo,
-    /// It only wants to know who we are: the stream ends here.
+    /// It only wants to identify us: the stream ends here.
     pub probe: bool,
 }
 

@@ -79,7 +79,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Identities are believed and signatures constant.
+    /// Every identity is accepted and signatures are constant.
     pub fn new(members: &Members) -> Pair {
         Pair::with(members, free("from"), free("to"))
     }

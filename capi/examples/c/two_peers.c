@@ -144,7 +144,7 @@ int main(int argc, char **argv)
     gossip_ack_handle_free(ack);
     gossip_message_free(message);
 
-    // A member of an organisation that peer0 does not believe.
+    // A member of an organisation that peer0 does not trust.
     gossip_comm *impostor = start(dir, 2, 0);
     gossip_peer to_peer0 = {.endpoint = gossip_comm_local_addr(peer0).data};
     gossip_connection_list *nobody = NULL;

@@ -28,7 +28,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Identities are believed and signatures constant.
+    /// Every identity is accepted and signatures are constant.
     pub fn new(options: &Options) -> Layer {
         let free = |name| (free_identity(name), Arc::new(Free) as Arc<dyn Crypto>);
         Layer::with(options, free("from"), free("to"))

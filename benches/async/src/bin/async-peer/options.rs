@@ -17,7 +17,7 @@ pub struct Options {
     pub provider: Provider,
     /// One runtime with this many threads for both ends; `None`: a runtime with one thread for each end.
     pub workers: Option<usize>,
-    /// The ends of the pairs, or who this process is.
+    /// The identities of the ends of the pairs, or of this process.
     pub from: Member,
     pub to: Member,
 }
