@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
-/// The folder with the victim's identity.
+/// The environment variable that names the folder with the victim's identity.
 const FOLDER: &str = "FABRIC_GOSSIP_TEST_VICTIM";
 /// The victim's memory quota in MiB, if it is not the default.
 const QUOTA: &str = "FABRIC_GOSSIP_TEST_QUOTA";
