@@ -8,9 +8,9 @@
 //! to measure only that. Without `--bench`, which Cargo passes, it only tries whether everything works (`cargo test
 //! --release --bench comm`). Cargo's bench profile is the release profile: the C core is not compiled again for it.
 //!
-//! Layer and bare transport take turns, so that what disturbs the machine disturbs both, and each turn has connections
-//! of its own and nothing beside them: the C core's pollers disturb each other. Figures are medians of the rounds, and
-//! what to go by is their ratio. **Layer**: a fresh signed data message per send (the signature itself is a constant:
+//! Layer and bare transport take turns, so that disturbances of the machine affect both, and each turn has its own
+//! connections and no others beside them: the C core's pollers disturb each other. Figures are medians of the rounds,
+//! and their ratio is the result. **Layer**: a fresh signed data message per send (the signature itself is a constant:
 //! signing is the caller's business), `send_timeout`, writer, TLS, reader, demultiplexer, a subscriber's thread.
 //! **Bare**: a fresh buffer of as many bytes as the layer's payload through a queue of the same length to a thread that
 //! writes to the same kind of stream, and a reader that counts.
@@ -83,7 +83,7 @@ impl Settings {
                 }
                 "--poll" => settings.poll = args.next().cloned().unwrap_or_default(),
                 "--only" => settings.only = args.next().cloned(),
-                // What else a test harness understands is of no concern here.
+                // Other flags of a test harness are ignored.
                 flag if flag.starts_with('-') => {}
                 section => settings.sections.push(section.to_owned()),
             }
@@ -253,11 +253,12 @@ impl Bench {
         );
     }
 
-    /// Acknowledged sends on many connections at once, with readers that may spin and with such that may not.
+    /// Acknowledged sends on many connections at the same time, with readers that may spin and with readers that may
+    /// not.
     fn conversations(&self, certificates: &Certificates) {
         let (size, count) = self.plan.round_trips;
         let mut table = Table::new(
-            &format!("Conversations at once: acknowledged sends of {} per second, all together", bytes(size)),
+            &format!("Simultaneous conversations: acknowledged sends of {} per second, all together", bytes(size)),
             &["connections", "readers spin", "they do not", "spinning / not", "CPU per send", "not spinning"],
         );
         for &connections in &self.plan.conversations {
@@ -346,7 +347,7 @@ impl Bench {
         let n = self.plan.idle;
         let rest = n.max(2) as i64 - 1;
         let mut table = Table::new(
-            &format!("Idle connections, {n} identities to one server; each end in a process of its own"),
+            &format!("Idle connections, {n} identities to one server; each end in a separate process"),
             &["", "first", &format!("each up to {n}"), &format!("resident with {n}"), "CPU"],
         );
         let ends = [("accepting end", &ours, percent(spent.0)), ("dialling end", &theirs, percent(spent.1))];

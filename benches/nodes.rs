@@ -1,5 +1,5 @@
-//! Whole nodes in several processes on this machine, over mutual TLS: how soon they know each other, what they cost once
-//! they do, and what happens when a third of them is killed and comes back.
+//! Whole nodes in several processes on this machine, over mutual TLS: how soon they know each other, their cost once
+//! they do, and the effects when a third of them is killed and comes back.
 //!
 //! `cargo bench --bench nodes -- [--processes 3] [--nodes 20] [--steady 30]`: two organisations with a channel, every
 //! node with an external endpoint, so that all are to know all. Prints a table in Markdown. Intervals are Fabric's

@@ -1,6 +1,6 @@
 //! How a network of nodes behaves as it grows, on virtual time: `cargo bench --bench simulator -- 100 1000 5000`.
 //!
-//! For each number of nodes: how long it takes until everybody knows everybody, and what each node sends in a minute of
+//! For each number of nodes: how long it takes until all know all, and the traffic of each node in a minute of
 //! quiet; virtual time against real time, and the memory of the process. `--loss PER_MILLE` loses messages, `--seconds
 //! N` is how long the quiet lasts.
 

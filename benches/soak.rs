@@ -3,11 +3,11 @@
 //!
 //! `make soak MINUTES=60`, or `cargo bench --bench soak -- [--minutes 60] [--seed 1]`. Writes target/soak/samples.csv and
 //! plot.svg, and prints the slope of each series after the warm-up. Exits with 1 unless every slope is within its limit,
-//! also where the run was too short to tell.
+//! also where the run was too short to decide.
 //!
-//! Process 0 has the allocator as it comes. Process 1 has glibc without thread caches: only there the number of allocated
-//! bytes is exact, because glibc counts what is in thread caches as allocated, and only there resident memory has a limit.
-//! See docs/memory.md.
+//! Process 0 has the default allocator. Process 1 has glibc without thread caches: only there the number of allocated
+//! bytes is exact, because glibc counts memory in thread caches as allocated, and only there resident memory has a
+//! limit. See docs/memory.md.
 //!
 //! Restarted nodes keep their identities and endpoints. Dead members, identities and blocks are forgotten after a minute or
 //! two, so that the tables that hold them are as full as they get when the warm-up is over.
@@ -32,7 +32,7 @@ use trend::{Trend, Verdict};
 const PROCESSES: usize = 4;
 const WATCHED: usize = 2;
 
-/// Environment of each process: process 1 has the setting that bounds what glibc keeps.
+/// Environment of each process: process 1 has the setting that bounds the memory that glibc keeps.
 const ENVIRONMENT: [&[(&str, &str)]; PROCESSES] = [&[], &[("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")], &[], &[]];
 
 /// Series of a process with four nodes.
@@ -40,8 +40,8 @@ const SERIES: [&str; 4] = ["allocated KiB", "resident KiB", "threads", "descript
 
 /// The largest growth of each series in a minute, by process.
 ///
-/// Some 65 connections of a process end in a minute. The limits are what a leak of 250 bytes, of 1 KiB, and of one thread or
-/// descriptor in 130 would make of that.
+/// Some 65 connections of a process end in a minute. The limits are the growth that a leak of 250 bytes, of 1 KiB, and
+/// of one thread or descriptor in 130 would cause.
 const LIMITS: [[Option<f64>; SERIES.len()]; WATCHED] =
     [[None, None, Some(0.5), Some(0.5)], [ALLOCATED, Some(64.0), Some(0.5), Some(0.5)]];
 
@@ -267,7 +267,7 @@ fn write_samples(path: &Path, samples: &[Sample]) -> Outcome<()> {
     Ok(fs::write(path, text)?)
 }
 
-/// Draws every series over time, each with a scale of its own.
+/// Draws every series over time, each with its own scale.
 fn plot(samples: &[Sample]) -> String {
     const WIDTH: f64 = 1000.0;
     const HEIGHT: f64 = 220.0;

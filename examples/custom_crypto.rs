@@ -7,10 +7,10 @@
 //! `cargo run --release --example custom_crypto` prints:
 //!
 //! ```text
-//! alice asks who answers: blue/bob, of blue
+//! alice identifies the answering peer: blue/bob, of blue
 //! bob received "hello" from red/alice, of red
 //! acknowledged: {"successes":1}
-//! an impostor who calls himself red/alice does not even start
+//! an impostor that claims to be red/alice fails to start
 //! signatures made by alice's vault: 3
 //! ```
 
@@ -125,7 +125,7 @@ fn main() -> Result<()> {
 
     let asked = alice.handshake(&to_bob)?;
     let org = alice.identity_mapper().org(&asked.info.id).expect("just learnt");
-    println!("alice asks who answers: {}, of {org}", name_of(&asked.info.identity));
+    println!("alice identifies the answering peer: {}, of {org}", name_of(&asked.info.identity));
 
     let inbox = bob.subscribe(|m| matches!(m.message().content(), Some(Content::DataMsg(_))));
     let mapper = bob.identity_mapper().clone();
@@ -145,7 +145,7 @@ fn main() -> Result<()> {
     // The name is in the directory, the key is not the one that belongs to it.
     match start("red/alice", &vaults[2]).err() {
         Some(e) if e.kind() == ErrorKind::Signature => {
-            println!("an impostor who calls himself red/alice does not even start");
+            println!("an impostor that claims to be red/alice fails to start");
         }
         other => panic!("{other:?}"),
     }

@@ -60,7 +60,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let peer1 = peer(&member1)?.tls(tls(&member1)?).start()?;
     let found = peer1.handshake(&RemotePeer::new(&address))?;
     assert_eq!(&found.info.id, peer0.pki_id());
-    let mspid = peer1.identity_mapper().org(&found.info.id).map_or("nobody we know".into(), |org| org.to_string());
+    let mspid =
+        peer1.identity_mapper().org(&found.info.id).map_or("an unknown organisation".into(), |org| org.to_string());
     println!("gossip on the same port: peer0 is there, of {mspid}");
 
     // Gossip ends without the server, and before it.

@@ -76,7 +76,7 @@ fn exchange(from: &Comm, address: &RemotePeer, to: &Comm, text: &'static str) ->
         let Some(Content::DataMsg(data)) = received.message().content() else { unreachable!("the predicate") };
         let text = String::from_utf8_lossy(&data.payload.data);
         let org = mapper.org(&received.connection_info().id);
-        println!("  received {text:?} from {}", org.map_or("nobody we know".into(), |o| o.to_string()));
+        println!("  received {text:?} from {}", org.map_or("an unknown organisation".into(), |o| o.to_string()));
         received.ack(None)
     });
     let receiver =

@@ -30,7 +30,7 @@ run "a host with OpenSSL"
 # The C core that the host brings is the one that grpcio-sys built for us: the same names, the worst case.
 core=$(grep -ls 'rustc-link-lib=static=grpc$' "$shared"/build/grpcio-sys-*/output | tail -1 || true)
 if [ -z "$core" ]; then
-    skip "a host with a gRPC of its own" "there is no other C core here to link"
+    skip "a host with its own gRPC" "there is no other C core here to link"
     exit 0
 fi
 mapfile -t libraries < <(sed -n 's/^cargo:rustc-link-lib=static=/-l/p' "$core" | grep -v grpc_wrap | sort -u)

@@ -1,5 +1,5 @@
-//! Generates the types and the service from the main crate's `proto/`. protox parses the files in Rust, so nobody needs
-//! protoc, and no generated code is kept in the repository.
+//! Generates the types and the service from the main crate's `proto/`. protox parses the files in Rust, so protoc is
+//! not needed, and no generated code is kept in the repository.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let proto = "../../proto";

@@ -40,8 +40,9 @@ impl Child {
 
     /// Everything it says, without the `done` at the end; or why it could not.
     pub fn order(&mut self, order: &str) -> Result<Vec<String>, String> {
-        let input = self.input.as_mut().ok_or("it is gone")?;
-        let said = writeln!(input, "{order}").map_err(|_| "it is gone".to_owned()).and_then(|()| self.answer());
+        let input = self.input.as_mut().ok_or("the process has ended")?;
+        let said =
+            writeln!(input, "{order}").map_err(|_| "the process has ended".to_owned()).and_then(|()| self.answer());
         said.map_err(|e| format!("{order}: {e}"))
     }
 
@@ -58,13 +59,13 @@ impl Child {
                 Err(_) => {
                     // Dead, or as good as.
                     self.input = None;
-                    return Err("it died, or did not answer in time".into());
+                    return Err("the process died or timed out".into());
                 }
             }
         }
     }
 
-    /// What it measured.
+    /// Carries out an order and returns its measurements.
     pub fn measure(&mut self, order: &str) -> Result<Vec<Record>, String> {
         let said = self.order(order)?;
         let record = |line: &String| serde_json::from_str(line).ok().as_ref().and_then(Record::from_json);

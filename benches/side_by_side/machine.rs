@@ -1,4 +1,4 @@
-//! What the run was made with, and how large the programs are.
+//! The environment of the run, and the size of the programs.
 
 use crate::results::Record;
 use crate::support::machine;
@@ -9,7 +9,7 @@ pub fn hardware() -> String {
     format!("{}. {}", machine::text(), said("date", &["-u", "+%F %H:%M UTC"]))
 }
 
-/// As text: when, what, where, with what.
+/// Describes time, machine and versions as text.
 pub fn describe() -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let commit = said("git", &["-C", root, "rev-parse", "--short=12", "HEAD"]);

@@ -1,5 +1,5 @@
 //! The communication layer on threads beside the same on an async runtime (`benches/async`), the bare transport and plain
-//! TLS: in turn, several rounds, in one run. `make bench` runs it; docs/benchmark.md says what it means.
+//! TLS: in turn, several rounds, in one run. `make bench` runs it; docs/benchmark.md explains it.
 //!
 //! `cargo bench --bench side_by_side -- [--quick] [--rounds <n>] [--workloads <name>,…] [--recorded <file>]…`
 //!
@@ -100,7 +100,7 @@ impl Settings {
                 "--variant" => child.variant = value()?,
                 "--from" => child.from = value()?.into(),
                 "--to" => child.to = value()?.into(),
-                // What else a test harness understands is of no concern here.
+                // Other flags of a test harness are ignored.
                 _ => {}
             }
         }
@@ -112,7 +112,7 @@ impl Settings {
 fn measure(settings: &Settings) -> Result<Vec<String>, String> {
     let mut plan = Plan::new(settings.scale);
     if let Some(unknown) = plan.unknown(&settings.workloads) {
-        return Err(format!("there is no workload {unknown}"));
+        return Err(format!("unknown workload {unknown}"));
     }
     plan.keep(&settings.workloads);
     plan.rounds = settings.rounds.unwrap_or(plan.rounds);
@@ -185,7 +185,7 @@ fn not_built() -> &'static str {
     "benches/async is not built (`cargo build --release --manifest-path benches/async/Cargo.toml`)"
 }
 
-/// The async variant's program, built if it has to be. A test does not build it. `ASYNC_PEER` names another.
+/// Returns the async variant's program, built if necessary. A test does not build it. `ASYNC_PEER` names another.
 fn async_peer(scale: Scale) -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ASYNC_PEER") {
         return Some(named.into());
@@ -201,7 +201,7 @@ fn async_peer(scale: Scale) -> Option<PathBuf> {
             .arg(folder.join("target"))
             .status();
         if !built.is_ok_and(|status| status.success()) && program.exists() {
-            eprintln!("benches/async cannot be built now; what was built before is measured");
+            eprintln!("benches/async cannot be built now; measuring the earlier build");
         }
     }
     if program.exists() {

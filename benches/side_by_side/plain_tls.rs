@@ -16,7 +16,7 @@ pub struct PlainTls {
     far: SslStream<TcpStream>,
     connector: SslConnector,
     address: SocketAddr,
-    /// Accepts what [`connect`](Self::connect) dials; ends with a connection that is not TLS.
+    /// Accepts the connections of [`connect`](Self::connect); ends with a connection that is not TLS.
     acceptor: Option<JoinHandle<()>>,
 }
 

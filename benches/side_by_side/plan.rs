@@ -1,11 +1,11 @@
-//! What is measured, and how much of it.
+//! The measurements, and their extent.
 
 use std::time::Duration;
 
 const LAYERS: &[&str] = &["threads", "async", "async-current"];
 const ALL: &[&str] = &["threads", "async", "async-current", "fabric-go", "bare", "plain-tls"];
 
-/// What one variant after the other does.
+/// A measurement that the variants carry out one after the other.
 pub struct Step {
     /// Its name in the results.
     pub workload: &'static str,
@@ -18,7 +18,7 @@ pub struct Step {
 pub enum What {
     /// One order to one process.
     Alone(String),
-    /// So many messages from one process to another.
+    /// This many messages from one process to another.
     Stream(usize),
     RoundTrips(usize),
     Handshakes(usize),
@@ -29,7 +29,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How many idle connections, rising.
     pub idle: Vec<usize>,
-    /// Before memory is looked at.
+    /// Time to wait before memory is measured.
     pub settle: Duration,
     /// How long processor time is watched.
     pub idle_time: Duration,
@@ -109,7 +109,7 @@ impl Plan {
         }
     }
 
-    /// For whoever asks for one that there is not.
+    /// Returns the first of these workloads that does not exist.
     pub fn unknown(&self, workloads: &[String]) -> Option<String> {
         let known = |name: &str| name == "idle" || self.steps.iter().any(|step| step.workload == name);
         workloads.iter().find(|name| !known(name)).cloned()

@@ -70,7 +70,7 @@ pub fn svg(results: &Results, note: &str) -> String {
     svg
 }
 
-/// What has a bar, and whether less is better.
+/// Returns the results that have a bar, and whether less is better.
 fn shown<'a>(results: &Results, point: Point, unit: &'a str) -> Option<(Point, &'a str, bool)> {
     let workload = |names: &[&str]| names.contains(&point.workload.as_str());
     let less = match point.metric.as_str() {

@@ -1,4 +1,4 @@
-//! What was measured, value by value, and what was recorded elsewhere.
+//! The measurements, value by value, and those recorded elsewhere.
 
 use crate::statistics::{ratios, Spread};
 use serde_json::{json, Value};
@@ -50,7 +50,7 @@ impl Record {
     }
 }
 
-/// What a series of values, one a round, is of.
+/// The subject of a series of values, one a round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     pub workload: String,

@@ -1,4 +1,4 @@
-//! One run: the variants take turns, and what disturbs the machine disturbs all of them.
+//! One run: the variants take turns, so that disturbances of the machine affect all of them.
 
 use crate::child::Child;
 use crate::plan::{Plan, Step, What};
@@ -27,7 +27,7 @@ pub struct Run {
     variants: Vec<Variant>,
     children: HashMap<(&'static str, Role), Child>,
     pub results: Results,
-    /// What could not be measured, and why.
+    /// The failed measurements, and the reasons.
     pub failures: Vec<String>,
     /// How many rounds there were.
     pub rounds: u64,
@@ -137,10 +137,10 @@ impl Run {
     fn serve(&mut self, name: &'static str, how: &str) -> Result<String, String> {
         let said = self.child(name, Role::Server)?.order(&format!("serve {how}"))?;
         let endpoint = said.iter().find_map(|line| line.strip_prefix("endpoint "));
-        Ok(endpoint.ok_or("it does not say where it listens")?.to_owned())
+        Ok(endpoint.ok_or("it printed no endpoint")?.to_owned())
     }
 
-    /// What connections cost that nobody uses.
+    /// Measures the cost of unused connections.
     fn idle(&mut self, name: &'static str, plan: &Plan) -> Result<(), String> {
         let endpoint = self.serve(name, "")?;
         let most = plan.idle.last().copied().unwrap_or(1);
@@ -172,7 +172,7 @@ impl Run {
                 let percent = (after - before) / plan.idle_time.as_nanos() as f64 * 100.0;
                 figures.push(figure(format!("cpu-{end}"), "%", percent));
             }
-            // The first is what the others are compared with.
+            // The first is the reference for the others.
             for (metric, unit, value) in figures.into_iter().filter(|_| connections > 1) {
                 let (workload, variant) = ("idle".into(), name.into());
                 let connections = connections as u64;
@@ -202,7 +202,7 @@ impl Run {
         Ok(self.children.entry((name, role)).or_insert(child))
     }
 
-    /// What comes next starts with processes of its own.
+    /// Ends the processes of a variant; the next measurement starts its own.
     fn end(&mut self, name: &'static str) {
         self.children.retain(|(variant, _), _| *variant != name);
     }

@@ -24,13 +24,13 @@ impl Spread {
     }
 }
 
-/// The value below which so many thousandths of them are; they are sorted.
+/// Returns the value below which `per_mille` thousandths of the sorted values are.
 pub fn at(sorted: &[f64], per_mille: usize) -> f64 {
     sorted[(sorted.len() * per_mille / 1000).min(sorted.len() - 1)]
 }
 
-/// The ratios of what was measured in the same round: not the ratio of two medians, which may come from rounds that had
-/// different machines. A round that one of the two lacks does not count.
+/// The ratios of the values measured in the same round: not the ratio of two medians, which may come from rounds that
+/// had different machines. A round that one of the two lacks does not count.
 pub fn ratios(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
     let same_round = |round: u64| to.iter().find(|(r, value)| *r == round && *value > 0.0);
     of.iter().filter_map(|(round, value)| Some(value / same_round(*round)?.1)).collect()

@@ -9,10 +9,10 @@ use std::fmt::Write;
 const WORKLOADS: [(&str, &str, &str); 14] = [
     ("throughput", "One stream", "Both ends in one process; CPU is that of both together."),
     ("throughput-apart", "One stream, two processes", "CPU is that of both processes together."),
-    ("both-ways", "One stream, both ways at once", "The messages of both directions count."),
-    ("round-trip", "Acknowledged round trip", "One after the other, nothing else going on; both ends in one process."),
+    ("both-ways", "One stream, both directions at the same time", "The messages of both directions count."),
+    ("round-trip", "Acknowledged round trip", "One after the other, without other load; both ends in one process."),
     ("round-trip-loaded", "Acknowledged round trip under load", "Another peer sends 1 KiB messages as fast as it can."),
-    ("round-trip-apart", "Acknowledged round trip, two processes", "One after the other, nothing else going on."),
+    ("round-trip-apart", "Acknowledged round trip, two processes", "One after the other, without other load."),
     ("handshake", "Handshake", "A new connection, mutual TLS, Ping, gossip handshake with certificates and signatures \
       both ways. Bare: a message each way instead of the gossip handshake. Plain TLS: mutual TLS alone. CPU is that of one handshake, both ends."),
     ("handshake-apart", "Handshake, two processes", ""),
@@ -26,9 +26,9 @@ const WORKLOADS: [(&str, &str, &str); 14] = [
     ("slow-subscriber", "A slow subscriber beside a fast one", "One subscriber never receives and drops; the rate is \
       that of the other."),
     ("blocking-host", "A host that blocks", "The messages of one or two peers are handled by code that blocks for 1 ms \
-      each; measured are acknowledged sends of another peer. Async: the task blocks its worker, as code that does not \
-      know does."),
-    ("blocking-host-pooled", "A host that blocks, done right", "The same; async: the blocking code runs in \
+      each; measured are acknowledged sends of another peer. Async: the task blocks its worker, as code that is not \
+      written for async does."),
+    ("blocking-host-pooled", "A host that blocks, with a thread pool", "The same; async: the blocking code runs in \
       `spawn_blocking`. Threads: no difference."),
 ];
 

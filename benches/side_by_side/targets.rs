@@ -1,4 +1,4 @@
-//! What the project set out to reach, and whether it does. A target that was not measured says so; none is left out.
+//! The project's targets, and whether they are met. A target that was not measured says so; none is left out.
 
 use crate::results::{Point, Recorded, Results};
 use crate::statistics::Spread;
@@ -11,15 +11,15 @@ const ASYNC: [&str; 2] = ["async", "async-current"];
 pub struct Target {
     pub against: &'static str,
     pub what: String,
-    /// What must be reached, and what was hoped for.
+    /// The value to reach; `aim` is the value hoped for.
     pub at_least: f64,
     pub aim: f64,
     /// Less is better.
     pub less: bool,
     pub unit: Unit,
-    /// What each was compared with, and how; the worst decides.
+    /// The comparisons, by name; the worst decides.
     pub measured: Vec<(String, Option<Spread>)>,
-    /// What keeps it from more, as far as is known.
+    /// The reason for a missed target, as far as is known.
     pub reason: &'static str,
 }
 
@@ -54,10 +54,10 @@ impl Target {
     }
 }
 
-const PER_MESSAGE: &str = "cost per message: each is an operation of the C core of its own";
+const PER_MESSAGE: &str = "cost per message: each is a separate operation of the C core";
 const PER_BYTE: &str = "the C core's cost per byte: see the bare transport";
-const WAKE_UP: &str = "threads that wake each other, at every hand-over";
-const LAYER: &str = "what the layer adds: protobuf, queue, demultiplexer, a subscriber's thread";
+const WAKE_UP: &str = "threads wake each other at every hand-over";
+const LAYER: &str = "the layer's additions: protobuf, queue, demultiplexer, a subscriber's thread";
 const DIAL: &str = "a connection of the C core, and OpenSSL: see the bare transport and plain TLS";
 const IDLE: &str = "two threads with their stacks, and the C core's connection";
 const MANY: &str = "threads of every connection that take turns on two cores";
@@ -121,7 +121,7 @@ fn against_async(results: &Results) -> Vec<Target> {
     targets
 }
 
-/// In this run, where it took part; and in any case the median of this run over what was recorded.
+/// In this run, if it took part; and always the median of this run over the recorded value.
 fn against_go(results: &Results, recorded: &[Recorded]) -> Vec<Target> {
     let against = "Fabric's own Go layer";
     let to_go = |point: Point| {

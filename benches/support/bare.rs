@@ -26,7 +26,7 @@ pub struct Bare {
     server: Box<dyn Server>,
 }
 
-/// The threads of the dialling end: one writes what is queued, one reads.
+/// The threads of the dialling end: one writes queued messages, one reads.
 struct Threads {
     queue: Sender<Bytes>,
     replies: Receiver<Bytes>,
@@ -35,7 +35,7 @@ struct Threads {
 
 /// The far end: counts messages, or sends them back.
 struct Far {
-    /// After how many more messages it tells; 0: it echoes.
+    /// Number of further messages before it reports; 0: it echoes.
     left: AtomicUsize,
     arrived: Sender<Instant>,
 }

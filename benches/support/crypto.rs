@@ -32,7 +32,7 @@ pub fn tls(cert: &str, key: &str, roots: &str) -> Tls {
     Tls::new(TlsConfig::new(Pem::new("cert", cert), Pem::new("key", key), Pem::new("roots", roots))).expect("sound PEM")
 }
 
-/// Every identity is valid and every signature the same: for what is not to measure cryptography.
+/// Every identity is valid and every signature the same: for measurements without cryptography.
 pub struct Free;
 
 /// An identity for [`Free`], as long as a serialized one with a certificate.

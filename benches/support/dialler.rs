@@ -11,7 +11,7 @@ use serde_json::{json, Value};
 use std::io::stdin;
 use std::sync::Arc;
 
-/// How many dial at once: a server refuses streams while too many others have not authenticated.
+/// Number of simultaneous dials: a server refuses streams while too many others have not authenticated.
 const GROUP: usize = 64;
 
 /// The first order.

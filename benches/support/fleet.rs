@@ -25,7 +25,7 @@ pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 const CHANNEL: &str = "nodes";
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How long a node remembers what is gone.
+/// How long a node remembers dead members.
 #[derive(Clone, Copy)]
 pub enum Pace {
     /// As long as by default.
@@ -60,12 +60,12 @@ pub fn organisations(peers: usize) -> Outcome<TempDir> {
 /// A process with nodes.
 pub struct Serving {
     pub child: Child,
-    /// What it says, unless somebody else reads it.
+    /// Its output, unless another reader took it.
     pub lines: Option<BufReader<ChildStdout>>,
     pub endpoints: Vec<String>,
 }
 
-/// What a process uses.
+/// The resources that a process uses.
 pub struct Usage {
     pub cpu: Duration,
     pub memory: usize,
@@ -139,7 +139,7 @@ impl Drop for Serving {
     }
 }
 
-/// Waits until every node of every process sees so many.
+/// Waits until every node of every process sees `wanted` members.
 pub fn await_alive(serving: &mut [Serving], wanted: usize) -> Outcome<()> {
     let until = Instant::now() + PATIENCE;
     for process in serving {
@@ -209,7 +209,7 @@ fn start(dir: &Path, number: usize, seeds: &[String], at: Option<&String>, pace:
     let foreign = Pem::file(home(other).join(format!("tlsca/tlsca.org{other}.example.com-cert.pem")))?;
     let tls = Tls::new(TlsConfig::new(pem("server.crt")?, pem("server.key")?, pem("ca.crt")?.and(foreign)))?;
     let mut comm = fabric_gossip::CommConfig::default();
-    // So many start on one machine that Fabric's limits are short.
+    // With this many starting on one machine, Fabric's limits are short.
     comm.dial_timeout = Duration::from_secs(10);
     comm.conn_timeout = Duration::from_secs(10);
     let mut config = NodeConfig::default();

@@ -1,4 +1,4 @@
-//! What the machine is, and what a process uses of it, as Linux tells.
+//! Properties of the machine, and the resources that a process uses, as reported by Linux.
 
 use serde_json::{json, Value};
 use std::fs::read_to_string;
@@ -55,7 +55,7 @@ impl Usage {
         Duration::from_millis((ticks() - self.ours) * (1000 / TICKS))
     }
 
-    /// What others used of the machine, in percent; a child counts as other until it has ended.
+    /// Usage of the machine by other processes, in percent; a child counts as other until it has ended.
     pub fn others(&self) -> f64 {
         let now = Usage::now();
         let theirs = (now.busy - self.busy).saturating_sub(now.ours - self.ours);

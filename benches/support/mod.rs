@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long a receiver spins, in microseconds; the library's default if it is not set.
 pub static SPIN: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// What layer and bare transport both use.
+/// Options used by both layer and bare transport.
 pub fn options() -> Options {
     let mut options = Options::default();
     if let micros @ 0..=1000 = SPIN.load(Ordering::Relaxed) {
@@ -43,12 +43,12 @@ pub struct Plan {
     /// Payload and number of messages.
     pub sizes: Vec<(usize, usize)>,
     pub round_trips: (usize, usize),
-    /// Connections that talk at once.
+    /// Numbers of simultaneous connections that talk.
     pub conversations: Vec<usize>,
     pub handshakes: usize,
     /// Idle connections.
     pub idle: usize,
-    /// Before memory is looked at.
+    /// Time to wait before memory is measured.
     pub settle: Duration,
     /// How long processor time is watched.
     pub idle_time: Duration,

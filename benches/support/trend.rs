@@ -16,7 +16,7 @@ pub enum Verdict {
     Within,
     /// The whole range is above the limit.
     Above,
-    /// The limit is inside the range, or there are too few minutes: a longer run would tell.
+    /// The limit is inside the range, or there are too few minutes: a longer run would decide.
     Undecided,
 }
 

@@ -360,7 +360,7 @@ static void device_freed(void *user)
     count_up(&((struct device *)user)->freed);
 }
 
-// The text has to be in the error.
+// The error must contain the text.
 static void device_refused(const gossip_msp *msp, const char *cert, gossip_sign_digest_callback sign, int answers,
                            gossip_result code, const char *text)
 {

@@ -214,7 +214,7 @@ static void lists_end(const char *dir)
     gossip_comm_free(comm);
 }
 
-// After the stop everything still answers, and says that it has stopped.
+// After the stop every call still returns, and reports that it has stopped.
 static void use_after_the_stop(const char *dir)
 {
     gossip_error *error = NULL;

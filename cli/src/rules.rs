@@ -38,7 +38,7 @@ const RULES: [(&str, &str, &str); 25] = [
         "an authority with intermediate authorities below it may not issue members",
     ),
     ("chain_length", "length at least 2", "this is a root certificate"),
-    ("extended_key_usage", "incompatible key usage", "an extended key usage has to include serverAuth, or be left out"),
+    ("extended_key_usage", "incompatible key usage", "an extended key usage must include serverAuth, or be omitted"),
     (
         "validity",
         "expired or is not yet valid",

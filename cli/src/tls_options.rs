@@ -95,7 +95,7 @@ impl TlsArgs {
             None => {
                 return Err(Failure::usage(
                     "no TLS certificate: give --tls-cert FILE and --tls-key FILE (or CORE_PEER_TLS_CERT_FILE and \
-                     CORE_PEER_TLS_KEY_FILE), or --no-tls if the peer does without",
+                     CORE_PEER_TLS_KEY_FILE), or --no-tls if the peer does not use TLS",
                 ))
             }
         };
@@ -155,7 +155,7 @@ impl TlsArgs {
         if roots.is_empty() {
             return Err(Failure::usage(
                 "no TLS authority to trust: give --tls-ca FILE (or CORE_PEER_TLS_ROOTCERT_FILE), the certificate of the \
-                 authority that issued the peer's TLS certificate, or --no-tls if the peer does without",
+                 authority that issued the peer's TLS certificate, or --no-tls if the peer does not use TLS",
             ));
         }
         for root in &roots {
@@ -181,7 +181,7 @@ impl TlsArgs {
         }
         match roots.is_empty() {
             true => Err(Failure::usage(
-                "client certificates are to be verified, and no TLS authority is known that could vouch for one: give \
+                "client certificates must be verified, but no TLS authority for them is known: give \
                  --tls-ca FILE, or CORE_PEER_TLS_CLIENTROOTCAS_FILES, or MSP folders with tlscacerts",
             )),
             false => Ok(Some(roots)),

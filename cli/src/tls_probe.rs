@@ -234,8 +234,8 @@ fn refusal(stream: &mut SslStream<TcpStream>) -> Option<(String, String)> {
 fn certificate_refused(how: &str) -> (String, String) {
     (
         format!("the peer refused our TLS certificate: {how}"),
-        "it verifies its clients: show a certificate with --tls-cert (or --tls-client-cert) that its TLS authorities \
-         vouch for"
+        "it verifies its clients: present a certificate issued by its TLS authorities, with --tls-cert (or \
+         --tls-client-cert)"
             .into(),
     )
 }

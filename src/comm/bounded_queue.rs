@@ -343,7 +343,7 @@ mod tests {
         let waiting = queue.await_room();
         assert!(queue.try_recv().is_ok() && !put(&queue, false) && put(&queue, true));
         assert!(queue.try_recv().is_ok() && queue.try_recv().is_ok());
-        assert!(put(&queue, false) && !put(&queue, false), "half of it is anybody's");
+        assert!(put(&queue, false) && !put(&queue, false), "half of it is open to all");
         drop(waiting);
         assert!(put(&queue, false));
     }
@@ -358,11 +358,11 @@ mod tests {
         (0..6).for_each(|_| assert!(queue.try_recv().is_ok()));
         assert!(told());
         queue.tell();
-        assert!(!told(), "not half of it is free");
+        assert!(!told(), "less than half of it is free");
         (0..34).for_each(|_| assert!(queue.try_recv().is_ok()));
         assert!(told() && !told());
         queue.tell();
-        assert!(told(), "who has nothing more passes it on");
+        assert!(told(), "a publisher with nothing more passes it on");
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         assert!((0..4).all(|_| put(&queue, false)) && !put(&queue, false));
         for left in (0..4).rev() {
             assert!(queue.try_recv().is_ok());
-            assert_eq!((queue.len(), put(&queue, false)), (left, true), "its room is given back at once");
+            assert_eq!((queue.len(), put(&queue, false)), (left, true), "its room is released immediately");
             assert!(queue.len() == left + 1 && queue.try_recv().is_ok());
         }
         assert_eq!(queue.try_recv().err(), Some(RecvError::Timeout));
@@ -396,6 +396,6 @@ mod tests {
         queue.leave();
         assert!(queue.is_gone() && queue.len() == 0);
         assert!(matches!(queue.put(Item, false), Err(NotPut::Gone)));
-        assert!(queue.room().try_recv().is_ok(), "who waits is told as well");
+        assert!(queue.room().try_recv().is_ok(), "waiters are notified as well");
     }
 }

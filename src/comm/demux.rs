@@ -590,9 +590,9 @@ mod tests {
         assert_eq!(batch.publish(&0), 0);
         assert_eq!(wakes.try_iter().count(), 2);
         batch.publish(&(BYTES_AT_ONCE as u32));
-        assert_eq!(wakes.try_iter().count(), 1, "much is told at once");
+        assert_eq!(wakes.try_iter().count(), 1, "one wake-up for several messages");
         drop(batch);
-        assert_eq!(wakes.try_iter().count(), 0, "nothing is told twice");
+        assert_eq!(wakes.try_iter().count(), 0, "no second wake-up");
     }
 
     #[test]

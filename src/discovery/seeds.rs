@@ -51,7 +51,7 @@ struct Entry {
 
 const UNANSWERED: &str = "no answer to the membership request";
 const UNANSWERED_BY_FOREIGN: &str =
-    "no answer to the membership request: a peer of another organisation gives none if it \
+    "no answer to the membership request: a peer of another organisation does not answer if it \
     has no external endpoint (peer.gossip.externalEndpoint on its side), or we have none";
 
 pub(super) struct Seeds {

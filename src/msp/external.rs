@@ -72,7 +72,11 @@ fn normalise(public: &PublicKey, signature: &Signature) -> Result<Vec<u8>, Strin
     match signature {
         Signature::Der(der) => public.low_s_from_der(der).ok_or_else(|| {
             let raw = Some(der.len()) == public.raw_signature_len();
-            let remedy = if raw { "; it has the length of a raw one: return it as Signature::Raw (in C: gossip_reply_set_raw)" } else { "" };
+            let remedy = if raw {
+                "; it has the length of a raw one: return it as Signature::Raw (in C: gossip_reply_set_raw)"
+            } else {
+                ""
+            };
             format!("the signing function returned {} bytes that are not a DER ECDSA signature{remedy}", der.len())
         }),
         Signature::Raw(raw) => public.low_s_from_raw(raw).ok_or_else(|| {
@@ -82,7 +86,7 @@ fn normalise(public: &PublicKey, signature: &Signature) -> Result<Vec<u8>, Strin
                 None => "",
             };
             format!(
-                "the signing function returned {len} bytes as a raw signature, which has to be r and s of the identity's \
+                "the signing function returned {len} bytes as a raw signature, which must be r and s of the identity's \
                  curve, {expected} bytes in all{remedy}"
             )
         }),

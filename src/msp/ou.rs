@@ -89,7 +89,7 @@ impl Roles {
                 let (ous, file) = (list(ous), role.tied_to.as_deref().unwrap_or("another authority"));
                 return Err(invalid(format!(
                     "certifiersIdentifier does not match: {ous}, MSP: [{mspid}]: config.yaml ties the OU {} to {file}, which \
-                     is not the issuer of this certificate; name the issuer as Certificate there, or leave Certificate out",
+                     is not the issuer of this certificate; name the issuer as Certificate there, or omit Certificate",
                     role.name
                 )));
             }

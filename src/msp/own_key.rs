@@ -34,8 +34,7 @@ impl OwnKey {
 
     /// Explains, as far as possible, why a signature over `message` does not fit the key.
     pub fn explain(&self, signature: &[u8], message: &[u8]) -> &'static str {
-        const OTHER_KEY: &str =
-            "the signer uses another key than that of our certificate, or signs something else than the \
+        const OTHER_KEY: &str = "the signer's key does not match our certificate, or it signs data other than the \
             message it gets: give the certificate and the key of one pair";
         let Some(key) = &self.0 else { return "the identity and the signer's key must belong together" };
         match key.signed_otherwise(signature, message) {

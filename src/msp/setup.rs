@@ -34,7 +34,7 @@ impl Msp {
         let unread: Vec<String> = files.filter_map(PemFile::more_blocks).collect();
         if !unread.is_empty() {
             let unread = unread.join("; ");
-            log::warn!("{unread}: give each certificate a file of its own");
+            log::warn!("{unread}: store each certificate in a separate file");
             msp.unread_authorities = Some(unread);
         }
 

@@ -70,7 +70,7 @@ impl VirtualClock {
         let limit = Instant::now() + Duration::from_secs(30);
         let mut state = self.0.state.lock();
         while !state.timers.iter().any(|(at, _)| *at >= state.elapsed + from_now) {
-            assert!(!self.0.registered.wait_until(&mut state, limit).timed_out(), "nobody waits for {from_now:?}");
+            assert!(!self.0.registered.wait_until(&mut state, limit).timed_out(), "no thread waits for {from_now:?}");
         }
     }
 }

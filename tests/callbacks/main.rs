@@ -255,7 +255,7 @@ fn every_function_of_comm_can_be_called_from_every_callback(net: &impl Form) {
     });
     let mut kinds = Vec::from(COMM_CALLBACKS);
     kinds.extend(["event waker", "presumed-dead waker", "purge"]);
-    // A message to it has to come over its own connection where it has no server.
+    // A message to it must use its own connection if it has no server.
     await_all(&finished, &kinds, || {
         provoke(net, &comm, &peer);
         if let Some(info) = peer.connections().first() {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const MSPID: &str = "Org1MSP";
 
-/// A folder and what Fabric says of it.
+/// A folder and Fabric's verdict on it.
 pub struct Case {
     pub id: String,
     what: String,

@@ -241,7 +241,7 @@ fn what_was_sent_to_an_address_goes_out_first_and_in_order(net: &impl Form) {
     (1..=50).for_each(|n| node.send(&data(n), from_ref(&address)).unwrap());
     let dialled = server.accept();
     (51..=100).for_each(|n| node.send(&data(n), from_ref(&address)).unwrap());
-    // Says who it is before the node has: the node has a stream to it, and does not open a second one.
+    // Authenticates before the node does: the node has a stream to it, and does not open a second one.
     dialled.hello();
     assert!(matches!(dialled.read_to_end(), (seen, StreamEnd::Lost(_)) if seen.is_empty()));
     (101..=150).for_each(|n| node.send(&data(n), from_ref(&address)).unwrap());

@@ -163,7 +163,7 @@ fn a_slow_reader_makes_the_publisher_wait_once_and_misses_the_rest() {
         clock.advance(limit);
         assert_eq!(publisher.join().unwrap(), 1);
     });
-    // Having waited in vain, it does not wait again.
+    // After waiting without success, it does not wait again.
     (4..=5).for_each(|n| assert_eq!(demux.publish(&Number(n)), 1));
     assert_eq!(slow.missed(), 3);
     assert_eq!(slow.recv().unwrap(), Number(1));

@@ -125,7 +125,7 @@ fn gossip_shares_a_port_with_the_hosts_services() {
     let echo = || host_client(&endpoint, &member).unary_call(&echo_method(), &b"hello".to_vec(), CallOption::default());
     assert_eq!(echo().unwrap(), b"hello");
 
-    // The host's services outlive gossip, which says that it has stopped.
+    // The host's services outlive gossip, which reports that it has stopped.
     comm.stop();
     assert_eq!(echo().unwrap(), b"hello");
     let error = other.probe(&peer).unwrap_err();

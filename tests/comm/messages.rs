@@ -159,7 +159,7 @@ fn c28_a_malformed_message_from_a_peer_that_we_dialled_ends_the_connection(net: 
     accepted.end();
     eventually("the entry is gone", || node.connection_count() == 0);
     assert_nothing(&dead);
-    // And the next message dials anew.
+    // And the next message dials again.
     node.send(&data(2), &[RemotePeer::new(&server.endpoint)]).unwrap();
     assert_eq!(server.welcome().recv().nonce(), 2);
 }

@@ -38,7 +38,7 @@ pub use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long something may take that has to happen.
+/// Time limit for an expected event.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One test per form for each of these functions.
@@ -90,17 +90,17 @@ pub fn blob(nonce: u64, size: usize) -> SignedMessage {
     SignedMessage::noop_sign(message::data(nonce, "channel", nonce, vec![7; size])).unwrap()
 }
 
-/// The next item, which has to come.
+/// Returns the next item, which must arrive.
 pub fn next<T: ByteSize>(subscription: &Subscription<T>) -> T {
     subscription.recv_timeout(PATIENCE).expect("nothing came")
 }
 
-/// The nonce of the next message, which has to come.
+/// Returns the nonce of the next message, which must arrive.
 pub fn next_nonce(inbox: &Subscription<ReceivedMessage>) -> u64 {
     next(inbox).message().nonce()
 }
 
-/// The nonces of the next messages, which have to come.
+/// Returns the nonces of the next messages, which must arrive.
 pub fn next_nonces(inbox: &Subscription<ReceivedMessage>, count: usize) -> Vec<u64> {
     (0..count).map(|_| next_nonce(inbox)).collect()
 }

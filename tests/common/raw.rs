@@ -78,7 +78,7 @@ impl Raw {
         }
     }
 
-    /// The next message, which has to come.
+    /// Returns the next message, which must arrive.
     pub fn recv(&self) -> SignedMessage {
         match self.stream.recv(Some(PATIENCE)) {
             Ok(Some(wire)) => SignedMessage::decode(wire).unwrap(),
@@ -86,7 +86,7 @@ impl Raw {
         }
     }
 
-    /// Reads to the end, which has to come: the nonces of the messages before it, and how it ended.
+    /// Reads to the end, which must arrive: returns the nonces of the messages before it, and how it ended.
     pub fn read_to_end(&self) -> (Vec<u64>, StreamEnd) {
         let mut nonces = Vec::new();
         loop {
@@ -135,7 +135,7 @@ impl RawServer {
         RawServer { name: name.into(), endpoint: served.endpoint.clone(), streams, _served: served }
     }
 
-    /// The next stream, which has to come.
+    /// Returns the next stream, which must arrive.
     pub fn accept(&self) -> Accepted {
         let (stream, status) = self.streams.recv_timeout(PATIENCE).expect("nobody dials");
         Accepted { raw: Raw { name: self.name.clone(), stream }, status }

@@ -1,4 +1,4 @@
-//! The input is an envelope as it comes off the wire.
+//! The input is an envelope as received from the wire.
 
 use bytes::Bytes;
 use fabric_gossip::crypto::PeerIdentity;

@@ -1,4 +1,4 @@
-//! What hostile peers have in common.
+//! Shared code of the hostile peers.
 
 use super::common::http2::Http2;
 use fabric_gossip::crypto::CryptoService;
@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct Attack<'a> {
     pub endpoint: String,
     pub org: &'a Org,
-    /// One of the hostile peers, for attacks that do not depend on who it is.
+    /// One of the hostile peers, for attacks that do not depend on its identity.
     pub member: Member,
     over: AtomicBool,
     done: AtomicU64,
@@ -105,7 +105,7 @@ impl<'a> Attack<'a> {
         self.done.load(Ordering::SeqCst)
     }
 
-    /// Attacks again and again. That a connection ends is the least that a hostile peer has to expect.
+    /// Attacks repeatedly. The end of a connection is expected.
     pub fn repeat(&self, attack: fn(&Attack) -> Result<()>) {
         while !self.is_over() {
             if attack(self).is_err() {
@@ -114,7 +114,7 @@ impl<'a> Attack<'a> {
         }
     }
 
-    /// A name that nobody had yet.
+    /// Returns a name that was not used yet.
     pub fn name(&self) -> String {
         format!("hostile{}", self.names.fetch_add(1, Ordering::SeqCst))
     }

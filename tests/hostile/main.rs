@@ -1,7 +1,7 @@
-//! Hostile peers, each against a peer with default settings in a process of its own: what they cost it in memory,
-//! threads and descriptors, and what they cost a well-behaved peer that sends it messages and has them acknowledged.
+//! Hostile peers, each against a peer with default settings in a separate process: their cost to it in memory,
+//! threads and descriptors, and to a well-behaved peer that sends it messages and has them acknowledged.
 //!
-//! An attack goes on until it has done what it is about a number of times, and the well-behaved peer has had its round
+//! An attack continues until it has completed its action a number of times, and the well-behaved peer has had its round
 //! trips. `make hostile` lets each last longer and prints the table.
 #![cfg(all(feature = "c-core", target_os = "linux"))]
 
@@ -29,23 +29,23 @@ const SECONDS: &str = "FABRIC_GOSSIP_HOSTILE_SECONDS";
 
 /// The median of the well-behaved peer's round trips stays below this during an attack, and a tenth of it afterwards.
 /// Undisturbed it is below a millisecond; the rest is for machines with other things to do, the attack's own side among
-/// them. Whoever waits for a hostile peer's limits, of two seconds and more, is above it.
+/// them. A peer that waits for a hostile peer's limits, of two seconds and more, is above it.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// So many threads of its own the C core may have started meanwhile.
+/// Number of threads that the C core may have started meanwhile.
 const CORE_THREADS: u64 = 8;
 
 /// One at a time: they measure.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// An attack, and what it may cost.
+/// An attack, and its permitted cost.
 struct Case {
     what: &'static str,
     /// Hostile threads.
     by: usize,
-    /// What each does until the attack is over; returning early is no error, it is started again.
+    /// The action of each peer until the attack is over; returning early is no error, it is started again.
     attack: fn(&Attack) -> std::io::Result<()>,
-    /// How often that which the attack counts has to have been done.
+    /// Minimum number of repetitions, as the attack counts them.
     times: u64,
     /// At most this much more memory.
     mib: u64,
@@ -106,7 +106,7 @@ impl Times {
     }
 }
 
-/// Runs the attack and holds the victim against what it may cost.
+/// Runs the attack and compares the victim's resources with the permitted cost.
 fn hold_out(case: &Case) {
     let _turn = TURN.lock();
     let lasting = Duration::from_secs(std::env::var(SECONDS).map_or(0, |seconds| seconds.parse().expect(SECONDS)));
@@ -170,6 +170,6 @@ fn hold_out(case: &Case) {
     assert!(descriptors <= case.descriptors, "{descriptors} descriptors, at most {} expected", case.descriptors);
     assert!(during.median <= SLOW, "round trips of {:?}, before: {:?}", during.median, before.median);
     assert!(after.median <= SLOW / 10, "round trips of {:?} afterwards, before: {:?}", after.median, before.median);
-    // What is not written because the connection was reset is reported; what was is lost.
+    // Messages not written because the connection was reset are reported; those already written are lost.
     assert!(lost == 0 || case.quota.is_some(), "{lost} messages of the well-behaved peer were lost");
 }

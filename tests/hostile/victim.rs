@@ -1,4 +1,4 @@
-//! The peer under attack, in a process of its own, so that its memory, threads and descriptors are its alone.
+//! The peer under attack, in a separate process, so that its memory, threads and descriptors are its alone.
 
 use fabric_gossip::comm::ReceivedMessage;
 use fabric_gossip::message;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
-/// Where the victim finds who it is.
+/// The environment variable that names the folder with the victim's identity.
 const FOLDER: &str = "FABRIC_GOSSIP_TEST_VICTIM";
 /// The victim's memory quota in MiB, if it is not the default.
 const QUOTA: &str = "FABRIC_GOSSIP_TEST_QUOTA";
@@ -25,7 +25,7 @@ pub const ASKED: &str = "asked";
 /// To these the victim answers with as much as its queue takes.
 pub const PULL: &str = "pull";
 
-/// What a process uses.
+/// The resources that a process uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     pub resident_kib: u64,
@@ -174,7 +174,7 @@ fn channel(message: &ReceivedMessage) -> &[u8] {
     &message.message().message().channel
 }
 
-/// Answers until the queue to whoever asked is full.
+/// Answers until the queue to the sender is full.
 fn fill(asked: &ReceivedMessage) {
     let block = message::data(0, PULL, 0, vec![0; 64 << 10]);
     while asked.respond(block.clone()).is_ok() {}

@@ -320,7 +320,7 @@ fn an_unknown_pull_type_keeps_its_number() {
     }
 }
 
-/// What the first is for the second, and the second for the first.
+/// Returns the comparison of the first with the second, and of the second with the first.
 fn both_ways(a: &GossipMessage, b: &GossipMessage) -> (InvalidationResult, InvalidationResult) {
     (compare(a, b, 5), compare(b, a, 5))
 }
@@ -526,7 +526,7 @@ fn deep_groups_cost_no_stack() {
     assert!(SignedMessage::from_envelope(payload(nested(1_000_000))).is_err());
 }
 
-/// Whatever is done to a message, decoding it and decoding its re-encoding agree, and nothing panics.
+/// However a message is changed, decoding it and decoding its re-encoding agree, and nothing panics.
 #[test]
 fn damaged_messages_are_read_in_one_way_or_refused() {
     let own = SignedMessage::sign(alive("id", 1, 2), |_| Ok(b"sig".to_vec())).unwrap();

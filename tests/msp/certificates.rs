@@ -52,7 +52,7 @@ fn rsa_authorities_may_leave_parameters_out_and_use_sha1_in_lists_only() {
     }
 }
 
-/// What a certificate has too much or in another form than usual is judged as by Go.
+/// Superfluous and unusual parts of a certificate are judged as by Go.
 #[test]
 fn odd_certificates_are_read_as_go_reads_them() {
     let issuer = Issuer::new();
@@ -74,9 +74,9 @@ fn odd_certificates_are_read_as_go_reads_them() {
         let at = content.windows(old.len()).position(|part| part == old).expect("it is there");
         [&content[..at], new, &content[at + old.len()..]].concat()
     };
-    // What follows the extensions is passed over.
+    // Data after the extensions is ignored.
     judge(&signed(&[&content[..], &[0x25, 1, 7]].concat())).expect("valid");
-    // The bits of a signature are a number: what is unused at the end is made up for at the beginning.
+    // The bits of a signature are a number: bits unused at the end are missing at the beginning.
     let (signature, part) = sign(&content);
     let shifted: Vec<u8> =
         (0..signature.len()).map(|i| signature[i] << 1 | signature.get(i + 1).map_or(0, |next| next >> 7)).collect();
@@ -88,6 +88,6 @@ fn odd_certificates_are_read_as_go_reads_them() {
         assert!(text.contains(why), "{text}");
     };
     refused(&replaced(b"\x0c\x05peer7", b"\x04\x05peer7"), "x509: invalid RDNSequence");
-    // Nothing follows the version where it stands.
+    // No data follows the version in its element.
     refused(&[&[0xa0, 6, 2, 1, 2, 2, 1, 2], &content[5..]].concat(), "x509: invalid version");
 }

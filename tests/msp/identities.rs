@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 const HOUR: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// PKI-ID = identity, signature = message, expiry in an hour, organisation = what stands before the dot.
+/// PKI-ID = identity, signature = message, expiry in an hour, organisation = the part before the dot.
 struct FakeCrypto {
     clock: VirtualClock,
     revoked: Mutex<HashSet<PeerIdentity>>,

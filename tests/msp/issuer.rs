@@ -1,4 +1,5 @@
-//! An authority that issues what no sound one would: any key, any signature, lists of revoked certificates.
+//! An authority that issues certificates that no sound one would: any key, any signature, lists of revoked
+//! certificates.
 
 use fabric_gossip::crypto::PeerIdentity;
 use fabric_gossip::msp::{serialized_identity, Msp, MspConfig, MspVersion, NodeOus, OuIdentifier, PemFile};
@@ -55,7 +56,7 @@ impl Issuer {
         Msp::new(config).expect("an MSP")
     }
 
-    /// A list that revokes this serial number, with what `sign` makes of its content for a signature.
+    /// Returns a list that revokes this serial number, with the signature that `sign` makes of its content.
     pub fn revoke(&self, serial: u8, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let ecdsa_with_sha256 = der(0x30, &[&[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
         self.revoke_by(&ecdsa_with_sha256, serial, sign)
@@ -135,7 +136,7 @@ pub fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [header, content].concat()
 }
 
-/// What stands in the part of a certificate that is signed.
+/// Returns the signed part of a certificate.
 pub fn signed_content(cert: &[u8]) -> Vec<u8> {
     let content = |element: &[u8]| {
         let digits = if element[1] < 0x80 { 0 } else { usize::from(element[1] & 0x7f) };
@@ -148,7 +149,7 @@ pub fn signed_content(cert: &[u8]) -> Vec<u8> {
     content(&content(cert))
 }
 
-/// The same certificate with what `change` makes of its signature.
+/// Returns the same certificate with its signature changed by `change`.
 pub fn with_signature(cert: &X509, change: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let whole = cert.to_der().unwrap();
     let signature = cert.signature().as_slice();

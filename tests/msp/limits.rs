@@ -1,4 +1,4 @@
-//! Memory that it takes to judge files of the largest size that operators have.
+//! Memory needed to judge files of the largest size that operators have.
 
 use crate::in_own_process;
 use crate::yaml::{cost, largest_texts};

@@ -1,5 +1,5 @@
-//! The MSP over real organisations made on the spot, row by row of the conformance list (M1–M15). What Fabric said of
-//! recorded ones is in `vectors/msp.rs`.
+//! The MSP over real organisations made on the spot, row by row of the conformance list (M1–M15). Fabric's verdicts on
+//! recorded ones are in `vectors/msp.rs`.
 
 use crate::issuer::{self, ec_key, with_a_third_number, with_s, with_signature, Issuer, MSPID};
 #[allow(dead_code)]
@@ -420,7 +420,7 @@ fn errors_name_the_file_and_the_rule() {
                 let other = org.peer("peer1").unwrap();
                 fs::write(d.join("keystore/priv_sk"), other.key).unwrap();
             },
-            &["no private key in", "keystore", "fits", "signcerts/peer0.org1.example.com-cert.pem"],
+            &["no private key in", "keystore", "matches", "signcerts/peer0.org1.example.com-cert.pem"],
         ),
         (
             &|d| {

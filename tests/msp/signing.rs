@@ -202,7 +202,7 @@ fn a_signer_that_does_not_fit_the_identity_is_an_error_at_the_start_that_says_wh
         let der = |key: &PKey<Private>, digest: &[u8]| Ok(ecdsa(key, digest, false).to_der().unwrap());
         let (another, raw_key, twice, unhashed, other_hash) = (ec_key(curve), key(), key(), key(), key());
         let refusals = [
-            (member.refusal(move |m| der(&another, &sha256(m))), "another key"),
+            (member.refusal(move |m| der(&another, &sha256(m))), "does not match our certificate"),
             (member.refusal(move |m| Ok(raw(&raw_key, &ecdsa(&raw_key, &sha256(m), false)))), "ASN.1 DER"),
             (member.refusal(move |m| der(&twice, &sha256(&sha256(m)))), "hashes twice"),
             (member.refusal(move |m| der(&unhashed, m)), "as if it were a digest"),
@@ -236,7 +236,7 @@ fn a_node_does_not_start_with_a_wrong_signer_either() {
     let node = Node::builder(member.identity.clone(), host, advisor).endpoint("here:1");
     let e = node.comm(|comm| comm.transport(network.transport(None))).start().err().unwrap();
     assert_eq!(e.kind(), ErrorKind::Signature);
-    assert!(e.message().contains("another key"), "{e}");
+    assert!(e.message().contains("does not match our certificate"), "{e}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const CHANNEL: &[u8] = b"mychannel";
 
-/// How long something may take that has to happen.
+/// Time limit for an expected event.
 const EVENTUALLY: Duration = s(180);
 
 const fn s(seconds: u64) -> Duration {
@@ -288,7 +288,7 @@ fn g19_internal_endpoints_do_not_leave_the_organisation() {
     }
 }
 
-/// Everybody that a message mentions, by PKI-ID.
+/// Returns the PKI-IDs of all peers that a message mentions.
 fn mentioned(message: &SignedMessage) -> Vec<PkiId> {
     let nested = |envelope: &gossip::Envelope| {
         SignedMessage::from_envelope(Some(Envelope::from(envelope.clone())))
@@ -592,7 +592,7 @@ fn a_peer_that_only_claims_an_endpoint_removes_nobody() {
     let mut simulator = simulator();
     add(&mut simulator, 3, 0);
     simulator.run_until_complete(EVENTUALLY).expect("full membership");
-    // The third says that it is where the second is.
+    // The third publishes the endpoint of the second.
     let endpoint = simulator.external_endpoint(1);
     simulator.with_node(2, |core, _| core.update_endpoint(&endpoint)).expect("a node").expect("an endpoint");
     simulator.run_for(s(60));

@@ -24,7 +24,7 @@ for_each_transport!(
     weakness_34_what_others_bring_is_verified_in_its_turn,
 );
 
-/// A member that says what it wants.
+/// A member that sends arbitrary messages.
 struct Mallory(Raw);
 
 impl Mallory {
@@ -40,7 +40,7 @@ impl Mallory {
         self.0.send(message);
     }
 
-    /// Asks until there is an answer, since nobody is answered without end; what was said before has been handled then.
+    /// Asks until there is an answer, since the number of answers is limited; earlier messages have been handled then.
     fn ask<T>(&self, question: impl Fn(u64) -> SignedMessage, answer: impl Fn(&SignedMessage) -> Option<T>) -> T {
         let mut answered = None;
         let mut nonce = 1 << 32;
@@ -57,7 +57,7 @@ impl Mallory {
         answered.unwrap()
     }
 
-    /// Waits until everything that was said so far has been handled, but for what has to be verified.
+    /// Waits until all messages so far have been handled, except those to be verified.
     fn settle(&self) {
         self.ask(
             |nonce| unsigned(wire::hello(nonce, PullMsgType::IDENTITY_MSG)),
@@ -68,7 +68,7 @@ impl Mallory {
         );
     }
 
-    /// What a node tells of its members.
+    /// Asks a node for its members and returns the response.
     fn members(&self) -> proto::MembershipResponse {
         self.ask(
             |nonce| mem_req(nonce, &alive_of("mallory", nonce, "mallory")),
@@ -92,7 +92,7 @@ fn signed(message: GossipMessage, by: &str) -> SignedMessage {
     SignedMessage::sign(message, |bytes| Ok(signature(by.as_bytes(), bytes))).unwrap()
 }
 
-/// An alive message of a peer, later than all its own, signed by somebody.
+/// An alive message of a peer, later than all its own, signed by another one.
 fn alive_of(name: &str, sequence: u64, by: &str) -> SignedMessage {
     let member = proto::Member { pki_id: name.to_owned().into(), ..Default::default() };
     let time = proto::PeerTime { inc_num: u64::MAX / 2, seq_num: sequence, ..Default::default() };
@@ -212,7 +212,7 @@ fn everybody_but_mallory(node: &Peer) -> BTreeSet<String> {
     alive(node).into_iter().filter(|name| name != "mallory").collect()
 }
 
-/// As if nothing had been: the members know each other, and nobody else.
+/// Checks that the members know each other, and no one else.
 fn assert_unharmed(peers: &[Peer]) {
     for (n, peer) in peers.iter().enumerate() {
         let others: BTreeSet<_> = (0..peers.len()).filter(|m| *m != n).map(|m| format!("node{m}")).collect();
@@ -223,7 +223,7 @@ fn assert_unharmed(peers: &[Peer]) {
     }
 }
 
-/// Membership and blocks still get through from one to another, and newcomers find everybody.
+/// Checks that membership and blocks still spread from one to another, and that newcomers find all members.
 fn assert_in_service(net: &impl Form, peers: &[Peer], block: u64, newcomer: &str) {
     let inbox = peers[0].accept(move |block_of| seq(block_of) == block);
     peers[1].update_metadata(newcomer.as_bytes().to_vec());
@@ -356,7 +356,7 @@ fn weakness_32_a_flood_of_everything_leaves_the_others_their_turn(net: &impl For
         });
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
-                // It reads, so that what it gets is up to the node.
+                // It reads, so that the node decides what it receives.
                 let _ = mallory.0.stream.recv(Some(ms(10)));
             }
         });

@@ -1,4 +1,4 @@
-//! Whole nodes with their threads, over every form of network: what the core decides, carried out.
+//! Whole nodes with their threads, over every form of network: the core's decisions, carried out.
 
 use crate::common::live::*;
 use crate::common::*;
@@ -44,7 +44,7 @@ fn g1_nodes_with_one_bootstrap_peer_know_each_other(net: &impl Form) {
         let found = peer.lookup(&id("node0")).unwrap();
         assert_eq!(found.internal_endpoint, peers[0].endpoint);
     }
-    // Everybody has everybody's identity, by pull where not by handshake.
+    // Each has the identities of all, by pull where not by handshake.
     for peer in &peers {
         eventually("identities are pulled", || peer.identity_info().len() == 5);
     }
@@ -216,7 +216,7 @@ fn organisations_meet_through_anchors_and_hide_internal_endpoints(net: &impl For
     eventually("b0 sees a0", || alive(&peers[1]) == names(["b1", "a0"]));
     let seen = peers[0].lookup(&id("b0")).unwrap();
     assert_eq!((&*seen.endpoint, &*seen.internal_endpoint), (&*b0, ""), "only its external endpoint");
-    // Who has no external endpoint neither sees others nor is seen.
+    // A peer without an external endpoint neither sees others nor is seen.
     eventually("a1 sees its own organisation", || alive(&peers[2]) == names(["a0"]));
     eventually("b1 sees its own organisation", || alive(&peers[3]) == names(["b0"]));
     eventually("the channel has both", || channel_peers(&peers[0]) == 2);
@@ -311,7 +311,7 @@ fn weakness_5_a_slow_verification_and_a_slow_reader_hold_up_nobody(net: &impl Fo
     assert!(inbox.is_empty());
     slow.store(false, Ordering::SeqCst);
     assert_eq!(seq(&inbox.recv_timeout(PATIENCE).unwrap()), 1);
-    // What was refused never comes, and a subscription that nobody reads misses what has no room.
+    // Refused messages never arrive, and a subscription without a reader misses messages for which it has no room.
     for n in [3, 4] {
         first.gossip(message::data(1, CHANNEL, n, "bad")).unwrap();
     }
@@ -353,7 +353,7 @@ fn weakness_8_many_identities_that_go_at_once_stall_nothing(net: &impl Form) {
         net.world().revoke(other);
     }
     net.world().revoke("node3");
-    // Several look at once, while the membership asks the mapper whom it may tell what.
+    // Several threads read at the same time, while the membership asks the mapper for the disclosure policy.
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| peers[0].suspect_peers(|_| true));

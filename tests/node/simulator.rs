@@ -9,7 +9,7 @@ fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// So many nodes that all bootstrap from the first.
+/// A network of `nodes` nodes that all bootstrap from the first.
 fn network(seed: u64, nodes: usize) -> Simulator {
     network_of(SimulatorConfig { seed, ..SimulatorConfig::default() }, nodes)
 }
@@ -51,8 +51,9 @@ fn a_thousand_nodes_reach_full_membership_and_a_killed_one_is_dead_everywhere_in
     simulator.kill(100);
     let config = fabric_gossip::node::NodeConfig::default().discovery;
     // Expiry counts from when a node first heard the last that the dead one said. If that was a heartbeat, gossip brings
-    // it to nearly all at once. If it was a membership request, only those that were asked have it, and the others learn
-    // it from the members that they ask: four times as many with every sync interval, so a thousand in five or six.
+    // it to nearly all immediately. If it was a membership request, only those that were asked have it, and the others
+    // learn it from the members that they ask: four times as many with every sync interval, so a thousand in five or
+    // six.
     let spread = 6 * config.sync_interval.expect("a sync interval");
     let limit = config.alive_expiration_timeout + config.alive_expiration_check_interval + spread;
     let noticed = timed("until it is dead", || simulator.run_until(limit, Simulator::is_complete));

@@ -1,4 +1,4 @@
-//! The parts that stand on their own: the switch, the demultiplexer, topics, the identity mapper.
+//! The independent parts: the switch, the demultiplexer, topics, the identity mapper.
 
 use crate::fake::World;
 use crate::support::{check, clock, id, ms, task, together};

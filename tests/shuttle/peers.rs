@@ -188,7 +188,7 @@ fn an_acknowledged_send_has_one_outcome_whatever_happens_to_its_connection() {
         let acks = acks.join().unwrap();
         assert!(acknowledged <= acks, "{acknowledged} acknowledged, {acks} acknowledgements given");
         net.end(other, acks);
-        // One that fails is told to who waits, and not as an event.
+        // A failed one is reported to the waiting caller, and not as an event.
         net.end_within(node, acknowledged..=2);
     });
 }
@@ -240,7 +240,7 @@ fn what_a_sender_writes_itself_is_accounted_for_when_its_connection_ends() {
         let inbox = other.inbox();
         node.send_all(&other.peer(), [1]);
         assert_eq!(nonces(&inbox, 1), [1]);
-        // The connection stands and is idle: the sender is lent the stream.
+        // The connection is idle: the sender writes inline.
         together([
             task(|| node.send_all(&other.peer(), [2])),
             task(|| node.send_all(&other.peer(), [3])),

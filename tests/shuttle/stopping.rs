@@ -47,7 +47,7 @@ fn a_stop_releases_who_waits_for_an_acknowledgement_for_room_and_for_messages() 
         let inbox = node.inbox();
         let [_, sent, _, _] = together([
             task(|| {
-                // Nobody acknowledges it.
+                // No peer acknowledges it.
                 let results = node.send_with_ack(message::data(0, "channel", 1, "block"), ms(1), 1, &[other.peer()]);
                 assert_eq!((results.len(), results.ack_count()), (1, 0));
                 0

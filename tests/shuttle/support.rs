@@ -1,4 +1,4 @@
-//! Peers in a network whose threads the model checker schedules, and the accounts of what they send.
+//! Peers in a network whose threads the model checker schedules, and the accounts of their messages.
 
 use crate::fake::World;
 use fabric_gossip::clock::Clock;
@@ -15,7 +15,7 @@ use std::ops::{Deref, RangeInclusive};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Limits that are reached only by who moves the clock so far.
+/// Limits that are reached only by moving the clock that far.
 pub const LIMIT: Duration = Duration::from_secs(3600);
 
 /// How many times one of the threads can be made to lose its turn where it hurts, in a run of the PCT scheduler.
@@ -49,7 +49,7 @@ pub fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Something for a thread of its own.
+/// A closure to run on a separate thread.
 pub type Task<'a, T> = Box<dyn FnOnce() -> T + Send + 'a>;
 
 pub fn task<'a, T>(run: impl FnOnce() -> T + Send + 'a) -> Task<'a, T> {
@@ -68,7 +68,7 @@ pub fn together<'a, T: Send + 'a, const N: usize>(tasks: [Task<'a, T>; N]) -> [T
     results.map(|result| result.expect("it ran"))
 }
 
-/// For what no event tells.
+/// Waits for a condition that no event reports.
 pub fn eventually(mut so: impl FnMut() -> bool) {
     while !so() {
         thread::yield_now();
@@ -150,7 +150,7 @@ impl Net {
         self.end_within(node, accepted..=accepted)
     }
 
-    /// The same where what is not written may have been told in another way.
+    /// The same where messages not written may have been reported in another way.
     pub fn end_within(&self, node: Node, accepted: RangeInclusive<u64>) -> u64 {
         let Node { comm, endpoint, events, crypto, .. } = node;
         comm.stop();
@@ -185,7 +185,7 @@ impl Node {
         self.subscribe(|_| true)
     }
 
-    /// Sends these, which have to be accepted.
+    /// Sends these, which must be accepted.
     pub fn send_all(&self, to: &RemotePeer, nonces: impl IntoIterator<Item = u64>) {
         for nonce in nonces {
             self.send(&data(nonce), std::slice::from_ref(to)).unwrap();
@@ -199,7 +199,7 @@ impl Node {
     }
 }
 
-/// Reads the nonces of so many messages, which have to come.
+/// Reads the nonces of `count` messages, which must arrive.
 pub fn nonces(inbox: &Subscription<ReceivedMessage>, count: usize) -> Vec<u64> {
     (0..count).map(|_| inbox.recv().unwrap().message().nonce()).collect()
 }
@@ -229,7 +229,7 @@ impl CryptoService for Offline {
     }
 }
 
-/// The clock, for what wants one itself.
+/// The clock, for code that takes one itself.
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(VirtualClock::new())
 }

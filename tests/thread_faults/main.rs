@@ -1,6 +1,7 @@
-//! Threads that do not start and file descriptors that are not to be had: every place where one is asked for fails with an
+//! Threads that do not start and file descriptors that are not available: every place that asks for one fails with an
 //! error that says so, nothing hangs or spins, nothing is lost without a report, and the next attempt works. One test at a
-//! time: the faults are those of the process. `tests/descriptor_faults.rs` takes the descriptors of a process away in earnest.
+//! time: the faults are those of the process. `tests/descriptor_faults.rs` really takes the descriptors of a process
+//! away.
 //!
 //! `FABRIC_GOSSIP_THREAD_SEEDS` sets how many seeds are run over each form of network (60).
 
@@ -25,7 +26,7 @@ const KINDS: [&str; 5] = ["gossip-write", "gossip-read", "gossip-ids", "gossip-s
 const KINDS_OVER_GRPC: [&str; 3] = ["gossip-in", "gossip-accept", "gossip-poll"];
 
 /// The places where the library, or the C core for it, needs a descriptor. Not among them are the files that a host names,
-/// and what only makes an error more exact: the numbers of threads, from `/proc`.
+/// and reads that only make an error more exact: the numbers of threads, from `/proc`.
 const PLACES: [&str; 2] = ["memory dial", "memory accept"];
 #[cfg(feature = "c-core")]
 const PLACES_OVER_GRPC: [&str; 3] = ["dial", "accept", "listen"];
@@ -264,7 +265,7 @@ fn run(seed: u64, node: &dyn Fn(&str) -> Node) {
 #[derive(Default)]
 struct Sent {
     accepted: u64,
-    /// Sends that wait for acknowledgements do not tell whether the message was accepted.
+    /// Sends that wait for acknowledgements do not report whether the message was accepted.
     perhaps: u64,
     handles: Vec<AckHandle>,
 }

@@ -1,7 +1,7 @@
 //! The async variant of the benchmark speaks the same protocol: it and ours authenticate each other, exchange messages and
-//! acknowledge them. It runs as a process of its own, so that no async runtime comes into this one.
+//! acknowledge them. It runs as a separate process, so that no async runtime enters this one.
 //!
-//! Needs `cargo build --release --manifest-path benches/async/Cargo.toml`; is skipped if nobody has done that.
+//! Needs `cargo build --release --manifest-path benches/async/Cargo.toml`; is skipped if that was not run.
 
 use fabric_gossip::message::{self, Content};
 use fabric_gossip::testing::cryptogen::{Member, Org};
@@ -103,7 +103,7 @@ impl Net {
     fn ours(&self, org: &Org) -> Comm {
         let member = org.peer("ours").unwrap();
         let crypto = org.crypto_service(&member, &[]).unwrap();
-        // Ours believes their TLS authority, whichever organisation it is of.
+        // Ours trusts their TLS authority, of any organisation.
         let roots = self.org.tls_ca_cert().unwrap();
         let pem = |name: &str, text: &str| Pem::new(name, text);
         let tls = TlsConfig::new(pem("cert", &member.tls_cert), pem("key", &member.tls_key), pem("roots", &roots));
@@ -184,7 +184,7 @@ fn they_refuse_each_other_where_the_identity_is_not_to_be_believed() {
     let net = Net::new("refuse");
     let Some(mut theirs) = net.theirs(&net.org.peer("theirs").unwrap()) else { return };
     let peer = endpoint(&theirs.order("serve msp=1").unwrap());
-    // The same name and another authority; only its TLS certificate is of no concern.
+    // The same name and another authority; only its TLS certificate does not matter.
     let strangers = Org::new("Org1MSP", "org1.example.com").unwrap();
     let ours = net.ours(&strangers);
     let refused = ours.handshake(&peer).unwrap_err();

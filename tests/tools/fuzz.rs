@@ -1,4 +1,4 @@
-//! What the fuzzers in `fuzz/` do at length, shortly: each target runs over its corpus, and over a fixed number of
+//! A short run of the fuzzers in `fuzz/`: each target runs over its corpus, and over a fixed number of
 //! mutations of it that are the same every time.
 
 #[path = "../fuzz/certificate.rs"]

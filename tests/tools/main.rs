@@ -1,4 +1,4 @@
-//! Tests of what is not the library itself: the fuzzers' targets, the benchmark's arithmetic and its async variant.
+//! Tests of code outside the library: the fuzzers' targets, the benchmark's arithmetic and its async variant.
 
 #[path = "../fuzz/org.rs"]
 mod org;

@@ -1,4 +1,4 @@
-//! What the side-by-side benchmark makes of its measurements: statistics, targets, tables. (The benchmark itself has no
+//! Evaluation in the side-by-side benchmark: statistics, targets, tables. (The benchmark itself has no
 //! test harness; `cargo test` tries it as a whole.) And the verdict of the soak, which has none either.
 
 use crate::plot;

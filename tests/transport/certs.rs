@@ -1,4 +1,4 @@
-//! TLS certificates for the tests: what the library's own test organisations have, and nothing of their identities.
+//! TLS certificates for the tests: those of the library's own test organisations, without their identities.
 
 use fabric_gossip::testing::cryptogen::Org;
 use openssl::x509::X509;

@@ -9,7 +9,7 @@ use fabric_gossip::ErrorKind;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// A port on which nobody listens.
+/// Returns a port without a listener.
 fn closed_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
@@ -56,7 +56,7 @@ fn a_silent_listener_hits_the_limit() {
         assert!((500..900).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(error.message().contains(says), "{error}");
-        // Below what the core can do, the text is ours.
+        // Below the core's resolution, the text is ours.
         let error = transport.dial(&endpoint, Duration::from_millis(50), &Cancel::new()).err().unwrap();
         assert!(error.message().contains("no connection within 50ms"), "{error}");
     }

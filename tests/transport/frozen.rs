@@ -45,7 +45,7 @@ fn cancel_frees_a_blocked_writer() {
     assert_eq!(stream.recv(None), Err(StreamEnd::Local));
     drop(stream);
     assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
-    // What remains of it is collected at TCP's user timeout.
+    // The rest of it is collected at TCP's user timeout.
     eventually("the reaper is done", || threads_named("gossip-reaper") == 0);
 }
 

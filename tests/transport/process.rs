@@ -1,4 +1,4 @@
-//! The process around it: threads, processor time, exit. Each runs in a child process of its own.
+//! Effects on the process: threads, processor time, exit. Each test runs in a separate child process.
 
 use crate::certs::Authority;
 use crate::support::*;

@@ -140,7 +140,7 @@ fn stop_ends_idle_streams_and_frees_the_port() {
     let server = start(None, &Limits::default(), echo());
     let address = server.local_addr().to_owned();
     let streams: Vec<_> = (0..20).map(|_| open(None, &address)).collect();
-    // Accepted, all of them: who is not yet when the server stops is told CANCELLED by the core.
+    // Accepted, all of them: the core ends a stream that is not accepted at the server's stop with CANCELLED.
     for stream in &streams {
         stream.send(Bytes::from_static(b"x")).unwrap();
         next(stream);

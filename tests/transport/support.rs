@@ -1,4 +1,4 @@
-//! What the tests share: acceptors, nodes with and without TLS, a proxy that can freeze.
+//! Shared code of the tests: acceptors, nodes with and without TLS, a proxy that can freeze.
 
 use crate::certs::{Authority, Leaf};
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub fn serve(f: impl Fn(Dyn) -> Status + Send + Sync + 'static) -> Arc<dyn Accep
     Arc::new(Serve(f))
 }
 
-/// Sends back what it receives.
+/// Sends received messages back.
 pub fn echo() -> Arc<dyn Acceptor> {
     serve(|stream| {
         while let Ok(Some(message)) = stream.recv(None) {
@@ -48,7 +48,7 @@ pub fn echo() -> Arc<dyn Acceptor> {
 /// How many messages a stream brought, and how it ended.
 pub type Ends = Receiver<(usize, StreamEnd)>;
 
-/// Reports each stream and how its reading ended, with what it received.
+/// Reports each stream and how its reading ended, with the messages received.
 pub fn report() -> (Arc<dyn Acceptor>, Receiver<Dyn>, Ends) {
     let (streams, accepted): (Sender<Dyn>, _) = unbounded();
     let (ends, ended) = unbounded();
@@ -102,7 +102,7 @@ pub fn dial(tls: Option<&Tls>, endpoint: &str) -> fabric_gossip::Result<Box<dyn 
     dial_with(tls, &Limits::default(), endpoint)
 }
 
-/// A stream on a connection of its own.
+/// Opens a stream on a separate connection.
 pub fn open(tls: Option<&Tls>, endpoint: &str) -> Dyn {
     open_with(tls, &Limits::default(), endpoint)
 }

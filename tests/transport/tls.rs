@@ -1,4 +1,4 @@
-//! Certificates: who sees which, who is refused, what can be replaced.
+//! Certificates: their visibility, refusals, and replacement.
 
 use crate::certs::Authority;
 use crate::support::*;

@@ -1,4 +1,4 @@
-//! alive.json: which alive messages are authentic, and what a node does with what one peer sends it.
+//! alive.json: the authenticity of alive messages, and a node's reactions to the messages of one peer.
 
 use crate::json::compare as compare_json;
 use crate::node::{channels, envelope, mapper, TestNode};
@@ -91,7 +91,7 @@ fn a_node_answers_and_learns_as_recorded() {
         let shared = channels(entry["channel_org1_org2"] == true);
         let external = text(&entry["node_external_endpoint"]);
         let mut node = TestNode::new(&orgs, text(&entry["local_msp"]), "peer0.org1", external, &shared);
-        // The handshake has told who is at the other end.
+        // The handshake has identified the other end.
         let identity = orgs.identity_of(text(&entry["connected_as"]));
         let from = node.mapper.pki_id_of(&identity).expect("a PKI-ID");
         node.mapper.put(&from, &identity).expect("a known peer");
@@ -103,7 +103,7 @@ fn a_node_answers_and_learns_as_recorded() {
                     node.receive(&from, message);
                     std::mem::take(&mut node.closed).contains(&from)
                 }
-                // What cannot be decoded ends the connection, and never gets so far.
+                // A message that cannot be decoded ends the connection, and never gets so far.
                 Err(error) => {
                     let recorded = step["stream_error"].as_str().expect("an error of the stream");
                     let same = crate::tally::same_text(error.message(), recorded);
@@ -111,7 +111,7 @@ fn a_node_answers_and_learns_as_recorded() {
                     true
                 }
             };
-            // Whatever else ends a stream does so without a reason.
+            // Every other end of a stream has no reason.
             case.same("ended with an error", closed, !step["stream_error"].is_null());
             case.same("closed", Some(closed), step["stream_closed"].as_bool());
             let answers: Vec<_> = std::mem::take(&mut node.sent).into_iter().filter(|(to, _)| *to == from).collect();

@@ -17,7 +17,7 @@ fn bytes(value: &Record) -> Bytes {
     hex(value).unwrap_or_default().into()
 }
 
-/// Verdict, and text as far as it is not followed by somebody else's: `<…>` stands for such.
+/// Compares the verdict, and the text up to the part that another library produced: `<…>` stands for that part.
 fn verdict(result: &fabric_gossip::Result<()>, expect: &Record) -> Result<(), String> {
     same("ok", result.is_ok(), expect["ok"] == true)?;
     let Err(error) = result else { return Ok(()) };

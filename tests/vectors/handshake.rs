@@ -24,19 +24,19 @@ use std::time::Duration;
 
 const FILE: &str = "handshake.json";
 
-/// How long something may take that has to happen.
+/// Time limit for an expected event.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The connection timeout where it decides. (One second in the recordings.)
 const SHORT: Duration = Duration::from_millis(50);
 
-/// What differs from the recordings on purpose, all of it. A case without `envelope_bytes` says nothing, and is run in
-/// both ways in which a peer can say nothing: its stream stays open, which has to come out as recorded, or ends. When it
+/// All deliberate differences from the recordings. A case without `envelope_bytes` sends nothing, and is run in
+/// both ways in which a peer can be silent: its stream stays open, which must end as recorded, or ends. When it
 /// ends, Fabric waits its whole connection timeout and then says `timed out waiting for connection message from …`; there
-/// is nothing to wait for, so we say at once, in these words, what happened.
+/// is nothing to wait for, so we state immediately, in these words, what happened.
 const ENDED: &str = "the stream ended during the handshake: the peer closed the stream";
 
-/// What a case can expect. Something else would be compared with nothing.
+/// The keys that a case can expect. Any other would be compared with nothing.
 const EXPECTATIONS: [&str; 14] = [
     "ok",
     "error",
@@ -87,7 +87,7 @@ impl Local {
         Local { comm, network, inbox, identity_switch, presumed_dead, events }
     }
 
-    /// A stream to it from somebody with this TLS certificate.
+    /// Opens a stream to it with this TLS certificate.
     fn dial(&self, cert: Option<Bytes>) -> Arc<dyn Stream> {
         let client = self.network.transport(cert).dial("local", PATIENCE, &Cancel::new()).expect("a connection");
         client.open(None).expect("a stream")
@@ -98,10 +98,10 @@ impl Local {
     }
 }
 
-/// What a remote peer does that says nothing.
+/// The behaviour of a remote peer that sends nothing.
 #[derive(Clone, Copy, PartialEq)]
 enum Says {
-    /// The recorded envelope, and then what belongs to it.
+    /// The recorded envelope, and then the messages that belong to it.
     Envelope,
     Nothing,
     /// Nothing, and ends its side.
@@ -154,7 +154,7 @@ fn acceptor(case: &mut Case<'_, '_>, entry: &Record, local: &Local, says: Says) 
     let expect = &entry["expect"];
     let nonce = expect["delivered_nonce"].as_u64().unwrap_or(42);
     let stream = local.dial(hex(&entry["remote_tls_cert_der"]).map(Bytes::from));
-    // It may be over already: nobody is listened to without a certificate. Then the status tells.
+    // It may be over already: a stream without a certificate is not served. Then the status shows it.
     if let Some(envelope) = hex(&entry["envelope_bytes"]) {
         let _ = stream.send(envelope.into());
         let data = message::data(nonce, "channel", 1, vec![7; 10]);
@@ -224,7 +224,7 @@ fn initiator(case: &mut Case<'_, '_>, entry: &Record, local: &Local, says: Says)
     case.same("our probing connection message came", probes, true);
 }
 
-/// `local` probes a peer that sends this envelope. The result, and what the peer got first.
+/// `local` probes a peer that sends this envelope. Returns the result, and the first message that the peer received.
 fn shake_hands(
     local: &Local,
     cert: Option<Bytes>,
@@ -237,7 +237,7 @@ fn shake_hands(
     (result, seen.recv_timeout(PATIENCE).ok())
 }
 
-/// Sends its envelope, if it has one, and accepts whoever comes.
+/// Sends its envelope, if it has one, and accepts every peer.
 struct Scripted {
     envelope: Option<Bytes>,
     says: Says,
@@ -282,7 +282,7 @@ fn own_messages_are_made_and_read_as_recorded() {
         let hash = hex(&entry["own_tls_cert_der"]).map(|der| Sha256::digest(der).to_vec());
         case.same("hash", hash, hex(&entry["expected_hash"]));
 
-        // What we send in the same situation, but for the signature, which is never the same twice.
+        // The message that we send in the same situation, but for the signature, which is never the same twice.
         let local = Local::new(&file, service.clone(), entry["tls"] == true, PATIENCE);
         let remote_cert = (entry["tls"] == true).then(|| Bytes::from_static(b"some certificate"));
         let ours = match text(&entry["role"]) {
@@ -318,7 +318,7 @@ fn expected_peers_are_told_from_others_as_recorded() {
                 let id = service.pki_id(&identity).expect("a PKI-ID");
                 local.comm.identity_mapper().put(&id, &identity).expect("a valid identity");
             }
-            // Whoever answers accepts everybody.
+            // The answering peer accepts every peer.
             let service = orgs.service(orgs.home_of(answering), answering, &both.clone().into());
             let cert = Bytes::from_static(b"the certificate of who answers");
             let remote = Comm::builder(service.signer().expect("a signer").serialize(), service.clone(), service)
@@ -337,7 +337,7 @@ fn expected_peers_are_told_from_others_as_recorded() {
         let data = message::data(42, "channel", 1, vec![7; 10]);
         let sent = local.comm.send(&SignedMessage::noop_sign(data).expect("a message"), &[peer]);
         case.same("accepted for sending", sent.is_ok(), expect["ok"] == true);
-        // One of both comes of it.
+        // Exactly one of the two results.
         let delivered = loop {
             match local.events.recv_timeout(PATIENCE).expect("nothing became of the message") {
                 Event::Connected { .. } => break inbox.recv_timeout(PATIENCE).is_ok_and(|m| m.message().nonce() == 42),
@@ -346,7 +346,7 @@ fn expected_peers_are_told_from_others_as_recorded() {
             }
         };
         if !delivered {
-            // What follows from it has been told once all threads have ended.
+            // All consequences have been reported once all threads have ended.
             local.comm.stop();
         }
         case.same("delivered", delivered, expect["delivered"] == true);

@@ -1,4 +1,4 @@
-//! What Fabric itself did, recorded, against what this library does. `FABRIC_GOSSIP_VECTORS` names a folder with other
+//! The recorded behaviour of Fabric against this library's. `FABRIC_GOSSIP_VECTORS` names a folder with other
 //! recordings of the same form to run instead.
 //!
 //! One module per file. To agree means the same verdict, the same decoded or encoded bytes, the same re-encoding; a

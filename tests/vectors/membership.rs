@@ -1,7 +1,7 @@
-//! membership.json: what one Fabric node did with scripted messages, on the state machine in virtual time.
+//! membership.json: the reactions of one Fabric node to scripted messages, on the state machine in virtual time.
 //!
-//! Its tables are compared record by record, its calls one by one. An identity table of its own we do not have: known is
-//! who is alive or dead, and we ourselves always are.
+//! Its tables are compared record by record, its calls one by one. We have no separate identity table: the known
+//! members are the alive and dead ones, and always we ourselves.
 
 use crate::record::Record;
 use crate::support::{check_sections, hex, load, unhex};
@@ -21,25 +21,26 @@ use std::time::{Duration, Instant};
 /// A scenario that is not compared: its state is one that we cannot have.
 const NOT_APPLICABLE: &[(&str, &str)] = &[("mem-41-neither-table", "a member that is neither alive nor dead")];
 
-/// Where we do better on purpose: in the n-th snapshot of a scenario the names in a table, the number of calls, or
-/// whether there was a heartbeat, instead of what is recorded.
+/// Deliberate improvements: in the n-th snapshot of a scenario the names in a table, the number of calls, or
+/// whether there was a heartbeat, instead of the recorded value.
 const BETTER: &[(&str, usize, &str)] = &[
-    // A bad entry is passed over, the others are used.
+    // A bad entry is skipped, the others are used.
     ("mem-18-memres-undecodable-alive", 0, r#"{"alive": ["p1", "p2"], "dead": ["p3"]}"#),
     ("mem-19-memres-nonalive", 0, r#"{"alive": ["p1", "p2"], "dead": ["p3"]}"#),
     ("mem-20-memres-empty-entry", 0, r#"{"alive": ["p2"]}"#),
     ("mem-22-memres-dead-undecodable", 0, r#"{"dead": ["p2", "p3"]}"#),
-    // What makes Fabric panic is refused, and we go on.
+    // A message that makes Fabric panic is refused, and we continue.
     ("mem-24-memres-dead-nonalive", 0, r#"{"dead": ["p2", "p3"]}"#),
     ("mem-28-no-timestamp", 0, r#"{"message_store": []}"#),
     ("mem-29-no-timestamp-memres", 0, r#"{"alive": ["p2"]}"#),
-    // What is known to be old is not believed, whoever has forgotten it; what is new keeps a member, wherever it came from.
+    // A message known to be old is not believed, even by a node that has forgotten it; a new one keeps a member, from
+    // any source.
     ("mem-34-purge-memres-relearn", 1, r#"{"alive": []}"#),
     ("mem-43-replay-after-2ttl", 2, r#"{"alive": [], "message_store": [], "forwarded": 0}"#),
     ("mem-44-ttl-removes-memres-refreshed", 1, r#"{"alive": ["p1"]}"#),
     // In the end all are forgotten.
     ("mem-45-memres-only-dead-stays", 1, r#"{"dead": []}"#),
-    // Nobody answers itself.
+    // A node does not answer itself.
     ("mem-61-memreq-self", 0, r#"{"sent": 0}"#),
     // Only a valid answer stops the requests.
     ("mem-70-connect-answered", 1, r#"{"sent": 1}"#),
@@ -73,7 +74,7 @@ fn membership_changes_as_recorded() {
     tally.report("membership");
 }
 
-/// Plays one scenario and answers what the state machine asks, at once.
+/// Plays one scenario and answers the requests of the state machine immediately.
 struct Player<'a> {
     scenario: &'a Record,
     discovery: Discovery,
@@ -82,7 +83,7 @@ struct Player<'a> {
     now: Instant,
     names: HashMap<PkiId, String>,
     hidden_from: Vec<PkiId>,
-    /// Who is at the endpoint of a seed, and how often finding out fails first.
+    /// The peer at the endpoint of a seed, and how often identifying it fails first.
     seeds: HashMap<String, (Remote, u64)>,
     reachable: Vec<PkiId>,
     calls: Calls,
@@ -90,7 +91,7 @@ struct Player<'a> {
     sent_in_all: [usize; 2],
 }
 
-/// What was called since the last snapshot.
+/// The calls since the last snapshot.
 #[derive(Default)]
 struct Calls {
     forwarded: Vec<Value>,
@@ -121,7 +122,7 @@ fn sorted(mut values: Vec<Value>) -> Vec<Value> {
     values
 }
 
-/// Authentic is what has alive content, membership, PKI-ID, payload, signature, and not the signature `bad`.
+/// A message is authentic if it has alive content, membership, PKI-ID, payload, signature, and not the signature `bad`.
 fn is_authentic(message: &SignedMessage) -> bool {
     let complete = matches!(message.content(), Some(Content::AliveMsg(it)) if !it.membership.pki_id.is_empty());
     complete && message.is_signed() && &message.envelope().signature[..] != b"bad"
@@ -183,7 +184,7 @@ impl<'a> Player<'a> {
     }
 
     fn play(mut self, case: &mut Case<'_, '_>) {
-        // Never to be forgotten; nobody is there, and in these scenarios nobody tries.
+        // Never to be forgotten; there is no peer, and in these scenarios none is dialled.
         for seed in
             [&self.scenario["bootstrap_peers"], &self.scenario["anchor_endpoints"]].into_iter().flat_map(strings)
         {
@@ -192,7 +193,7 @@ impl<'a> Player<'a> {
         let mut snapshots = 0;
         for event in list(&self.scenario["events"]) {
             let at = self.start + Duration::from_millis(event["at_ms"].as_u64().expect("a time"));
-            // Fabric's timers lag by a little: what is due at this very time had not happened yet.
+            // Fabric's timers lag a little: timers due at this very time had not fired yet.
             while let Some(due) = self.discovery.next_timeout().filter(|due| *due < at) {
                 self.now = self.now.max(due);
                 self.handle(Event::Timeout);
@@ -227,7 +228,7 @@ impl<'a> Player<'a> {
         match text(&event["event"]) {
             "receive" => {
                 let wire = hex(&event["envelope_bytes"]).expect("an envelope");
-                // What cannot be decoded does not come as far as the membership.
+                // A message that cannot be decoded does not reach the membership.
                 if let Ok(message) = SignedMessage::decode(wire.into()) {
                     self.receive(message);
                 }

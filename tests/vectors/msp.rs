@@ -23,7 +23,7 @@ fn expiration_unix(result: &Result<Option<SystemTime>>) -> Option<u64> {
     Some(at.duration_since(UNIX_EPOCH).expect("after 1970").as_secs())
 }
 
-/// The service under test for everybody but ourselves: our own identity, which a mapper needs, is beyond doubt.
+/// The service under test for all identities but our own, which a mapper needs and which is always valid.
 struct BesidesOwn(Arc<MspCryptoService>);
 
 impl CryptoService for BesidesOwn {
@@ -61,7 +61,7 @@ fn own() -> PeerIdentity {
     b"own".as_slice().into()
 }
 
-/// What Put says to an identity, and whether it is known then.
+/// Returns the result of Put for an identity, and whether it is known afterwards.
 fn mapper_put(service: &Arc<MspCryptoService>, id: &PkiId, identity: &PeerIdentity) -> (Result<()>, bool) {
     let (crypto, clock) = (Arc::new(BesidesOwn(service.clone())), Arc::new(VirtualClock::new()));
     let mapper = IdentityMapper::new(IdentityConfig::default(), crypto, service.clone(), clock, own(), |_, _| {});
@@ -206,7 +206,7 @@ fn identities_are_judged_as_recorded() {
             Some(id) if expect["mapper_put"].is_object() => {
                 case.verdict("put", &mapper_put(&service, &id, &identity).0, &expect["mapper_put"])
             }
-            // Without a PKI-ID there is nothing to put it under.
+            // Without a PKI-ID there is no key to put it under.
             _ => case.same("put", expect["mapper_put"]["ok"] == true, expect["mapper_put"]["error"].is_null()),
         }
 
@@ -221,7 +221,7 @@ fn identities_are_judged_as_recorded() {
     tally.report("identities");
 }
 
-/// Row M14: what surrounds the numbers of a revocation list's signature does not save anybody from it.
+/// Row M14: extra bytes around the numbers of a revocation list's signature do not make the list ineffective.
 #[test]
 fn an_overlong_list_signature_still_revokes() {
     let file = load("msp.json");

@@ -40,9 +40,9 @@ pub struct TestNode {
     pub service: Arc<MspCryptoService>,
     random: SeededRandom,
     now: Instant,
-    /// What it sent since it was last looked at, and to whom.
+    /// The messages it sent since they were last taken, and their recipients.
     pub sent: Vec<(PkiId, SignedMessage)>,
-    /// Whose connection it closed.
+    /// The peers whose connection it closed.
     pub closed: Vec<PkiId>,
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const FILE: &str = "pull.json";
 
-/// Where we do better on purpose: what is known and what is offered afterwards, instead of what is recorded.
+/// Deliberate improvements: the identities known and offered afterwards, instead of the recorded ones.
 const BETTER: &[(&str, &str)] = &[
     // One bad entry does not keep the others out.
     (
@@ -33,7 +33,7 @@ const BETTER: &[(&str, &str)] = &[
         "init-update-nonidentity",
         r#"{"identity_known_after": {"peer2.org1": true, "peer3.org1": false}, "own_digest_after": ["peer0.org1", "peer2.org1"]}"#,
     ),
-    // What was not asked for is not learned.
+    // An identity that was not requested is not learned.
     (
         "init-update-unrequested",
         r#"{"identity_known_after": {"peer2.org1": true, "peer3.org1": false}, "own_digest_after": ["peer0.org1", "peer2.org1"]}"#,
@@ -42,7 +42,7 @@ const BETTER: &[(&str, &str)] = &[
         "init-update-other-nonce",
         r#"{"identity_known_after": {"peer2.org1": false}, "own_digest_after": ["peer0.org1"]}"#,
     ),
-    // What has expired is not offered.
+    // An expired identity is not offered.
     ("init-update-expired", r#"{"identity_known_after": {"expired": false}, "own_digest_after": ["peer0.org1"]}"#),
 ];
 
@@ -117,7 +117,7 @@ fn read(case: &mut Case<'_, '_>, recorded: &Record) -> SignedMessage {
     message
 }
 
-/// The message but for the signatures of what it carries: those are never the same twice.
+/// Returns the message without the signatures inside it: those are never the same twice.
 fn comparable(message: &SignedMessage) -> GossipMessage {
     let mut message = message.message().clone();
     if let Some(Content::DataUpdate(update)) = &mut message.content {
@@ -196,7 +196,7 @@ fn a_node_pulls_as_recorded() {
     tally.report("pulls");
 }
 
-/// What the node requests once it has waited for digests.
+/// Returns the node's requests after it has waited for digests.
 fn request_of(node: &mut TestNode) -> Vec<Vec<u8>> {
     node.sent.clear();
     node.advance(Duration::from_millis(1000));
@@ -207,7 +207,7 @@ fn request_of(node: &mut TestNode) -> Vec<Vec<u8>> {
     request.unwrap_or_default()
 }
 
-/// A member's name; of who is none, the hex as recorded; the one expired identity is called that.
+/// Returns a member's name; the hex as recorded if it is not a member's; "expired" for the one expired identity.
 fn name(orgs: &Orgs, id: &[u8]) -> String {
     match orgs.name_of(&PkiId::from(id)) {
         name if name == to_hex(id) && id.len() == 32 => "expired".into(),

@@ -49,7 +49,7 @@ pub fn each(file: &Record, section: &str, check: impl Fn(&Record) -> Result<(), 
     assert_eq!(failed, 0, "{section}: cases disagree");
 }
 
-/// Bytes from hex; `None` for null and for what is not there.
+/// Decodes bytes from hex; `None` for null and for a missing value.
 pub fn hex(value: &Record) -> Option<Vec<u8>> {
     value.as_str().map(unhex)
 }

@@ -5,7 +5,7 @@ use fabric_gossip::Result;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-/// Counts what was compared, and keeps what disagreed.
+/// Counts the comparisons, and keeps the disagreements.
 #[derive(Default)]
 pub struct Tally<'a> {
     cases: Vec<(String, &'a Record)>,
@@ -93,8 +93,8 @@ impl Case<'_, '_> {
 }
 
 /// Whether both texts name the same rule. Where one of Go's libraries begins to speak, ours may use other words (about
-/// certificates and ASN.1 it says so); its dumps of whole certificates are nobody's contract either. Long recorded texts are cut
-/// in the middle, and addresses are left out.
+/// certificates and ASN.1 it says so); its dumps of whole certificates are not specified either. Long recorded texts
+/// are cut in the middle, and addresses are left out.
 pub fn same_text(ours: &str, recorded: &str) -> bool {
     let foreign = ["asn1: ", "x509: ", "proto: "].iter().filter_map(|mark| Some((recorded.find(mark)?, mark))).min();
     if let Some((at, mark)) = foreign {
@@ -114,7 +114,7 @@ pub fn same_text(ours: &str, recorded: &str) -> bool {
     }
 }
 
-/// What stands for the missing middle of a long text.
+/// The mark for the missing middle of a long text.
 const CUT: &str = " …[cut]… ";
 
 #[test]

@@ -47,7 +47,7 @@ impl Verdict {
                     let absent = code(by).into_iter().filter(|test| !tests.contains(test));
                     self.missing.extend(absent.map(|test| format!("{name}: {test}")));
                     if code(by).is_empty() {
-                        self.missing.push(format!("{name}: {by:?} is no test's name"));
+                        self.missing.push(format!("{name}: {by:?} is not the name of a test"));
                     }
                 }
             }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_cell_without_a_test_or_open_is_refused() {
         let found = rows_of("| W1 | a | later |\n", &["w1_holds"]);
-        assert_eq!(found.missing, [r#"W1: "later" is no test's name"#]);
+        assert_eq!(found.missing, [r#"W1: "later" is not the name of a test"#]);
     }
 
     #[test]

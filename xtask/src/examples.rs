@@ -31,13 +31,13 @@ pub fn compare_input(file: &str) -> Outcome {
 
 fn compare(file: &Path, source: &str, printed: &str) -> Outcome {
     let file = file.strip_prefix(paths::root()).unwrap_or(file).display();
-    let said = printed_text(source).ok_or_else(|| format!("examples: {file} does not say what it prints"))?;
+    let said = printed_text(source).ok_or_else(|| format!("examples: {file} states no output"))?;
     match tool::difference(said.trim_end(), printed.trim_end()) {
         None => {
-            println!("examples: {file} prints what it says");
+            println!("examples: {file} prints the stated output");
             Ok(())
         }
-        Some(lines) => Err(format!("examples: {file} does not print what it says (- said, + printed), {lines}")),
+        Some(lines) => Err(format!("examples: {file} does not print the stated output (- stated, + printed), {lines}")),
     }
 }
 

@@ -22,7 +22,7 @@ pub fn check() -> Outcome {
     let fresh = scratch.join("header.h");
     generate_into(&cbindgen, &fresh)?;
     compare(&tool::read(paths::HEADER)?, &tool::read(&fresh)?)?;
-    println!("header: {} is what {} gives", paths::HEADER, paths::HEADER_SOURCE);
+    println!("header: {} is up to date with {}", paths::HEADER, paths::HEADER_SOURCE);
     Ok(())
 }
 

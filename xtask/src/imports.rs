@@ -183,7 +183,7 @@ impl Table {
             }
             let Some((from, level)) = self.levels.get(&import.from) else { continue };
             let fault = match self.levels.get(&import.to) {
-                None => format!("`{}` is no module: import it from where it is defined", import.to),
+                None => format!("`{}` is not a module: import it from where it is defined", import.to),
                 Some((to, _)) if to < from || (to == from && level == GROUND) => continue,
                 Some((_, above)) => format!("`{}` ({level}) imports `{}` ({above})", import.from, import.to),
             };
@@ -265,7 +265,7 @@ mod tests {
         );
         assert_eq!(faults("", &[("crypto", "node")]), ["f:1: `crypto` (base) imports `node` (top)"]);
         assert_eq!(faults("", &[("proto", "crypto")]), ["f:1: `proto` (base) imports `crypto` (base)"]);
-        assert!(faults("", &[("node", "Error")])[0].contains("`Error` is no module"));
+        assert!(faults("", &[("node", "Error")])[0].contains("`Error` is not a module"));
     }
 
     #[test]

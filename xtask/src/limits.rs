@@ -107,7 +107,7 @@ fn report(verdicts: &[(Run, Result<bool, String>)]) -> Outcome {
         return Err(format!("limits: {} of {} runs failed:\n{}", failed.len(), verdicts.len(), failed.join("\n")));
     }
     let working = verdicts.iter().filter(|(_, verdict)| *verdict == Ok(true)).count();
-    println!("limits: {} runs: {working} work, the others say which limit stops them", verdicts.len());
+    println!("limits: {} runs: {working} work, the others name the limit that stops them", verdicts.len());
     Ok(())
 }
 

@@ -165,7 +165,7 @@ fn fails(output: &Output, missing: &Path) -> Outcome {
     let names_it = printed.contains(&missing.join("msp").display().to_string());
     match output.status.code() == Some(1) && printed.starts_with("GOSSIP_CONFIG: ") && names_it {
         true => Ok(()),
-        false => Err(format!("had to fail; it ended with {} and printed: {printed}", output.status)),
+        false => Err(format!("was expected to fail; it ended with {} and printed: {printed}", output.status)),
     }
 }
 

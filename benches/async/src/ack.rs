@@ -1,4 +1,4 @@
-//! Acknowledgements: who waits for which, and what an acknowledged send amounts to.
+//! Acknowledgements: the waiting sends, and the results of acknowledged sends.
 
 use crate::comm::RemotePeer;
 use crate::crypto::PkiId;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// What came of an acknowledged send to one peer.
+/// The result of an acknowledged send to one peer.
 #[derive(Clone, Debug)]
 pub struct SendResult {
     /// The peer, as the caller named it.
@@ -42,7 +42,7 @@ impl std::ops::Deref for AggregatedSendResult {
     }
 }
 
-/// What the waiter is told: which of its peers, and `None` for an acknowledgement.
+/// The report to the waiter: the index of the peer, and `None` for an acknowledgement.
 pub(crate) type Outcome = (usize, Option<Error>);
 
 /// Sends that wait, by nonce. An acknowledgement counts only if it comes from the peer that the message was written to,
@@ -61,7 +61,7 @@ enum Slot {
     Settled,
 }
 
-/// One waiting send; dropping it forgets what has not been answered.
+/// One waiting send; dropping it discards outstanding answers.
 pub(crate) struct AckWait {
     table: Arc<AckTable>,
     nonce: u64,
@@ -69,7 +69,7 @@ pub(crate) struct AckWait {
     pub results: mpsc::Receiver<Outcome>,
 }
 
-/// Travels with the message to one peer and reports what becomes of it there.
+/// Travels with the message to one peer and reports its result there.
 pub(crate) struct Tracker {
     pending: Arc<Pending>,
     index: usize,
@@ -85,7 +85,7 @@ impl AckTable {
         AckWait { table: self.clone(), nonce, pending, results: receiver }
     }
 
-    /// An acknowledgement came in. `false` if nobody waits for it, or not from this peer.
+    /// Handles an acknowledgement. `false` if no send waits for it, or not from this peer.
     pub fn acknowledged(&self, nonce: u64, from: &PkiId, error: &str) -> bool {
         let Some(pending) = self.0.lock().get(&nonce).cloned() else { return false };
         let mut slots = pending.slots.lock();

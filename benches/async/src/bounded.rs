@@ -46,7 +46,7 @@ impl<T: Weigh> Sender<T> {
         self.items.try_send(item).map(|()| std::mem::forget(reserved))
     }
 
-    /// Queues the item as soon as there is room. The error: nobody receives any more.
+    /// Queues the item as soon as there is room. Fails if the receiver is gone.
     pub async fn send(&self, item: T) -> Result<(), T> {
         match self.try_send(item) {
             Ok(()) => Ok(()),
@@ -58,7 +58,7 @@ impl<T: Weigh> Sender<T> {
         }
     }
 
-    /// Whether nobody receives any more.
+    /// Returns whether the receiver is gone.
     pub fn is_closed(&self) -> bool {
         self.items.is_closed()
     }
@@ -84,7 +84,7 @@ impl<T: Weigh> Receiver<T> {
         self.taken.pop().or_else(|| self.items.try_recv().ok()).inspect(|item| self.budget.release(item.weight()))
     }
 
-    /// Takes no more; what is in the queue can still be received.
+    /// Accepts no more items; queued ones can still be received.
     pub fn close(&mut self) {
         self.items.close();
         self.budget.close();
@@ -115,7 +115,7 @@ struct Budget {
     waiting: AtomicUsize,
     closed: AtomicBool,
     room: Notify,
-    /// Who waits, waits in turn: a large item is not overtaken for ever by small ones.
+    /// Waiters take turns: small items do not overtake a large one indefinitely.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -131,7 +131,7 @@ impl Budget {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
-            // Asks to be told first and looks then, so that what happens in between is not missed.
+            // Registers first and checks afterwards, so that a change in between is not missed.
             room.as_mut().enable();
             if self.closed.load(SeqCst) {
                 return None;

@@ -29,21 +29,21 @@ use tokio_util::task::TaskTracker;
 pub struct RemotePeer {
     /// Host and port.
     pub endpoint: String,
-    /// Its name; `None`: whoever is there.
+    /// Its PKI-ID; `None` for any peer at the endpoint.
     pub pki_id: Option<PkiId>,
 }
 
 impl RemotePeer {
-    /// Whoever is there.
+    /// Any peer at the endpoint.
     pub fn new(endpoint: impl Into<String>) -> RemotePeer {
         RemotePeer { endpoint: endpoint.into(), pki_id: None }
     }
 }
 
-/// What a probing handshake found.
+/// The findings of a probing handshake.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    /// Who is there.
+    /// The identity of the peer.
     pub info: ConnectionInfo,
     /// Whether it said that it accepts us.
     pub confirmed: bool,
@@ -109,7 +109,7 @@ impl CommBuilder {
     }
 }
 
-/// What the tasks share.
+/// The data shared by the tasks.
 pub(crate) struct Inner {
     pub config: Config,
     pub pki_id: PkiId,
@@ -129,7 +129,7 @@ pub(crate) struct Inner {
 }
 
 /// The communication layer. Clones are the same one. [`stop`](Comm::stop) ends it gently; when the last clone is dropped
-/// without that, everything ends at once, and what was queued is lost.
+/// without that, everything ends immediately, and queued messages are lost.
 #[derive(Clone)]
 pub struct Comm {
     inner: Arc<Inner>,
@@ -208,7 +208,7 @@ impl Comm {
         let mut not_sent = Vec::new();
         let mut deadline = None;
         for peer in peers {
-            // The clock is looked at only by who has to wait.
+            // The clock is read only if the send must wait.
             let sent = match self.inner.offer(peer, message) {
                 Err(full) if full.kind() == ErrorKind::Full => {
                     let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
@@ -227,7 +227,7 @@ impl Comm {
 
     /// Sends a message to all peers and waits until `min_ack` of them have acknowledged it, or every one has answered or
     /// failed, or `limit` has passed, which covers all of it: dialling, queueing and waiting. The message gets a fresh
-    /// random nonce and no signature. A peer that cannot be reached counts at once, with the reason.
+    /// random nonce and no signature. A peer that cannot be reached counts immediately, with the reason.
     pub async fn send_with_ack(
         &self,
         mut message: GossipMessage,
@@ -275,22 +275,23 @@ impl Comm {
         AggregatedSendResult(results)
     }
 
-    /// Connects, if there is no connection yet, and tells to whom.
+    /// Connects, if there is no connection yet, and returns the identity of the peer.
     pub async fn connect(&self, peer: &RemotePeer) -> Result<Arc<ConnectionInfo>> {
         self.inner.entry(peer)?.outcome.wait().await.clone()
     }
 
-    /// Whether somebody answers a Ping at the peer's endpoint.
+    /// Checks whether a peer answers a Ping at the endpoint.
     pub async fn probe(&self, peer: &RemotePeer) -> Result<()> {
         self.inner.until_stopped(dial::probe(&self.inner, &peer.endpoint)).await
     }
 
-    /// A handshake that registers nothing, on either side: who is there, and does it accept us?
+    /// A handshake that registers nothing, on either side: identifies the peer and finds out whether it accepts us.
     pub async fn handshake(&self, peer: &RemotePeer) -> Result<Handshake> {
         self.inner.until_stopped(dial::handshake(&self.inner, peer)).await
     }
 
-    /// Closes the connection to a peer, if there is one: what is queued is still written, within the connection timeout.
+    /// Closes the connection to a peer, if there is one: queued messages are still written, within the connection
+    /// timeout.
     pub fn close_conn(&self, peer: &RemotePeer) {
         if let Some(connection) = self.inner.store.find(peer.pki_id.as_ref(), &peer.endpoint) {
             self.inner.store.remove(&connection);
@@ -298,7 +299,7 @@ impl Comm {
         }
     }
 
-    /// Ends everything: writes what is queued and closes the connections within the connection timeout, ends the
+    /// Ends everything: writes queued messages and closes the connections within the connection timeout, ends the
     /// subscriptions, and waits for every task. Can be called more than once.
     pub async fn stop(&self) {
         let inner = &self.inner;

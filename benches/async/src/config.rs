@@ -8,8 +8,9 @@ use std::time::Duration;
 pub struct Config {
     /// How long connecting may take, TLS included: 3 s.
     pub dial_timeout: Duration,
-    /// How long a Ping, and the other side's connection message, may take: 2 s. Also within what time two simultaneous
-    /// dials are told from a reconnection, and the longest that a connection is drained when it is closed.
+    /// Time limit for a Ping, and for the other side's connection message: 2 s. Also the time within which two
+    /// simultaneous dials are distinguished from a reconnection, and the longest that a connection is drained when it
+    /// is closed.
     pub conn_timeout: Duration,
     /// Messages that may wait for one peer: 20.
     pub send_buff_size: usize,
@@ -40,7 +41,7 @@ impl Default for Config {
     }
 }
 
-/// Settings of HTTP/2 and TCP. The README has what other values cost.
+/// Settings of HTTP/2 and TCP. The README has the effect of other values.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Http2 {
@@ -88,8 +89,8 @@ pub struct SubscriptionOptions {
     pub capacity: usize,
     /// Bytes that may wait to be received, 16 MiB. A single larger message is taken while nothing else waits.
     pub bytes: usize,
-    /// How long a connection waits for room, 1 s; zero: not at all. After it has waited in vain the subscription drops,
-    /// and counts, until it has room again.
+    /// How long a connection waits for room, 1 s; zero: not at all. After waiting without success the subscription
+    /// drops, and counts, until it has room again.
     pub wait: Duration,
 }
 

@@ -25,7 +25,7 @@ struct Tables {
     closed: bool,
 }
 
-/// What became of a connection that has just authenticated.
+/// The fate of a connection that has just authenticated.
 pub(crate) enum Registered {
     /// It is the peer's connection now. The one that was before has to be drained, if there was one.
     Current(Option<Arc<Connection>>),

@@ -1,4 +1,4 @@
-//! One authenticated connection to one peer, and what comes in over it.
+//! One authenticated connection to one peer, and its incoming messages.
 
 use crate::bounded::{self, Sender, Weigh};
 use crate::comm::Inner;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-/// Who is at the other end of a connection.
+/// The identity of the other end of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
     /// The peer's name.
@@ -26,7 +26,7 @@ pub struct ConnectionInfo {
     pub identity: Bytes,
     /// The address that was dialled, or from which it came.
     pub endpoint: String,
-    /// What the peer signed when it connected, for others to verify.
+    /// The message that the peer signed when it connected, for others to verify.
     pub signed_data: Bytes,
     /// Its signature of that.
     pub signature: Bytes,
@@ -37,7 +37,7 @@ pub(crate) struct Connection {
     /// Where it was dialled; `None` if the peer did.
     pub dialled: Option<String>,
     queue: Sender<Outgoing>,
-    /// Who is there, or why nobody is.
+    /// The identity of the peer, or the reason for failing to authenticate it.
     pub outcome: SetOnce<Result<Arc<ConnectionInfo>>>,
     since: OnceLock<Instant>,
     why: Arc<OnceLock<Error>>,
@@ -67,7 +67,7 @@ impl Connection {
         self.outcome.get().and_then(|outcome| outcome.as_ref().ok())
     }
 
-    /// The other side has proved who it is.
+    /// The other side has authenticated.
     pub fn authenticated(&self, info: Arc<ConnectionInfo>) {
         let _ = self.since.set(Instant::now());
         let _ = self.outcome.set(Ok(info));
@@ -78,7 +78,7 @@ impl Connection {
         self.since.get().copied().unwrap_or_else(Instant::now)
     }
 
-    /// What is queued from now on is undelivered for this reason.
+    /// Messages queued from now on are undelivered for this reason.
     pub fn fail(&self, error: Error) {
         let _ = self.why.set(error.clone());
         let _ = self.outcome.set(Err(error));
@@ -92,7 +92,7 @@ impl Connection {
         self.queue.send(outgoing).await
     }
 
-    /// Writes what is queued, ends our half of the stream, and after the connection timeout at the latest all of it.
+    /// Writes queued messages, ends our half of the stream, and after the connection timeout at the latest all of it.
     pub async fn drain(&self, config: &Config, status: Option<Status>) {
         let gently = async {
             let _ = self.queue.send(Outgoing::End(status)).await;
@@ -134,7 +134,7 @@ async fn dispatch(comm: &Arc<Inner>, from: &Arc<Connection>, info: &Arc<Connecti
     comm.messages.publish(ReceivedMessage(Arc::new(received))).await;
 }
 
-/// A received message. Clones are the same message: it can be acknowledged once, by whoever does it first.
+/// A received message. Clones are the same message: it can be acknowledged once, by the first to do so.
 #[derive(Clone)]
 pub struct ReceivedMessage(Arc<Received>);
 
@@ -152,7 +152,7 @@ impl ReceivedMessage {
         &self.0.message
     }
 
-    /// Who sent it: the peer at the other end of the connection, not necessarily the message's author.
+    /// The sender: the peer at the other end of the connection, not necessarily the message's author.
     pub fn connection_info(&self) -> &ConnectionInfo {
         &self.0.info
     }
@@ -180,8 +180,8 @@ impl ReceivedMessage {
     }
 
     /// Acknowledges the message to the sender that waits for it: with `None` as processed, otherwise with the text of
-    /// what went wrong. Does not wait; fails as [`respond`](Self::respond) does, and with
-    /// [`ErrorKind::AlreadyAcknowledged`] if somebody else has acknowledged it. After a failure to send it can be tried
+    /// an error. Does not wait; fails as [`respond`](Self::respond) does, and with
+    /// [`ErrorKind::AlreadyAcknowledged`] if it was acknowledged already. After a failure to send it can be tried
     /// again.
     pub fn ack(&self, error: Option<&str>) -> Result<()> {
         if self.0.acknowledged.swap(true, SeqCst) {

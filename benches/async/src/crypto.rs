@@ -1,4 +1,4 @@
-//! Who a peer is: identities, their PKI-IDs, and the service that judges and signs.
+//! Identities, their PKI-IDs, and the service that judges and signs.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::proto::msp::SerializedIdentity;
@@ -40,7 +40,7 @@ pub fn sha256(bytes: &[u8]) -> Bytes {
 pub trait Crypto: Send + Sync + 'static {
     /// The PKI-ID of an identity; `None` if it is not one.
     fn pki_id(&self, identity: &Bytes) -> Option<PkiId>;
-    /// Whether the identity is to be believed.
+    /// Checks whether the identity is valid.
     fn validate(&self, identity: &Bytes) -> Result<()>;
     /// Signs in our own name.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>>;
@@ -58,7 +58,7 @@ pub struct Msp {
     authority: TrustAnchor<'static>,
     signer: EcdsaKeyPair,
     random: SystemRandom,
-    /// Identities that were found valid, until they are looked at again.
+    /// Identities that were found valid, until they are validated again.
     valid: Mutex<HashMap<Bytes, SystemTime>>,
 }
 

@@ -24,7 +24,7 @@ struct Subscriber<T> {
     items: Sender<T>,
     missed: Arc<AtomicU64>,
     wait: Duration,
-    /// It made the publisher wait in vain and has had no room since.
+    /// The publisher waited for it without success and it has had no room since.
     lagging: AtomicBool,
 }
 
@@ -116,7 +116,7 @@ impl<T: Weigh + Clone + Send> Demux<T> {
         }
     }
 
-    /// Ends every subscription: what is buffered can still be received, a publisher that waits goes on.
+    /// Ends every subscription: buffered items can still be received, a publisher that waits continues.
     pub fn close(&self) {
         self.closed.cancel();
         *self.subscribers.write() = Arc::default();

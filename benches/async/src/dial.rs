@@ -87,14 +87,14 @@ async fn open(comm: &Inner, endpoint: &str, probe: bool, closing: &CancellationT
     Ok(Opened { authenticated, stream, gate })
 }
 
-/// Whether somebody answers a Ping.
+/// Checks whether a peer answers a Ping.
 pub(crate) async fn probe(comm: &Inner, endpoint: &str) -> Result<()> {
     let closing = comm.stopping.child_token();
     let _close = closing.clone().drop_guard();
     reach(comm, endpoint, &closing).await.map(drop)
 }
 
-/// A handshake that registers nothing, on either side: who is there, and does it accept us?
+/// A handshake that registers nothing, on either side: identifies the peer and finds out whether it accepts us.
 pub(crate) async fn handshake(comm: &Inner, peer: &RemotePeer) -> Result<Handshake> {
     let closing = comm.stopping.child_token();
     let _close = closing.clone().drop_guard();

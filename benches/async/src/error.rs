@@ -1,11 +1,11 @@
-//! What can go wrong.
+//! Errors.
 
 use std::fmt;
 
-/// The result of what can fail here.
+/// The result of a fallible operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What kind of failure it was.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Disconnected,
     /// There is no room in a queue.
     Full,
-    /// The identity is not what was expected, or is not valid.
+    /// The identity is not the expected one, or is not valid.
     Identity,
     /// The peer acknowledged with an error.
     Nack,
@@ -45,12 +45,12 @@ impl Error {
         Error { kind, message: message.into() }
     }
 
-    /// What kind of failure it was.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What happened. Where it goes over the wire it is Fabric's text.
+    /// Returns the description. Text that goes over the wire is Fabric's.
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::Streaming;
 
-/// The largest first message that is looked at.
+/// Maximum size of a first message.
 const MAX_CONN_MESSAGE: usize = 256 << 10;
 
 /// The other side, proved.
 pub(crate) struct Authenticated {
     pub info: ConnectionInfo,
-    /// It only wants to know who we are: the stream ends here.
+    /// It only wants to identify us: the stream ends here.
     pub probe: bool,
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn authenticate(
     Ok(Authenticated { info, probe: conn.probe })
 }
 
-/// As Go prints a byte slice, which is what Fabric's text has.
+/// Formats as Go prints a byte slice, which Fabric's text contains.
 fn go_bytes(bytes: &[u8]) -> String {
     let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
     format!("[{}]", numbers.join(" "))

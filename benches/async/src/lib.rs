@@ -1,16 +1,16 @@
-//! Fabric's gossip communication layer on tonic and tokio: what the thread-based layer of `fabric-gossip` is measured
-//! against, written to be as good as that.
+//! Fabric's gossip communication layer on tonic and tokio: the reference that the thread-based layer of `fabric-gossip`
+//! is compared with, written to be as good as that.
 //!
 //! A [`Comm`] holds mutually authenticated gRPC streams to other peers, one for each. [`Comm::send`] queues a message for
-//! a peer, which is dialled if need be; [`Comm::accept`] subscribes to what comes in; [`Comm::send_with_ack`] waits for
-//! acknowledgements. Wire protocol, limits and the meaning of every call are those of `fabric_gossip::Comm`; where they
-//! differ, the README says so.
+//! a peer, which is dialled if need be; [`Comm::accept`] subscribes to incoming messages; [`Comm::send_with_ack`] waits
+//! for acknowledgements. Wire protocol, limits and the meaning of every call are those of `fabric_gossip::Comm`; where
+//! they differ, the README says so.
 //!
-//! Tasks per connection: one that reads it, and what hyper needs, which is one that drives the connection and one that
+//! Tasks per connection: one that reads it, and those of hyper, which are one that drives the connection and one that
 //! drives the stream's body. There is no writer: the peer's queue *is* the body of the request or the response.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-// What a queue does not take comes back by value, as from tokio's channels.
+// A message that a queue does not accept is returned by value, as from tokio's channels.
 #![allow(clippy::result_large_err)]
 
 pub mod ack;

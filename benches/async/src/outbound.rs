@@ -1,4 +1,5 @@
-//! What we send on a stream. The stream's body is the peer's queue itself: no task of ours stands between the two.
+//! The messages we send on a stream. The stream's body is the peer's queue itself: no task of ours stands between the
+//! two.
 
 use crate::ack::Tracker;
 use crate::bounded::{Receiver, Weigh};
@@ -13,14 +14,14 @@ use std::task::{ready, Context, Poll};
 use tokio::sync::oneshot;
 use tonic::Status;
 
-/// What waits in a peer's queue.
+/// An item of a peer's queue.
 pub(crate) enum Outgoing {
     Message {
         envelope: Envelope,
         weight: usize,
         tracker: Option<Tracker>,
     },
-    /// The stream ends after what was queued before.
+    /// The stream ends after the items queued before.
     End(Option<Status>),
 }
 
@@ -42,7 +43,7 @@ impl Weigh for Outgoing {
     }
 }
 
-/// The taking end of a peer's queue. What is left in it at the end is reported as undelivered.
+/// The taking end of a peer's queue. Items left in it at the end are reported as undelivered.
 pub(crate) struct Outbox {
     pub queue: Receiver<Outgoing>,
     /// Why there was an end.
@@ -61,13 +62,13 @@ impl Drop for Outbox {
 
 /// The verdict on the other side.
 pub(crate) enum Gate {
-    /// It is this peer: what is queued for it may go out.
+    /// It is this peer: messages queued for it may be sent.
     Open(PkiId, Outbox),
     End(Option<Status>),
 }
 
-/// The sending half of a stream: our connection message at once, and what is queued as soon as the other side has
-/// proved who it is.
+/// The sending half of a stream: our connection message immediately, and queued messages as soon as the other side has
+/// authenticated.
 pub(crate) struct Outbound(State);
 
 enum State {

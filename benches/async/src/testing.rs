@@ -90,7 +90,7 @@ impl Member {
     }
 }
 
-/// Believes everybody, and signs with a constant as long as an ECDSA signature over P-256: for what is not to measure
+/// Accepts every peer, and signs with a constant as long as an ECDSA signature over P-256: for measurements without
 /// cryptography.
 pub struct Free;
 

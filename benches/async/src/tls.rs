@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Who does the cryptography of TLS.
+/// The library that does the cryptography of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Provider {
@@ -36,8 +36,8 @@ pub enum Provider {
 }
 
 /// One TLS pair, which is presented both when dialling and when accepting, and the roots that servers are held against.
-/// Clients are asked for a certificate and not held against anything, as Fabric does: the gossip handshake, in which the
-/// certificate's hash is signed, is what authenticates them.
+/// Clients are asked for a certificate and not verified, as Fabric does: the gossip handshake, in which the
+/// certificate's hash is signed, authenticates them.
 #[derive(Clone)]
 pub struct Tls {
     engine: Engine,
@@ -95,7 +95,7 @@ impl Tls {
             .with_client_auth_cert(chain.clone(), key.clone_key())
             .map_err(|e| wrong(&e))?;
         client.alpn_protocols = vec![b"h2".to_vec()];
-        // Every connection proves anew who is there.
+        // Every connection authenticates the peer again.
         client.resumption = rustls::client::Resumption::disabled();
         let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -114,7 +114,7 @@ impl Tls {
         self.cert_hash.clone()
     }
 
-    /// `host` is what the server's certificate has to be for.
+    /// `host` is the name that the server's certificate must have.
     pub(crate) async fn connect(&self, host: &str, tcp: TcpStream) -> Result<Secured> {
         match &self.engine {
             Engine::Rustls { connector, .. } => {
@@ -146,7 +146,7 @@ impl Secured {
     }
 }
 
-/// What every accepted stream is told about its connection.
+/// The properties of its connection that every accepted stream gets.
 #[derive(Clone)]
 pub(crate) struct Remote {
     pub addr: SocketAddr,
@@ -198,7 +198,7 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
-/// Bytes that whoever carries them encrypts.
+/// A byte stream, encrypted by its transport.
 pub(crate) enum Stream {
     Rustls(Box<tokio_rustls::TlsStream<TcpStream>>),
     #[cfg(feature = "openssl")]

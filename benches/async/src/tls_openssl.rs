@@ -25,7 +25,7 @@ impl OpenSsl {
             context.set_certificate(&*X509::from_pem(cert)?)?;
             context.set_private_key(&*PKey::private_key_from_pem(key)?)?;
             context.set_session_cache_mode(SslSessionCacheMode::OFF);
-            // Whole records, and what follows them, with one read.
+            // Reads whole records, and the data after them, with one read.
             context.set_read_ahead(true);
             Ok::<_, ErrorStack>(())
         };

@@ -1,7 +1,7 @@
 //! gRPC over HTTP/2 over our own TLS: tonic's generated client and service on hyper's connections.
 //!
 //! tonic's `Endpoint` and `Server` would do, but neither has all of hyper's settings, and its client side does not show
-//! the server's certificate. What they add, reconnecting and balancing, is what a gossip peer does itself.
+//! the server's certificate. Their additions, reconnecting and balancing, are done by a gossip peer itself.
 
 use crate::comm::Inner;
 use crate::config::{Config, Http2};
@@ -118,7 +118,7 @@ pub(crate) async fn serve(comm: Arc<Inner>, tcp: TcpStream, addr: SocketAddr) ->
     ended.map_err(|e| failed("HTTP/2", e))
 }
 
-/// tonic's service as the one that hyper calls, which tells every call about its connection.
+/// tonic's service as the one that hyper calls, which passes every call the properties of its connection.
 struct Accepted {
     grpc: GossipServer<Service>,
     remote: Remote,

@@ -1,4 +1,4 @@
-//! What goes over the wire: the generated types, the codec, and messages with their envelopes.
+//! The data on the wire: the generated types, the codec, and messages with their envelopes.
 
 use crate::bounded::Weigh;
 use crate::crypto::PkiId;
@@ -18,14 +18,14 @@ pub mod proto {
 pub use proto::gossip::gossip_message::{Content, Tag};
 pub use proto::gossip::{Acknowledgement, ConnEstablish, DataMessage, Empty, Envelope, GossipMessage, Payload};
 
-/// What a stream's buffers start with, and grow by, in bytes. Each stream has one for each direction for as long as it
-/// lives.
+/// Initial size of a stream's buffers, and the step by which they grow, in bytes. Each stream has one for each
+/// direction for as long as it lives.
 const BUFFER: usize = 8 << 10;
 
-/// Messages that wait are encoded into one buffer until it holds this many bytes: that many go to HTTP/2 at once.
+/// Waiting messages are encoded into one buffer until it holds this many bytes: that many go to HTTP/2 together.
 const BATCH: usize = 32 << 10;
 
-/// Prost as tonic's own codec has it, with our buffers, and with room for a large message made at once.
+/// Prost as tonic's own codec has it, with our buffers, and with room for a large message allocated in one step.
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 
 /// One direction of a [`Codec`].
@@ -101,13 +101,13 @@ impl SignedMessage {
         Ok(SignedMessage { envelope: Envelope { payload, signature, secret_envelope: None }, message })
     }
 
-    /// Without a signature: what goes from one peer to another, and no further.
+    /// Without a signature: for messages that go from one peer to another, and no further.
     pub fn unsigned(message: GossipMessage) -> SignedMessage {
         let payload = message.encode_to_vec().into();
         SignedMessage { envelope: Envelope { payload, ..Envelope::default() }, message }
     }
 
-    /// Decodes what was received. The envelope stays as it came.
+    /// Decodes a received message. The envelope stays unchanged.
     pub fn decode(envelope: Envelope) -> Result<SignedMessage> {
         let message = GossipMessage::decode(envelope.payload.clone()).map_err(|e| {
             let text = format!("Failed unmarshalling GossipMessage from envelope: {e}");
@@ -135,7 +135,7 @@ impl SignedMessage {
         &self.message
     }
 
-    /// What the message is about.
+    /// The content of the message.
     pub fn content(&self) -> Option<&Content> {
         self.message.content.as_ref()
     }

@@ -1,4 +1,4 @@
-//! Who is accepted, and who is not.
+//! Accepted and refused peers.
 
 mod common;
 
@@ -82,7 +82,7 @@ async fn another_peer_than_the_expected_one_is_refused() {
     soon(async { tokio::join!(a.stop(), b.stop()) }).await;
 }
 
-/// Somebody in the middle who has a TLS certificate that both sides accept cannot stand between them: what each signs
+/// A man in the middle who has a TLS certificate that both sides accept cannot succeed: the message that each signs
 /// names the certificate it presented, and the other sees another one.
 #[tokio::test]
 async fn a_wrong_tls_hash_is_refused() {

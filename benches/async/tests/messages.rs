@@ -1,4 +1,4 @@
-//! What is sent arrives, in order, and nothing grows without bound.
+//! Sent messages arrive, in order, and nothing grows without bound.
 
 mod common;
 
@@ -12,7 +12,7 @@ async fn messages_arrive_in_order_both_ways_over_one_connection() {
     const MESSAGES: u64 = 5_000;
     let (a, b) = pair().await;
     let (mut at_a, mut at_b) = (a.accept(|_| true), b.accept(|_| true));
-    // Whoever is dialled answers over the same connection.
+    // The dialled peer answers over the same connection.
     a.send(&block(0), &[peer(&b)]).unwrap();
     let first = soon(at_b.recv()).await.unwrap();
     let to_a = RemotePeer { pki_id: Some(first.connection_info().id.clone()), endpoint: String::new() };

@@ -1,4 +1,4 @@
-//! The ends: `Comm`s over mutual TLS, what they send, and who receives.
+//! The ends: `Comm`s over mutual TLS, their messages, and the receivers.
 
 use super::{Arguments, Outcome};
 use crate::support::crypto::{free_identity, tls, Free, SIGNATURE};
@@ -18,14 +18,14 @@ use std::time::{Instant, SystemTime};
 
 pub const CHANNEL: &[u8] = b"mychannel";
 
-/// Who the two ends are, and the TLS pair that both use.
+/// The identities of the two ends, and the TLS pair that both use.
 pub struct Members {
     from: PathBuf,
     to: PathBuf,
     pub tls: Tls,
 }
 
-/// An identity and what knows its worth.
+/// An identity and the service that validates it.
 pub struct Who {
     identity: PeerIdentity,
     crypto: Arc<dyn CryptoService>,
@@ -64,7 +64,7 @@ fn real(folder: &Path) -> Who {
     Who { identity, crypto: service.clone(), advisor: service }
 }
 
-/// Believes everybody, and signs with a constant.
+/// Accepts every peer, and signs with a constant.
 pub fn free(name: &str) -> Who {
     Who { identity: free_identity(name), crypto: Arc::new(Free), advisor: Arc::new(Free) }
 }
@@ -79,7 +79,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Identities are believed and signatures constant.
+    /// Every identity is accepted and signatures are constant.
     pub fn new(members: &Members) -> Pair {
         Pair::with(members, free("from"), free("to"))
     }
@@ -152,7 +152,7 @@ pub fn receive_all(received: &Subscription<ReceivedMessage>, count: usize) -> In
     Instant::now()
 }
 
-/// Acknowledges what waits for it, until the end.
+/// Acknowledges messages that ask for it, until the end.
 pub fn acknowledge(received: &Subscription<ReceivedMessage>) {
     for message in received.iter() {
         if message.message().nonce() != 0 {

@@ -1,4 +1,4 @@
-//! What the layer stands on, measured by the same orders: the C core without it, and TLS without gRPC.
+//! The foundations of the layer, measured by the same orders: the C core without it, and TLS without gRPC.
 
 use super::{cpu, percentiles, rate, Figure, Order, Outcome};
 use crate::plain_tls::PlainTls;

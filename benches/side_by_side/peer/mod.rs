@@ -1,5 +1,5 @@
-//! Our side as a process of its own. It reads orders from its input, a line each: a name, and `key=value` pairs. Each is
-//! carried out at once; what was measured is printed as JSON, an object a line, with `done` after the last one, or
+//! Our side as a separate process. It reads orders from its input, a line each: a name, and `key=value` pairs. Each is
+//! carried out immediately; the result is printed as JSON, an object a line, with `done` after the last one, or
 //! `error` and a reason. It ends with its input. The async variant's program understands the same orders and prints
 //! the same (`benches/async/README.md` lists them).
 //!
@@ -54,7 +54,7 @@ impl Order {
     }
 }
 
-/// What the arguments of a child say.
+/// The parsed arguments of a child.
 pub struct Arguments {
     pub variant: String,
     /// The folders of the two members.
@@ -103,7 +103,7 @@ fn record(variant: &str, order: &Order, (metric, unit, value): Figure) -> Record
     }
 }
 
-/// What layer and bare transport both use.
+/// Returns the rate, for layer and bare transport alike.
 fn rate(count: usize, took: Duration) -> Figure {
     ("rate", "messages/s", count as f64 / took.as_secs_f64())
 }

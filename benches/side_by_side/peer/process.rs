@@ -1,4 +1,4 @@
-//! What this process does as one of several: serve, dial, send to another process, and tell what it uses.
+//! Orders to this process as one of several: serve, dial, send to another process, and report the resources used.
 
 use super::ends::{acknowledge, acknowledged, free, round_trips, send_all, wait_for_connections, Members, Who};
 use super::{percentiles, Figure, Order, Outcome};
@@ -8,10 +8,10 @@ use fabric_gossip::{Comm, RemotePeer};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// How many dial at once: a server refuses streams while too many others have not authenticated.
+/// Number of simultaneous dials: a server refuses streams while too many others have not authenticated.
 const GROUP: usize = 64;
 
-/// What there is in this process from one order to the next.
+/// The state of this process from one order to the next.
 pub struct Process<'a> {
     members: &'a Members,
     server: Option<(Comm, JoinHandle<()>)>,
@@ -64,7 +64,7 @@ impl<'a> Process<'a> {
         }
     }
 
-    /// With `msp=1` as a real member, otherwise as one that believes everybody.
+    /// With `msp=1` as a real member, otherwise as one that accepts every peer.
     fn who(&self, order: &Order, name: &str) -> Who {
         match order.number("msp") {
             Some(1) => self.members.real_from(),
@@ -72,7 +72,7 @@ impl<'a> Process<'a> {
         }
     }
 
-    /// Listens, acknowledges what wants to be, and prints where.
+    /// Listens, acknowledges messages that ask for it, and prints the endpoint.
     fn serve(&mut self, order: &Order) -> Outcome<Vec<Figure>> {
         let server = self.members.start(self.who(order, "server"), true);
         let received = server.subscribe(|_| true);
@@ -89,7 +89,7 @@ impl<'a> Process<'a> {
         self.client.as_ref().expect("just made")
     }
 
-    /// Peers that will dial, each with its own identity: they are there before memory is looked at.
+    /// Creates peers that will dial, each with its own identity: they exist before memory is measured.
     fn create(&mut self, count: usize) -> Outcome<Vec<Figure>> {
         for n in self.diallers.len()..count {
             self.diallers.push(self.members.start(free(&format!("peer {n}")), false));

@@ -1,4 +1,4 @@
-//! The workloads with both ends in this process, each with connections of its own.
+//! The workloads with both ends in this process, each with its own connections.
 
 use super::ends::{
     acknowledge, address, data, free, receive_all, round_trips, send_all, send_on, sequence, wait_for_connections,
@@ -136,8 +136,8 @@ fn fan_out(members: &Members, peers: usize, size: usize, count: usize) -> Vec<Fi
     figures
 }
 
-/// Many peers, each its own identity and connection, send to one at once, each `count` messages. Fairness is looked at
-/// when half of all has arrived: what came from the slowest, as a part of what came from the fastest.
+/// Many peers, each its own identity and connection, send to one at the same time, each `count` messages. Fairness is
+/// measured when half of all has arrived: the messages from the slowest, as a part of those from the fastest.
 fn connections(members: &Members, peers: usize, size: usize, count: usize) -> Vec<Figure> {
     let payload = Bytes::from(vec![7; size]);
     let to = members.start(free("to"), true);
@@ -151,7 +151,7 @@ fn connections(members: &Members, peers: usize, size: usize, count: usize) -> Ve
     let (ended, fairness) = thread::scope(|scope| {
         let receiver = scope.spawn(|| receive_from(&received, peers, count));
         for sender in &senders {
-            // A program with so many senders in it would not give each the stack of a main thread either.
+            // A program with this many senders would not give each the stack of a main thread either.
             let sending = Builder::new().stack_size(256 << 10);
             let sending = sending.spawn_scoped(scope, || send_all(sender, &peer, &payload, count));
             sending.expect("a thread");
@@ -212,7 +212,7 @@ fn slow_subscriber(members: &Members, size: usize, count: usize) -> Vec<Figure> 
 
 /// The receiving program blocks, `block` microseconds for each message of some peers, which send as fast as they can: it
 /// waits for a disk, say, in the thread that has that peer's subscription. Acknowledged sends of another peer, which
-/// another thread answers at once, are what is measured, for a few seconds at most. (Where the async variant can use a
+/// another thread answers immediately, are measured, for a few seconds at most. (Where the async variant can use a
 /// pool, `pool`, this one does the same as ever.)
 fn blocking_host(members: &Members, order: &Order) -> Outcome<Vec<Figure>> {
     let (peers, size, count) = (order.need("connections")?, order.need("size")?, order.need("count")?);
@@ -250,7 +250,7 @@ fn blocking_host(members: &Members, order: &Order) -> Outcome<Vec<Figure>> {
         }
         let took = started.elapsed();
         let handled = (handled.load(Relaxed) - before) as f64;
-        // What has not been handled by now need not be.
+        // Messages not handled by now need not be handled.
         done.store(true, Relaxed);
         others.iter().map(|(other, _)| other).chain([&from, &to]).for_each(Comm::stop);
         outcome?;

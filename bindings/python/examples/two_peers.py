@@ -1,4 +1,4 @@
-"""Two peers in one process, over mutual TLS on loopback: messages, acknowledgements, and an impostor who is refused.
+"""Two peers in one process, over mutual TLS on loopback: messages, acknowledgements, and an impostor that is refused.
 
     fabric-gossip crypto DIR
     python3 two_peers.py DIR
@@ -15,7 +15,7 @@ peer1 answers over the same connection
 peer1 does not want it
   peer1 received b'spam' from Org1MSP
   NACK: no room for spam
-somebody shows the certificate of peer0, without its key
+an impostor presents the certificate of peer0, without its key
   refused
   peer1 says: SIGNATURE at handshake
 stopped
@@ -73,7 +73,7 @@ def main(folder: Path) -> None:
         except gossip.Nack as error:
             print(f"  NACK: {error.parts[0].reason}")
 
-        print("somebody shows the certificate of peer0, without its key")
+        print("an impostor presents the certificate of peer0, without its key")
         events = peer1.events()
         home = member(folder, "peer1")
         msp = gossip.Msp.load(home / "msp", "Org1MSP")

@@ -7,17 +7,17 @@
 // prints:
 //
 // ```text
-// somebody answers at peer1's endpoint: a peer of Org1MSP, which accepts us
+// peer1's endpoint answers: a peer of Org1MSP, which accepts us
 // peer1 received "hello"
 // 1 acknowledgement
 // peer0 received "hello to you"
 // peer1 received "too much"
 // GOSSIP_NACK: no room
-// the impostor: GOSSIP_REFUSED: failed classifying identity: Unable to extract msp.Identity from peer Identity: Peer
-// Identity {"CN":"peer0.org2.example.com","Issuer-CN":"ca.org2.example.com","Issuer-L-ST-C":"[San
-// Francisco]-[California]-[US]","Issuer-OU":null,"L-ST-C":"[San
-// Francisco]-[California]-[US]","MSP":"Org2MSP","OU":["peer"]} cannot be validated. No MSP found able to do that. peer0
-// has refused it peer1 is presumed dead peer0 has sent 2 messages stopped
+// the impostor: GOSSIP_REFUSED: failed classifying identity: Unable to extract msp.Identity from peer Identity: Peer Identity {"CN":"peer0.org2.example.com","Issuer-CN":"ca.org2.example.com","Issuer-L-ST-C":"[San Francisco]-[California]-[US]","Issuer-OU":null,"L-ST-C":"[San Francisco]-[California]-[US]","MSP":"Org2MSP","OU":["peer"]} cannot be validated. No MSP found able to do that.
+// peer0 has refused it
+// peer1 is presumed dead
+// peer0 has sent 2 messages
+// stopped
 // ```
 
 #include "common.h"
@@ -97,7 +97,7 @@ static void who_is(const gossip_comm *comm, const gossip_peer *peer)
     check(gossip_comm_handshake(comm, peer, &list, &confirmed, &error), &error);
     check(gossip_connection_list_at(list, 0, &found, &error), &error);
     check(gossip_comm_org(comm, found.pki_id.data, found.pki_id.len, &org, &error), &error);
-    printf("somebody answers at peer1's endpoint: a peer of %s, which %s us\n",
+    printf("peer1's endpoint answers: a peer of %s, which %s us\n",
            (const char *)gossip_buffer_bytes(org).data, confirmed ? "accepts" : "may accept");
     gossip_buffer_free(org);
     gossip_connection_list_free(list);
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
     gossip_ack_handle_free(ack);
     gossip_message_free(message);
 
-    // A member of an organisation that peer0 does not believe.
+    // A member of an organisation that peer0 does not trust.
     gossip_comm *impostor = start(dir, 2, 0);
     gossip_peer to_peer0 = {.endpoint = gossip_comm_local_addr(peer0).data};
     gossip_connection_list *nobody = NULL;
@@ -153,7 +153,7 @@ int main(int argc, char **argv)
     gossip_error_free(error);
     gossip_connection_list_free(nobody);
     gossip_event *refused = next(events, GOSSIP_EVENT_REFUSED);
-    printf("peer0 has refused %s\n", gossip_event_inbound(refused) ? "it" : "nobody");
+    printf("peer0 has refused %s\n", gossip_event_inbound(refused) ? "it" : "no one");
     gossip_event_free(refused);
     check(gossip_comm_stop(impostor, 0, &error), &error);
     gossip_comm_free(impostor);

@@ -1,4 +1,4 @@
-// Two peers in one process, over mutual TLS on loopback: messages, acknowledgements, and an impostor who is refused.
+// Two peers in one process, over mutual TLS on loopback: messages, acknowledgements, and an impostor that is refused.
 //
 //     fabric-gossip crypto DIR
 //     c++ -std=c++17 -Icapi/include capi/examples/cpp/two_peers.cpp -Ltarget/release -lfabric_gossip -o two_peers
@@ -16,7 +16,7 @@
 // peer1 does not want it
 //   peer1 received "spam" from Org1MSP
 //   GOSSIP_NACK: no room for spam
-// somebody shows the certificate of peer0, without its key
+// an impostor presents the certificate of peer0, without its key
 //   refused
 //   peer1 says: GOSSIP_SIGNATURE at handshake
 // stopped
@@ -92,7 +92,7 @@ void run(const std::string &folder) {
                   << std::endl;
     }
 
-    std::cout << "somebody shows the certificate of peer0, without its key" << std::endl;
+    std::cout << "an impostor presents the certificate of peer0, without its key" << std::endl;
     const gossip::subscription events = peer1.events();
     const gossip::bytes stolen = gossip::crypto::load(home(folder, "peer0") + "/msp", "Org1MSP").identity().copy();
     const auto other = std::make_shared<gossip::crypto>(gossip::crypto::load(home(folder, "peer1") + "/msp", "Org1MSP"));

@@ -331,8 +331,8 @@ impl Found {
         let ours = self.alive.iter().chain(&self.dead).find(|row| row.pki_id == me.pki_id);
         if ours.is_some_and(|row| !row.is_our_question()) {
             log::warn!(
-                "the identity that was used is that of a running peer: this connection took the place of that peer's \
-                 own, which it will have to make again"
+                "the identity belongs to a running peer: this connection replaced that peer's own connection, which it \
+                 must open again"
             );
         } else {
             log::warn!("no peer runs with this identity, so the network lists it as dead for a while");

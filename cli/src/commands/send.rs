@@ -103,8 +103,8 @@ fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) -> Result<()> {
         let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
         if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
             log::warn!(
-                "the identity that is used is that of the peer that runs at {endpoint}: this connection takes the place \
-                 of that peer's own, which it will have to make again"
+                "the identity belongs to the peer that runs at {endpoint}: this connection replaces that peer's own \
+                 connection, which it must open again"
             );
             break;
         }

@@ -112,7 +112,7 @@ impl Peer {
     }
 }
 
-/// Signs with low S, whoever the key belongs to.
+/// Signs with low S, with any key.
 fn low_s(key: &PKey<openssl::pkey::Private>, message: &[u8]) -> Vec<u8> {
     use openssl::bn::{BigNum, BigNumContext};
     let key = key.ec_key().unwrap();

@@ -107,11 +107,11 @@ fn members_asks_a_peer_whom_it_knows_and_supersedes_nobody() {
     }
     assert!(ended.stderr.contains("no peer runs with this identity"), "{}", ended.stderr);
 
-    // With the identity of a running peer it says so; that peer goes on as before.
+    // With the identity of a running peer it warns; that peer is not affected.
     let flags = Crypto::get().identity(1, 1);
     let ended = run(&Crypto::get().args(&["members", &first.endpoint, "--json"], &flags));
     ended.assert_code(0);
-    assert!(ended.stderr.contains("that of a running peer"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("belongs to a running peer"), "{}", ended.stderr);
     let rows = ended.json().pop().unwrap();
     let row = rows["alive"].as_array().unwrap().iter().find(|row| row["pki_id"] == *second.pki_id).unwrap().clone();
     assert!(row["incarnation"].as_u64() > Some(1), "its own time stands: {row}");

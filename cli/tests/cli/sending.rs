@@ -83,9 +83,9 @@ fn sending_with_the_identity_of_a_running_peer_warns() {
         assert_eq!(output.status.code(), Some(0));
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(!send(None).contains("takes the place"));
+    assert!(!send(None).contains("replaces that peer's own"));
     let warned = send(Some(&own));
-    assert!(warned.contains(&own) && warned.contains("takes the place"), "{warned}");
+    assert!(warned.contains(&own) && warned.contains("replaces that peer's own"), "{warned}");
     other.await_that("received", |r| r["count"] == 2);
 }
 

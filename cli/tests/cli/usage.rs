@@ -64,7 +64,7 @@ fn files_that_cannot_be_used_are_named() {
     std::fs::remove_dir_all(&msp).unwrap();
     org.peer("new").unwrap().write_msp(&msp).unwrap();
     swap_key(&msp, &org.peer("other").unwrap().key);
-    with(&["--msp", msp.to_str().unwrap()], &["keystore", "fits"]);
+    with(&["--msp", msp.to_str().unwrap()], &["keystore", "matches"]);
     std::fs::remove_dir_all(msp.join("cacerts")).unwrap();
     with(&["--msp", msp.to_str().unwrap()], &["CA", msp.to_str().unwrap()]);
 }

@@ -298,5 +298,5 @@ fn of_two_peers_that_answer_for_one_entry_the_expected_one_keeps_it() {
     assert!(matches!(world.store.dialled(&peer, &another, &mut VecDeque::new()), Installed::Unwanted));
     let Some((conn, true)) = peer.dial_failed() else { panic!("not taken up") };
     assert_eq!(conn.generation, expected.generation);
-    assert!(world.entry(&named("c")).1, "the other one is nobody's yet");
+    assert!(world.entry(&named("c")).1, "the other one has no peer yet");
 }

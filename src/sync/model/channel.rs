@@ -77,7 +77,7 @@ pub fn never<T>() -> Receiver<T> {
 }
 
 pub fn after(_: Duration) -> Receiver<Instant> {
-    panic!("the model knows no real time: hand in a clock of its own");
+    panic!("the model has no real time: pass its own clock");
 }
 
 impl<T> Sender<T> {

@@ -8,7 +8,7 @@ use gossip_async::{Comm, Config, Crypto, ReceivedMessage, RemotePeer};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest that a test waits for what has to happen.
+/// The longest that a test waits for an expected event.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub async fn start_with(member: &Member, crypto: Arc<dyn Crypto>, config: Config) -> Comm {
@@ -40,7 +40,7 @@ pub fn number(received: &ReceivedMessage) -> u64 {
     }
 }
 
-/// Waits, but not for ever.
+/// Waits, for a limited time.
 pub async fn soon<T>(what: impl std::future::Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("in time")
 }

@@ -28,7 +28,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Identities are believed and signatures constant.
+    /// Every identity is accepted and signatures are constant.
     pub fn new(options: &Options) -> Layer {
         let free = |name| (free_identity(name), Arc::new(Free) as Arc<dyn Crypto>);
         Layer::with(options, free("from"), free("to"))
@@ -61,14 +61,14 @@ impl Layer {
     }
 }
 
-/// A `Comm` that tells nobody what identities are worth.
+/// A `Comm` that does not report the validity of identities.
 pub fn start(options: &Options, who: (Bytes, Arc<dyn Crypto>), listen: bool, on: &Handle) -> Comm {
     let builder = Comm::builder(who.0, who.1, options.tls()).config(options.config.clone());
     let builder = if listen { builder.listen("127.0.0.1:0") } else { builder };
     wait(on, on.spawn(builder.start())).expect("a task").expect("a Comm")
 }
 
-/// Waits, outside of the runtime, for what runs on it.
+/// Waits, outside of the runtime, for a task on it.
 pub fn wait<T>(on: &Handle, what: impl Future<Output = T>) -> T {
     on.block_on(async { tokio::time::timeout(LIMIT, what).await.expect("in time") })
 }
@@ -113,7 +113,7 @@ pub async fn receive_all(mut received: Subscription<ReceivedMessage>, count: usi
     Instant::now()
 }
 
-/// Acknowledges what waits for it, and counts the rest, until the end.
+/// Acknowledges messages that ask for it, and counts the rest, until the end.
 pub async fn acknowledge(mut received: Subscription<ReceivedMessage>) {
     while let Some(message) = received.recv().await {
         if message.message().message().nonce != 0 {

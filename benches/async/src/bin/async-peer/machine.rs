@@ -1,4 +1,4 @@
-//! What a process uses, as Linux tells: the same as the main benchmark's.
+//! The resources that a process uses, as reported by Linux: the same as the main benchmark's.
 
 use std::fs::read_to_string;
 use std::time::Duration;

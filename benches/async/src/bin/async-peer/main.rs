@@ -1,7 +1,7 @@
-//! The async layer as a process of its own, for the benchmark and for tests that let it talk to the thread-based one.
+//! The async layer as a separate process, for the benchmark and for tests that let it talk to the thread-based one.
 //!
-//! It reads orders from its input, a line each: a name, and `key=value` pairs. Each is carried out at once; what was
-//! measured is printed as JSON, an object a line, with `done` after the last one, or `error` and a reason. It ends with
+//! It reads orders from its input, a line each: a name, and `key=value` pairs. Each is carried out immediately; the
+//! result is printed as JSON, an object a line, with `done` after the last one, or `error` and a reason. It ends with
 //! its input. `benches/async/README.md` lists orders and arguments.
 
 mod layer;

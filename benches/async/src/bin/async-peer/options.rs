@@ -1,4 +1,4 @@
-//! Arguments, orders, and what follows from them: runtimes, members, settings.
+//! Arguments, orders, and objects made from them: runtimes, members, settings.
 
 use crate::Outcome;
 use gossip_async::testing::{Member, Org};
@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-/// What the arguments say.
+/// The parsed arguments.
 pub struct Options {
     pub variant: String,
     pub config: Config,
     pub provider: Provider,
     /// One runtime with this many threads for both ends; `None`: a runtime with one thread for each end.
     pub workers: Option<usize>,
-    /// The ends of the pairs, or who this process is.
+    /// The identities of the ends of the pairs, or of this process.
     pub from: Member,
     pub to: Member,
 }

@@ -1,4 +1,4 @@
-//! What this process does as one of several: serve, dial, send to another process, and tell what it uses.
+//! Orders to this process as one of several: serve, dial, send to another process, and report the resources used.
 
 use crate::layer::{self, acknowledge, round_trips, wait, CHANNEL, PATIENCE};
 use crate::options::{Options, Order, Runtimes};
@@ -10,10 +10,10 @@ use gossip_async::{wire, Comm, Crypto, RemotePeer};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many dial at once: a server refuses streams while too many others have not authenticated.
+/// Number of simultaneous dials: a server refuses streams while too many others have not authenticated.
 const GROUP: usize = 64;
 
-/// What there is in this process from one order to the next.
+/// The state of this process from one order to the next.
 pub struct Process<'a> {
     options: &'a Options,
     runtimes: Option<Runtimes>,
@@ -80,7 +80,7 @@ impl<'a> Process<'a> {
         self.runtimes.get_or_insert_with(|| Runtimes::new(self.options))
     }
 
-    /// With `msp=1` as a real member, otherwise as one that believes everybody.
+    /// With `msp=1` as a real member, otherwise as one that accepts every peer.
     fn member(&self, order: &Order, name: &str) -> (Bytes, Arc<dyn Crypto>) {
         match order.number("msp") {
             Some(1) => (self.options.from.identity(), Arc::new(self.options.from.msp())),
@@ -88,7 +88,7 @@ impl<'a> Process<'a> {
         }
     }
 
-    /// Listens, acknowledges what wants to be, and prints where.
+    /// Listens, acknowledges messages that ask for it, and prints the endpoint.
     fn serve(&mut self, order: &Order) -> Outcome<Vec<Figure>> {
         let (options, member) = (self.options, self.member(order, "server"));
         let on = self.runtimes().to.clone();
@@ -108,7 +108,7 @@ impl<'a> Process<'a> {
         self.client.clone().expect("just made")
     }
 
-    /// Peers that will dial, each with its own identity: they are there before memory is looked at.
+    /// Creates peers that will dial, each with its own identity: they exist before memory is measured.
     fn create(&mut self, count: usize) -> Outcome<Vec<Figure>> {
         let (options, on) = (self.options, self.runtimes().from.clone());
         for n in self.diallers.len()..count {

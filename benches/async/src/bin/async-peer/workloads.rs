@@ -1,4 +1,4 @@
-//! The workloads with both ends in this process, each with connections of its own.
+//! The workloads with both ends in this process, each with its own connections.
 
 use crate::layer::{self, acknowledge, receive_all, round_trips, send_all, wait, warm, Layer};
 use crate::options::{Options, Order, Runtimes};
@@ -164,8 +164,8 @@ fn fan_out(options: &Options, peers: usize, size: usize, count: usize) -> Outcom
     Ok(vec![rate(count * peers, ended - started), cpu(count * peers, before)])
 }
 
-/// Many peers, each its own identity and connection, send to one at once, each `count` messages. Fairness is looked at
-/// when half of all has arrived: what came from the slowest, as a part of what came from the fastest.
+/// Many peers, each its own identity and connection, send to one at the same time, each `count` messages. Fairness is
+/// measured when half of all has arrived: the messages from the slowest, as a part of those from the fastest.
 fn connections(options: &Options, peers: usize, size: usize, count: usize) -> Outcome<Vec<Figure>> {
     let runtimes = Runtimes::new(options);
     let payload = Bytes::from(vec![7; size]);
@@ -238,7 +238,7 @@ fn slow_subscriber(options: &Options, size: usize, count: usize) -> Outcome<Vec<
 
 /// The receiving program blocks, `block` microseconds for each message of some peers, which send as fast as they can: it
 /// waits for a disk, say, in the task that has that peer's subscription. Acknowledged sends of another peer, which another
-/// task answers at once, are what is measured, for a few seconds at most. With `pool` the blocking code runs where tokio
+/// task answers immediately, are measured, for a few seconds at most. With `pool` the blocking code runs where tokio
 /// wants it, otherwise in the task, as code that does not know does.
 fn blocking_host(options: &Options, order: &Order) -> Outcome<Vec<Figure>> {
     let (peers, size, count) = (order.need("connections")?, order.need("size")?, order.need("count")?);
