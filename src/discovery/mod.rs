@@ -10,9 +10,9 @@
 //!
 //! ```
 //! use fabric_gossip::crypto::{OrgId, PeerIdentity, PkiId};
-//! use fabric_gossip::discovery::{Context, Disclosure, DisclosurePolicy, Discovery, DiscoveryConfig, Effect};
-//! use fabric_gossip::discovery::{NetworkMember, SelfInfo};
-//! use fabric_gossip::random::SeededRandom;
+//! use fabric_gossip::internals::discovery::{Context, Disclosure, DisclosurePolicy, Discovery, DiscoveryConfig, Effect};
+//! use fabric_gossip::internals::discovery::{NetworkMember, SelfInfo};
+//! use fabric_gossip::internals::random::SeededRandom;
 //! use std::time::Instant;
 //!
 //! let own = SelfInfo {
