@@ -84,7 +84,7 @@ fn cannot_start(name: &str, cause: std::io::Error) -> Error {
 ///
 /// # Errors
 /// EMFILE, in tests only.
-#[cfg(any(feature = "c-core", feature = "testing"))]
+#[cfg(any(feature = "c-core", feature = "http2", feature = "testing"))]
 pub(crate) fn descriptor(place: &str) -> std::io::Result<()> {
     #[cfg(feature = "testing")]
     crate::testing::shortage::descriptor(place)?;

@@ -9,6 +9,7 @@
 //! | | |
 //! |---|---|
 //! | `c_core` | gRPC's C core, with the feature `c-core` |
+//! | `http2` | nghttp2 and OpenSSL on blocking sockets, with the feature `http2` |
 //! | `host` | a service on a host's own grpcio server, with the feature `host-server` |
 //! | [`testing::MemoryNetwork`](crate::testing::MemoryNetwork) | an in-memory network, with the feature `testing` |
 //!
@@ -21,16 +22,18 @@ pub mod c_core;
 pub(crate) mod faults;
 #[cfg(feature = "host-server")]
 pub mod host;
+#[cfg(feature = "http2")]
+pub mod http2;
 mod limits;
 #[cfg(feature = "testing")]
 pub(crate) mod memory;
 mod server_name;
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 mod serving;
 mod status;
 #[cfg(feature = "c-core")]
 mod tcp_info;
-#[cfg_attr(not(feature = "c-core"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "c-core", feature = "http2")), allow(dead_code))]
 mod tls;
 
 pub use limits::Limits;
@@ -46,10 +49,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The path of Fabric's Ping method.
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 const PING: &str = "/gossip.Gossip/Ping";
 /// The path of Fabric's stream of gossip messages.
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 const GOSSIP_STREAM: &str = "/gossip.Gossip/GossipStream";
 
 /// Creates the default transport.
@@ -62,10 +65,14 @@ pub(crate) fn default_transport(tls: Option<Tls>, limits: Limits) -> Result<Arc<
     {
         Ok(Arc::new(c_core::CoreTransport::new(tls, limits, c_core::Options::default())?))
     }
-    #[cfg(not(feature = "c-core"))]
+    #[cfg(all(feature = "http2", not(feature = "c-core")))]
+    {
+        Ok(Arc::new(http2::Http2Transport::new(tls, limits, http2::Options::default())?))
+    }
+    #[cfg(not(any(feature = "c-core", feature = "http2")))]
     {
         let _ = (tls, limits);
-        let text = "no transport is given, and the library was built without one (feature c-core)";
+        let text = "no transport is given, and the library was built without one (features c-core, http2)";
         Err(crate::error::Error::new(crate::error::ErrorKind::Config, text))
     }
 }

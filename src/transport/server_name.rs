@@ -25,7 +25,8 @@ struct Names {
     ip: Vec<IpAddr>,
 }
 
-fn check(certificate: &X509Ref, host: &str) -> Result<(), String> {
+/// Checks a certificate as [`check_server_name`] does.
+pub(super) fn check(certificate: &X509Ref, host: &str) -> Result<(), String> {
     let server = X509ExtendedKeyUsage::SSL_SERVER | X509ExtendedKeyUsage::ANYEKU;
     if certificate.extended_key_usage().is_some_and(|usage| !usage.intersects(server)) {
         return Err("is for clients only: its extended key usage lacks serverAuth".into());

@@ -175,6 +175,7 @@ impl Tls {
 
     /// Returns the certificate that servers present now, as DER. (A stream on an older connection began with the
     /// previous one.)
+    #[cfg(feature = "c-core")]
     pub(super) fn server_cert(&self) -> Option<Bytes> {
         self.current().1.server.as_ref().map(|pair| pair.der.clone())
     }

@@ -1,6 +1,6 @@
 //! How streams end, as each side sees it.
 
-use crate::support::*;
+use super::net::*;
 use bytes::Bytes;
 use fabric_gossip::transport::Limits;
 use fabric_gossip::transport::{Status, StreamEnd};

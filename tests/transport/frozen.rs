@@ -1,7 +1,7 @@
 //! A peer that neither reads nor writes nor closes.
 
+use super::net::*;
 use crate::certs::Authority;
-use crate::support::*;
 use bytes::Bytes;
 use fabric_gossip::transport::Limits;
 use fabric_gossip::transport::StreamEnd;
@@ -45,7 +45,7 @@ fn cancel_frees_a_blocked_writer() {
     assert_eq!(stream.recv(None), Err(StreamEnd::Local));
     drop(stream);
     assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
-    // The rest of it is collected at TCP's user timeout.
+    // Over the C core, the rest of it is collected at TCP's user timeout.
     eventually("the reaper is done", || threads_named("gossip-reaper") == 0);
 }
 
@@ -83,7 +83,7 @@ fn a_writer_blocked_on_a_frozen_peer_ends_at_the_timeout() {
     proxy.freeze();
     fill(&stream);
     let before = Instant::now();
-    // It ends, and the core does not say that it failed: done is not delivered.
+    // It ends, and the C core does not say that it failed: done is not delivered.
     let _ = stream.wait_sent(None);
     assert!(matches!(end_of(&stream), StreamEnd::Lost(_)));
     assert!(matches!(stream.send(Bytes::new()), Err(StreamEnd::Lost(_))));

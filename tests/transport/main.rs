@@ -1,17 +1,18 @@
-//! The transports, end to end: `suite` over each of them, the rest over gRPC's C core.
-#![cfg(feature = "c-core")]
+//! The transports, end to end: `suite` over each of them, the rest over those that use sockets.
+// The files of a transport's tests are included once for each transport.
+#![allow(clippy::duplicate_mod)]
 
 #[macro_use]
 #[path = "../common/own_process.rs"]
+#[cfg(feature = "c-core")]
 mod own_process;
 
+#[cfg(feature = "c-core")]
+mod c_core;
+#[cfg(any(feature = "c-core", feature = "http2"))]
 mod certs;
-mod dialling;
-mod ends;
-mod frozen;
-mod messages;
-mod process;
-mod serving;
+#[cfg(feature = "http2")]
+mod http2;
 mod suite;
+#[cfg_attr(not(any(feature = "c-core", feature = "http2")), allow(dead_code))]
 mod support;
-mod tls;

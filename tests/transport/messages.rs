@@ -1,11 +1,9 @@
 //! Messages arrive, whole and in order, up to the limit.
 
+use super::net::*;
 use crate::certs::Authority;
-use crate::support::*;
 use bytes::Bytes;
-use fabric_gossip::cancel::Cancel;
-use fabric_gossip::transport::c_core::{CoreTransport, Options};
-use fabric_gossip::transport::{Limits, Transport};
+use fabric_gossip::transport::Limits;
 use fabric_gossip::transport::{Status, StreamEnd};
 use std::sync::Arc;
 
@@ -72,29 +70,6 @@ fn a_dialled_stream_has_a_limit_of_size_too() {
     }
 }
 
-/// A small message could become one of any size, before anybody has authenticated.
-#[test]
-fn compressed_messages_are_not_implemented() {
-    let server = start(None, &Limits::default(), echo());
-    let mut compressing = Options::default();
-    for (name, value) in [
-        ("grpc.default_compression_algorithm", 2),
-        ("grpc.compression_enabled_algorithms_bitset", 7),
-        ("grpc.per_message_compression", 1),
-    ] {
-        compressing.extra.push((name.into(), value));
-    }
-    let transport = CoreTransport::new(None, Limits::default(), compressing).unwrap();
-    let connection = transport.dial(server.local_addr(), SOON, &Cancel::new()).unwrap();
-    let stream = connection.open(None).unwrap();
-    // It may be over already.
-    let _ = stream.send(vec![0; 1 << 20].into());
-    match end_of(&stream) {
-        StreamEnd::Remote(status) => assert_eq!(status.code, 12, "{status:?}"),
-        end => panic!("{end:?}"),
-    }
-}
-
 #[test]
 fn one_message_is_shared_by_many_streams_and_released() {
     struct Counted {
@@ -116,5 +91,5 @@ fn one_message_is_shared_by_many_streams_and_released() {
     }
     drop(message);
     drop(streams);
-    eventually("the core lets go of the message", || Arc::strong_count(&alive) == 1);
+    eventually("the transport lets go of the message", || Arc::strong_count(&alive) == 1);
 }

@@ -1,7 +1,7 @@
 //! Effects on the process: threads, processor time, exit. Each test runs in a separate child process.
 
+use super::net::*;
 use crate::certs::Authority;
-use crate::support::*;
 use bytes::Bytes;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::testing::ThreadFaults;

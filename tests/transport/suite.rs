@@ -5,6 +5,8 @@ use bytes::Bytes;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::clock::SystemClock;
 use fabric_gossip::testing::MemoryNetwork;
+#[cfg(any(feature = "c-core", feature = "http2"))]
+use fabric_gossip::transport::Limits;
 use fabric_gossip::transport::{code, Acceptor, Connection, Outgoing, Server, Status, StreamEnd, Transport};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -28,15 +30,25 @@ fn over_memory(acceptor: Arc<dyn Acceptor>) -> Net {
     Net { transport, server, _keep: Box::new(network) }
 }
 
-fn over_c_core(acceptor: Arc<dyn Acceptor>) -> Net {
-    let transport: Arc<dyn Transport> = Arc::new(crate::support::core(None));
+#[cfg(any(feature = "c-core", feature = "http2"))]
+fn over_loopback(transport: impl Transport + 'static, acceptor: Arc<dyn Acceptor>) -> Net {
     let server = transport.listen("127.0.0.1:0", acceptor).unwrap();
-    Net { transport, server, _keep: Box::new(()) }
+    Net { transport: Arc::new(transport), server, _keep: Box::new(()) }
+}
+
+#[cfg(feature = "c-core")]
+fn over_c_core(acceptor: Arc<dyn Acceptor>) -> Net {
+    over_loopback(crate::c_core::make(None, Limits::default()).unwrap(), acceptor)
+}
+
+#[cfg(feature = "http2")]
+fn over_http2(acceptor: Arc<dyn Acceptor>) -> Net {
+    over_loopback(crate::http2::make(None, Limits::default()).unwrap(), acceptor)
 }
 
 #[cfg(feature = "host-server")]
 fn over_host(acceptor: Arc<dyn Acceptor>) -> Net {
-    use fabric_gossip::transport::{c_core::Options, host, Limits};
+    use fabric_gossip::transport::{c_core::Options, host};
     let (limits, options) = (Limits::default(), Options::default());
     let transport = host::HostTransport::new(None, limits.clone(), options.clone()).unwrap();
     let env = Arc::new(grpcio::Environment::new(2));
@@ -69,10 +81,18 @@ macro_rules! for_each_transport {
                 super::$name(super::over_memory);
             })*
         }
+        #[cfg(feature = "c-core")]
         mod c_core {
             $(#[test]
             fn $name() {
                 super::$name(super::over_c_core);
+            })*
+        }
+        #[cfg(feature = "http2")]
+        mod http2 {
+            $(#[test]
+            fn $name() {
+                super::$name(super::over_http2);
             })*
         }
         #[cfg(feature = "host-server")]

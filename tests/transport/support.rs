@@ -1,14 +1,9 @@
-//! Shared code of the tests: acceptors, nodes with and without TLS, a proxy that can freeze.
+//! Shared code of the tests of all transports: acceptors, certificates, a proxy that can freeze.
 
 use crate::certs::{Authority, Leaf};
 use bytes::Bytes;
 use crossbeam_channel::{unbounded, Receiver, Sender};
-use fabric_gossip::cancel::Cancel;
-use fabric_gossip::transport::c_core::CoreTransport;
-use fabric_gossip::transport::c_core::Options;
-use fabric_gossip::transport::{
-    Acceptor, Connection, Limits, Pem, Server, Status, Stream, StreamEnd, Tls, TlsConfig, Transport,
-};
+use fabric_gossip::transport::{Acceptor, Pem, Status, Stream, StreamEnd, Tls, TlsConfig};
 use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -79,38 +74,6 @@ pub fn config(leaf: &Leaf, roots: &Authority) -> TlsConfig {
 
 pub fn tls(leaf: &Leaf, roots: &Authority) -> Tls {
     Tls::new(config(leaf, roots)).unwrap()
-}
-
-/// The transport with this TLS.
-pub fn core(tls: Option<&Tls>) -> CoreTransport {
-    core_with(tls, &Limits::default()).unwrap()
-}
-
-pub fn core_with(tls: Option<&Tls>, limits: &Limits) -> fabric_gossip::Result<CoreTransport> {
-    CoreTransport::new(tls.cloned(), limits.clone(), Options::default())
-}
-
-pub fn start(tls: Option<&Tls>, limits: &Limits, acceptor: Arc<dyn Acceptor>) -> Box<dyn Server> {
-    core_with(tls, limits).unwrap().listen("127.0.0.1:0", acceptor).unwrap()
-}
-
-pub fn dial_with(tls: Option<&Tls>, limits: &Limits, endpoint: &str) -> fabric_gossip::Result<Box<dyn Connection>> {
-    core_with(tls, limits)?.dial(endpoint, Duration::from_secs(3), &Cancel::new())
-}
-
-pub fn dial(tls: Option<&Tls>, endpoint: &str) -> fabric_gossip::Result<Box<dyn Connection>> {
-    dial_with(tls, &Limits::default(), endpoint)
-}
-
-/// Opens a stream on a separate connection.
-pub fn open(tls: Option<&Tls>, endpoint: &str) -> Dyn {
-    open_with(tls, &Limits::default(), endpoint)
-}
-
-pub fn open_with(tls: Option<&Tls>, limits: &Limits, endpoint: &str) -> Dyn {
-    let client = dial_with(tls, limits, endpoint).unwrap();
-    client.ping(SOON).unwrap();
-    client.open(None).unwrap()
 }
 
 /// Receives one message, which must come.

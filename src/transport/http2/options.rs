@@ -1,0 +1,89 @@
+//! The settings of this transport in addition to the limits of every transport.
+
+use super::budget::Budget;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Limits;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of the HTTP/2 transport in addition to the [`Limits`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Time for which `recv` may poll the socket before it blocks, in a conversation: if something was sent on the
+    /// stream since the last call of `recv`. 50 µs; zero turns it off. Polling removes a thread switch from a round trip
+    /// while a processor is idle. A stream stops polling when it does not pay off. The number of threads that poll at
+    /// the same time is limited to the number of processors.
+    pub spin: Duration,
+    /// Receive window of a stream, in bytes: 1 MiB. It bounds what a peer may send before the application takes it. A
+    /// longer message widens the window when the application waits for it.
+    pub stream_window: u32,
+    /// Servers: maximum number of connections that have not opened a stream yet, in all: 1024. More are closed
+    /// immediately.
+    pub max_pending: usize,
+    /// Servers: maximum number of connections from one address that have not opened a stream yet: 256.
+    pub max_pending_per_address: usize,
+    /// Servers: maximum number of connections: 16,384.
+    pub max_connections: usize,
+    /// Servers: number of too frequent pings of a client after which its connection is closed: 2.
+    pub max_ping_strikes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            spin: Duration::from_micros(50),
+            stream_window: 1 << 20,
+            max_pending: 1024,
+            max_pending_per_address: 256,
+            max_connections: 16_384,
+            max_ping_strikes: 2,
+        }
+    }
+}
+
+impl Options {
+    /// Checks the options. Every function that takes options calls this.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.spin > Duration::from_millis(1) {
+            return Err(invalid(format!("spin is {:?}; more than 1 ms only burns processor time", self.spin)));
+        }
+        if !(65_535..=1 << 30).contains(&self.stream_window) {
+            let text = format!("stream_window is {}; it must be from 65,535 to 1 GiB", self.stream_window);
+            return Err(invalid(text));
+        }
+        let positive = [
+            ("max_pending", self.max_pending),
+            ("max_pending_per_address", self.max_pending_per_address),
+            ("max_connections", self.max_connections),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(invalid(format!("{name} is zero; it must be at least 1"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, message).with_step("options")
+}
+
+/// The settings from which a transport's connections are made.
+pub(super) struct Settings {
+    pub limits: Limits,
+    pub options: Options,
+    pub budget: Arc<Budget>,
+}
+
+impl Settings {
+    /// Checks limits and options.
+    pub fn new(limits: Limits, options: Options) -> Result<Settings> {
+        limits.validate()?;
+        options.validate()?;
+        let budget = Arc::new(Budget::new(limits.memory_quota));
+        Ok(Settings { limits, options, budget })
+    }
+}

@@ -1,0 +1,272 @@
+//! The steward: one thread per transport that attends to connections which no other thread reads at the moment, and
+//! watches time limits.
+
+use super::connection::Conn;
+use super::socket::Epoll;
+use super::socket::Interest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{spawn, Mutex};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Interval at which connections in use are checked for having been left unattended.
+const TICK: Duration = Duration::from_millis(4);
+
+/// Time after which a connection counts as unattended.
+const UNATTENDED: Duration = Duration::from_millis(3);
+
+/// Time for which the thread waits for another connection after the last one has ended.
+const SPARE: Duration = Duration::from_secs(2);
+
+/// Attends to the connections of a transport. Its thread runs while there are any.
+pub(super) struct Steward {
+    epoll: Epoll,
+    /// Whether the thread sleeps for longer than a tick, so that a note must wake it.
+    sleeping: AtomicBool,
+    next_id: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: bool,
+    /// Whether the transport is gone.
+    closed: bool,
+    thread: Option<JoinHandle<()>>,
+    /// At most three per connection.
+    notes: Vec<Note>,
+}
+
+/// A note for the steward.
+enum Note {
+    /// A new connection.
+    Adopt(Arc<Conn>),
+    /// Threads use the connection again.
+    Watch(Arc<Conn>),
+    /// Something is due on the connection.
+    Attend(Arc<Conn>),
+}
+
+impl Steward {
+    /// Creates a steward, without a thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] if no file descriptor is available.
+    pub fn new() -> Result<Arc<Steward>> {
+        let epoll = Epoll::new().map_err(|e| {
+            Error::new(ErrorKind::Full, format!("cannot watch connections: {}", super::socket::explain(&e)))
+                .with_source(e)
+        })?;
+        Ok(Arc::new(Steward {
+            epoll,
+            sleeping: AtomicBool::new(false),
+            next_id: AtomicU64::new(0),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Returns a number that no other connection of this steward has.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes over a connection, and starts the thread if it does not run.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] if the thread cannot be started.
+    pub fn adopt(self: &Arc<Self>, conn: &Arc<Conn>) -> Result<()> {
+        let ended = {
+            let mut state = self.state.lock();
+            let mut ended = None;
+            if !state.running {
+                ended = state.thread.take();
+                let steward = self.clone();
+                state.thread = Some(spawn("gossip-steward", move || steward.run())?);
+                state.running = true;
+            }
+            state.notes.push(Note::Adopt(conn.clone()));
+            ended
+        };
+        self.wake();
+        // It has ended already.
+        let _ = ended.map(JoinHandle::join);
+        Ok(())
+    }
+
+    /// Notes that threads use a connection, so that it has to be checked for being left unattended.
+    pub fn watch(&self, conn: &Arc<Conn>) {
+        self.note(Note::Watch(conn.clone()));
+    }
+
+    /// Notes that something is due on a connection: output, a time limit, or its end.
+    pub fn attend(&self, conn: &Arc<Conn>) {
+        if !conn.noted.swap(true, Ordering::SeqCst) {
+            self.note(Note::Attend(conn.clone()));
+        }
+    }
+
+    fn note(&self, note: Note) {
+        self.state.lock().notes.push(note);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            self.epoll.wake();
+        }
+    }
+
+    /// Lets the thread end when the last connection has ended. Joins it if there is none.
+    pub fn close(&self) {
+        let thread = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.thread.take()
+        };
+        self.sleeping.store(false, Ordering::SeqCst);
+        self.epoll.wake();
+        // With connections left, it goes on until they have ended.
+        if let Some(thread) = thread.filter(JoinHandle::is_finished) {
+            let _ = thread.join();
+        }
+    }
+
+    fn run(self: Arc<Self>) {
+        let mut watch = Watch { connections: HashMap::new(), due: BTreeSet::new(), unattended: Vec::new() };
+        let mut ready = Vec::new();
+        let mut tick = Instant::now();
+        let mut idle_since = Instant::now();
+        loop {
+            let now = Instant::now();
+            let timer = watch.due.first().map(|(at, _)| at.saturating_duration_since(now));
+            let tick_left = (!watch.unattended.is_empty()).then(|| (tick + TICK).saturating_duration_since(now));
+            let spare = watch.connections.is_empty().then_some(SPARE);
+            let timeout = [timer, tick_left, spare].into_iter().flatten().min();
+            self.sleeping.store(timeout.is_none_or(|timeout| timeout > TICK), Ordering::SeqCst);
+            let noted = !self.state.lock().notes.is_empty();
+            ready.clear();
+            let timeout = if noted { Some(Duration::ZERO) } else { timeout };
+            if let Err(e) = self.epoll.wait(timeout, &mut ready) {
+                log::error!("the thread that watches connections cannot wait for them: {e}");
+            }
+            self.sleeping.store(false, Ordering::SeqCst);
+            for event in &ready {
+                let Some((conn, _)) = watch.connections.get(&event.token).cloned() else { continue };
+                if event.write {
+                    conn.flush();
+                }
+                if event.read {
+                    conn.drive_read();
+                }
+                self.renew(&conn);
+            }
+            let notes = std::mem::take(&mut self.state.lock().notes);
+            for note in notes {
+                self.take_note(note, &mut watch);
+            }
+            let now = Instant::now();
+            if now >= tick + TICK {
+                tick = now;
+                self.check_unattended(&mut watch, now);
+            }
+            self.check_timers(&mut watch, now);
+            if !watch.connections.is_empty() {
+                idle_since = now;
+            } else if self.may_end(now >= idle_since + SPARE) {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether the thread may end, and records it.
+    fn may_end(&self, spared: bool) -> bool {
+        let mut state = self.state.lock();
+        let ends = state.notes.is_empty() && (state.closed || spared);
+        state.running = !ends;
+        ends
+    }
+
+    fn take_note(&self, note: Note, watch: &mut Watch) {
+        match note {
+            Note::Adopt(conn) => {
+                let nothing = Interest { read: false, write: false };
+                if let Err(e) = self.epoll.add(conn.socket.raw(), nothing, conn.id) {
+                    conn.lose(&format!("cannot watch the connection: {e}"));
+                }
+                watch.unattended.push(conn.clone());
+                watch.set_due(conn, Instant::now());
+            }
+            Note::Watch(conn) => {
+                if watch.connections.contains_key(&conn.id) {
+                    watch.unattended.push(conn);
+                }
+            }
+            Note::Attend(conn) => {
+                conn.noted.store(false, Ordering::SeqCst);
+                if watch.connections.contains_key(&conn.id) {
+                    self.renew(&conn);
+                    watch.set_due(conn, Instant::now());
+                }
+            }
+        }
+    }
+
+    fn renew(&self, conn: &Conn) {
+        let interest = conn.interest();
+        if interest.read || interest.write {
+            // An error means that the connection is gone, which its timers find.
+            let _ = self.epoll.renew(conn.socket.raw(), interest, conn.id);
+        }
+    }
+
+    fn check_unattended(&self, watch: &mut Watch, now: Instant) {
+        watch.unattended.retain(|conn| match conn.drive_watch(now, UNATTENDED) {
+            None => true,
+            Some(register) => {
+                if register {
+                    self.renew(conn);
+                }
+                false
+            }
+        });
+    }
+
+    fn check_timers(&self, watch: &mut Watch, now: Instant) {
+        while let Some(&(at, id)) = watch.due.first() {
+            if at > now {
+                break;
+            }
+            watch.due.pop_first();
+            let Some((conn, _)) = watch.connections.remove(&id) else { continue };
+            match conn.drive_timers(now) {
+                Some(next) => watch.set_due(conn, next.max(now + Duration::from_millis(1))),
+                None => {
+                    self.epoll.remove(conn.socket.raw());
+                    conn.drive_end();
+                }
+            }
+        }
+    }
+}
+
+/// What the thread knows.
+struct Watch {
+    connections: HashMap<u64, (Arc<Conn>, Instant)>,
+    /// When to look at which connection.
+    due: BTreeSet<(Instant, u64)>,
+    /// Connections in use, which may have been left unattended.
+    unattended: Vec<Arc<Conn>>,
+}
+
+impl Watch {
+    fn set_due(&mut self, conn: Arc<Conn>, at: Instant) {
+        let id = conn.id;
+        if let Some((_, before)) = self.connections.insert(id, (conn, at)) {
+            self.due.remove(&(before, id));
+        }
+        self.due.insert((at, id));
+    }
+}
