@@ -26,7 +26,7 @@ use support::crypto::Certificates;
 use support::layer::Layer;
 use support::machine::{self, Usage};
 use support::report::{percentile, Series, Table};
-use support::{dialler, Plan};
+use support::{dialler, Kind, Plan};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -162,7 +162,7 @@ impl Bench {
                         envelope = bytes;
                         (took, usage.cpu())
                     } else {
-                        let bare = Bare::apart(certificates);
+                        let bare = Bare::apart(certificates, Kind::CCore);
                         let usage = Usage::now();
                         let measured = (bare.stream(size, count), usage.cpu());
                         bare.end();
@@ -213,7 +213,11 @@ impl Bench {
                         (layer.round_trips(size, count), usage.cpu())
                     }
                     way => {
-                        let bare = if way == 1 { Bare::apart(certificates) } else { Bare::alone(certificates) };
+                        let bare = if way == 1 {
+                            Bare::apart(certificates, Kind::CCore)
+                        } else {
+                            Bare::alone(certificates, Kind::CCore)
+                        };
                         let usage = Usage::now();
                         let measured = (bare.round_trips(size, count), usage.cpu());
                         bare.end();
@@ -304,7 +308,7 @@ impl Bench {
 
     fn handshake(&self, certificates: &Certificates) {
         let layer = Layer::with_msp(certificates);
-        let bare = Bare::alone(certificates);
+        let bare = Bare::alone(certificates, Kind::CCore);
         let mut of_layer = Vec::new();
         let mut of_bare = Vec::new();
         for _ in 0..self.plan.handshakes {

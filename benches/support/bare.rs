@@ -2,11 +2,10 @@
 //! demultiplexer, no subscriber.
 
 use super::crypto::Certificates;
-use super::PATIENCE;
+use super::{Kind, PATIENCE};
 use bytes::Bytes;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;
-use fabric_gossip::transport::c_core::CoreTransport;
 use fabric_gossip::transport::{Acceptor, Outgoing, Server, Status, Stream, StreamEnd, Transport};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ pub struct Bare {
     threads: Option<Threads>,
     far: Arc<Far>,
     arrived: Receiver<Instant>,
-    transport: CoreTransport,
+    transport: Arc<dyn Transport>,
     server: Box<dyn Server>,
 }
 
@@ -42,16 +41,18 @@ struct Far {
 
 impl Acceptor for Far {
     fn gossip_stream(&self, stream: Arc<dyn Stream>) -> Status {
-        while let Ok(received) = stream.recv(None) {
-            let Some(message) = received else { continue };
-            match self.left.load(Ordering::Relaxed) {
-                0 if stream.send(message).is_err() => break,
-                0 => {}
-                left => {
-                    if left == 1 {
-                        let _ = self.arrived.send(Instant::now());
+        let mut batch = Vec::new();
+        while stream.recv_batch(&mut batch).is_ok() {
+            for message in batch.drain(..) {
+                match self.left.load(Ordering::Relaxed) {
+                    0 if stream.send(message).is_err() => return Status::ok(),
+                    0 => {}
+                    left => {
+                        if left == 1 {
+                            let _ = self.arrived.send(Instant::now());
+                        }
+                        self.left.store(left - 1, Ordering::Relaxed);
                     }
-                    self.left.store(left - 1, Ordering::Relaxed);
                 }
             }
         }
@@ -61,18 +62,18 @@ impl Acceptor for Far {
 
 impl Bare {
     /// The caller itself sends and receives.
-    pub fn alone(certificates: &Certificates) -> Bare {
+    pub fn alone(certificates: &Certificates, kind: Kind) -> Bare {
         let (arrived, arrivals) = bounded(1);
         let far = Arc::new(Far { left: AtomicUsize::new(0), arrived });
-        let transport = super::transport(certificates.tls());
+        let transport = kind.transport(certificates.tls());
         let server = transport.listen("127.0.0.1:0", far.clone()).expect("a server");
-        let stream = open(&transport, &*server);
+        let stream = open(&*transport, &*server);
         Bare { stream, threads: None, far, arrived: arrivals, transport, server }
     }
 
     /// The caller hands to a thread that writes, and is handed to by one that reads.
-    pub fn apart(certificates: &Certificates) -> Bare {
-        let bare = Bare::alone(certificates);
+    pub fn apart(certificates: &Certificates, kind: Kind) -> Bare {
+        let bare = Bare::alone(certificates, kind);
         let threads = Some(Threads::start(&bare.stream));
         Bare { threads, ..bare }
     }
@@ -115,10 +116,18 @@ impl Bare {
         (0..count).map(round_trip).collect()
     }
 
+    /// Dials, with TLS, and has a Ping answered: the time in microseconds.
+    pub fn dial(&self) -> f64 {
+        let started = Instant::now();
+        let client = self.transport.dial(self.server.local_addr(), PATIENCE, &Cancel::new()).expect("connects");
+        client.ping(PATIENCE).expect("answers");
+        started.elapsed().as_secs_f64() * 1e6
+    }
+
     /// A new connection, and a message each way over it: the time in microseconds.
     pub fn connect(&self) -> f64 {
         let started = Instant::now();
-        let stream = open(&self.transport, &*self.server);
+        let stream = open(&*self.transport, &*self.server);
         stream.send(Bytes::from_static(b"hello")).expect("sent");
         receive(&*stream).expect("comes back");
         let took = started.elapsed().as_secs_f64() * 1e6;
@@ -127,7 +136,7 @@ impl Bare {
     }
 }
 
-fn open(transport: &CoreTransport, server: &dyn Server) -> Arc<dyn Stream> {
+fn open(transport: &dyn Transport, server: &dyn Server) -> Arc<dyn Stream> {
     let client = transport.dial(server.local_addr(), PATIENCE, &Cancel::new()).expect("connects");
     client.ping(PATIENCE).expect("answers");
     client.open(None).expect("opens")

@@ -71,6 +71,12 @@ fn ticks() -> u64 {
     fields.split(' ').skip(11).take(4).map(number).sum()
 }
 
+/// Processor time of this process in nanoseconds, in steps of 10 ms. Unlike [`cpu_nanos`], asking costs little with
+/// thousands of threads.
+pub fn process_nanos() -> u64 {
+    ticks() * (1_000_000_000 / TICKS)
+}
+
 /// Processor time of the threads that live now, more exact than ticks.
 pub fn cpu_nanos() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();

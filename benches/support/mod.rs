@@ -8,8 +8,10 @@ pub mod machine;
 pub mod report;
 
 use fabric_gossip::transport::c_core::{CoreTransport, Options};
-use fabric_gossip::transport::{Limits, Tls};
+use fabric_gossip::transport::http2::{self, Http2Transport};
+use fabric_gossip::transport::{Limits, Tls, Transport};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a receiver spins, in microseconds; the library's default if it is not set.
@@ -32,6 +34,36 @@ pub fn transport_with(tls: Tls, options: Options) -> CoreTransport {
 /// The C core with the benchmark's options.
 pub fn transport(tls: Tls) -> CoreTransport {
     transport_with(tls, options())
+}
+
+/// The transports over a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    CCore,
+    Http2,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::CCore => "c-core",
+            Kind::Http2 => "http2",
+        }
+    }
+
+    /// Creates a transport with the benchmark's options.
+    pub fn transport(self, tls: Tls) -> Arc<dyn Transport> {
+        match self {
+            Kind::CCore => Arc::new(transport(tls)),
+            Kind::Http2 => {
+                let mut options = http2::Options::default();
+                if let micros @ 0..=1000 = SPIN.load(Ordering::Relaxed) {
+                    options.spin = Duration::from_micros(micros);
+                }
+                Arc::new(Http2Transport::new(Some(tls), Limits::default(), options).expect("a transport"))
+            }
+        }
+    }
 }
 
 /// The longest that anything here waits for anything.

@@ -53,12 +53,10 @@ impl Series {
 
     pub fn thousands(&self) -> String {
         self.text(|v| {
-            let whole = v.round() as u64;
-            if whole < 1000 {
-                whole.to_string()
-            } else {
-                format!("{},{:03}", whole / 1000, whole % 1000)
-            }
+            let digits = (v.round() as u64).to_string();
+            let groups: Vec<&str> =
+                digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
+            groups.join(",")
         })
     }
 

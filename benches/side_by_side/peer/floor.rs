@@ -5,6 +5,7 @@ use crate::plain_tls::PlainTls;
 use crate::support::bare::Bare;
 use crate::support::crypto::Certificates;
 use crate::support::machine::Usage;
+use crate::support::Kind;
 use std::time::Duration;
 
 pub fn measure(variant: &str, order: &Order) -> Outcome<Vec<Figure>> {
@@ -12,19 +13,19 @@ pub fn measure(variant: &str, order: &Order) -> Outcome<Vec<Figure>> {
     let (size, count) = (order.number("size").unwrap_or(0), order.need("count")?);
     match (variant, order.name.as_str()) {
         ("bare", "throughput") => {
-            let bare = Bare::apart(&certificates);
+            let bare = Bare::apart(&certificates, Kind::CCore);
             let figures = stream(count, || bare.stream(size, count));
             bare.end();
             Ok(figures)
         }
         ("bare", "round-trip") => {
-            let bare = Bare::apart(&certificates);
+            let bare = Bare::apart(&certificates, Kind::CCore);
             let figures = round_trips(count, || bare.round_trips(size, count));
             bare.end();
             Ok(figures)
         }
         ("bare", "handshake") => {
-            let bare = Bare::alone(&certificates);
+            let bare = Bare::alone(&certificates, Kind::CCore);
             let figures = handshakes(count, || bare.connect());
             bare.end();
             Ok(figures)
