@@ -391,14 +391,14 @@ impl Conn {
         }
         let Core { wire, session, .. } = core;
         let Some(session) = session.as_mut() else { return Ok(()) };
-        loop {
+        let result = loop {
             match wire.decrypt(plain) {
-                Ok(0) => break,
+                Ok(0) => break Ok(()),
                 Ok(length) => session.receive(&plain[..length])?,
-                Err(WireError::Closed) => return Err(Failure::Closed),
-                Err(WireError::Tls(text)) => return Err(Failure::Tls(text)),
+                Err(WireError::Closed) => break Err(Failure::Closed),
+                Err(WireError::Tls(text)) => break Err(Failure::Tls(text)),
             }
-        }
+        };
         for event in session.take_events() {
             match event {
                 Event::Request(id, fields) => effects.requests.push((id, fields)),
@@ -425,7 +425,7 @@ impl Conn {
             effects.unary = complete;
             core.unary = waiting;
         }
-        Ok(())
+        result
     }
 
     /// Continues the TLS handshake, and starts the session when it is complete.
@@ -510,6 +510,8 @@ impl Conn {
                 }
                 if let Err(failure) = core.fill(&mut turn.out) {
                     core.fail(failure);
+                    self.changed.notify_all();
+                    self.steward.attend(self);
                     return Progress::Lost;
                 }
                 if turn.out.is_empty() {
@@ -681,18 +683,16 @@ impl Conn {
 
     /// Does what is due at this time. Returns when it must be called again; `None` if the connection is over.
     pub fn drive_timers(self: &Arc<Self>, now: Instant) -> Option<Instant> {
-        let (next, flush) = self.with(|core| self.timers(core, now));
-        if flush {
+        // Closing has three steps, each of which may have to send something.
+        for _ in 0..3 {
+            let (next, flush) = self.with(|core| self.timers(core, now));
+            if !flush {
+                return next;
+            }
             self.changed.notify_all();
             self.flush();
-            // Closing continues when everything is sent.
-            let (again, flush) = self.with(|core| self.timers(core, now));
-            if flush {
-                self.flush();
-            }
-            return again;
         }
-        next
+        Some(now)
     }
 
     fn timers(&self, core: &mut Core, now: Instant) -> (Option<Instant>, bool) {
@@ -716,7 +716,7 @@ impl Conn {
             if sent {
                 self.socket.shut_down_write();
             }
-            return (Some(at), false);
+            return (Some(at), !sent && !core.blocked);
         }
         let limits = &self.settings.limits;
         let mut flush = false;
@@ -908,7 +908,6 @@ impl Core {
     /// Records that the connection is over: nothing more is received or sent.
     fn end(&mut self, why: &str) {
         self.ended = true;
-        self.written = self.written.max(self.encrypted);
         if self.failure.is_none() {
             self.orderly = self.closing.is_some();
             let going_away = self.going_away.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();

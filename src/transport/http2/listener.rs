@@ -333,7 +333,8 @@ impl Acceptor {
         }
         let effects = conn.drive_pending();
         let (failure, ready) = conn.with(|core| (core.failure.clone(), core.progress() == (true, true)));
-        if let Some(failure) = failure {
+        // A client may open a stream and be gone already.
+        if let Some(failure) = failure.filter(|_| effects.has_no_request()) {
             self.accepting.refusals.record(Refusal::of(&failure), &conn.remote_addr, &failure);
             return self.discard(id);
         }

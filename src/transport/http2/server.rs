@@ -112,7 +112,7 @@ impl Service {
             core.users += 1;
             core.remote_cert.clone()
         });
-        let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert));
+        let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert, None));
         let service = self.clone();
         let run = move |stream: Arc<Http2Stream>| service.run(&stream, &method);
         if let Err(refusal) = self.serving.serve(&conn.remote_addr, &stream, run) {

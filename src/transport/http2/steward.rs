@@ -154,11 +154,12 @@ impl Steward {
             self.sleeping.store(false, Ordering::SeqCst);
             for event in &ready {
                 let Some((conn, _)) = watch.connections.get(&event.token).cloned() else { continue };
-                if event.write {
-                    conn.flush();
-                }
                 if event.read {
                     conn.drive_read();
+                }
+                if event.write {
+                    conn.flush();
+                    watch.set_due(conn.clone(), Instant::now());
                 }
                 self.renew(&conn);
             }

@@ -18,6 +18,9 @@ const GATHERED: usize = 64 << 10;
 /// Longest time for which a blocked writer does not look at whether its stream was cancelled.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Time by which a server may find a time limit passed before its client does.
+const CLOCKS: Duration = Duration::from_millis(50);
+
 /// Longest time for which a writer waits before it looks again, if nothing changes.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -26,6 +29,8 @@ pub(super) struct Http2Stream {
     conn: Arc<Conn>,
     id: i32,
     accepted: bool,
+    /// The time limit of a dialled stream.
+    deadline: Option<Instant>,
     info: StreamInfo,
     /// Whether this side has ended the stream in both directions.
     cancelled: AtomicBool,
@@ -39,7 +44,7 @@ pub(super) struct Http2Stream {
 
 impl Http2Stream {
     /// Takes an open stream of a connection.
-    pub fn new(conn: Arc<Conn>, id: i32, remote_cert: Option<Bytes>) -> Http2Stream {
+    pub fn new(conn: Arc<Conn>, id: i32, remote_cert: Option<Bytes>, deadline: Option<Instant>) -> Http2Stream {
         let info = StreamInfo {
             remote_addr: conn.remote_addr.clone(),
             remote_cert,
@@ -51,6 +56,7 @@ impl Http2Stream {
             accepted: conn.service.is_some(),
             conn,
             id,
+            deadline,
             info,
             cancelled: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -136,8 +142,11 @@ impl Http2Stream {
             }
             status
         };
+        let late = || self.deadline.is_some_and(|at| Instant::now() + CLOCKS >= at);
         Some(match status.code {
             code::UNAVAILABLE => StreamEnd::Lost(status),
+            // Both sides watch the time limit, and either may find it passed first.
+            code::DEADLINE_EXCEEDED | code::CANCELLED if late() => StreamEnd::Local,
             _ => StreamEnd::Remote(status),
         })
     }
@@ -228,6 +237,9 @@ impl Http2Stream {
         loop {
             let (state, sent) = self.conn.with(|core| {
                 let looked = look(core);
+                if self.is_cancelled() {
+                    return (Err(StreamEnd::Local), false);
+                }
                 if self.is_sent(core) {
                     return (Ok(looked), true);
                 }
