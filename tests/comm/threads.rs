@@ -42,4 +42,10 @@ fn no_thread_is_left_after_the_stop() {
         // What collects calls of the C core exists until the last of them is over.
         eventually("every thread has ended", || threads().is_empty());
     }
+    #[cfg(feature = "http2")]
+    {
+        live(&Nghttp2::new());
+        // The thread that waits for the other side to close its connections waits for a second at most.
+        eventually("every thread has ended", || threads().is_empty());
+    }
 }

@@ -736,6 +736,14 @@ unsafe extern "C" fn on_sent(
             }
         }
         NGHTTP2_DATA => state.answered = true,
+        NGHTTP2_RST_STREAM => {
+            // SAFETY: a RST_STREAM frame.
+            let code = unsafe { (*frame).rst_stream.error_code };
+            // Only nghttp2 resets with these.
+            if code == reset::PROTOCOL_ERROR || code == reset::FLOW_CONTROL_ERROR {
+                state.violation.get_or_insert_with(|| describe_code(code));
+            }
+        }
         NGHTTP2_GOAWAY => {
             // SAFETY: a GOAWAY frame.
             let code = unsafe { (*frame).goaway.error_code };
@@ -1146,7 +1154,7 @@ mod tests {
         server.receive(&frame(1, 4, 1, &literal(&REQUEST))).unwrap();
         let body = [prefix(100_000).to_vec(), vec![0; 70_000]].concat();
         let result = body.chunks(16_384).try_for_each(|piece| server.receive(&frame(0, 0, 1, piece)));
-        assert!(result.is_err(), "more than the window");
+        assert!(result.and_then(|()| server.fill().map(drop)).is_err(), "more than the window");
     }
 
     #[test]
