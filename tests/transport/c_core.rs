@@ -1,7 +1,7 @@
 //! The tests over gRPC's C core.
 
-use fabric_gossip::transport::c_core::Options;
 pub use fabric_gossip::transport::c_core::CoreTransport as Net;
+use fabric_gossip::transport::c_core::Options;
 use fabric_gossip::transport::{Limits, Tls};
 
 /// Whether this is the C core, whose texts differ in places.

@@ -1,7 +1,7 @@
 //! Dials fail fast and say why, give up at their limit, and can be cancelled.
 
-use crate::certs::Authority;
 use super::net::*;
+use crate::certs::Authority;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::transport::Limits;
 use fabric_gossip::transport::{StreamEnd, Transport};

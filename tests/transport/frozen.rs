@@ -1,7 +1,7 @@
 //! A peer that neither reads nor writes nor closes.
 
-use crate::certs::Authority;
 use super::net::*;
+use crate::certs::Authority;
 use bytes::Bytes;
 use fabric_gossip::transport::Limits;
 use fabric_gossip::transport::StreamEnd;

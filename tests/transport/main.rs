@@ -7,10 +7,10 @@
 #[cfg(feature = "c-core")]
 mod own_process;
 
-#[cfg(any(feature = "c-core", feature = "http2"))]
-mod certs;
 #[cfg(feature = "c-core")]
 mod c_core;
+#[cfg(any(feature = "c-core", feature = "http2"))]
+mod certs;
 #[cfg(feature = "http2")]
 mod http2;
 mod suite;

@@ -1,7 +1,7 @@
 //! Messages arrive, whole and in order, up to the limit.
 
-use crate::certs::Authority;
 use super::net::*;
+use crate::certs::Authority;
 use bytes::Bytes;
 use fabric_gossip::transport::Limits;
 use fabric_gossip::transport::{Status, StreamEnd};

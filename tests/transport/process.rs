@@ -1,7 +1,7 @@
 //! The process around it: threads, processor time, exit. Each runs in a child process of its own.
 
-use crate::certs::Authority;
 use super::net::*;
+use crate::certs::Authority;
 use bytes::Bytes;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::testing::ThreadFaults;

@@ -1,7 +1,7 @@
 //! Certificates: who sees which, who is refused, what can be replaced.
 
-use crate::certs::Authority;
 use super::net::*;
+use crate::certs::Authority;
 use fabric_gossip::transport::StreamEnd;
 use fabric_gossip::transport::Transport;
 use fabric_gossip::transport::{ClientAuth, Limits, Pem, Tls, TlsConfig};
@@ -75,7 +75,8 @@ fn servers_are_verified() {
 
     let wrong_name = Tls::new(config(&a, &other).server_name("peer9.example.com")).unwrap();
     let error = dial(Some(&wrong_name), server.local_addr()).err().unwrap();
-    let says = if super::C_CORE { "is not in peer certificate" } else { "certificate is not for peer9.example.com but" };
+    let says =
+        if super::C_CORE { "is not in peer certificate" } else { "certificate is not for peer9.example.com but" };
     assert!(error.message().contains(says), "{error}");
     let right_name = Tls::new(config(&a, &other).server_name("b")).unwrap();
     open(Some(&right_name), server.local_addr());

@@ -11,13 +11,13 @@
 
 use super::context::check_peer;
 use super::grpc::{self, reset, Field};
+use super::options::Settings;
 use super::server::Service;
 use super::session::{Event, Session, SessionOptions, Violation, BATCH};
 use super::socket::{Interest, Socket, SLICE};
 use super::spin::Spin;
 use super::steward::Steward;
 use super::wire::{goaway_code, Wire, WireError, PIECE};
-use super::options::Settings;
 use crate::sync::{Condvar, Mutex};
 use crate::transport::{code, Status, PING};
 use bytes::Bytes;
@@ -374,6 +374,9 @@ impl Conn {
                     self.steward.attend(self);
                 }
                 effects.flush = core.wants_write() && (core.writers == 0 || core.failure.is_some());
+                if core.session.as_ref().is_some_and(Session::withholds) {
+                    self.steward.attend(self);
+                }
             }
         }
         if core.ended {
@@ -420,7 +423,8 @@ impl Conn {
             }
         }
         if !core.unary.is_empty() {
-            let complete = |(id, _): &(i32, String)| session.flow(*id).is_none_or(|f| f.half_closed || f.closed.is_some());
+            let complete =
+                |(id, _): &(i32, String)| session.flow(*id).is_none_or(|f| f.half_closed || f.closed.is_some());
             let (complete, waiting) = std::mem::take(&mut core.unary).into_iter().partition(complete);
             effects.unary = complete;
             core.unary = waiting;
@@ -554,6 +558,11 @@ impl Conn {
         if self.with(|core| core.encrypted > core.written || core.wants_write()) {
             self.flush();
         }
+    }
+
+    /// Records that a client has made a call.
+    pub fn touch(&self) {
+        self.with(|core| core.idle_since = Instant::now());
     }
 
     /// Ends the connection: it is lost.
@@ -754,11 +763,13 @@ impl Conn {
         }
         next = core.deadlines.iter().map(|(at, _)| *at).fold(next, Instant::min);
         if let Some(session) = &mut core.session {
-            if !session.return_withheld(false) {
-                next = next.min(now + WITHHELD);
+            let budget = &self.settings.budget;
+            if session.return_withheld(false) || budget.may_overdraw(self.id) && session.return_withheld(true) {
+                budget.stop_overdrawing(self.id);
             } else {
-                flush |= session.wants_write() && core.writers == 0;
+                next = next.min(now + WITHHELD);
             }
+            flush |= session.wants_write() && core.writers == 0;
         }
         (Some(next), flush)
     }
@@ -768,6 +779,7 @@ impl Conn {
         let mut core = self.core.lock();
         core.end("the connection was closed by us");
         drop(core);
+        self.settings.budget.stop_overdrawing(self.id);
         self.socket.shut_down();
         self.changed.notify_all();
         if let Some(service) = &self.service {
@@ -829,6 +841,11 @@ impl Core {
             (None, None) => "the stream was lost".into(),
         };
         Status::new(code::UNAVAILABLE, text)
+    }
+
+    /// Returns whether nothing more can be received or sent.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Returns whether no more bytes of the peer will be processed.

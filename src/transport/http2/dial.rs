@@ -36,7 +36,8 @@ impl Dialling<'_> {
     /// Connects, and waits for the server's SETTINGS: then it has accepted this side's certificate, too.
     pub fn dial(&self) -> Result<Http2Connection> {
         let (host, port) = parse(self.endpoint)?;
-        let until = Instant::now().checked_add(self.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        let until =
+            Instant::now().checked_add(self.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let addresses = resolve(host, port, until, self.cancel)?;
         let stream = self.connect(&addresses, until)?;
         let io = |e: std::io::Error| unreachable(format!("cannot set the socket up: {}", explain(&e)));
@@ -62,12 +63,8 @@ impl Dialling<'_> {
         });
         self.steward.adopt(&conn)?;
         // Closes the connection on failure.
-        let connection = Http2Connection {
-            conn,
-            first_ping: Mutex::new(None),
-            timeout: self.timeout,
-            cancel: self.cancel.clone(),
-        };
+        let connection =
+            Http2Connection { conn, first_ping: Mutex::new(None), timeout: self.timeout, cancel: self.cancel.clone() };
         connection.conn.begin();
         self.await_settings(&connection.conn, until)?;
         *connection.first_ping.lock() = connection.conn.with(|core| core.first_ping.take());
@@ -321,7 +318,8 @@ mod tests {
         for good in ["localhost:7051", "10.0.0.1:1", "[::1]:65535", "peer0.org1.example.com:7051", "a_b-c:80"] {
             assert!(parse(good).is_ok(), "{good}");
         }
-        for bad in ["", ":", "h", "h:", ":7051", "h:0", "h:65536", "h:+1", "h:01", "::1:7051", "[x]:1", "h\0:1", "a b:1"]
+        for bad in
+            ["", ":", "h", "h:", ":7051", "h:0", "h:65536", "h:+1", "h:01", "::1:7051", "[x]:1", "h\0:1", "a b:1"]
         {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

@@ -246,7 +246,11 @@ impl Flow {
 
     /// Returns the length of the message that is being received, if it is the next one.
     pub fn next_announced(&self) -> Option<usize> {
-        if self.ready.is_empty() { self.deframer.announced() } else { None }
+        if self.ready.is_empty() {
+            self.deframer.announced()
+        } else {
+            None
+        }
     }
 
     /// Returns whether the peer ended its side in the middle of a message.

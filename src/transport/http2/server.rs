@@ -89,6 +89,7 @@ impl Service {
 
     /// Serves a new stream, or refuses it. Does not block.
     pub fn dispatch(self: &Arc<Self>, conn: &Arc<Conn>, id: i32, fields: &[Field]) {
+        conn.touch();
         let request = match grpc::read_request(fields) {
             Ok(request) => request,
             Err(response) => return refuse_with(conn, id, &response),

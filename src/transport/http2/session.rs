@@ -33,6 +33,9 @@ const MAX_QUEUED_FRAMES: usize = 256;
 const RESETS: (u64, u64) = (20, 1);
 const HEADER_TABLE: u32 = 1 << 10;
 
+/// Number of bytes that a connection may receive beyond the memory budget at a time: 64 KiB.
+const OVERDRAWN: usize = 64 << 10;
+
 /// Settings of a session.
 #[derive(Clone)]
 pub(super) struct SessionOptions {
@@ -190,7 +193,8 @@ impl Session {
         let state = self.state_mut();
         if state.arrived > 0 {
             state.withheld += std::mem::take(&mut state.arrived);
-            let ids: Vec<i32> = state.flows.iter().filter(|(_, flow)| flow.window_is_due()).map(|(id, _)| *id).collect();
+            let ids: Vec<i32> =
+                state.flows.iter().filter(|(_, flow)| flow.window_is_due()).map(|(id, _)| *id).collect();
             for id in ids {
                 self.adjust_window(id);
             }
@@ -198,20 +202,27 @@ impl Session {
         self.return_withheld(false);
     }
 
-    /// Returns withheld connection window if the memory budget has room, or in any case with `regardless`. Returns
-    /// whether nothing is withheld afterwards.
-    pub fn return_withheld(&mut self, regardless: bool) -> bool {
+    /// Returns withheld connection window if the memory budget has room; with `overdraw`, a piece of it in any case.
+    /// Returns whether nothing is withheld afterwards.
+    pub fn return_withheld(&mut self, overdraw: bool) -> bool {
         let state = self.state_mut();
-        if state.withheld == 0 {
-            return true;
+        let size = match (state.options.budget.has_room(), overdraw) {
+            (true, _) => state.withheld,
+            (false, true) => state.withheld.min(OVERDRAWN),
+            (false, false) => 0,
+        };
+        state.withheld -= size;
+        let left = state.withheld;
+        if size > 0 {
+            // SAFETY: a number; an error is possible only for want of memory.
+            unsafe { nghttp2_session_consume_connection(self.raw, size) };
         }
-        if !regardless && !state.options.budget.has_room() {
-            return false;
-        }
-        let size = std::mem::take(&mut state.withheld);
-        // SAFETY: a number; an error is possible only for want of memory.
-        unsafe { nghttp2_session_consume_connection(self.raw, size) };
-        true
+        left == 0
+    }
+
+    /// Returns whether connection window is withheld.
+    pub fn withholds(&self) -> bool {
+        self.state().withheld > 0
     }
 
     /// Widens the window of a stream, and grants it again for what has arrived of a long message.
@@ -297,9 +308,8 @@ impl Session {
         let fields = raw_fields(fields);
         let provider = provider();
         // SAFETY: the fields are valid during the call and copied, as is the provider.
-        let id = unsafe {
-            nghttp2_submit_request2(self.raw, null(), fields.as_ptr(), fields.len(), &provider, null_mut())
-        };
+        let id =
+            unsafe { nghttp2_submit_request2(self.raw, null(), fields.as_ptr(), fields.len(), &provider, null_mut()) };
         // SAFETY: reads the session.
         if id < 0 || unsafe { nghttp2_session_check_request_allowed(self.raw) } == 0 {
             return Err(Violation("the peer accepts no further streams".into()));
@@ -335,8 +345,13 @@ impl Session {
 
     /// Queues a message on a stream.
     pub fn queue(&mut self, id: i32, message: Bytes) {
+        self.queue_all(id, [message]);
+    }
+
+    /// Queues messages on a stream.
+    pub fn queue_all(&mut self, id: i32, messages: impl IntoIterator<Item = Bytes>) {
         if let Some(flow) = self.flow_mut(id) {
-            flow.queue(message);
+            messages.into_iter().for_each(|message| flow.queue(message));
             self.resume(id);
         }
     }
@@ -727,9 +742,7 @@ unsafe extern "C" fn on_sent(
             // The client is still sending. It learns that its request is not read to the end.
             // SAFETY: numbers; submitting is allowed in a callback.
             unsafe {
-                if state.options.server
-                    && ended
-                    && nghttp2_session_get_stream_remote_close(session, hd.stream_id) == 0
+                if state.options.server && ended && nghttp2_session_get_stream_remote_close(session, hd.stream_id) == 0
                 {
                     nghttp2_submit_rst_stream(session, 0, hd.stream_id, reset::NO_ERROR);
                 }
@@ -866,7 +879,8 @@ mod tests {
         }
 
         fn exchange(&mut self) {
-            while carry(&mut self.client, &mut self.server).unwrap() | carry(&mut self.server, &mut self.client).unwrap()
+            while carry(&mut self.client, &mut self.server).unwrap()
+                | carry(&mut self.server, &mut self.client).unwrap()
             {}
         }
 

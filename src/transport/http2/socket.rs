@@ -70,8 +70,7 @@ impl Socket {
 
     fn recv_now(&self, buffer: &mut [u8]) -> Result<usize> {
         // SAFETY: the system writes at most the length of the buffer.
-        let received =
-            unsafe { libc::recv(self.raw(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+        let received = unsafe { libc::recv(self.raw(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
         usize::try_from(received).map_err(|_| Error::last_os_error())
     }
 
@@ -251,8 +250,7 @@ impl Epoll {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         let timeout = timeout.map_or(-1, millis);
         // SAFETY: the system writes at most this many events.
-        let count =
-            unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), EVENTS as i32, timeout) };
+        let count = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), EVENTS as i32, timeout) };
         let count = match check(count) {
             Err(e) if e.kind() == ErrorKind::Interrupted => 0,
             count => count? as usize,

@@ -1,7 +1,7 @@
 //! A bidirectional stream of messages on a connection.
 
 use super::connection::{Conn, Core};
-use super::flow::{End, Flow};
+use super::flow::{End, Flow, FIRST_WINDOW};
 use super::framing::Flaw;
 use super::grpc::{self, reset};
 use super::spin::Spin;
@@ -123,9 +123,10 @@ impl Http2Stream {
         let status = if flow.half_closed {
             let status = match (&flow.head, &flow.last) {
                 (head, Some(last)) => grpc::read_status(head.as_deref(), last),
-                (head, None) => head.as_deref().and_then(grpc::status_of_head).unwrap_or_else(|| {
-                    Status::new(code::INTERNAL, "the server ended the stream without trailers")
-                }),
+                (head, None) => head
+                    .as_deref()
+                    .and_then(grpc::status_of_head)
+                    .unwrap_or_else(|| Status::new(code::INTERNAL, "the server ended the stream without trailers")),
             };
             match status.code {
                 code::OK if flow.is_truncated() => {
@@ -206,15 +207,18 @@ impl Http2Stream {
             if let Some(end) = self.send_end(core) {
                 return Err((end, false));
             }
-            for message in messages {
-                if message.len() > max {
-                    return Err((self.fail(core, too_large("Sent", message.len(), max)), true));
-                }
-                let Some(session) = core.session_mut() else { break };
-                if self.accepted {
-                    session.respond(self.id, &grpc::response());
-                }
-                session.queue(self.id, message);
+            let mut too_long = None;
+            let mut accept = |message: &Bytes| {
+                too_long = (message.len() > max).then_some(message.len());
+                too_long.is_none()
+            };
+            let Some(session) = core.session_mut() else { return Ok(()) };
+            if self.accepted && session.flow(self.id).is_some_and(|flow| !flow.responding) {
+                session.respond(self.id, &grpc::response());
+            }
+            session.queue_all(self.id, messages.into_iter().take_while(|message| accept(message)));
+            if let Some(size) = too_long {
+                return Err((self.fail(core, too_large("Sent", size, max)), true));
             }
             Ok(())
         });
@@ -229,11 +233,7 @@ impl Http2Stream {
 
     /// Waits until everything queued was handed to the socket, until `until` at most. `look` is called from time to
     /// time and ends the wait with `false`.
-    fn drain(
-        &self,
-        until: Option<Instant>,
-        mut look: impl FnMut(&Core) -> Look,
-    ) -> Result<bool, StreamEnd> {
+    fn drain(&self, until: Option<Instant>, mut look: impl FnMut(&Core) -> Look) -> Result<bool, StreamEnd> {
         loop {
             let (state, sent) = self.conn.with(|core| {
                 let looked = look(core);
@@ -410,10 +410,10 @@ impl Stream for Http2Stream {
         })
     }
 
-    /// The size of a message is known as soon as it begins: one above the limit ends the stream before its bytes come,
-    /// unless they are few.
+    /// The size of a message is known as soon as it begins, so that one above the limit is reported before its bytes
+    /// come, unless it is short.
     fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
-        let received = self.receive(Some(timeout), max, |core| {
+        self.receive(Some(timeout), max, |core| {
             if self.is_cancelled() {
                 return None;
             }
@@ -425,18 +425,12 @@ impl Stream for Http2Stream {
                     Some(Err(StreamEnd::TooLarge(Some(size))))
                 }
                 Some(_) => session.take(self.id).map(Ok),
-                None => match flow.next_announced() {
-                    Some(size) if size > max.max(super::flow::FIRST_WINDOW / 2) => {
-                        Some(Err(StreamEnd::TooLarge(None)))
-                    }
-                    _ => None,
-                },
+                None => {
+                    let announced = flow.next_announced().filter(|size| *size > max.max(FIRST_WINDOW / 2));
+                    announced.map(|size| Err(StreamEnd::TooLarge(Some(size))))
+                }
             }
-        });
-        if matches!(received, Err(StreamEnd::TooLarge(None))) {
-            self.cancel();
-        }
-        received
+        })
     }
 
     fn recv_batch(&self, messages: &mut Vec<Bytes>) -> Result<(), StreamEnd> {
