@@ -103,8 +103,10 @@
 //!
 //! # Features
 //!
-//! - `c-core` (default): the real network. It depends on `grpcio-sys`, whose C++ sources take minutes to compile. Without
-//!   it, everything except the transport over the C core builds and runs over the in-memory network.
+//! - `c-core` (default): gRPC's C core as the transport. It depends on `grpcio-sys`, whose C++ sources take minutes to
+//!   compile. It is the default transport where it is compiled in.
+//! - `http2` (default): nghttp2 and OpenSSL as the transport (`transport::http2`), which build in seconds. Without this and
+//!   `c-core`, everything else builds and runs over the in-memory network.
 //! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`transport::host`). It depends on
 //!   `grpcio` and the futures crates, but on no runtime.
 //! - `testing`: the module `testing`.

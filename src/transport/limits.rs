@@ -37,7 +37,8 @@ pub struct Limits {
     /// Memory for received data of all connections of one transport, in bytes: 1 GiB; `None`: unlimited. It bounds
     /// messages that never end. Over the C core, an idle connection takes about 100 KiB, a connection whose messages
     /// are not read up to 4 MiB, and a message being received its full length. Near the limit the C core accepts no
-    /// connections; above it, it resets streams one by one until the memory suffices.
+    /// connections; above it, it resets streams one by one until the memory suffices. The HTTP/2 transport counts
+    /// received messages that nobody has taken yet; near the limit it lets peers send less, and resets nothing.
     pub memory_quota: Option<usize>,
 }
 

@@ -279,8 +279,8 @@ pub trait Stream: Send + Sync {
     fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd>;
 
     /// Returns the next message as [`recv`](Stream::recv) does, if it has at most `max` bytes. Otherwise returns
-    /// [`StreamEnd::TooLarge`]. If the whole message was received, the error has its size, and the caller must end the
-    /// stream. If reception was abandoned earlier, the error has no size, and the stream has been cancelled.
+    /// [`StreamEnd::TooLarge`]. If the size of the message is known, the error has it, and the caller must end the stream.
+    /// If reception was abandoned before, the error has no size, and the stream has been cancelled.
     fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
         limited(self.recv(Some(timeout))?, max)
     }

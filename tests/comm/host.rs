@@ -2,8 +2,8 @@
 //! with them.
 #![cfg(feature = "host-server")]
 
-use crate::common::grpc::{member, tls_of};
 use crate::common::host::{on_host, serve};
+use crate::common::sockets::{member, tls_of};
 use crate::common::{data, eventually, id, ms, next_nonce, Form, Host, Security, PATIENCE};
 use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
 use fabric_gossip::cancel::Cancel;

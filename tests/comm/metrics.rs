@@ -264,8 +264,18 @@ fn identities_threads_and_expiry_are_told(net: &impl Form) {
 
 #[cfg(feature = "c-core")]
 #[test]
-fn the_expiry_of_the_tls_certificate_is_told() {
-    let net = <Grpc as Form>::new();
+fn the_expiry_of_the_tls_certificate_is_told_over_the_c_core() {
+    the_expiry_of_the_tls_certificate_is_told(&Grpc::new());
+}
+
+#[cfg(feature = "http2")]
+#[test]
+fn the_expiry_of_the_tls_certificate_is_told_over_http2() {
+    the_expiry_of_the_tls_certificate_is_told(&Nghttp2::new());
+}
+
+#[cfg(any(feature = "c-core", feature = "http2"))]
+fn the_expiry_of_the_tls_certificate_is_told(net: &impl Form) {
     let left = net.node("node").metrics().gossip_comm_tls_expires_in.unwrap();
     let year = 365 * 24 * 3600;
     assert!((9 * year..11 * year).contains(&left), "test certificates are valid for ten years, not {left} s");

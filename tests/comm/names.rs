@@ -92,12 +92,28 @@ fn grpc_by_pki_id_and_by_address_nothing_is_lost() {
 }
 
 #[test]
-#[cfg(feature = "c-core")]
-fn grpc_by_two_spellings_of_the_address_nothing_is_lost() {
-    let net = Grpc::new();
+#[cfg(feature = "http2")]
+fn http2_by_pki_id_and_by_address_nothing_is_lost() {
+    by_pki_id_and_address(&Nghttp2::new(), tries(40));
+}
+
+#[cfg(any(feature = "c-core", feature = "http2"))]
+fn by_two_spellings_of_the_address(net: &impl Form) {
     let peer = net.node("peer");
     let alias = peer.endpoint.replace("127.0.0.1", "localhost");
-    by_two_addresses(&net, tries(40), &peer, &alias);
+    by_two_addresses(net, tries(40), &peer, &alias);
+}
+
+#[test]
+#[cfg(feature = "c-core")]
+fn grpc_by_two_spellings_of_the_address_nothing_is_lost() {
+    by_two_spellings_of_the_address(&Grpc::new());
+}
+
+#[test]
+#[cfg(feature = "http2")]
+fn http2_by_two_spellings_of_the_address_nothing_is_lost() {
+    by_two_spellings_of_the_address(&Nghttp2::new());
 }
 
 #[test]

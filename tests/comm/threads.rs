@@ -42,4 +42,10 @@ fn no_thread_is_left_after_the_stop() {
         // The thread that collects calls of the C core exists until the last call is over.
         eventually("every thread has ended", || threads().is_empty());
     }
+    #[cfg(feature = "http2")]
+    {
+        live(&Nghttp2::new());
+        // The thread that waits for the other side to close its connections waits for a second at most.
+        eventually("every thread has ended", || threads().is_empty());
+    }
 }

@@ -1,7 +1,7 @@
 //! The form with the gossip service on a host's own grpcio server, with mutual TLS on loopback. Only the listener
 //! differs from the form over gRPC's C core.
 
-use super::grpc::{member, tls_of};
+use super::sockets::{member, tls_of};
 use super::{Form, Grpc, Link, Security, Served, World};
 use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;

@@ -1,34 +1,35 @@
-//! Shared code of the tests of the communication layer: fake cryptography, three forms of network, peers spoken by
-//! hand.
+//! Shared code of the tests of the communication layer: fake cryptography, four forms of network, peers spoken by hand.
 //!
 //! Every behaviour is a function over a [`Form`], which [`for_each_transport!`] turns into one test for each form: in memory;
-//! with the feature `c-core` over gRPC's C core with mutual TLS; and with the feature `host-server` the same with the
-//! service on a host's own server. Tests wait for events, never for time to pass; every
-//! expected event gets [`PATIENCE`], which only a failing test uses up.
+//! with the feature `c-core` over gRPC's C core with mutual TLS; with the feature `http2` over nghttp2 and OpenSSL with
+//! mutual TLS; and with the feature `host-server` over the C core with the service on a host's own server. Tests wait for
+//! events, never for time to pass; every expected event gets [`PATIENCE`], which only a failing test uses up.
 #![allow(dead_code, unused_imports)]
 
 mod fake;
 mod form;
-#[cfg(feature = "c-core")]
-pub mod grpc;
 #[cfg(feature = "host-server")]
 pub mod host;
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 pub mod http2;
 pub mod live;
 mod memory;
 mod pulse;
 mod raw;
+#[cfg(any(feature = "c-core", feature = "http2"))]
+pub mod sockets;
 
 pub use fake::{signature, World};
 pub use form::{Form, Link, Node, Security, Served, LIMIT};
-#[cfg(feature = "c-core")]
-pub use grpc::Grpc;
 #[cfg(feature = "host-server")]
 pub use host::Host;
 pub use memory::{cert, Memory};
 pub use pulse::within as within_slack;
 pub use raw::{conn_of, hash_of, Accepted, Raw, RawServer};
+#[cfg(feature = "c-core")]
+pub use sockets::Grpc;
+#[cfg(feature = "http2")]
+pub use sockets::Nghttp2;
 
 use fabric_gossip::comm::{ByteSize, Event, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
@@ -56,6 +57,13 @@ macro_rules! for_each_transport {
             $(#[test]
             fn $name() {
                 super::$name(&<$crate::common::Grpc as $crate::common::Form>::new());
+            })*
+        }
+        #[cfg(feature = "http2")]
+        mod http2 {
+            $(#[test]
+            fn $name() {
+                super::$name(&<$crate::common::Nghttp2 as $crate::common::Form>::new());
             })*
         }
         #[cfg(feature = "host-server")]

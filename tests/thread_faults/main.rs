@@ -24,12 +24,16 @@ use std::time::{Duration, Instant};
 const KINDS: [&str; 5] = ["gossip-write", "gossip-read", "gossip-ids", "gossip-stop", "memory-in"];
 #[cfg(feature = "c-core")]
 const KINDS_OVER_GRPC: [&str; 3] = ["gossip-in", "gossip-accept", "gossip-poll"];
+#[cfg(feature = "http2")]
+const KINDS_OVER_HTTP2: [&str; 3] = ["gossip-in", "gossip-accept", "gossip-steward"];
 
 /// The places where the library, or the C core for it, needs a descriptor. Not among them are the files that a host names,
 /// and reads that only make an error more exact: the numbers of threads, from `/proc`.
 const PLACES: [&str; 2] = ["memory dial", "memory accept"];
 #[cfg(feature = "c-core")]
 const PLACES_OVER_GRPC: [&str; 3] = ["dial", "accept", "listen"];
+#[cfg(feature = "http2")]
+const PLACES_OVER_HTTP2: [&str; 4] = ["dial", "accept", "listen", "epoll"];
 
 /// How much longer than its limit a call may take.
 const SLACK: Duration = Duration::from_millis(200);
@@ -52,6 +56,11 @@ fn over_every_form(test: impl Fn(&dyn Fn(&str) -> Node)) {
     {
         let grpc = Grpc::new();
         test(&|name| grpc.node(name));
+    }
+    #[cfg(feature = "http2")]
+    {
+        let http2 = Nghttp2::new();
+        test(&|name| http2.node(name));
     }
 }
 
@@ -162,8 +171,12 @@ fn whatever_does_not_start_everything_accepted_is_accounted_for_and_nothing_is_l
     let missed: Vec<_> =
         KINDS.iter().filter(|kind| struck.get(**kind).is_none_or(|(_, refused)| *refused == 0)).collect();
     assert!(seeds < 60 || missed.is_empty(), "never refused: {missed:?} of {struck:?}");
+    let sockets: Vec<&str> = Vec::new();
     #[cfg(feature = "c-core")]
-    for kind in KINDS_OVER_GRPC {
+    let sockets = [sockets, KINDS_OVER_GRPC.into()].concat();
+    #[cfg(feature = "http2")]
+    let sockets = [sockets, KINDS_OVER_HTTP2.into()].concat();
+    for kind in sockets {
         assert!(
             seeds < 60 || struck.get(kind).is_some_and(|(asked, _)| *asked > 0),
             "never asked for: {kind} {struck:?}"
@@ -173,6 +186,8 @@ fn whatever_does_not_start_everything_accepted_is_accounted_for_and_nothing_is_l
     let places: Vec<&str> = PLACES.into();
     #[cfg(feature = "c-core")]
     let places = [places, PLACES_OVER_GRPC.into()].concat();
+    #[cfg(feature = "http2")]
+    let places = [places, PLACES_OVER_HTTP2.into()].concat();
     let missed: Vec<_> =
         places.iter().filter(|place| descriptors.get(**place).is_none_or(|(_, refused)| *refused == 0)).collect();
     assert!(seeds < 60 || missed.is_empty(), "never refused: {missed:?} of {descriptors:?}");
@@ -312,16 +327,26 @@ fn others_start_or_say_why() -> Vec<String> {
         Err(text) => unexplained.push(text),
     };
     judge(builder().transport(Memory::new().transport("d", Security::Mutual)).start());
-    #[cfg(feature = "c-core")]
-    judge(builder().listen("127.0.0.1:0").tls(grpc::tls("d")).start());
+    #[cfg(any(feature = "c-core", feature = "http2"))]
+    judge(builder().listen("127.0.0.1:0").tls(sockets::tls("d")).start());
     unexplained
 }
 
 #[test]
 #[cfg(feature = "c-core")]
-fn what_lacks_a_descriptor_says_so_and_works_again_after_that() {
+fn what_lacks_a_descriptor_over_the_c_core_says_so_and_works_again_after_that() {
+    what_lacks_a_descriptor_says_so(&Grpc::new());
+}
+
+#[test]
+#[cfg(feature = "http2")]
+fn what_lacks_a_descriptor_over_http2_says_so_and_works_again_after_that() {
+    what_lacks_a_descriptor_says_so(&Nghttp2::new());
+}
+
+#[cfg(any(feature = "c-core", feature = "http2"))]
+fn what_lacks_a_descriptor_says_so(net: &impl Form) {
     let _alone = alone();
-    let net = Grpc::new();
     let (node, peer) = (net.node("node"), net.node("peer"));
     let limit = Duration::from_secs(2);
     let lacking = |place: &'static str| DescriptorFaults::new(move |at| at == place);
@@ -334,7 +359,7 @@ fn what_lacks_a_descriptor_says_so_and_works_again_after_that() {
         node.close_conn(&peer.peer());
         eventually("it is closed", || node.open_connections() + peer.open_connections() == 0);
     }
-    let start = || net.builder("other").listen("127.0.0.1:0").tls(grpc::tls("other")).start();
+    let start = || net.builder("other").listen("127.0.0.1:0").tls(sockets::tls("other")).start();
     let faults = lacking("listen");
     let error = start().err().expect("it listens without a descriptor");
     assert!(names_the_limit(&error), "{error}");
@@ -342,7 +367,7 @@ fn what_lacks_a_descriptor_says_so_and_works_again_after_that() {
     start().unwrap().stop();
 }
 
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 fn names_the_limit(error: &fabric_gossip::Error) -> bool {
     ["Too many open files", "RLIMIT_NOFILE is ", "ulimit -n"].iter().all(|part| error.to_string().contains(part))
 }
@@ -354,6 +379,8 @@ fn callers_wait_without_using_the_processor_while_neither_threads_nor_descriptor
     waits_without_using_the_processor(&memory);
     #[cfg(feature = "c-core")]
     waits_without_using_the_processor(&Grpc::new());
+    #[cfg(feature = "http2")]
+    waits_without_using_the_processor(&Nghttp2::new());
 }
 
 fn waits_without_using_the_processor(net: &impl Form) {

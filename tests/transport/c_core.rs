@@ -17,6 +17,8 @@ mod compression;
 mod dialling;
 #[path = "ends.rs"]
 mod ends;
+#[path = "footprint.rs"]
+mod footprint;
 #[path = "frozen.rs"]
 mod frozen;
 #[path = "messages.rs"]

@@ -15,8 +15,12 @@ pub fn make(tls: Option<Tls>, limits: Limits) -> fabric_gossip::Result<Net> {
 mod dialling;
 #[path = "ends.rs"]
 mod ends;
+#[path = "footprint.rs"]
+mod footprint;
 #[path = "frozen.rs"]
 mod frozen;
+#[path = "listener.rs"]
+mod listener;
 #[path = "messages.rs"]
 mod messages;
 #[path = "net.rs"]

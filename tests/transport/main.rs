@@ -4,7 +4,7 @@
 
 #[macro_use]
 #[path = "../common/own_process.rs"]
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 mod own_process;
 
 #[cfg(feature = "c-core")]

@@ -374,6 +374,9 @@ impl Conn {
                     self.steward.attend(self);
                 }
                 effects.flush = core.wants_write() && (core.writers == 0 || core.failure.is_some());
+                if core.session.as_ref().is_some_and(Session::withholds) {
+                    self.steward.attend(self);
+                }
             }
         }
         if core.ended {
@@ -391,14 +394,14 @@ impl Conn {
         }
         let Core { wire, session, .. } = core;
         let Some(session) = session.as_mut() else { return Ok(()) };
-        loop {
+        let result = loop {
             match wire.decrypt(plain) {
-                Ok(0) => break,
+                Ok(0) => break Ok(()),
                 Ok(length) => session.receive(&plain[..length])?,
-                Err(WireError::Closed) => return Err(Failure::Closed),
-                Err(WireError::Tls(text)) => return Err(Failure::Tls(text)),
+                Err(WireError::Closed) => break Err(Failure::Closed),
+                Err(WireError::Tls(text)) => break Err(Failure::Tls(text)),
             }
-        }
+        };
         for event in session.take_events() {
             match event {
                 Event::Request(id, fields) => effects.requests.push((id, fields)),
@@ -426,7 +429,7 @@ impl Conn {
             effects.unary = complete;
             core.unary = waiting;
         }
-        Ok(())
+        result
     }
 
     /// Continues the TLS handshake, and starts the session when it is complete.
@@ -511,6 +514,8 @@ impl Conn {
                 }
                 if let Err(failure) = core.fill(&mut turn.out) {
                     core.fail(failure);
+                    self.changed.notify_all();
+                    self.steward.attend(self);
                     return Progress::Lost;
                 }
                 if turn.out.is_empty() {
@@ -553,6 +558,11 @@ impl Conn {
         if self.with(|core| core.encrypted > core.written || core.wants_write()) {
             self.flush();
         }
+    }
+
+    /// Records that a client has made a call.
+    pub fn touch(&self) {
+        self.with(|core| core.idle_since = Instant::now());
     }
 
     /// Ends the connection: it is lost.
@@ -682,18 +692,16 @@ impl Conn {
 
     /// Does what is due at this time. Returns when it must be called again; `None` if the connection is over.
     pub fn drive_timers(self: &Arc<Self>, now: Instant) -> Option<Instant> {
-        let (next, flush) = self.with(|core| self.timers(core, now));
-        if flush {
+        // Closing has three steps, each of which may have to send something.
+        for _ in 0..3 {
+            let (next, flush) = self.with(|core| self.timers(core, now));
+            if !flush {
+                return next;
+            }
             self.changed.notify_all();
             self.flush();
-            // Closing continues when everything is sent.
-            let (again, flush) = self.with(|core| self.timers(core, now));
-            if flush {
-                self.flush();
-            }
-            return again;
         }
-        next
+        Some(now)
     }
 
     fn timers(&self, core: &mut Core, now: Instant) -> (Option<Instant>, bool) {
@@ -717,7 +725,7 @@ impl Conn {
             if sent {
                 self.socket.shut_down_write();
             }
-            return (Some(at), false);
+            return (Some(at), !sent && !core.blocked);
         }
         let limits = &self.settings.limits;
         let mut flush = false;
@@ -755,11 +763,13 @@ impl Conn {
         }
         next = core.deadlines.iter().map(|(at, _)| *at).fold(next, Instant::min);
         if let Some(session) = &mut core.session {
-            if !session.return_withheld(false) {
-                next = next.min(now + WITHHELD);
+            let budget = &self.settings.budget;
+            if session.return_withheld(false) || budget.may_overdraw(self.id) && session.return_withheld(true) {
+                budget.stop_overdrawing(self.id);
             } else {
-                flush |= session.wants_write() && core.writers == 0;
+                next = next.min(now + WITHHELD);
             }
+            flush |= session.wants_write() && core.writers == 0;
         }
         (Some(next), flush)
     }
@@ -769,6 +779,7 @@ impl Conn {
         let mut core = self.core.lock();
         core.end("the connection was closed by us");
         drop(core);
+        self.settings.budget.stop_overdrawing(self.id);
         self.socket.shut_down();
         self.changed.notify_all();
         if let Some(service) = &self.service {
@@ -830,6 +841,11 @@ impl Core {
             (None, None) => "the stream was lost".into(),
         };
         Status::new(code::UNAVAILABLE, text)
+    }
+
+    /// Returns whether nothing more can be received or sent.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Returns whether no more bytes of the peer will be processed.
@@ -909,7 +925,6 @@ impl Core {
     /// Records that the connection is over: nothing more is received or sent.
     fn end(&mut self, why: &str) {
         self.ended = true;
-        self.written = self.written.max(self.encrypted);
         if self.failure.is_none() {
             self.orderly = self.closing.is_some();
             let going_away = self.going_away.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();

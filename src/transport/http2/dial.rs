@@ -268,9 +268,10 @@ impl Connection for Http2Connection {
             core.users += 1;
             core.remote_cert.clone()
         });
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         // Cancels the stream on failure.
-        let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert));
-        if let Some(at) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
+        let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert, deadline));
+        if let Some(at) = deadline {
             conn.set_deadline(id, at);
         }
         conn.flush();

@@ -1,7 +1,7 @@
 //! The listening socket, and connections that have not opened a stream yet. One thread drives all of them, so that
 //! strangers take the time of one thread.
 
-use super::connection::{Conn, NewConn};
+use super::connection::{Conn, NewConn, LINGER};
 use super::context::Contexts;
 use super::options::Settings;
 use super::server::Service;
@@ -223,6 +223,8 @@ struct Pending {
     until: Instant,
     /// Whether it is waited for to open its first stream.
     ready: bool,
+    /// Whether it has failed, and waits for the client to have read why.
+    failed: bool,
 }
 
 /// The thread of a listener.
@@ -298,7 +300,7 @@ impl Acceptor {
                 let (id, descriptor) = (conn.id, conn.socket.raw());
                 let added = self.shared.epoll.add(descriptor, Interest { read: true, write: false }, id);
                 *self.by_address.entry(address.ip()).or_default() += 1;
-                self.pending.insert(id, Pending { conn, address: address.ip(), until, ready: false });
+                self.pending.insert(id, Pending { conn, address: address.ip(), until, ready: false, failed: false });
                 if let Err(e) = added {
                     log::error!("{address}: cannot watch the connection: {e}");
                     self.discard(id);
@@ -337,11 +339,29 @@ impl Acceptor {
         if write {
             conn.flush();
         }
+        if pending.failed {
+            match conn.socket.recv(&mut [0; 4096], false) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(1..) => {}
+                _ => return self.discard(id),
+            }
+            let _ = self.shared.epoll.renew(conn.socket.raw(), Interest { read: true, write: false }, id);
+            return;
+        }
         let effects = conn.drive_pending();
         let (failure, ready) = conn.with(|core| (core.failure.clone(), core.progress() == (true, true)));
-        if let Some(failure) = failure {
+        // A client may open a stream and be gone already.
+        if let Some(failure) = failure.filter(|_| effects.has_no_request()) {
             self.accepting.refusals.record(Refusal::of(&failure), &conn.remote_addr, &failure);
-            return self.discard(id);
+            if conn.with(|core| core.has_ended()) {
+                return self.discard(id);
+            }
+            pending.failed = true;
+            pending.until = Instant::now() + LINGER;
+            conn.flush();
+            conn.socket.shut_down_write();
+            let _ = self.shared.epoll.renew(conn.socket.raw(), Interest { read: true, write: false }, id);
+            return;
         }
         if ready && !pending.ready {
             pending.ready = true;
@@ -373,6 +393,10 @@ impl Acceptor {
         let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.until <= now).map(|(id, _)| *id).collect();
         for id in late {
             let Some(pending) = self.pending.get(&id) else { continue };
+            if pending.failed {
+                self.discard(id);
+                continue;
+            }
             let text = match (pending.ready, pending.conn.with(|core| core.progress()).0) {
                 (true, _) => "the client opened no stream in time",
                 (false, true) => "the client did not begin HTTP/2 in time",

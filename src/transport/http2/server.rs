@@ -89,6 +89,7 @@ impl Service {
 
     /// Serves a new stream, or refuses it. Does not block.
     pub fn dispatch(self: &Arc<Self>, conn: &Arc<Conn>, id: i32, fields: &[Field]) {
+        conn.touch();
         let request = match grpc::read_request(fields) {
             Ok(request) => request,
             Err(response) => return refuse_with(conn, id, &response),
@@ -112,7 +113,7 @@ impl Service {
             core.users += 1;
             core.remote_cert.clone()
         });
-        let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert));
+        let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert, None));
         let service = self.clone();
         let run = move |stream: Arc<Http2Stream>| service.run(&stream, &method);
         if let Err(refusal) = self.serving.serve(&conn.remote_addr, &stream, run) {

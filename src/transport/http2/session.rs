@@ -33,6 +33,9 @@ const MAX_QUEUED_FRAMES: usize = 256;
 const RESETS: (u64, u64) = (20, 1);
 const HEADER_TABLE: u32 = 1 << 10;
 
+/// Number of bytes that a connection may receive beyond the memory budget at a time: 64 KiB.
+const OVERDRAWN: usize = 64 << 10;
+
 /// Settings of a session.
 #[derive(Clone)]
 pub(super) struct SessionOptions {
@@ -199,20 +202,27 @@ impl Session {
         self.return_withheld(false);
     }
 
-    /// Returns withheld connection window if the memory budget has room, or in any case with `regardless`. Returns
-    /// whether nothing is withheld afterwards.
-    pub fn return_withheld(&mut self, regardless: bool) -> bool {
+    /// Returns withheld connection window if the memory budget has room; with `overdraw`, a piece of it in any case.
+    /// Returns whether nothing is withheld afterwards.
+    pub fn return_withheld(&mut self, overdraw: bool) -> bool {
         let state = self.state_mut();
-        if state.withheld == 0 {
-            return true;
+        let size = match (state.options.budget.has_room(), overdraw) {
+            (true, _) => state.withheld,
+            (false, true) => state.withheld.min(OVERDRAWN),
+            (false, false) => 0,
+        };
+        state.withheld -= size;
+        let left = state.withheld;
+        if size > 0 {
+            // SAFETY: a number; an error is possible only for want of memory.
+            unsafe { nghttp2_session_consume_connection(self.raw, size) };
         }
-        if !regardless && !state.options.budget.has_room() {
-            return false;
-        }
-        let size = std::mem::take(&mut state.withheld);
-        // SAFETY: a number; an error is possible only for want of memory.
-        unsafe { nghttp2_session_consume_connection(self.raw, size) };
-        true
+        left == 0
+    }
+
+    /// Returns whether connection window is withheld.
+    pub fn withholds(&self) -> bool {
+        self.state().withheld > 0
     }
 
     /// Widens the window of a stream, and grants it again for what has arrived of a long message.
@@ -335,8 +345,13 @@ impl Session {
 
     /// Queues a message on a stream.
     pub fn queue(&mut self, id: i32, message: Bytes) {
+        self.queue_all(id, [message]);
+    }
+
+    /// Queues messages on a stream.
+    pub fn queue_all(&mut self, id: i32, messages: impl IntoIterator<Item = Bytes>) {
         if let Some(flow) = self.flow_mut(id) {
-            flow.queue(message);
+            messages.into_iter().for_each(|message| flow.queue(message));
             self.resume(id);
         }
     }
@@ -488,7 +503,8 @@ fn describe(error: c_int) -> String {
 /// Returns a text for a code with which nghttp2 ends a session.
 fn describe_code(code: u32) -> String {
     match code {
-        reset::ENHANCE_YOUR_CALM => "too many streams were reset, or another limit was exceeded".into(),
+        // INTERNAL_ERROR is nghttp2's code for too many resets.
+        2 | reset::ENHANCE_YOUR_CALM => "a limit was exceeded, such as that of reset streams".into(),
         code => format!("error {code}"),
     }
 }
@@ -733,6 +749,14 @@ unsafe extern "C" fn on_sent(
             }
         }
         NGHTTP2_DATA => state.answered = true,
+        NGHTTP2_RST_STREAM => {
+            // SAFETY: a RST_STREAM frame.
+            let code = unsafe { (*frame).rst_stream.error_code };
+            // Only nghttp2 resets with these.
+            if code == reset::PROTOCOL_ERROR || code == reset::FLOW_CONTROL_ERROR {
+                state.violation.get_or_insert_with(|| describe_code(code));
+            }
+        }
         NGHTTP2_GOAWAY => {
             // SAFETY: a GOAWAY frame.
             let code = unsafe { (*frame).goaway.error_code };
@@ -1083,7 +1107,7 @@ mod tests {
             id += 2;
             server.fill().map(Vec::clear)
         });
-        is_violation(result, "reset");
+        is_violation(result, "limit");
         assert!(id > 20 * 2, "20 are allowed, and {id} was the last");
         let goodbye = server.fill().unwrap();
         assert_eq!(goodbye[3], 7, "a GOAWAY frame: {goodbye:?}");
@@ -1130,18 +1154,21 @@ mod tests {
 
     #[test]
     fn the_first_violation_ends_the_session() {
-        // DATA on a stream that was never opened, an unknown pseudo-header, a body beyond the window.
-        let mut unopened = server();
-        assert!(unopened.receive(&frame(0, 0, 1, b"x")).and_then(|()| unopened.fill().map(drop)).is_err());
+        let ends = |bytes: &[u8]| {
+            let mut server = server();
+            server.receive(bytes).and_then(|()| server.fill().map(drop)).is_err()
+        };
+        assert!(ends(&frame(0, 0, 1, b"x")), "DATA of a stream that was never opened");
         let mut odd = vec![(":odd", "x")];
         odd.extend(REQUEST);
-        assert!(server().receive(&frame(1, 4, 1, &literal(&odd))).is_err());
+        assert!(ends(&frame(1, 4, 1, &literal(&odd))), "an unknown pseudo-header");
+        assert!(ends(&frame(5, 4, 1, &[0, 0, 0, 2])), "a push of a client");
         assert!(Session::new(options(true)).unwrap().receive(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
         let mut server = server();
         server.receive(&frame(1, 4, 1, &literal(&REQUEST))).unwrap();
         let body = [prefix(100_000).to_vec(), vec![0; 70_000]].concat();
         let result = body.chunks(16_384).try_for_each(|piece| server.receive(&frame(0, 0, 1, piece)));
-        assert!(result.is_err(), "more than the window");
+        assert!(result.and_then(|()| server.fill().map(drop)).is_err(), "more than the window");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::socket::Interest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{spawn, Mutex};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ pub(super) struct Steward {
     /// Whether the thread sleeps for longer than a tick, so that a note must wake it.
     sleeping: AtomicBool,
     next_id: AtomicU64,
+    /// Number of connections.
+    connections: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -64,6 +66,7 @@ impl Steward {
             epoll,
             sleeping: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
             state: Mutex::default(),
         }))
     }
@@ -88,6 +91,7 @@ impl Steward {
                 state.running = true;
             }
             state.notes.push(Note::Adopt(conn.clone()));
+            self.connections.fetch_add(1, Ordering::SeqCst);
             ended
         };
         self.wake();
@@ -109,8 +113,13 @@ impl Steward {
     }
 
     fn note(&self, note: Note) {
-        self.state.lock().notes.push(note);
-        self.wake();
+        let mut state = self.state.lock();
+        // Without the thread, every connection is over.
+        if state.running {
+            state.notes.push(note);
+            drop(state);
+            self.wake();
+        }
     }
 
     fn wake(&self) {
@@ -129,7 +138,10 @@ impl Steward {
         self.sleeping.store(false, Ordering::SeqCst);
         self.epoll.wake();
         // With connections left, it goes on until they have ended.
-        if let Some(thread) = thread.filter(JoinHandle::is_finished) {
+        let idle = self.connections.load(Ordering::SeqCst) == 0;
+        let here = std::thread::current().id();
+        if let Some(thread) = thread.filter(|thread| idle && thread.thread().id() != here) {
+            // It does not panic on any input.
             let _ = thread.join();
         }
     }
@@ -155,11 +167,12 @@ impl Steward {
             self.sleeping.store(false, Ordering::SeqCst);
             for event in &ready {
                 let Some((conn, _)) = watch.connections.get(&event.token).cloned() else { continue };
-                if event.write {
-                    conn.flush();
-                }
                 if event.read {
                     conn.drive_read();
+                }
+                if event.write {
+                    conn.flush();
+                    watch.set_due(conn.clone(), Instant::now());
                 }
                 self.renew(&conn);
             }
@@ -246,6 +259,7 @@ impl Steward {
                 None => {
                     self.epoll.remove(conn.socket.raw());
                     conn.drive_end();
+                    self.connections.fetch_sub(1, Ordering::SeqCst);
                 }
             }
         }

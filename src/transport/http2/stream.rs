@@ -1,7 +1,7 @@
 //! A bidirectional stream of messages on a connection.
 
 use super::connection::{Conn, Core};
-use super::flow::{End, Flow};
+use super::flow::{End, Flow, FIRST_WINDOW};
 use super::framing::Flaw;
 use super::grpc::{self, reset};
 use super::spin::Spin;
@@ -18,6 +18,9 @@ const GATHERED: usize = 64 << 10;
 /// Longest time for which a blocked writer does not look at whether its stream was cancelled.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Time by which a server may find a time limit passed before its client does.
+const CLOCKS: Duration = Duration::from_millis(50);
+
 /// Longest time for which a writer waits before it looks again, if nothing changes.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -26,6 +29,8 @@ pub(super) struct Http2Stream {
     conn: Arc<Conn>,
     id: i32,
     accepted: bool,
+    /// The time limit of a dialled stream.
+    deadline: Option<Instant>,
     info: StreamInfo,
     /// Whether this side has ended the stream in both directions.
     cancelled: AtomicBool,
@@ -39,7 +44,7 @@ pub(super) struct Http2Stream {
 
 impl Http2Stream {
     /// Takes an open stream of a connection.
-    pub fn new(conn: Arc<Conn>, id: i32, remote_cert: Option<Bytes>) -> Http2Stream {
+    pub fn new(conn: Arc<Conn>, id: i32, remote_cert: Option<Bytes>, deadline: Option<Instant>) -> Http2Stream {
         let info = StreamInfo {
             remote_addr: conn.remote_addr.clone(),
             remote_cert,
@@ -51,6 +56,7 @@ impl Http2Stream {
             accepted: conn.service.is_some(),
             conn,
             id,
+            deadline,
             info,
             cancelled: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -137,8 +143,11 @@ impl Http2Stream {
             }
             status
         };
+        let late = || self.deadline.is_some_and(|at| Instant::now() + CLOCKS >= at);
         Some(match status.code {
             code::UNAVAILABLE => StreamEnd::Lost(status),
+            // Both sides watch the time limit, and either may find it passed first.
+            code::DEADLINE_EXCEEDED | code::CANCELLED if late() => StreamEnd::Local,
             _ => StreamEnd::Remote(status),
         })
     }
@@ -198,15 +207,18 @@ impl Http2Stream {
             if let Some(end) = self.send_end(core) {
                 return Err((end, false));
             }
-            for message in messages {
-                if message.len() > max {
-                    return Err((self.fail(core, too_large("Sent", message.len(), max)), true));
-                }
-                let Some(session) = core.session_mut() else { break };
-                if self.accepted {
-                    session.respond(self.id, &grpc::response());
-                }
-                session.queue(self.id, message);
+            let mut too_long = None;
+            let mut accept = |message: &Bytes| {
+                too_long = (message.len() > max).then_some(message.len());
+                too_long.is_none()
+            };
+            let Some(session) = core.session_mut() else { return Ok(()) };
+            if self.accepted && session.flow(self.id).is_some_and(|flow| !flow.responding) {
+                session.respond(self.id, &grpc::response());
+            }
+            session.queue_all(self.id, messages.into_iter().take_while(|message| accept(message)));
+            if let Some(size) = too_long {
+                return Err((self.fail(core, too_large("Sent", size, max)), true));
             }
             Ok(())
         });
@@ -225,6 +237,9 @@ impl Http2Stream {
         loop {
             let (state, sent) = self.conn.with(|core| {
                 let looked = look(core);
+                if self.is_cancelled() {
+                    return (Err(StreamEnd::Local), false);
+                }
                 if self.is_sent(core) {
                     return (Ok(looked), true);
                 }
@@ -395,10 +410,10 @@ impl Stream for Http2Stream {
         })
     }
 
-    /// The size of a message is known as soon as it begins: one above the limit ends the stream before its bytes come,
-    /// unless they are few.
+    /// The size of a message is known as soon as it begins, so that one above the limit is reported before its bytes
+    /// come, unless it is short.
     fn recv_limited(&self, timeout: Duration, max: usize) -> Result<Option<Bytes>, StreamEnd> {
-        let received = self.receive(Some(timeout), max, |core| {
+        self.receive(Some(timeout), max, |core| {
             if self.is_cancelled() {
                 return None;
             }
@@ -410,16 +425,12 @@ impl Stream for Http2Stream {
                     Some(Err(StreamEnd::TooLarge(Some(size))))
                 }
                 Some(_) => session.take(self.id).map(Ok),
-                None => match flow.next_announced() {
-                    Some(size) if size > max.max(super::flow::FIRST_WINDOW / 2) => Some(Err(StreamEnd::TooLarge(None))),
-                    _ => None,
-                },
+                None => {
+                    let announced = flow.next_announced().filter(|size| *size > max.max(FIRST_WINDOW / 2));
+                    announced.map(|size| Err(StreamEnd::TooLarge(Some(size))))
+                }
             }
-        });
-        if matches!(received, Err(StreamEnd::TooLarge(None))) {
-            self.cancel();
-        }
-        received
+        })
     }
 
     fn recv_batch(&self, messages: &mut Vec<Bytes>) -> Result<(), StreamEnd> {

@@ -1,4 +1,4 @@
-//! The form over gRPC's C core, with mutual TLS on loopback.
+//! The forms over transports that use sockets, with mutual TLS on loopback.
 
 use super::http2::{serve_silently, Http2};
 use super::{Form, Link, Security, Served, World};
@@ -6,13 +6,15 @@ use fabric_gossip::comm::{Comm, CommBuilder};
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::node::{Node, NodeBuilder};
 use fabric_gossip::testing::cryptogen::{Member, Org};
-use fabric_gossip::transport::c_core::CoreTransport;
-use fabric_gossip::transport::c_core::Options;
-use fabric_gossip::transport::{Acceptor, Transport};
-use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
+#[cfg(feature = "c-core")]
+use fabric_gossip::transport::c_core;
+#[cfg(feature = "http2")]
+use fabric_gossip::transport::http2;
+use fabric_gossip::transport::{Acceptor, Limits, Pem, Tls, TlsConfig, Transport};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::io::{Read, Write};
+use std::marker::PhantomData;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -23,9 +25,45 @@ static ORG: LazyLock<Org> = LazyLock::new(|| Org::new("TestMSP", "test.example.c
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
+/// A transport that uses sockets.
+pub trait Kind: Sync + 'static {
+    fn transport(tls: Option<Tls>) -> Arc<dyn Transport>;
+}
+
+/// gRPC's C core.
+#[cfg(feature = "c-core")]
+pub struct CoreKind;
+
+#[cfg(feature = "c-core")]
+impl Kind for CoreKind {
+    fn transport(tls: Option<Tls>) -> Arc<dyn Transport> {
+        Arc::new(c_core::CoreTransport::new(tls, Limits::default(), c_core::Options::default()).unwrap())
+    }
+}
+
+/// nghttp2 and OpenSSL.
+#[cfg(feature = "http2")]
+pub struct Http2Kind;
+
+#[cfg(feature = "http2")]
+impl Kind for Http2Kind {
+    fn transport(tls: Option<Tls>) -> Arc<dyn Transport> {
+        Arc::new(http2::Http2Transport::new(tls, Limits::default(), http2::Options::default()).unwrap())
+    }
+}
+
+/// Peers over gRPC's C core.
+#[cfg(feature = "c-core")]
+pub type Grpc = Sockets<CoreKind>;
+
+/// Peers over nghttp2 and OpenSSL.
+#[cfg(feature = "http2")]
+pub type Nghttp2 = Sockets<Http2Kind>;
+
 /// Peers that listen on free ports of the loopback interface.
-pub struct Grpc {
+pub struct Sockets<K> {
     world: World,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// A member of the organisation with this name, or one like it.
@@ -49,9 +87,9 @@ fn tls_if(name: &str, security: Security) -> Option<Tls> {
     (security == Security::Mutual).then(|| tls(name))
 }
 
-impl Form for Grpc {
+impl<K: Kind> Form for Sockets<K> {
     fn new() -> Self {
-        Grpc { world: World::default() }
+        Sockets { world: World::default(), kind: PhantomData }
     }
 
     fn world(&self) -> &World {
@@ -59,18 +97,15 @@ impl Form for Grpc {
     }
 
     fn start(&self, name: &str, security: Security, builder: CommBuilder) -> (Comm, String) {
-        let builder = builder.listen(ANY_PORT);
-        let builder = match tls_if(name, security) {
-            Some(tls) => builder.tls(tls),
-            None => builder,
-        };
+        let builder = builder.listen(ANY_PORT).transport(K::transport(tls_if(name, security)));
         let comm = builder.start().unwrap();
         let endpoint = comm.local_addr().unwrap().to_owned();
         (comm, endpoint)
     }
 
     fn start_node(&self, name: &str, at: Option<&str>, builder: NodeBuilder) -> (Node, String) {
-        let node = builder.comm(|comm| comm.listen(at.unwrap_or(ANY_PORT)).tls(tls(name))).start().unwrap();
+        let transport = K::transport(Some(tls(name)));
+        let node = builder.comm(|comm| comm.listen(at.unwrap_or(ANY_PORT)).transport(transport)).start().unwrap();
         let endpoint = node.comm().local_addr().unwrap().to_owned();
         (node, endpoint)
     }
@@ -78,7 +113,7 @@ impl Form for Grpc {
     fn leave(&self, _: &str) {}
 
     fn transport(&self, name: &str, security: Security) -> Arc<dyn Transport> {
-        Arc::new(CoreTransport::new(tls_if(name, security), Limits::default(), Options::default()).unwrap())
+        K::transport(tls_if(name, security))
     }
 
     fn intrude(&self, endpoint: &str, message: &SignedMessage) -> Box<dyn Any> {
