@@ -14,7 +14,7 @@ header=capi/include/fabric_gossip.h
 # Other libraries that the static library needs: `cargo rustc ... -- --print native-static-libs`.
 static_libs="-lssl -lcrypto -lstdc++ -lm -ldl -lpthread"
 examples="two_peers poll node"
-tests="null misuse callbacks reentry threads host_crypto cycles"
+tests="null misuse transports callbacks reentry threads host_crypto cycles"
 
 if ! command -v "${CC:-cc}" >/dev/null; then
     skip "the C interface" "there is no C compiler"

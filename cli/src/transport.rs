@@ -54,7 +54,7 @@ impl TransportKind {
             #[cfg(feature = "http2")]
             TransportKind::Http2 => self.name().to_owned(),
             #[cfg(feature = "c-core")]
-            TransportKind::CCore => format!("{} with gRPC {}", self.name(), c_core::core_version()),
+            TransportKind::CCore => format!("{} with gRPC C core {}", self.name(), c_core::core_version()),
         }
     }
 }
