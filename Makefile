@@ -1,6 +1,8 @@
 # `make demo` and `make test` are the two that matter; `make help` lists all.
 #
 # Everything is built in the release profile: gRPC's C core takes minutes to compile, once for each profile.
+#
+# The tool is built with the transport http2, or with TRANSPORT=c-core, which needs CMake and a C++ compiler in addition.
 
 CARGO ?= cargo
 XTASK = $(CARGO) xtask
@@ -10,29 +12,39 @@ TOOL = $(or $(CARGO_TARGET_DIR),target)/release/fabric-gossip
 DENY = -- -D warnings
 # The library, the tool and the C interface, with every feature. Each step of `make test` that needs the C core uses this
 # selection: another one has other features of dependencies, and compiles the library again.
-ALL = --workspace --features host-server
+ALL = --workspace --features host-server,fabric-gossip-cli/c-core
+
+# The transport that the tool of `make build` and `make demo` has, and uses in the demonstration.
+TRANSPORT ?= http2
+TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## Install what is missing of CMake, a C++ compiler, pkg-config and OpenSSL's headers (root, or sudo without password)
-	@scripts/deps.sh
+deps: ## Install what the tool's build lacks: a C compiler, pkg-config, OpenSSL's headers (root, or sudo without password)
+	@scripts/deps.sh $(TRANSPORT)
 
-check-deps: ## Name what is missing of them, with the command to type; install nothing
-	@scripts/deps.sh --check
+deps-all: ## Install what all other targets need as well: CMake and a C++ compiler
+	@scripts/deps.sh c-core
 
-build: check-deps ## Build the tool: target/release/fabric-gossip
-	$(CARGO) build --release -p fabric-gossip-cli
+check-deps: ## Name what is missing for the tool, with the command to type; install nothing
+	@scripts/deps.sh --check $(TRANSPORT)
 
-demo: deps build ## Build the tool and run its demonstration: peers on loopback, messages, acknowledgements, an impostor
-	$(TOOL) demo
+check-deps-all: ## Name what is missing for all other targets
+	@scripts/deps.sh --check c-core
+
+build: check-deps ## Build the tool: target/release/fabric-gossip; TRANSPORT=c-core adds the C core
+	$(CARGO) build --release -p fabric-gossip-cli $(TOOL_FEATURES)
+
+demo: deps build ## Build the tool and run real peers on loopback: messages, acknowledgements, an impostor; TRANSPORT=c-core
+	$(TOOL) demo --transport $(TRANSPORT)
 
 # Checks that fail fast come first; the full test run comes last, so that its summary lines end the output.
-test: deps fmt-check clippy doc xtask rules conformance surface examples readme limits shuttle capi ## Run every check and test
+test: deps-all fmt-check clippy doc xtask rules conformance surface examples readme limits shuttle capi ## Run every check and test
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release $(ALL)
 
@@ -43,7 +55,7 @@ fmt-check: ## Check that the code is formatted
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then set -x; $(CARGO) fmt --all --check; \
 	else . scripts/skip.sh; skip "formatting" "rustfmt is not installed (rustup component add rustfmt)"; fi
 
-clippy: check-deps ## Lint everything, with and without the network; warnings are errors
+clippy: check-deps-all ## Lint everything, with and without the network; warnings are errors
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -ex; \
 		$(CARGO) clippy --package xtask --all-targets $(DENY); \
 		$(CARGO) clippy --release --no-default-features --all-targets $(DENY); \
@@ -51,7 +63,7 @@ clippy: check-deps ## Lint everything, with and without the network; warnings ar
 		$(CARGO) clippy --release $(ALL) --all-targets $(DENY); \
 	else . scripts/skip.sh; skip "lints" "clippy is not installed (rustup component add clippy)"; fi
 
-doc: check-deps ## Build the documentation; warnings are errors
+doc: check-deps-all ## Build the documentation; warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --features host-server,testing --lib --no-deps
 
 xtask: ## Test the checks themselves
@@ -64,13 +76,13 @@ rules: ## Check the house rules: no async runtime, the place of unsafe code, the
 conformance: ## Check that every row of docs/conformance.md has a test, and that the tests named in docs/ exist
 	@$(XTASK) conformance
 
-surface: check-deps ## Check that docs/public-api.txt lists the public items of the library
+surface: check-deps-all ## Check that docs/public-api.txt lists the public items of the library
 	@$(XTASK) surface --check
 
-examples: check-deps ## Run the examples and compare their output with what they say
+examples: check-deps-all ## Run the examples and compare their output with what they say
 	@$(XTASK) examples
 
-limits: check-deps ## Run the tool and an example with too few threads and file descriptors: each works or says so
+limits: check-deps-all ## Run the tool and an example with too few threads and file descriptors: each works or says so
 	@$(CARGO) build --release $(ALL) --bins --example two_peers
 	@$(XTASK) limits
 
@@ -80,17 +92,17 @@ readme: build ## Run the README's block against a live peer
 header: ## Generate the C header from the doc comments of the C interface
 	@$(XTASK) header
 
-capi: check-deps ## Compare the C interface with its header, and run the C programs that use it
+capi: check-deps-all ## Compare the C interface with its header, and run the C programs that use it
 	@scripts/capi.sh
 
-capi-sanitize: check-deps ## Run the C programs under AddressSanitizer and Valgrind (minutes)
+capi-sanitize: check-deps-all ## Run the C programs under AddressSanitizer and Valgrind (minutes)
 	@scripts/capi.sh sanitize
 
 sanitize: ## Run the tests over the network in memory under ThreadSanitizer and AddressSanitizer (nightly, minutes)
 	@scripts/sanitize.sh thread
 	@scripts/sanitize.sh address
 
-valgrind: check-deps ## Run tests over gRPC under Valgrind: no error, nothing lost after the stop (minutes)
+valgrind: check-deps-all ## Run tests over gRPC under Valgrind: no error, nothing lost after the stop (minutes)
 	@scripts/valgrind.sh
 
 shuttle: ## Run the communication layer under a model checker that schedules its threads
@@ -99,20 +111,20 @@ shuttle: ## Run the communication layer under a model checker that schedules its
 miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
 	@scripts/miri.sh
 
-hostile: check-deps ## Measure what hostile peers cost in memory, threads and round trips: a table (minutes)
+hostile: check-deps-all ## Measure what hostile peers cost in memory, threads and round trips: a table (minutes)
 	@scripts/hostile.sh
 
 # BENCH=--quick takes three minutes; docs/benchmark.md lists the other arguments.
-bench: check-deps ## Measure threads beside async, the bare transport and plain TLS: target/bench/table.md (15 minutes)
+bench: check-deps-all ## Measure threads beside async, the bare transport and plain TLS: target/bench/table.md (15 minutes)
 	$(CARGO) bench --bench side_by_side -- $(BENCH)
 
-bench-layer: check-deps ## Measure the communication layer beside the bare transport (minutes)
+bench-layer: check-deps-all ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm
 
-nodes: check-deps ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)
+nodes: check-deps-all ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)
 	$(CARGO) bench --bench nodes
 
-soak: check-deps ## Kill, freeze and restart nodes for MINUTES=60; fail if memory, threads or descriptors grow: target/soak
+soak: check-deps-all ## Kill, freeze and restart nodes for MINUTES=60; fail if memory, threads or descriptors grow: target/soak
 	$(CARGO) bench --bench soak -- --minutes $(or $(MINUTES),60)
 
 clean: ## Remove what was built, the C core included: the next build takes its ten minutes again

@@ -14,7 +14,7 @@ header=capi/include/fabric_gossip.h
 # Other libraries that the static library needs: `cargo rustc ... -- --print native-static-libs`.
 static_libs="-lssl -lcrypto -lstdc++ -lm -ldl -lpthread"
 examples="two_peers poll node"
-tests="null misuse callbacks reentry threads host_crypto cycles"
+tests="null misuse transports callbacks reentry threads host_crypto cycles"
 
 if ! command -v "${CC:-cc}" >/dev/null; then
     skip "the C interface" "there is no C compiler"
@@ -27,7 +27,7 @@ build() {
     # By itself: together with other packages it would get the features of the library that these turn on.
     $cargo build --release -p fabric-gossip-capi
     # With the features of the test run, which needs it too.
-    $cargo build --release --workspace --features host-server --bin fabric-gossip
+    $cargo build --release --workspace --features host-server,fabric-gossip-cli/c-core --bin fabric-gossip
     "$target/fabric-gossip" crypto --orgs 2 --peers 3 "$work/orgs" >/dev/null
     # As it is installed: with nothing to be seen but the header's functions.
     static=$target/capi/libfabric_gossip.a

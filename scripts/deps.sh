@@ -1,20 +1,45 @@
 #!/usr/bin/env bash
-# Checks the build's requirements beside Rust, and installs the missing ones: CMake, a C++ compiler, pkg-config and OpenSSL's
-# headers. Installing needs root or a sudo that asks no password; otherwise this prints the command to type, and fails.
-# Tried out with apt-get; for dnf, apk and pacman the names were looked up.
+# Checks the build's requirements beside Rust, and installs the missing ones: a C compiler, pkg-config and OpenSSL's headers;
+# for the transport c-core also CMake and a C++ compiler. Installing needs root or a sudo that asks no password; otherwise
+# this prints the command to type, and fails. Tried out with apt-get; for dnf, apk and pacman the names were looked up.
 #
-#   scripts/deps.sh           check, then install
-#   scripts/deps.sh --check   check only: name the missing packages and the command that installs them
+#   scripts/deps.sh [http2 | c-core]           check, then install
+#   scripts/deps.sh --check [http2 | c-core]   check only: name the missing packages and the command that installs them
 #
 # This is shell because it has to run where there is no linker yet, and so no xtask.
 set -euo pipefail
+
+check=
+if [ "${1:-}" = --check ]; then
+    check=1
+    shift
+fi
+transport=${1:-http2}
+case $transport in
+    http2)
+        compiler=c-compiler
+        all="a C compiler, pkg-config and OpenSSL's headers"
+        ;;
+    c-core)
+        compiler=c++-compiler
+        all="CMake, a C++ compiler, pkg-config and OpenSSL's headers"
+        ;;
+    *)
+        echo "deps: unknown transport $transport: expected http2 or c-core" >&2
+        exit 2
+        ;;
+esac
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # Prints one word for each thing that is missing.
 missing() {
-    has cmake || echo cmake
-    { has c++ && has cc; } || echo compiler
+    if [ "$transport" = c-core ]; then
+        has cmake || echo cmake
+        { has c++ && has cc; } || echo "$compiler"
+    else
+        has cc || echo "$compiler"
+    fi
     if ! has pkg-config; then
         # Without pkg-config the headers cannot be detected; installing them again does no harm.
         echo pkg-config
@@ -28,16 +53,19 @@ missing() {
 package() {
     case "$1/$2" in
         */cmake) echo cmake ;;
-        apt-get/compiler) echo g++ ;;
+        apt-get/c++-compiler) echo g++ ;;
+        apt-get/c-compiler) echo gcc libc6-dev ;;
         apt-get/pkg-config) echo pkg-config ;;
         apt-get/openssl) echo libssl-dev ;;
-        dnf/compiler) echo gcc-c++ ;;
+        dnf/c++-compiler) echo gcc-c++ ;;
+        dnf/c-compiler) echo gcc ;;
         dnf/pkg-config) echo pkgconf-pkg-config ;;
         dnf/openssl) echo openssl-devel ;;
-        apk/compiler) echo g++ linux-headers ;;
+        apk/c++-compiler) echo g++ linux-headers ;;
+        apk/c-compiler) echo gcc musl-dev linux-headers ;;
         apk/pkg-config) echo pkgconf ;;
         apk/openssl) echo openssl-dev ;;
-        pacman/compiler) echo gcc ;;
+        pacman/c++-compiler | pacman/c-compiler) echo gcc ;;
         pacman/pkg-config) echo pkgconf ;;
         pacman/openssl) echo openssl ;;
     esac
@@ -50,7 +78,7 @@ fi
 
 missing=$(missing)
 if [ -z "$missing" ]; then
-    echo "deps: CMake, C++ compiler, pkg-config and OpenSSL's headers are there"
+    echo "deps: found $all"
     exit 0
 fi
 echo "deps: missing:" $missing
@@ -63,7 +91,7 @@ for candidate in apt-get dnf apk pacman; do
     fi
 done
 if [ -z "$manager" ]; then
-    echo "deps: no apt-get, dnf, apk or pacman here: install CMake, a C++ compiler, pkg-config and OpenSSL's headers." >&2
+    echo "deps: no apt-get, dnf, apk or pacman here: install $all." >&2
     exit 1
 fi
 
@@ -83,9 +111,11 @@ if [ "$(id -u)" != 0 ]; then
     install=(sudo "${install[@]}")
     refresh=(sudo "${refresh[@]}")
 fi
-if [ "${1:-}" = --check ] || { [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; }; then
-    if [ "${1:-}" = --check ]; then
-        echo "deps: to install what is missing, type: make deps (or ${install[*]})" >&2
+if [ -n "$check" ] || { [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; }; then
+    if [ -n "$check" ]; then
+        target=deps
+        [ "$transport" = http2 ] || target=deps-all
+        echo "deps: to install what is missing, type: make $target (or ${install[*]})" >&2
     else
         echo "deps: to install what is missing, type: ${install[*]}" >&2
     fi

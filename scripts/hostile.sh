@@ -7,7 +7,7 @@ export FABRIC_GOSSIP_HOSTILE_SECONDS=${FABRIC_GOSSIP_HOSTILE_SECONDS:-10}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
-"${CARGO:-cargo}" test --release --workspace --features host-server --test hostile -- --nocapture --test-threads=1 >"$log" 2>&1 ||
+"${CARGO:-cargo}" test --release --workspace --features host-server,fabric-gossip-cli/c-core --test hostile -- --nocapture --test-threads=1 >"$log" 2>&1 ||
     status=$?
 echo "| What hostile peers do | so often | peak memory | threads | descriptors | round trip before | during: p50, p99 | after | lost |"
 echo "|---|---|---|---|---|---|---|---|---|"

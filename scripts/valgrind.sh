@@ -16,7 +16,7 @@ fi
     messages::grpc::one_message
 program=$1
 shift
-"${CARGO:-cargo}" test --release --workspace --features host-server --test "$program" --no-run
+"${CARGO:-cargo}" test --release --workspace --features host-server,fabric-gossip-cli/c-core --test "$program" --no-run
 built=$(ls -t "${CARGO_TARGET_DIR:-target}/release/deps/$program"-* | grep -v '\.d$' | head -1)
 valgrind --error-exitcode=66 --leak-check=full --show-leak-kinds=definite,indirect \
     --errors-for-leak-kinds=definite,indirect --num-callers=30 --fair-sched=yes \

@@ -3,8 +3,8 @@
 //! A [`Node`] is a peer of the network: it maintains the membership, pulls identities, joins channels and disseminates
 //! their messages. The [`Comm`] below it can also be used alone. It holds mutually authenticated gRPC streams to other
 //! peers, sends and receives signed gossip messages over them, waits for acknowledgements, and stores the identities of
-//! the peers it has met. Both speak Fabric's wire protocol and run on OS threads over gRPC's C core, without an async
-//! runtime.
+//! the peers it has met. Both speak Fabric's wire protocol and run on OS threads, without an async runtime. The
+//! [transport](transport#choosing-a-transport) below them is gRPC's C core, or HTTP/2 over nghttp2.
 //!
 //! # Example: two peers
 //!
@@ -70,7 +70,7 @@
 //! | [`config`] | [`CommConfig`] and the bounds of subscriptions, with Fabric's defaults |
 //! | [`error`] | [`Error`]: the kind of failure, the peer, the step and the reason |
 //! | [`metrics`] | counters, under Fabric's names where Fabric has them |
-//! | [`transport`] | connections and streams below a message's bytes: the traits, TLS, limits, gRPC's C core |
+//! | [`transport`] | connections and streams below a message's bytes: the traits, TLS, limits, and the two transports: gRPC's C core and HTTP/2 |
 //! | [`clock`], [`cancel`] | time that tests can control, and cancellation |
 //! | [`proto`] | the generated protobuf types; not covered by semantic versioning |
 //! | `testing` | test organisations, a manual clock, an in-memory network, a simulator of whole networks |
@@ -103,10 +103,13 @@
 //!
 //! # Features
 //!
-//! - `c-core` (default): gRPC's C core as the transport. It depends on `grpcio-sys`, whose C++ sources take minutes to
-//!   compile. It is the default transport where it is compiled in.
-//! - `http2` (default): nghttp2 and OpenSSL as the transport (`transport::http2`), which build in seconds. Without this and
-//!   `c-core`, everything else builds and runs over the in-memory network.
+//! - `c-core` (default): the transport over gRPC's C core. It depends on `grpcio-sys`, whose C++ sources need CMake and
+//!   take minutes to compile.
+//! - `http2` (default): the transport over nghttp2 and OpenSSL. It depends on `libnghttp2-sys`, whose C sources take
+//!   seconds to compile.
+//!
+//!   With both, the default transport is the C core. With neither, everything except the real network builds and runs
+//!   over the in-memory network.
 //! - `host-server`: the gossip service on a server that the host builds with `grpcio` (`transport::host`). It depends on
 //!   `grpcio` and the futures crates, but on no runtime.
 //! - `testing`: the module `testing`.
@@ -189,6 +192,6 @@ pub use message::SignedMessage;
 pub use node::{Node, NodeBuilder};
 
 /// Compiles and runs the README's examples.
-#[cfg(all(doctest, feature = "c-core", feature = "testing"))]
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -1036,8 +1036,17 @@ gossip_result gossip_config_set_tls(struct gossip_config *config,
                                     const struct gossip_tls *tls,
                                     struct gossip_error **error);
 
+// Sets the transport, which dials and listens: `c-core` (gRPC's C core) or `http2` (nghttp2 and OpenSSL). The two ends
+// of a connection can use different ones. The settings `c_core.*` and `http2.*` affect only the transport of that name.
+// Default: `c-core`, or `http2` in a library that was built without the C core.
+//
+// GOSSIP_INVALID_ARGUMENT: there is no such transport, or the library was built without it.
+gossip_result gossip_config_set_transport(struct gossip_config *config, const char *name, struct gossip_error **error);
+
 // Sets an integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. It takes precedence over
 // the settings of this library.
+//
+// GOSSIP_INVALID_ARGUMENT: the library was built without the C core.
 gossip_result gossip_config_set_c_core_argument(struct gossip_config *config,
                                                 const char *name,
                                                 int32_t value,

@@ -844,6 +844,8 @@ public:
         detail::call(gossip_config_set_tls, get(), certificates.get());
         return *this;
     }
+    // "c-core" or "http2".
+    config &transport(const std::string &name) { return text(gossip_config_set_transport, name); }
     config &c_core_argument(const std::string &name, std::int32_t value) {
         detail::call(gossip_config_set_c_core_argument, get(), detail::c_str(name), value);
         return *this;

@@ -14,12 +14,12 @@ use super::metrics::gossip_metrics;
 use super::peer::{self, gossip_peer};
 use super::subscription::{gossip_predicate, gossip_subscription, gossip_subscription_options};
 use super::text::{gossip_buffer, gossip_bytes, gossip_str, Text};
+use super::transport;
 use super::{duration, gossip_duration};
 use gossip::comm::{self, Comm, CommBuilder, ReceivedMessage, SendError};
 use gossip::config::SubscriptionOptions;
 use gossip::crypto::PkiId;
 use gossip::error::{Error, ErrorKind};
-use gossip::transport::c_core::CoreTransport;
 use gossip::transport::Transport;
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -47,12 +47,6 @@ pub(super) fn set_up(builder: CommBuilder, config: &gossip_config, transport: Ar
         Some(listen) => builder.listen(listen.clone()),
         None => builder,
     }
-}
-
-/// Creates the transport that a configuration describes.
-pub(super) fn transport(config: &gossip_config) -> gossip::Result<Arc<dyn Transport>> {
-    let (tls, limits, options) = (config.tls.clone(), config.limits.clone(), config.c_core.clone());
-    Ok(Arc::new(CoreTransport::new(tls, limits, options)?))
 }
 
 /// Implements gossip_comm_send and gossip_node_send.
@@ -111,7 +105,7 @@ pub unsafe extern "C" fn gossip_comm_start(
         let comm = Out::new(comm, "comm")?;
         let (crypto, config) = (handle::get(crypto, "crypto")?, handle::get(config, "config")?);
         let builder = Comm::builder(crypto.identity.clone(), crypto.service.clone(), crypto.advisor.clone());
-        comm.give(set_up(builder, config, transport(config)?).start()?.into())
+        comm.give(set_up(builder, config, transport::create(config)?).start()?.into())
     })
 }
 

@@ -8,6 +8,7 @@ use super::message::gossip_message;
 use super::nanoseconds;
 use super::text::gossip_str;
 use super::tls::gossip_tls;
+use super::transport::Kind;
 use bytes::Bytes;
 use gossip::config::CommConfig;
 use gossip::error::ErrorKind;
@@ -16,7 +17,10 @@ use gossip::node::DiscoveryConfig;
 use gossip::node::EmitterConfig;
 use gossip::node::PullConfig;
 use gossip::node::{BlockVerifier, ChannelConfig, NodeConfig};
+#[cfg(feature = "c-core")]
 use gossip::transport::c_core::Options as CoreOptions;
+#[cfg(feature = "http2")]
+use gossip::transport::http2::Options as Http2Options;
 use gossip::transport::{Limits, Tls};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -29,7 +33,11 @@ pub struct gossip_config {
     pub(super) comm: CommConfig,
     pub(super) node: NodeConfig,
     pub(super) limits: Limits,
+    pub(super) transport: Kind,
+    #[cfg(feature = "c-core")]
     pub(super) c_core: CoreOptions,
+    #[cfg(feature = "http2")]
+    pub(super) http2: Http2Options,
     pub(super) listen: Option<String>,
     pub(super) tls: Option<Tls>,
     pub(super) endpoint: Option<String>,
@@ -114,10 +122,15 @@ impl gossip_config {
             max_receive_message max_send_message keepalive_time keepalive_timeout min_ping_interval handshake_timeout
             max_concurrent_streams max_connection_idle max_served memory_quota
         });
+        #[cfg(feature = "c-core")]
         fields!(slots, "c_core", &mut self.c_core, CoreOptions {
             keepalive_without_calls max_pings_without_data max_ping_strikes reuse_port own_connection retries http_proxy
             bdp_probe write_buffer spin requests_ahead
         }, not extra);
+        #[cfg(feature = "http2")]
+        fields!(slots, "http2", &mut self.http2, Http2Options {
+            spin stream_window max_pending max_pending_per_address max_connections max_ping_strikes
+        });
         let node = &mut self.node;
         fields!(slots, "node", node, NodeConfig {
             propagate_peer_num pull_interval pull_peer_num max_verifications
@@ -137,6 +150,18 @@ impl gossip_config {
             max_state_infos max_channels
         });
         slots
+    }
+
+    #[cfg(feature = "c-core")]
+    fn c_core_argument(&mut self, name: &str, value: i32) -> Outcome<()> {
+        self.c_core.extra.retain(|(known, _)| known != name);
+        self.c_core.extra.push((name.to_owned(), value));
+        Ok(())
+    }
+
+    #[cfg(not(feature = "c-core"))]
+    fn c_core_argument(&mut self, name: &str, _: i32) -> Outcome<()> {
+        Err(super::invalid(format!("cannot set {name}: the library was built without the C core (feature c-core)")))
     }
 
     fn slot(&mut self, name: &str) -> Outcome<Slot<'_>> {
@@ -236,8 +261,28 @@ pub unsafe extern "C" fn gossip_config_set_tls(
     })
 }
 
+/// Sets the transport, which dials and listens: `c-core` (gRPC's C core) or `http2` (nghttp2 and OpenSSL). The two ends
+/// of a connection can use different ones. The settings `c_core.*` and `http2.*` affect only the transport of that name.
+/// Default: `c-core`, or `http2` in a library that was built without the C core.
+///
+/// GOSSIP_INVALID_ARGUMENT: there is no such transport, or the library was built without it.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_config_set_transport(
+    config: *mut gossip_config,
+    name: *const c_char,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let (config, name) = (handle::get_mut(config, "config")?, handle::text(name, "name")?);
+        config.transport = Kind::named(name)?;
+        Ok(())
+    })
+}
+
 /// Sets an integer argument of the C core by its name, such as `grpc.http2.lookahead_bytes`. It takes precedence over
 /// the settings of this library.
+///
+/// GOSSIP_INVALID_ARGUMENT: the library was built without the C core.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set_c_core_argument(
     config: *mut gossip_config,
@@ -247,9 +292,7 @@ pub unsafe extern "C" fn gossip_config_set_c_core_argument(
 ) -> gossip_result {
     guard(error, || {
         let (config, name) = (handle::get_mut(config, "config")?, handle::text(name, "name")?);
-        config.c_core.extra.retain(|(known, _)| known != name);
-        config.c_core.extra.push((name.to_owned(), value));
-        Ok(())
+        config.c_core_argument(name, value)
     })
 }
 
@@ -354,11 +397,27 @@ mod tests {
         assert_eq!(config.slot("comm.dial_timeout").ok().unwrap().value(), 3_000_000_000);
         config.slot("discovery.sync_interval").ok().unwrap().set(0).unwrap();
         assert_eq!(config.node.discovery.sync_interval, None);
-        config.slot("c_core.retries").ok().unwrap().set(1).unwrap();
-        assert!(config.c_core.retries);
-        assert!(config.slot("c_core.retries").ok().unwrap().set(2).is_none());
+        #[cfg(feature = "c-core")]
+        {
+            config.slot("c_core.retries").ok().unwrap().set(1).unwrap();
+            assert!(config.c_core.retries);
+            assert!(config.slot("c_core.retries").ok().unwrap().set(2).is_none());
+        }
+        #[cfg(feature = "http2")]
+        {
+            config.slot("http2.max_pending").ok().unwrap().set(7).unwrap();
+            assert_eq!(config.http2.max_pending, 7);
+        }
         assert!(config.slot("emitter.iterations").ok().unwrap().set(1 << 32).is_none());
         assert!(config.slot("comm.dial").is_err());
+    }
+
+    fn is_compiled_in(setting: &str) -> bool {
+        match setting.split('.').next() {
+            Some("c_core") => cfg!(feature = "c-core"),
+            Some("http2") => cfg!(feature = "http2"),
+            _ => true,
+        }
     }
 
     /// Returns the names of a structure's fields, from its `Debug` form over several lines.
@@ -376,7 +435,10 @@ mod tests {
         let structures = [
             ("comm", fields(&config.comm)),
             ("transport", fields(&config.limits)),
+            #[cfg(feature = "c-core")]
             ("c_core", fields(&config.c_core)),
+            #[cfg(feature = "http2")]
+            ("http2", fields(&config.http2)),
             ("node", fields(&config.node)),
             ("discovery", fields(&config.node.discovery)),
             ("emitter", fields(config.node.emitter)),
@@ -386,6 +448,7 @@ mod tests {
         let all = structures.iter().flat_map(|(prefix, fields)| fields.iter().map(move |f| format!("{prefix}.{f}")));
         let all: std::collections::BTreeSet<_> = all.collect();
         let names = config.slots().into_iter().map(|(name, _)| name.trim_end_matches('\0'));
+        let others = others.into_iter().filter(|name| is_compiled_in(name));
         let named: std::collections::BTreeSet<_> = names.chain(others).map(str::to_owned).collect();
         assert_eq!(named, all);
     }
@@ -408,8 +471,8 @@ mod tests {
     fn the_documented_settings_are_all_there_are_with_their_defaults() {
         let document = include_str!("../../docs/c-settings.md");
         let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
-        let rows: Vec<_> =
-            rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches('`')).collect::<Vec<_>>()).collect();
+        let rows = rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches('`')).collect::<Vec<_>>());
+        let rows: Vec<_> = rows.filter(|row| is_compiled_in(row[0])).collect();
         let mut config = gossip_config::default();
         let slots = config.slots();
         let names: Vec<_> = slots.iter().map(|(name, _)| name.trim_end_matches('\0')).collect();
@@ -419,7 +482,7 @@ mod tests {
             let default = match (slot, row[1]) {
                 (Slot::Duration(_) | Slot::OptionalDuration(_), "time") => format!("{:?}", Duration::from_nanos(value)),
                 (Slot::Bool(flag), "yes/no") => if **flag { "yes" } else { "no" }.to_owned(),
-                (Slot::Usize(_) | Slot::OptionalUsize(_), "bytes") => in_bytes(value),
+                (Slot::Usize(_) | Slot::OptionalUsize(_) | Slot::U32(_), "bytes") => in_bytes(value),
                 (Slot::Usize(_) | Slot::U64(_) | Slot::U32(_), "number") => with_commas(value),
                 (_, kind) => panic!("{name} is not of the kind {kind}"),
             };

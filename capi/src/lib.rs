@@ -44,6 +44,7 @@ mod metrics;
 mod guard;
 mod handle;
 mod ready;
+mod transport;
 
 use error::gossip_result;
 

@@ -1,6 +1,6 @@
 //! Nodes: peers of the network.
 
-use super::comm::{gossip_comm, send, set_up, transport, wanted};
+use super::comm::{gossip_comm, send, set_up, wanted};
 use super::config::gossip_config;
 use super::crypto::gossip_crypto;
 use super::error::{gossip_error, gossip_result};
@@ -13,6 +13,7 @@ use super::metrics::gossip_metrics;
 use super::peer::gossip_peer;
 use super::subscription::{gossip_predicate, gossip_subscription, gossip_subscription_options};
 use super::text::gossip_bytes;
+use super::transport;
 use super::{duration, gossip_duration};
 use bytes::Bytes;
 use gossip::crypto::{OrgId, PeerIdentity, PkiId};
@@ -52,7 +53,7 @@ pub unsafe extern "C" fn gossip_node_start(
     guard(error, || {
         let (node, notices) = (Out::new(node, "node")?, Out::optional(notices, "notices")?);
         let (crypto, config) = (handle::get(crypto, "crypto")?, handle::get(config, "config")?);
-        let transport = transport(config)?;
+        let transport = transport::create(config)?;
         let mut builder = Node::builder(crypto.identity.clone(), crypto.service.clone(), crypto.advisor.clone())
             .comm(|comm| set_up(comm, config, transport))
             .config(config.node.clone())

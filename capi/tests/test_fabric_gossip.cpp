@@ -60,6 +60,12 @@ gossip::config config(int peer = 0) {
 
 gossip::comm comm(int peer = 0) { return gossip::comm(crypto(peer), config(peer)); }
 
+gossip::comm comm_over(const std::string &transport, int peer) {
+    gossip::config settings = config(peer);
+    settings.transport(transport);
+    return gossip::comm(crypto(peer), settings);
+}
+
 message block(std::string_view data, std::uint64_t number = 1) { return message::block("mychannel", number, data); }
 
 std::vector<gossip::peer> at(const gossip::comm &comm) { return {gossip::peer(comm.local_addr())}; }
@@ -89,6 +95,23 @@ void settings_are_read_back() {
     }
     CHECK(!gossip::config::names().empty());
     CHECK(error_of([&] { config.set("comm.dial", 1); }).code() == GOSSIP_INVALID_ARGUMENT);
+}
+
+void transports_understand_each_other() {
+    for (const char *near_name : {"http2", "c-core"}) {
+        for (const char *far_name : {"http2", "c-core"}) {
+            const gossip::comm near = comm_over(near_name, 0);
+            const gossip::comm far = comm_over(far_name, 1);
+            const gossip::subscription inbox = far.accept();
+            const gossip::ack_handle acknowledged = near.send_tracked(block(far_name), 10s, at(far).front());
+            const auto event = inbox.recv(10s);
+            CHECK(event && event->message().data() == gossip::bytes_view(far_name));
+            event->ack();
+            CHECK(acknowledged.wait(10s));
+        }
+    }
+    gossip::config config;
+    CHECK(error_of([&] { config.transport("tcp"); }).code() == GOSSIP_INVALID_ARGUMENT);
 }
 
 void what_callbacks_throw_stays_out() {
@@ -282,6 +305,7 @@ int main(int count, char **arguments) {
 #define RUN(test) (std::printf("%s\n", #test), std::fflush(stdout), test())
     RUN(an_error_has_code_peer_and_step);
     RUN(settings_are_read_back);
+    RUN(transports_understand_each_other);
     RUN(what_callbacks_throw_stays_out);
     RUN(a_digest_signer_names_the_form_of_its_signature);
     RUN(a_descriptor_is_polled);

@@ -236,11 +236,11 @@ impl<'a> Delivery<'a> {
             Event::Connected { info, .. } => {
                 self.pki_id = Some(info.id.to_string());
                 self.disconnected = None;
-                report::connected(&self.context.out, &info);
+                report::connected(self.context, &info);
             }
             Event::Disconnected { info, reason } => {
                 self.disconnected = Some(Instant::now());
-                report::disconnected(&self.context.out, &info, &reason);
+                report::disconnected(self.context, &info, &reason);
             }
             Event::Undelivered { error, messages, .. } => {
                 self.undelivered += messages.len() as u64;

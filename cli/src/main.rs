@@ -25,6 +25,7 @@ mod stop;
 mod summary;
 mod tls_options;
 mod tls_probe;
+mod transport;
 mod values;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -39,6 +40,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use stop::Interrupted;
+use transport::{TransportKind, TransportParser};
 
 /// Diagnose peers of a Hyperledger Fabric network with its gossip protocol: whether a peer is up, its identity, whether
 /// it accepts us and if not why, and whether a message gets through. `fabric-gossip demo` demonstrates all of it
@@ -53,6 +55,9 @@ struct Cli {
     /// take precedence
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The transport of the streams; peers with different ones understand each other
+    #[arg(long, global = true, value_name = "NAME", default_value_t, value_parser = TransportParser)]
+    transport: TransportKind,
     /// Log more on stderr; twice for everything (RUST_LOG sets it for each module)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -67,6 +72,7 @@ struct Cli {
 pub struct Context {
     pub out: Output,
     pub settings: Settings,
+    pub transport: TransportKind,
     /// Set by Ctrl-C and SIGTERM; for a command without a time limit, also when stdout is closed.
     pub stop: Cancel,
     /// The signal that stopped the command, if one did.
@@ -119,7 +125,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
     };
     // A command that ends by itself continues without readers: its exit code gives the result.
     let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
-    let context = Context { out: Output::new(form, closed), settings, stop, interrupted };
+    let context = Context { out: Output::new(form, closed), settings, transport: cli.transport, stop, interrupted };
     let result = cli.command.run(&context);
     match (result, context.out.finish()) {
         (Err(failure), _) => Err(failure),
@@ -147,9 +153,8 @@ impl Cli {
     }
 }
 
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    format!("{} (gRPC C core {})", env!("CARGO_PKG_VERSION"), fabric_gossip::transport::c_core::core_version())
-});
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} ({})", env!("CARGO_PKG_VERSION"), transport::compiled_in()));
 
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "fabric-gossip: {}", printable(text));

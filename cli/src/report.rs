@@ -4,6 +4,7 @@ use crate::identity::Described;
 use crate::order::Order;
 use crate::output::{printable, Output};
 use crate::values::{brief, grouped};
+use crate::Context;
 use fabric_gossip::comm::{ConnectionInfo, ReceivedMessage};
 use fabric_gossip::crypto::PkiId;
 use fabric_gossip::message::{Content, GossipMessage, SignedMessage};
@@ -63,11 +64,14 @@ pub fn gossiped(out: &Output, message: &SignedMessage, from: &PkiId) {
     Seen::new(message, from).print(out);
 }
 
-pub fn connected(out: &Output, info: &ConnectionInfo) {
+pub fn connected(context: &Context, info: &ConnectionInfo) {
     let described = Described::new(&info.identity);
     let (pki_id, mspid) = (info.id.to_string(), described.mspid.clone().unwrap_or_default());
-    out.line(
-        || json!({"event": "connected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": null, "mspid": mspid}),
+    context.out.line(
+        || {
+            json!({"event": "connected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": null, "mspid": mspid,
+                   "transport": context.transport.name()})
+        },
         || {
             let name = described.common_name();
             format!("connected: {} of {}, at {}", printable(&name), printable(&mspid), info.endpoint)
@@ -75,10 +79,13 @@ pub fn connected(out: &Output, info: &ConnectionInfo) {
     );
 }
 
-pub fn disconnected(out: &Output, info: &ConnectionInfo, reason: &str) {
+pub fn disconnected(context: &Context, info: &ConnectionInfo, reason: &str) {
     let pki_id = info.id.to_string();
-    out.line(
-        || json!({"event": "disconnected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": reason}),
+    context.out.line(
+        || {
+            json!({"event": "disconnected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": reason,
+                   "transport": context.transport.name()})
+        },
         || {
             let name = Described::new(&info.identity).common_name();
             format!("disconnected: {}, at {}: {}", printable(&name), info.endpoint, printable(reason))

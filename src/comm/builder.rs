@@ -84,8 +84,9 @@ impl CommBuilder {
         self
     }
 
-    /// Sets the transport, which dials and listens. Default: gRPC's C core with the settings of [`tls`](Self::tls) and
-    /// [`limits`](Self::limits), which must not be combined with another transport.
+    /// Sets the transport, which dials and listens: a `CoreTransport`, an `Http2Transport`, or one of tests. Certificates
+    /// and limits are then arguments of the transport, and [`tls`](Self::tls) and [`limits`](Self::limits) must not be
+    /// set. Default: the [default transport](crate::transport#choosing-a-transport) with these two settings.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);

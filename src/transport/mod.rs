@@ -13,6 +13,29 @@
 //! | `host` | a service on a host's own grpcio server, with the feature `host-server` |
 //! | [`testing::MemoryNetwork`](crate::testing::MemoryNetwork) | an in-memory network, with the feature `testing` |
 //!
+//! # Choosing a transport
+//!
+//! [`CommBuilder::tls`](crate::CommBuilder::tls) and [`CommBuilder::limits`](crate::CommBuilder::limits) configure the
+//! default transport: `c_core` if the feature `c-core` is enabled, otherwise `http2`. To use another one, or to set its
+//! options, create it and pass it to [`CommBuilder::transport`](crate::CommBuilder::transport):
+//!
+//! ```
+//! # use fabric_gossip::{transport::{Limits, Tls}, CommBuilder, Result};
+//! # #[cfg(feature = "http2")]
+//! use fabric_gossip::transport::http2::{Http2Transport, Options};
+//! # use std::sync::Arc;
+//!
+//! # #[cfg(feature = "http2")]
+//! fn over_http2(builder: CommBuilder, tls: Tls) -> Result<CommBuilder> {
+//!     let transport = Http2Transport::new(Some(tls), Limits::default(), Options::default())?;
+//!     Ok(builder.transport(Arc::new(transport)))
+//! }
+//! ```
+//!
+//! Both transports speak the same protocol: the two ends of a connection can use different ones.
+//!
+//! # Implementing a transport
+//!
 //! A new implementation provides the four traits and passes the suite in `tests/transport`, which runs over every
 //! implementation.
 
@@ -55,7 +78,7 @@ const PING: &str = "/gossip.Gossip/Ping";
 #[cfg(any(feature = "c-core", feature = "http2"))]
 const GOSSIP_STREAM: &str = "/gossip.Gossip/GossipStream";
 
-/// Creates the default transport.
+/// Creates the default transport: the C core where it is compiled in, otherwise HTTP/2 over nghttp2.
 ///
 /// # Errors
 /// The errors of the transport; [`ErrorKind::Config`](crate::ErrorKind::Config) if the library was built without any

@@ -35,12 +35,20 @@ pub const GUIDE: &str = "docs/c-interface.md";
 /// Declarations that the guide's snippets may use.
 pub const PRELUDE: &str = "xtask/src/prelude.h";
 
-/// Selects for cargo the packages and features of the test run. Another selection would compile the C core again.
-pub const ALL: &[&str] = &["--workspace", "--features", "host-server"];
-/// Selects for cargo the packages and features of the library and the tool, without `host-server`.
-pub const SHIPPED: &[&str] = &["--workspace"];
-/// The selections of packages that are built from one target folder.
-pub const SELECTIONS: &[&[&str]] = &[&[], &["-p", "fabric-gossip-cli"], &["-p", "fabric-gossip-capi"], SHIPPED, ALL];
+/// Selects for cargo the packages and features of the test run. Another selection would compile the library again.
+pub const ALL: &[&str] = &["--workspace", "--features", "host-server,fabric-gossip-cli/c-core"];
+/// Selects for cargo the packages and features of the library, the tool and the C interface, without `host-server`.
+pub const SHIPPED: &[&str] = &["--workspace", "--features", "fabric-gossip-cli/c-core"];
+/// Selects for cargo the tool as users build it, without the C core.
+pub const TOOL_ALONE: &[&str] = &["-p", "fabric-gossip-cli"];
+/// The selections of packages with the C core that are built from one target folder.
+pub const SELECTIONS: &[&[&str]] = &[
+    &[],
+    &["-p", "fabric-gossip-cli", "--features", "fabric-gossip-cli/c-core"],
+    &["-p", "fabric-gossip-capi"],
+    SHIPPED,
+    ALL,
+];
 /// Selects for `cargo metadata`, which knows no packages, the features of [`ALL`].
 pub const ALL_FEATURES: &[&str] = &["--features", "host-server"];
 /// The command-line tool, below the release folder.

@@ -9,7 +9,7 @@ const RUNTIMES: &[&str] = &["tokio", "async-std", "smol", "async-executor", "fut
 
 /// Checks all rules, and reports every one that is broken.
 pub fn run() -> Outcome {
-    let broken: Vec<_> = [dependencies(), unsafe_code(), rust_version(), one_c_core(), imports::check()]
+    let broken: Vec<_> = [dependencies(), unsafe_code(), rust_version(), no_c_core(), one_c_core(), imports::check()]
         .into_iter()
         .filter_map(Result::err)
         .collect();
@@ -79,15 +79,31 @@ fn rust_version() -> Outcome {
     }
 }
 
+/// The bindings that compile the C core.
+const CORE: &str = "grpcio-sys";
+
+/// The tool as users build it needs neither CMake nor a C++ compiler.
+fn no_c_core() -> Outcome {
+    let arguments = ["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let tree = tool::output(tool::cargo().args(arguments).args(paths::TOOL_ALONE))?;
+    if let Some(found) = [CORE, "cmake"].into_iter().find(|name| packages(&tree).contains(name)) {
+        return Err(format!("rules: {} compiles {found}", paths::TOOL_ALONE.join(" ")));
+    }
+    println!("rules: the tool compiles no C core by default");
+    Ok(())
+}
+
 /// All selections of packages share one C core: Cargo compiles it once for each set of features of itself and of the
 /// packages it depends on.
 fn one_c_core() -> Outcome {
-    const CORE: &str = "grpcio-sys";
     let mut first: Option<BTreeSet<String>> = None;
     for selection in paths::SELECTIONS {
         let arguments = ["tree", "--edges", "normal,build", "--no-dedupe", "--prefix", "depth", "--format", " {p} {f}"];
         let tree = tool::output(tool::cargo().args(arguments).args(*selection))?;
         let below = subtree(&tree, CORE);
+        if below.is_empty() {
+            return Err(format!("rules: {} selects no {CORE}", selection.join(" ")));
+        }
         match &first {
             None => first = Some(below),
             Some(first) if *first != below => {

@@ -169,6 +169,7 @@ FUNCTIONS = {
     "gossip_config_name": (Str, SIZE),
     "gossip_config_set_listen": (U32, HANDLE, TEXT, OUT),
     "gossip_config_set_tls": (U32, HANDLE, HANDLE, OUT),
+    "gossip_config_set_transport": (U32, HANDLE, TEXT, OUT),
     "gossip_config_set_c_core_argument": (U32, HANDLE, TEXT, I32, OUT),
     "gossip_config_add_bootstrap": (U32, HANDLE, TEXT, OUT),
     "gossip_config_set_endpoint": (U32, HANDLE, TEXT, OUT),

@@ -31,6 +31,7 @@ class Config(Owner):
         *,
         listen: Optional[str] = None,
         tls: Optional[Tls] = None,
+        transport: Optional[str] = None,
         bootstrap: Iterable[str] = (),
         endpoint: Optional[str] = None,
         external_endpoint: Optional[str] = None,
@@ -40,6 +41,7 @@ class Config(Owner):
         settings: Optional[Mapping[str, Union[int, datetime.timedelta]]] = None,
     ) -> None:
         """`listen` is "host:port"; port 0 takes a free port. Without `listen` there is no server, without `tls` no TLS.
+        `transport` is "c-core" or "http2"; without it the library's default is used.
 
         For nodes: `bootstrap` lists the endpoints to contact first. Peers of our organisation reach us at `endpoint`,
         others at `external_endpoint`. `metadata` is published to all members. `block_verifier` returns True for blocks
@@ -48,7 +50,7 @@ class Config(Owner):
         super().__init__(make("gossip_config_new"))
         # One thread at a time may use a configuration, and calls release the GIL.
         self._lock = threading.Lock()
-        texts = {"listen": listen, "endpoint": endpoint, "external_endpoint": external_endpoint}
+        texts = {"listen": listen, "transport": transport, "endpoint": endpoint, "external_endpoint": external_endpoint}
         for name, text in texts.items():
             if text is not None:
                 self._set(f"gossip_config_set_{name}", as_text(text))

@@ -67,6 +67,30 @@ class Pair(unittest.TestCase):
             self.near.send(block(each), self.far.local_addr)
 
 
+class Transports(unittest.TestCase):
+    def test_peers_over_each_transport_understand_each_other(self) -> None:
+        for dialler in ("http2", "c-core"):
+            for listener in ("http2", "c-core"):
+                with self.subTest(dialler=dialler, listener=listener), \
+                        gossip.Comm(crypto(0), config(0, transport=dialler)) as near, \
+                        gossip.Comm(crypto(1), config(1, transport=listener)) as far:
+                    far.accept().set_callback(lambda event: event.ack())
+                    self.assertEqual(near.send_with_ack(block(), far.local_addr, TEN), 1)
+
+    def test_a_transport_that_does_not_exist_is_an_invalid_argument(self) -> None:
+        with self.assertRaises(gossip.Error) as raised:
+            gossip.Config(transport="tcp")
+        self.assertEqual(raised.exception.code, gossip.Code.INVALID_ARGUMENT)
+        self.assertIn("http2 or c-core", raised.exception.message)
+
+    def test_settings_of_one_transport_do_not_affect_the_other_one(self) -> None:
+        wrong = {"http2.stream_window": 1}
+        with self.assertRaises(gossip.Error) as raised:
+            gossip.Comm(crypto(0), config(0, transport="http2", settings=wrong))
+        self.assertEqual(raised.exception.code, gossip.Code.CONFIG)
+        gossip.Comm(crypto(0), config(0, transport="c-core", settings=wrong)).close()
+
+
 class Errors(Pair):
     def test_a_failure_tells_code_peer_and_step(self) -> None:
         self.far.accept().set_callback(lambda event: event.ack())

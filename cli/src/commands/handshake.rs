@@ -14,10 +14,7 @@ use crate::Context;
 use clap::Args;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::internals::{ConnMessage, MAX_CONN_MESSAGE};
-use fabric_gossip::transport::c_core::CoreTransport;
-use fabric_gossip::transport::c_core::Options;
-use fabric_gossip::transport::Limits;
-use fabric_gossip::transport::{Connection, Stream, StreamEnd, Transport};
+use fabric_gossip::transport::{Connection, Limits, Stream, StreamEnd};
 use fabric_gossip::ErrorKind;
 use openssl::sha::sha256;
 use serde_json::{json, Value};
@@ -170,8 +167,8 @@ impl Handshake<'_> {
 
     fn ping(&self, files: Option<TlsFiles>) -> Step<Box<dyn Connection>> {
         let plain = files.is_none();
-        let transport =
-            CoreTransport::new(files.map(|f| f.tls), Limits::default(), Options::default()).map_err(Failure::from)?;
+        let transport = self.context.transport.create(files.map(|f| f.tls), Limits::default());
+        let transport = transport.map_err(Failure::from)?;
         let dialled = transport.dial(&self.endpoint.to_string(), self.limit, &self.context.stop);
         let pinged = dialled.and_then(|client| {
             client.ping(self.limit)?;

@@ -12,6 +12,7 @@ use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{Comm, Event, ReceivedMessage, Subscription};
 use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
+use fabric_gossip::transport::Limits;
 use fabric_gossip::{Error, ErrorKind};
 use serde_json::json;
 use std::time::Duration;
@@ -49,12 +50,11 @@ pub fn run(context: &Context, args: &ListenArgs) -> Result<()> {
     let mut config = CommConfig::default();
     // Acknowledgements are small and must not be lost because a sender reads them slowly.
     config.send_buff_size = 1 << 20;
-    let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
+    let transport = context.transport.create(tls.map(|files| files.tls), Limits::default())?;
+    let builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
         .config(config)
+        .transport(transport)
         .listen(args.listen.to_string());
-    if let Some(files) = tls {
-        builder = builder.tls(files.tls);
-    }
     let comm = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
     // A connection waits until there is space: no message is dropped here.
     let options = SubscriptionOptions::default().when_full(WhenFull::Wait(None));
@@ -80,7 +80,10 @@ impl Listener<'_> {
         let endpoint = self.comm.local_addr().unwrap_or_default();
         let pki_id = me.pki_id.to_string();
         self.context.out.line(
-            || json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid}),
+            || {
+                json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid,
+                   "transport": self.context.transport.name()})
+            },
             || {
                 let (name, org) = (printable(&me.describe().common_name()), printable(&me.mspid));
                 format!("listening on {endpoint} as {name} of {org} (PKI-ID {pki_id})")
@@ -109,8 +112,8 @@ impl Listener<'_> {
 
     fn event(&self, event: &Event) {
         match event {
-            Event::Connected { info, .. } => report::connected(&self.context.out, info),
-            Event::Disconnected { info, reason } => report::disconnected(&self.context.out, info, reason),
+            Event::Connected { info, .. } => report::connected(self.context, info),
+            Event::Disconnected { info, reason } => report::disconnected(self.context, info, reason),
             Event::Refused { endpoint, error, .. } => {
                 let reason = error.message();
                 let address = endpoint.rsplit_once(':').map_or(endpoint.as_str(), |(host, _)| host);

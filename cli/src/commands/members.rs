@@ -15,6 +15,7 @@ use fabric_gossip::message::{Content, Envelope, GossipMessage, PullMsgType, Sign
 use fabric_gossip::proto::gossip::{
     AliveMessage, DataRequest, GossipHello, Member, MembershipRequest, MembershipResponse, PeerTime,
 };
+use fabric_gossip::transport::Limits;
 use fabric_gossip::{Error, ErrorKind};
 use serde_json::{json, Value};
 use std::collections::HashMap;
@@ -42,11 +43,9 @@ pub struct MembersArgs {
 pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let endpoint = args.target.endpoint(&context.settings)?.to_string();
     let me = args.identity.load(&context.settings)?;
-    let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
-    if let Some(files) = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)? {
-        builder = builder.tls(files.tls);
-    }
-    let comm = builder.start()?;
+    let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
+    let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
+    let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).transport(transport).start()?;
     let answers = comm.subscribe(|_| true);
     let deadline = Instant::now() + args.timeout;
     let question = Question { me: &me, comm: &comm, answers: &answers, deadline };

@@ -20,6 +20,7 @@ use fabric_gossip::comm::{self, Subscription};
 use fabric_gossip::crypto::{OrgId, PkiId};
 use fabric_gossip::node::NetworkMember;
 use fabric_gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Notice};
+use fabric_gossip::transport::Limits;
 use fabric_gossip::{Node, NodeBuilder};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -102,15 +103,11 @@ fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
     let tls = args.tls.load(Role::Serve, &args.identity, &me.msps, settings)?;
     let listen = args.listen(settings)?;
     let endpoint = args.endpoint(&listen, settings)?.to_string();
-    let mut builder =
-        Node::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).config(config).comm(|builder| {
-            let builder = builder.config(comm).listen(listen.to_string());
-            match tls {
-                Some(files) => builder.tls(files.tls),
-                None => builder,
-            }
-        });
-    builder = builder.endpoint(endpoint);
+    let transport = context.transport.create(tls.map(|files| files.tls), Limits::default())?;
+    let mut builder = Node::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
+        .config(config)
+        .comm(|builder| builder.config(comm).transport(transport).listen(listen.to_string()))
+        .endpoint(endpoint);
     if let Some(endpoint) = configured(&args.external_endpoint, keys::GOSSIP_EXTERNAL_ENDPOINT, settings)? {
         builder = builder.external_endpoint(endpoint.to_string());
     }
@@ -174,7 +171,7 @@ fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPag
     context.out.line(
         || {
             json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid,
-                   "address": listening, "metrics": metrics})
+                   "address": listening, "metrics": metrics, "transport": context.transport.name()})
         },
         || {
             let (name, org) = (printable(&me.describe().common_name()), printable(&me.mspid));
@@ -263,8 +260,8 @@ impl<'a> Reporter<'a> {
 
     fn connection(&self, event: &comm::Event) {
         match event {
-            comm::Event::Connected { info, .. } => report::connected(&self.context.out, info),
-            comm::Event::Disconnected { info, reason } => report::disconnected(&self.context.out, info, reason),
+            comm::Event::Connected { info, .. } => report::connected(self.context, info),
+            comm::Event::Disconnected { info, reason } => report::disconnected(self.context, info, reason),
             comm::Event::PresumedDead { pki_id } => self.context.out.line(
                 || json!({"event": "presumed_dead", "pki_id": pki_id.to_string()}),
                 || format!("presumed dead: {}", brief(pki_id)),

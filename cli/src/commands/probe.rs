@@ -7,10 +7,7 @@ use crate::tls_options::{Role, TlsArgs};
 use crate::values::{micros, short, timeout};
 use crate::Context;
 use clap::Args;
-use fabric_gossip::transport::c_core::CoreTransport;
-use fabric_gossip::transport::c_core::Options;
 use fabric_gossip::transport::Limits;
-use fabric_gossip::transport::Transport;
 use fabric_gossip::ErrorKind;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -34,7 +31,7 @@ pub fn run(context: &Context, args: &ProbeArgs) -> Result<()> {
     let msps = args.identity.msps_for_tls(&context.settings)?;
     let files = args.tls.load(Role::Anonymous, &args.identity, &msps, &context.settings)?;
     let secured = if files.is_some() { "TLS" } else { "no TLS" };
-    let transport = CoreTransport::new(files.map(|f| f.tls), Limits::default(), Options::default())?;
+    let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
 
     let begin = Instant::now();
     let mut connected = Duration::ZERO;

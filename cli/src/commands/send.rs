@@ -17,6 +17,7 @@ use clap::Args;
 use fabric_gossip::comm::{Comm, RemotePeer};
 use fabric_gossip::config::{SubscriptionOptions, WhenFull};
 use fabric_gossip::crypto::PkiId;
+use fabric_gossip::transport::Limits;
 use serde_json::json;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -66,11 +67,9 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
         RemotePeer { endpoint: endpoint.to_string(), pki_id: args.pki_id.as_ref().map(|id| PkiId::from(&id.0[..])) };
     let payload = args.payload()?;
     let me = args.identity.load(&context.settings)?;
-    let mut builder = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
-    if let Some(files) = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)? {
-        builder = builder.tls(files.tls);
-    }
-    let comm = builder.start()?;
+    let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
+    let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
+    let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).transport(transport).start()?;
     warn_if_running(&comm, &me, &context.settings)?;
     let replies = args.listen_replies.map(|_| print_replies(context, &comm)).transpose()?;
 

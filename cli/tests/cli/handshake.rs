@@ -10,7 +10,7 @@ use fabric_gossip::message::{Content, SignedMessage};
 use fabric_gossip::msp::{Msp, SigningIdentity};
 use fabric_gossip::proto::gossip::ConnEstablish;
 use fabric_gossip::testing::cryptogen::{Member, Org};
-use fabric_gossip::transport::c_core::{CoreTransport, Options};
+use fabric_gossip::transport::http2::{Http2Transport, Options};
 use fabric_gossip::transport::{Acceptor, Status, Stream};
 use fabric_gossip::transport::{ClientAuth, Limits, Pem, Server, Tls, TlsConfig, Transport};
 use issuer::{ec_key, Issuer, MSPID};
@@ -32,8 +32,8 @@ struct World {
     dir: TempDir,
 }
 
-fn core(tls: Tls) -> CoreTransport {
-    CoreTransport::new(Some(tls), Limits::default(), Options::default()).unwrap()
+fn transport(tls: Tls) -> Http2Transport {
+    Http2Transport::new(Some(tls), Limits::default(), Options::default()).unwrap()
 }
 
 impl World {
@@ -78,7 +78,7 @@ impl World {
         act: impl Fn(&Peer, &dyn Stream) -> Status + Send + Sync + 'static,
     ) -> Box<dyn Server> {
         let acceptor = Arc::new(Act { peer: Peer(member.clone()), act });
-        core(self.tls(member)).listen("127.0.0.1:0", acceptor).unwrap()
+        transport(self.tls(member)).listen("127.0.0.1:0", acceptor).unwrap()
     }
 }
 
@@ -208,7 +208,7 @@ fn a_server_that_demands_another_client_certificate_is_told() {
     let roots = pem("roots", &world.theirs.tls_ca_cert().unwrap());
     let config = TlsConfig::new(pem("cert", &member.tls_cert), pem("key", &member.tls_key), roots.clone());
     let tls = Tls::new(config.client_auth(ClientAuth::Verify(roots))).unwrap();
-    let server = core(tls).listen_without_service("127.0.0.1:0").unwrap();
+    let server = transport(tls).listen_without_service("127.0.0.1:0").unwrap();
     assert_told(server.local_addr(), &[], "tls", "the peer refused our TLS certificate", "--tls-cert");
 
     // With none at all it does not even begin.
@@ -234,7 +234,7 @@ fn a_stopped_peer_is_told() {
 fn grpc_without_gossip_is_told() {
     let world = World::get();
     let tls = world.tls(&world.theirs.peer("peer0").unwrap());
-    let server = core(tls).listen_without_service("127.0.0.1:0").unwrap();
+    let server = transport(tls).listen_without_service("127.0.0.1:0").unwrap();
     assert_told(server.local_addr(), &[], "ping", "/gossip.Gossip/Ping", "gRPC answers here, but not gossip");
 }
 

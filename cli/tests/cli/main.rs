@@ -9,5 +9,7 @@ mod probing;
 mod sending;
 mod settings;
 mod support;
+#[cfg(feature = "c-core")]
+mod transports;
 mod trust;
 mod usage;

@@ -31,6 +31,9 @@ fn flags_that_make_no_sense() {
     assert_usage(&["demo", "--peers", "1"], &["--peers"]);
     assert_usage(&["listen", "--trust-msp", "Org2MSP"], &["ID=DIR"]);
     assert_usage(&["probe", "localhost:1", "--config", "/nowhere/core.yaml"], &["/nowhere/core.yaml"]);
+    assert_usage(&["demo", "--transport", "tcp"], &["--transport", "possible values", "http2"]);
+    #[cfg(not(feature = "c-core"))]
+    assert_usage(&["demo", "--transport", "c-core"], &["not compiled in", "--features c-core"]);
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn crypto_writes_what_it_says_and_overwrites_nothing() {
 fn version_help_and_completions() {
     let version = run(&["--version"]);
     version.assert_code(0);
-    assert!(version.stdout.starts_with(&format!("fabric-gossip {} (gRPC C core ", env!("CARGO_PKG_VERSION"))));
+    assert!(version.stdout.starts_with(&format!("fabric-gossip {} (transports: http2", env!("CARGO_PKG_VERSION"))));
     for command in ["demo", "crypto", "probe", "handshake", "send", "listen"] {
         assert!(run(&["--help"]).assert_code(0).stdout.contains(command));
         assert!(run(&[command, "--help"]).assert_code(0).stdout.contains("--json"));

@@ -9,10 +9,7 @@ use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::internals::message as wire;
 use fabric_gossip::message::SignedMessage;
 use fabric_gossip::testing::cryptogen::Org;
-use fabric_gossip::transport::c_core::CoreTransport;
-use fabric_gossip::transport::c_core::Options;
-use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
-use fabric_gossip::transport::{StreamEnd, Transport};
+use fabric_gossip::transport::{Limits, Pem, StreamEnd, Tls, TlsConfig};
 use openssl::sha::sha256;
 use openssl::x509::X509;
 use serde_json::json;
@@ -50,7 +47,7 @@ impl Outsider {
         let attempt = || {
             let greeting = wire::conn(pki_id, identity, hash.into(), true);
             let greeting = SignedMessage::sign(greeting, |bytes| signer.crypto.sign(bytes))?;
-            let transport = CoreTransport::new(Some(self.tls.clone()), Limits::default(), Options::default())?;
+            let transport = at.transport.create(Some(self.tls.clone()), Limits::default())?;
             let client = transport.dial(&at.endpoint, PATIENCE, &Cancel::new())?;
             client.ping(PATIENCE)?;
             let stream = client.open(Some(PATIENCE))?;

@@ -10,6 +10,7 @@ use fabric_gossip::crypto::OrgId;
 use fabric_gossip::message;
 use fabric_gossip::node::NetworkMember;
 use fabric_gossip::node::{AnchorPeer, ChannelOrgs, NodeConfig};
+use fabric_gossip::transport::Limits;
 use fabric_gossip::Node;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -232,10 +233,11 @@ fn start(peer: &Peer, listen: &str, bootstrap: Option<String>) -> Result<Node, S
     let mut config = NodeConfig::default();
     config.discovery.alive_time_interval = Duration::from_millis(500);
     let me = &peer.me;
+    let transport = peer.transport.create(Some(peer.tls.clone()), Limits::default()).map_err(|e| e.to_string())?;
     Node::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
         .config(config)
         .bootstrap(bootstrap)
-        .comm(|builder| builder.config(comm).tls(peer.tls.clone()).listen(listen))
+        .comm(|builder| builder.config(comm).transport(transport).listen(listen))
         .start()
         .map_err(|e| e.to_string())
 }

@@ -37,7 +37,10 @@ type Found = Result<(String, Value), String>;
 pub fn run(context: &Context, args: &DemoArgs) -> Result<()> {
     let begin = Instant::now();
     let mut demo = Demo { context, failed: 0 };
-    demo.say(&format!("{} peers of two organisations, on this machine, over mutual TLS:\n", args.peers));
+    demo.say(&format!(
+        "{} peers of two organisations, on this machine, over mutual TLS (transport {}):\n",
+        args.peers, context.transport
+    ));
     let walked = demo.walk(args);
     let (took, failed) = (begin.elapsed(), demo.failed);
     let error = match (&walked, failed) {
@@ -67,7 +70,7 @@ struct Demo<'a> {
 impl Demo<'_> {
     fn walk(&mut self, args: &DemoArgs) -> Result<()> {
         let begin = Instant::now();
-        let network = match Network::start(usize::from(args.peers)) {
+        let network = match Network::start(usize::from(args.peers), self.context.transport) {
             Ok(network) => network,
             Err(e) => return self.step("identities", Err(e)),
         };

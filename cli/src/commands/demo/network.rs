@@ -4,11 +4,12 @@ use super::PATIENCE;
 use crate::identity::{KeySource, Me};
 use crate::order::Order;
 use crate::settings::NamedPath;
+use crate::transport::TransportKind;
 use fabric_gossip::comm::{Comm, ReceivedMessage, RemotePeer};
 use fabric_gossip::config::{CommConfig, SubscriptionOptions, WhenFull};
 use fabric_gossip::message::Content;
 use fabric_gossip::testing::cryptogen::Org;
-use fabric_gossip::transport::{Pem, Tls, TlsConfig};
+use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
 use parking_lot::Mutex;
 use std::fmt::Display;
 use std::fs;
@@ -32,6 +33,7 @@ pub struct Peer {
     pub name: String,
     pub me: Me,
     pub tls: Tls,
+    pub transport: TransportKind,
     pub endpoint: String,
     running: Mutex<Running>,
     pub received: Arc<Received>,
@@ -55,7 +57,7 @@ fn text(e: impl Display) -> String {
 
 impl Network {
     /// Creates the organisations, writes their files, and starts the peers.
-    pub fn start(count: usize) -> Result<Network, String> {
+    pub fn start(count: usize, transport: TransportKind) -> Result<Network, String> {
         let dir = TempDir::new()?;
         let org = |n: usize| Org::new(format!("Org{n}MSP"), format!("org{n}.example.com")).map_err(text);
         let orgs = [org(1)?, org(2)?];
@@ -65,7 +67,7 @@ impl Network {
         }
         let mut network = Network { orgs, peers: Vec::new(), dir };
         for n in 0..count {
-            let peer = Peer::start(&network, n % 2, n / 2)?;
+            let peer = Peer::start(&network, transport, n % 2, n / 2)?;
             network.peers.push(peer);
         }
         Ok(network)
@@ -84,7 +86,7 @@ impl Network {
 }
 
 impl Peer {
-    fn start(network: &Network, org: usize, number: usize) -> Result<Peer, String> {
+    fn start(network: &Network, transport: TransportKind, org: usize, number: usize) -> Result<Peer, String> {
         let name = format!("peer{number}.{}", network.orgs[org].domain());
         let home = network.org_dir(org).join("peers").join(&name);
         let other = 1 - org;
@@ -96,9 +98,9 @@ impl Peer {
         let tls = TlsConfig::new(pem("server.crt")?, pem("server.key")?, network.tls_roots()?);
         let tls = Tls::new(tls).map_err(text)?;
         let received = Arc::<Received>::default();
-        let running = Running::start(&me, &tls, "127.0.0.1:0", &received)?;
+        let running = Running::start(&me, transport, &tls, "127.0.0.1:0", &received)?;
         let endpoint = running.comm.local_addr().unwrap_or_default().to_owned();
-        Ok(Peer { name, me, tls, endpoint, running: Mutex::new(running), received })
+        Ok(Peer { name, me, tls, transport, endpoint, running: Mutex::new(running), received })
     }
 
     pub fn comm(&self) -> Comm {
@@ -112,14 +114,20 @@ impl Peer {
 
     /// Restarts the peer at the same address after it was stopped.
     pub fn restart(&self) -> Result<(), String> {
-        let again = Running::start(&self.me, &self.tls, &self.endpoint, &self.received)?;
+        let again = Running::start(&self.me, self.transport, &self.tls, &self.endpoint, &self.received)?;
         *self.running.lock() = again;
         Ok(())
     }
 }
 
 impl Running {
-    fn start(me: &Me, tls: &Tls, listen: &str, received: &Arc<Received>) -> Result<Running, String> {
+    fn start(
+        me: &Me,
+        transport: TransportKind,
+        tls: &Tls,
+        listen: &str,
+        received: &Arc<Received>,
+    ) -> Result<Running, String> {
         let mut config = CommConfig::default();
         // Space for acknowledgements, which do not wait for it.
         config.send_buff_size = 1 << 16;
@@ -128,7 +136,7 @@ impl Running {
         config.conn_timeout = PATIENCE;
         let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
             .config(config)
-            .tls(tls.clone())
+            .transport(transport.create(Some(tls.clone()), Limits::default()).map_err(text)?)
             .listen(listen)
             .start()
             .map_err(text)?;
