@@ -14,7 +14,7 @@ ALL = --workspace --features host-server
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
+.PHONY: help deps check-deps build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
 
 hostile: check-deps ## Measure what hostile peers cost in memory, threads and round trips: a table (minutes)
 	@scripts/hostile.sh
+
+interop: ## Run grpc-go's interoperability cases and h2spec against the HTTP/2 transport (Go, minutes)
+	@scripts/interop.sh
 
 # BENCH=--quick takes three minutes; docs/benchmark.md lists the other arguments.
 bench: check-deps ## Measure threads beside async, the bare transport and plain TLS: target/bench/table.md (15 minutes)

@@ -54,9 +54,8 @@ fn same<T: PartialEq + Debug>(found: T, expected: T) -> Outcome {
     if found == expected {
         return Ok(());
     }
-    let mut text = format!("expected {expected:?}, found {found:?}");
-    text.truncate(text.floor_char_boundary(2_000));
-    Err(text.into())
+    let text = format!("expected {expected:?}, found {found:?}");
+    Err(text.chars().take(2_000).collect::<String>().into())
 }
 
 fn large_unary(call: Call) -> Outcome {
@@ -95,8 +94,7 @@ fn ping_pong(call: Call) -> Outcome {
 }
 
 fn cancel_after_first_response(call: Call) -> Outcome {
-    let request =
-        Request { response_sizes: vec![RESPONSE_SIZES[0]], payload: REQUEST_SIZES[0], ..Default::default() };
+    let request = Request { response_sizes: vec![RESPONSE_SIZES[0]], payload: REQUEST_SIZES[0], ..Default::default() };
     call.send(request.encode())?;
     same(payload_size(&call.message()?)?, RESPONSE_SIZES[0])?;
     call.cancelled()
