@@ -33,8 +33,8 @@ func run(args []string) error {
 	switch {
 	case len(args) == 4 && args[0] == "client":
 		return runClient(args[1], args[2], args[3])
-	case len(args) == 3 && args[0] == "h2spec":
-		return runSpec(args[1], args[2])
+	case len(args) >= 4 && args[0] == "h2spec":
+		return runSpec(args[1], args[2], args[3], args[4:])
 	case len(args) != 2:
 		return errors.New("usage: interop PEER DEVIATIONS")
 	}
