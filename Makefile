@@ -20,7 +20,7 @@ TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile shuttle valgrind bench bench-layer nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)
 
 hostile: check-deps-all ## Measure what hostile peers cost in memory, threads and round trips: a table (minutes)
 	@scripts/hostile.sh
+
+interop: ## Run grpc-go's interoperability cases and h2spec against the HTTP/2 transport (Go, minutes)
+	@scripts/interop.sh
 
 # BENCH=--quick takes three minutes; docs/benchmark.md lists the other arguments.
 bench: check-deps-all ## Measure threads beside async, the bare transport and plain TLS: target/bench/table.md (15 minutes)
