@@ -155,8 +155,8 @@ fn main() {
     for (size, count) in [(100, 2_000_000), (1024, 500_000), (64 << 10, 20_000), (1 << 20, 1_500)] {
         bench.throughput(size, count / scale);
     }
-    for pause in [Duration::ZERO, Duration::from_millis(50)] {
-        bench.round_trips(if pause.is_zero() { 20_000 / scale } else { 100 / scale.min(10) }, pause);
+    for pause in [Duration::ZERO, Duration::from_millis(15), Duration::from_millis(30)] {
+        bench.round_trips(if pause.is_zero() { 20_000 / scale } else { 200 / scale.min(20) }, pause);
     }
     bench.connections(300 / scale);
 }

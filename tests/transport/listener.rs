@@ -79,7 +79,9 @@ fn a_connection_whose_streams_have_ended_is_closed_at_the_limit_of_idleness() {
     // With a stream it stays.
     assert_eq!(stream.recv(Some(3 * SHORT)), Ok(None));
     stream.cancel();
-    eventually("it is closed", || connection.ping(SOON).is_err());
+    let other = open(None, server.local_addr());
+    assert_eq!(other.recv(Some(3 * SHORT)), Ok(None));
+    assert!(connection.ping(SOON).is_err(), "it is closed");
 }
 
 #[test]

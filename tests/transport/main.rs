@@ -9,7 +9,7 @@ mod own_process;
 
 #[cfg(feature = "c-core")]
 mod c_core;
-#[cfg(any(feature = "c-core", feature = "http2"))]
+#[cfg_attr(not(any(feature = "c-core", feature = "http2")), allow(dead_code))]
 mod certs;
 #[cfg(feature = "http2")]
 mod http2;

@@ -13,13 +13,14 @@ use super::context::check_peer;
 use super::grpc::{self, reset, Field};
 use super::options::Settings;
 use super::server::Service;
-use super::session::{Event, Session, SessionOptions, Violation, BATCH};
+use super::session::{Event, Session, SessionOptions};
 use super::socket::{Interest, Socket, SLICE};
 use super::spin::Spin;
+use super::state::{Core, Failure, ReadBuffers, Role};
 use super::steward::Steward;
-use super::wire::{goaway_code, Wire, WireError, PIECE};
+use super::wire::{Wire, WireError, PIECE};
 use crate::sync::{Condvar, Mutex};
-use crate::transport::{code, Status, PING};
+use crate::transport::PING;
 use bytes::Bytes;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,9 +32,6 @@ const RECEIVE: usize = 64 << 10;
 
 /// Time for which a connection that is being closed waits for its peer to close it, too.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
-
-/// Interval at which withheld window is reconsidered.
-const WITHHELD: Duration = Duration::from_millis(100);
 
 /// Time limit for the request of a unary call.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -54,75 +52,14 @@ pub(super) struct Conn {
     /// The endpoint of a dialled connection, and the name that the server's certificate must have.
     pub endpoint: String,
     name: String,
-    core: Mutex<Core>,
+    pub(super) core: Mutex<Core>,
     /// Signalled when something changed for which threads may wait.
-    changed: Condvar,
+    pub(super) changed: Condvar,
     turn: Mutex<Turn>,
     /// Set by a thread that found the write turn taken.
     flush_wanted: AtomicBool,
     /// Whether the steward has a note about this connection that it has not read.
     pub noted: AtomicBool,
-}
-
-/// What the lock of a connection protects.
-pub(super) struct Core {
-    wire: Wire,
-    session: Option<Session>,
-    role: Role,
-    /// Whether the steward looks at the connection from time to time.
-    watched: bool,
-    /// Number of threads that wait for a change.
-    waiting: usize,
-    /// Number of threads that wait for window.
-    pub writers: usize,
-    buffers: ReadBuffers,
-    /// Number of bytes of ciphertext made, and sent.
-    encrypted: u64,
-    pub written: u64,
-    /// Whether the socket was full when the last thread left the write turn.
-    pub blocked: bool,
-    /// The reason for which the connection is lost.
-    pub failure: Option<String>,
-    /// Whether `failure` is the peer's orderly end.
-    pub orderly: bool,
-    /// Whether the peer has sent its last byte.
-    ended: bool,
-    /// The time at which a connection that is being closed is given up.
-    closing: Option<Instant>,
-    shut: bool,
-    /// Number of streams and handles that use the connection.
-    pub users: usize,
-    /// Since when no stream uses the connection.
-    idle_since: Instant,
-    heard: Instant,
-    pinged: Option<Instant>,
-    client_pings: ClientPings,
-    /// The stream of the Ping that a dial sends.
-    pub first_ping: Option<i32>,
-    pub remote_cert: Option<Bytes>,
-    /// Unary calls whose request is incomplete, and their methods.
-    unary: Vec<(i32, String)>,
-    /// Time limits of streams.
-    deadlines: Vec<(Instant, i32)>,
-    going_away: Option<String>,
-}
-
-/// Who reads the socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Nobody, since this time.
-    Free(Instant),
-    /// A thread.
-    Taken,
-    /// The steward, when something arrives.
-    Armed,
-}
-
-/// Memory for receiving, kept while the connection is in use.
-#[derive(Default)]
-struct ReadBuffers {
-    cipher: Vec<u8>,
-    plain: Vec<u8>,
 }
 
 /// Ciphertext on its way to the socket.
@@ -136,13 +73,6 @@ impl Turn {
     fn is_empty(&self) -> bool {
         self.sent == self.out.len()
     }
-}
-
-/// Counts pings of a client that come too often.
-#[derive(Default)]
-struct ClientPings {
-    last: Option<Instant>,
-    strikes: u32,
 }
 
 /// Work that follows from received bytes and is done without a lock.
@@ -165,7 +95,7 @@ impl Effects {
 }
 
 /// What became of a receive.
-enum Received {
+pub(super) enum Received {
     Bytes(usize),
     Nothing,
     End,
@@ -187,35 +117,8 @@ pub(super) struct NewConn {
 
 impl Conn {
     pub fn new(new: NewConn) -> Arc<Conn> {
-        let now = Instant::now();
         let tls = !matches!(new.wire, Wire::Plain(_));
-        let core = Core {
-            wire: new.wire,
-            session: None,
-            role: Role::Free(now),
-            watched: false,
-            waiting: 0,
-            writers: 0,
-            buffers: ReadBuffers::default(),
-            encrypted: 0,
-            written: 0,
-            blocked: false,
-            failure: None,
-            orderly: false,
-            ended: false,
-            closing: None,
-            shut: false,
-            users: usize::from(new.service.is_none()),
-            idle_since: now,
-            heard: now,
-            pinged: None,
-            client_pings: ClientPings::default(),
-            first_ping: None,
-            remote_cert: None,
-            unary: Vec::new(),
-            deadlines: Vec::new(),
-            going_away: None,
-        };
+        let core = Core::new(new.wire, new.service.is_none());
         Arc::new(Conn {
             id: new.steward.next_id(),
             socket: new.socket,
@@ -325,7 +228,12 @@ impl Conn {
     }
 
     /// Receives, without a lock. Waits for at most `limit` and a slice of time.
-    fn receive(&self, buffers: &mut ReadBuffers, limit: Option<Duration>, spin: Option<&mut Spin>) -> Received {
+    pub(super) fn receive(
+        &self,
+        buffers: &mut ReadBuffers,
+        limit: Option<Duration>,
+        spin: Option<&mut Spin>,
+    ) -> Received {
         if buffers.cipher.len() < RECEIVE {
             buffers.cipher = vec![0; RECEIVE];
         }
@@ -356,7 +264,7 @@ impl Conn {
     }
 
     /// Processes what was received, under the lock.
-    fn process(self: &Arc<Self>, core: &mut Core, mut buffers: ReadBuffers, received: Received) -> Effects {
+    pub(super) fn process(self: &Arc<Self>, core: &mut Core, mut buffers: ReadBuffers, received: Received) -> Effects {
         let mut effects = Effects::default();
         match received {
             Received::Nothing => {}
@@ -613,358 +521,10 @@ impl Conn {
             _ => self.steward.attend(self),
         }
     }
-
-    // What follows is called by the thread that drives connections which nobody reads: the steward, or the acceptor.
-
-    /// Reads what has arrived. Returns whether the driver must renew its registration immediately.
-    pub fn drive_read(self: &Arc<Self>) -> bool {
-        let mut core = self.core.lock();
-        if core.role != Role::Armed || core.ended {
-            return false;
-        }
-        core.role = Role::Taken;
-        let mut buffers = std::mem::take(&mut core.buffers);
-        drop(core);
-        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
-        let mut core = self.core.lock();
-        let effects = self.process(&mut core, buffers, received);
-        let rearm = core.waiting == 0 && !core.ended;
-        if rearm {
-            core.role = Role::Armed;
-        } else {
-            core.role = Role::Free(Instant::now());
-            if !core.ended && !std::mem::replace(&mut core.watched, true) {
-                self.steward.watch(self);
-            }
-        }
-        self.changed.notify_all();
-        drop(core);
-        self.carry_out(effects);
-        rearm
-    }
-
-    /// Reads what has arrived on a connection that has no stream yet, and returns what follows from it.
-    pub fn drive_pending(self: &Arc<Self>) -> Effects {
-        let mut buffers = self.with(|core| std::mem::take(&mut core.buffers));
-        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
-        let mut core = self.core.lock();
-        let effects = self.process(&mut core, buffers, received);
-        // A stranger's connection keeps no buffers while it is silent.
-        core.buffers = ReadBuffers::default();
-        core.wire.release();
-        drop(core);
-        self.flush();
-        effects
-    }
-
-    /// Takes the read role over for the driver if nobody has used it for `unattended`. Returns `true` if the driver must
-    /// register the socket now; `None` if it has to look again.
-    pub fn drive_watch(&self, now: Instant, unattended: Duration) -> Option<bool> {
-        let mut core = self.core.lock();
-        match core.role {
-            _ if core.ended => {
-                core.watched = false;
-                Some(false)
-            }
-            Role::Taken => None,
-            Role::Free(since) if now.saturating_duration_since(since) < unattended => None,
-            Role::Free(_) | Role::Armed => {
-                core.watched = false;
-                core.role = Role::Armed;
-                core.buffers = ReadBuffers::default();
-                core.wire.release();
-                core.release_batch();
-                Some(true)
-            }
-        }
-    }
-
-    /// Marks the read role as the driver's, before the connection is used by threads.
-    pub fn drive_first(&self) {
-        self.core.lock().role = Role::Armed;
-    }
-
-    /// Returns what the driver has to wait for.
-    pub fn interest(&self) -> Interest {
-        let core = self.core.lock();
-        Interest { read: core.role == Role::Armed && !core.ended, write: core.blocked && !core.ended }
-    }
-
-    /// Does what is due at this time. Returns when it must be called again; `None` if the connection is over.
-    pub fn drive_timers(self: &Arc<Self>, now: Instant) -> Option<Instant> {
-        // Closing has three steps, each of which may have to send something.
-        for _ in 0..3 {
-            let (next, flush) = self.with(|core| self.timers(core, now));
-            if !flush {
-                return next;
-            }
-            self.changed.notify_all();
-            self.flush();
-        }
-        Some(now)
-    }
-
-    fn timers(&self, core: &mut Core, now: Instant) -> (Option<Instant>, bool) {
-        if core.ended {
-            return (None, false);
-        }
-        if core.closing.is_none() && core.failure.is_some() {
-            core.close(LINGER);
-        }
-        if let Some(at) = core.closing {
-            if at <= now {
-                core.end("the connection was closed by us");
-                return (None, false);
-            }
-            let sent = !core.wants_write() && core.encrypted == core.written;
-            if sent && !core.shut {
-                core.shut = true;
-                core.wire.close();
-                return (Some(at), true);
-            }
-            if sent {
-                self.socket.shut_down_write();
-            }
-            return (Some(at), !sent && !core.blocked);
-        }
-        let limits = &self.settings.limits;
-        let mut flush = false;
-        if core.pinged.is_some_and(|at| now >= at + limits.keepalive_timeout) {
-            core.end("keepalive: the peer did not answer a ping in time");
-            self.changed.notify_all();
-            return (None, false);
-        }
-        let mut next = match core.pinged {
-            Some(at) => at + limits.keepalive_timeout,
-            None if now >= core.heard + limits.keepalive_time => {
-                if let Some(session) = &mut core.session {
-                    session.ping();
-                }
-                core.pinged = Some(now);
-                flush = true;
-                now + limits.keepalive_timeout
-            }
-            None => core.heard + limits.keepalive_time,
-        };
-        if self.service.is_some() {
-            if core.users == 0 && now >= core.idle_since + limits.max_connection_idle {
-                core.close(LINGER);
-                return (Some(now + LINGER), true);
-            }
-            let idle = if core.users == 0 { core.idle_since } else { now };
-            next = next.min(idle + limits.max_connection_idle);
-        }
-        let (due, later) = std::mem::take(&mut core.deadlines).into_iter().partition(|(at, _)| *at <= now);
-        core.deadlines = later;
-        let due: Vec<(Instant, i32)> = due;
-        for (_, id) in due {
-            core.expire(id);
-            flush = true;
-        }
-        next = core.deadlines.iter().map(|(at, _)| *at).fold(next, Instant::min);
-        if let Some(session) = &mut core.session {
-            let budget = &self.settings.budget;
-            if session.return_withheld(false) || budget.may_overdraw(self.id) && session.return_withheld(true) {
-                budget.stop_overdrawing(self.id);
-            } else {
-                next = next.min(now + WITHHELD);
-            }
-            flush |= session.wants_write() && core.writers == 0;
-        }
-        (Some(next), flush)
-    }
-
-    /// Ends the connection for good; the driver has forgotten it.
-    pub fn drive_end(&self) {
-        let mut core = self.core.lock();
-        core.end("the connection was closed by us");
-        drop(core);
-        self.settings.budget.stop_overdrawing(self.id);
-        self.socket.shut_down();
-        self.changed.notify_all();
-        if let Some(service) = &self.service {
-            service.connection_ended(self.id);
-        }
-    }
 }
 
 enum Progress {
     Done,
     Blocked,
     Lost,
-}
-
-/// Reason for ending a connection.
-enum Failure {
-    /// The TLS handshake failed.
-    Handshake(String),
-    /// TLS failed later.
-    Tls(String),
-    /// The peer closed TLS.
-    Closed,
-    /// The peer violated HTTP/2 or a limit.
-    Violation(String),
-    TooManyPings,
-}
-
-impl From<Violation> for Failure {
-    fn from(violation: Violation) -> Failure {
-        Failure::Violation(violation.0)
-    }
-}
-
-impl Core {
-    pub fn session(&self) -> Option<&Session> {
-        self.session.as_ref()
-    }
-
-    pub fn session_mut(&mut self) -> Option<&mut Session> {
-        self.session.as_mut()
-    }
-
-    /// Returns whether there is something to encrypt and send.
-    pub fn wants_write(&self) -> bool {
-        !self.shut && self.session.as_ref().is_some_and(Session::wants_write) || self.wire.has_outgoing()
-    }
-
-    /// Returns why no stream can be opened.
-    pub fn refusal(&self) -> String {
-        let reason = self.failure.as_ref().or(self.going_away.as_ref());
-        reason.cloned().unwrap_or_else(|| "the peer accepts no further streams".into())
-    }
-
-    /// Returns the status of a stream that is lost with the connection.
-    pub fn lost_status(&self) -> Status {
-        let text = match (&self.failure, &self.going_away) {
-            (Some(failure), Some(going_away)) => format!("{failure}; {going_away}"),
-            (Some(text), None) | (None, Some(text)) => text.clone(),
-            (None, None) => "the stream was lost".into(),
-        };
-        Status::new(code::UNAVAILABLE, text)
-    }
-
-    /// Returns whether nothing more can be received or sent.
-    pub fn has_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// Returns whether no more bytes of the peer will be processed.
-    pub fn is_over(&self) -> bool {
-        self.ended || self.failure.is_some()
-    }
-
-    /// Returns whether the TLS handshake is complete, and whether the peer's SETTINGS have arrived.
-    pub fn progress(&self) -> (bool, bool) {
-        (self.wire.is_established(), self.session.as_ref().is_some_and(Session::settings_received))
-    }
-
-    /// Encrypts the next batch of frames into `out`.
-    fn fill(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
-        if let Some(session) = self.session.as_mut().filter(|_| !self.shut) {
-            let batch = session.fill()?;
-            if !batch.is_empty() {
-                self.wire.encrypt(batch).map_err(|e| match e {
-                    WireError::Tls(text) => Failure::Tls(text),
-                    WireError::Closed => Failure::Closed,
-                })?;
-                if batch.capacity() > 2 * BATCH {
-                    *batch = Vec::new();
-                }
-            }
-        }
-        self.wire.take_outgoing(out);
-        self.encrypted += out.len() as u64;
-        if let Some(session) = &mut self.session {
-            for (_, flow) in session.flows_mut() {
-                if std::mem::take(&mut flow.moved) {
-                    flow.mark = self.encrypted;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn release_batch(&mut self) {
-        if let Some(session) = &mut self.session {
-            session.release_batch();
-        }
-    }
-
-    /// Lets the steward take the read role over soon: nothing comes.
-    fn rest(&mut self) {
-        if let (Role::Free(since), Some(past)) = (self.role, Instant::now().checked_sub(Duration::from_secs(1))) {
-            self.role = Role::Free(since.min(past));
-        }
-    }
-
-    /// Ends the connection because of this failure. What the session still wants to send is sent.
-    fn fail(&mut self, failure: Failure) {
-        let (text, goaway) = match failure {
-            Failure::Handshake(text) => (format!("the TLS handshake failed: {text}"), None),
-            Failure::Tls(text) => (format!("TLS failed: {text}"), None),
-            Failure::Closed => {
-                self.orderly = true;
-                ("the peer closed the connection".to_owned(), None)
-            }
-            Failure::Violation(text) => {
-                let code = goaway_code(&text);
-                (format!("the peer violated HTTP/2: {text}"), Some((code, text)))
-            }
-            Failure::TooManyPings => {
-                let text = "too_many_pings".to_owned();
-                ("the peer sent too many pings".to_owned(), Some((reset::ENHANCE_YOUR_CALM, text)))
-            }
-        };
-        if let (Some(session), Some((code, text))) = (&mut self.session, goaway) {
-            session.terminate(code, &text);
-        }
-        self.failure.get_or_insert(text);
-        self.closing.get_or_insert(Instant::now() + LINGER);
-    }
-
-    /// Records that the connection is over: nothing more is received or sent.
-    fn end(&mut self, why: &str) {
-        self.ended = true;
-        if self.failure.is_none() {
-            self.orderly = self.closing.is_some();
-            let going_away = self.going_away.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
-            self.failure = Some(format!("{why}{going_away}"));
-        }
-    }
-
-    /// Begins to close the connection.
-    fn close(&mut self, linger: Duration) {
-        let at = Instant::now() + linger;
-        self.closing = Some(self.closing.map_or(at, |before| before.min(at)));
-        if self.failure.is_none() {
-            if let Some(session) = &mut self.session {
-                session.terminate(reset::NO_ERROR, "");
-            }
-            self.failure = Some("the connection was closed by us".into());
-        }
-    }
-
-    /// Ends a stream whose time limit has passed.
-    fn expire(&mut self, id: i32) {
-        let Some(session) = &mut self.session else { return };
-        match session.flow_mut(id) {
-            Some(flow) if flow.closed.is_none() && !flow.is_abandoned() => flow.expired = true,
-            _ => return,
-        }
-        session.reset(id, reset::CANCEL);
-    }
-}
-
-impl ClientPings {
-    /// Records a ping. Returns the number of pings that came too early. A ping that follows data measures the
-    /// connection and is welcome.
-    fn record(&mut self, now: Instant, min_interval: Duration, answered: bool) -> u32 {
-        let last = self.last.replace(now);
-        if last.is_some_and(|last| now < last + min_interval) && !answered {
-            self.strikes += 1;
-        } else if answered {
-            self.strikes = 0;
-        }
-        self.strikes
-    }
 }

@@ -11,7 +11,7 @@
 //! | `session`, `flow` | nghttp2 behind a safe interface, and the streams of a session |
 //! | `wire`, `context` | TLS over buffers in memory; certificates |
 //! | `socket` | system calls |
-//! | `connection` | one connection: who reads, who writes, when it ends |
+//! | `connection`, `state`, `drive` | one connection: who reads, who writes, what is due, when it ends |
 //! | `stream`, `dial`, `resolve`, `server`, `listener` | the transport's traits |
 //! | `steward`, `spin`, `budget`, `options` | shared by the connections of a transport |
 
@@ -19,6 +19,7 @@ mod budget;
 mod connection;
 mod context;
 mod dial;
+mod drive;
 mod flow;
 mod framing;
 mod grpc;
@@ -29,6 +30,7 @@ mod server;
 mod session;
 mod socket;
 mod spin;
+mod state;
 mod steward;
 mod stream;
 mod wire;

@@ -1,10 +1,11 @@
 //! A bidirectional stream of messages on a connection.
 
-use super::connection::{Conn, Core};
+use super::connection::Conn;
 use super::flow::{End, Flow, FIRST_WINDOW};
 use super::framing::Flaw;
 use super::grpc::{self, reset};
 use super::spin::Spin;
+use super::state::Core;
 use crate::sync::Mutex;
 use crate::transport::{code, Outgoing, Status, Stream, StreamEnd, StreamInfo, MAX_BATCH};
 use bytes::Bytes;

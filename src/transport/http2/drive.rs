@@ -1,0 +1,183 @@
+//! What the thread does that drives connections which no other thread reads: the steward, or the acceptor.
+
+use super::connection::{Conn, Effects, LINGER};
+use super::socket::Interest;
+use super::state::{Core, ReadBuffers, Role};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Interval at which withheld window is reconsidered.
+const WITHHELD: Duration = Duration::from_millis(100);
+
+impl Conn {
+    /// Reads what has arrived. Returns whether the driver must renew its registration immediately.
+    pub fn drive_read(self: &Arc<Self>) -> bool {
+        let mut core = self.core.lock();
+        if core.role != Role::Armed || core.ended {
+            return false;
+        }
+        core.role = Role::Taken;
+        let mut buffers = std::mem::take(&mut core.buffers);
+        drop(core);
+        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
+        let mut core = self.core.lock();
+        let effects = self.process(&mut core, buffers, received);
+        let rearm = core.waiting == 0 && !core.ended;
+        if rearm {
+            core.role = Role::Armed;
+        } else {
+            core.role = Role::Free(Instant::now());
+            if !core.ended && !std::mem::replace(&mut core.watched, true) {
+                self.steward.watch(self);
+            }
+        }
+        self.changed.notify_all();
+        drop(core);
+        self.carry_out(effects);
+        rearm
+    }
+
+    /// Reads what has arrived on a connection that has no stream yet, and returns what follows from it.
+    pub fn drive_pending(self: &Arc<Self>) -> Effects {
+        let mut buffers = self.with(|core| std::mem::take(&mut core.buffers));
+        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
+        let mut core = self.core.lock();
+        let effects = self.process(&mut core, buffers, received);
+        // A stranger's connection keeps no buffers while it is silent.
+        core.buffers = ReadBuffers::default();
+        core.wire.release();
+        drop(core);
+        self.flush();
+        effects
+    }
+
+    /// Takes the read role over for the driver if nobody has used it for `unattended`. Returns `true` if the driver must
+    /// register the socket now; `None` if it has to look again.
+    pub fn drive_watch(&self, now: Instant, unattended: Duration) -> Option<bool> {
+        let mut core = self.core.lock();
+        match core.role {
+            _ if core.ended => {
+                core.watched = false;
+                Some(false)
+            }
+            Role::Taken => None,
+            Role::Free(since) if now.saturating_duration_since(since) < unattended => None,
+            Role::Free(_) | Role::Armed => {
+                core.watched = false;
+                core.role = Role::Armed;
+                core.buffers = ReadBuffers::default();
+                core.wire.release();
+                core.release_batch();
+                Some(true)
+            }
+        }
+    }
+
+    /// Marks the read role as the driver's, before the connection is used by threads.
+    pub fn drive_first(&self) {
+        self.core.lock().role = Role::Armed;
+    }
+
+    /// Returns what the driver has to wait for.
+    pub fn interest(&self) -> Interest {
+        let core = self.core.lock();
+        Interest { read: core.role == Role::Armed && !core.ended, write: core.blocked && !core.ended }
+    }
+
+    /// Does what is due at this time. Returns when it must be called again; `None` if the connection is over.
+    pub fn drive_timers(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        // Closing has three steps, each of which may have to send something.
+        for _ in 0..3 {
+            let (next, flush) = self.with(|core| self.timers(core, now));
+            if !flush {
+                return next;
+            }
+            self.changed.notify_all();
+            self.flush();
+        }
+        Some(now)
+    }
+
+    fn timers(&self, core: &mut Core, now: Instant) -> (Option<Instant>, bool) {
+        if core.ended {
+            return (None, false);
+        }
+        if core.closing.is_none() && core.failure.is_some() {
+            core.close(LINGER);
+        }
+        if let Some(at) = core.closing {
+            if at <= now {
+                core.end("the connection was closed by us");
+                return (None, false);
+            }
+            let sent = !core.wants_write() && core.encrypted == core.written;
+            if sent && !core.shut {
+                core.shut = true;
+                core.wire.close();
+                return (Some(at), true);
+            }
+            if sent {
+                self.socket.shut_down_write();
+            }
+            return (Some(at), !sent && !core.blocked);
+        }
+        let limits = &self.settings.limits;
+        let mut flush = false;
+        if core.pinged.is_some_and(|at| now >= at + limits.keepalive_timeout) {
+            core.end("keepalive: the peer did not answer a ping in time");
+            self.changed.notify_all();
+            return (None, false);
+        }
+        let mut next = match core.pinged {
+            Some(at) => at + limits.keepalive_timeout,
+            None if now >= core.heard + limits.keepalive_time => {
+                if let Some(session) = &mut core.session {
+                    session.ping();
+                }
+                core.pinged = Some(now);
+                flush = true;
+                now + limits.keepalive_timeout
+            }
+            None => core.heard + limits.keepalive_time,
+        };
+        if self.service.is_some() {
+            if core.users == 0 && now >= core.idle_since + limits.max_connection_idle {
+                core.close(LINGER);
+                return (Some(now + LINGER), true);
+            }
+            let idle = if core.users == 0 { core.idle_since } else { now };
+            next = next.min(idle + limits.max_connection_idle);
+        }
+        let (due, later) = std::mem::take(&mut core.deadlines).into_iter().partition(|(at, _)| *at <= now);
+        core.deadlines = later;
+        let due: Vec<(Instant, i32)> = due;
+        for (_, id) in due {
+            core.expire(id);
+            flush = true;
+        }
+        next = core.deadlines.iter().map(|(at, _)| *at).fold(next, Instant::min);
+        if let Some(session) = &mut core.session {
+            let budget = &self.settings.budget;
+            if session.return_withheld(false) || budget.may_overdraw(self.id) && session.return_withheld(true) {
+                budget.stop_overdrawing(self.id);
+            } else {
+                next = next.min(now + WITHHELD);
+            }
+            flush |= session.wants_write() && core.writers == 0;
+        }
+        (Some(next), flush)
+    }
+
+    /// Ends the connection for good; the driver has forgotten it.
+    pub fn drive_end(&self) {
+        let mut core = self.core.lock();
+        core.end("the connection was closed by us");
+        drop(core);
+        self.settings.budget.stop_overdrawing(self.id);
+        self.socket.shut_down();
+        self.changed.notify_all();
+        if let Some(service) = &self.service {
+            service.connection_ended(self.id);
+        }
+    }
+}
