@@ -330,6 +330,9 @@ impl Conn {
                 }
             }
         }
+        if session.is_finished() {
+            return Err(Failure::Closed);
+        }
         if !core.unary.is_empty() {
             let complete =
                 |(id, _): &(i32, String)| session.flow(*id).is_none_or(|f| f.half_closed || f.closed.is_some());
@@ -511,6 +514,10 @@ impl Conn {
         let complete = self.with(|core| {
             let complete = core.session().and_then(|s| s.flow(id)).is_none_or(|f| f.half_closed);
             if !complete {
+                // A Ping is empty, and strangers may send one: it gets no window beyond the first.
+                if let Some(session) = core.session_mut().filter(|_| method != PING) {
+                    session.allow(id, self.settings.limits.max_receive_message);
+                }
                 core.unary.push((id, method.clone()));
                 core.deadlines.push((Instant::now() + REQUEST, id));
             }

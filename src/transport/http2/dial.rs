@@ -262,8 +262,15 @@ impl Connection for Http2Connection {
     }
 
     fn open(&self, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
+        self.open_path(GOSSIP_STREAM, limit)
+    }
+}
+
+impl Http2Connection {
+    /// Opens a stream of the method with this path.
+    pub fn open_path(&self, path: &str, limit: Option<Duration>) -> Result<Arc<dyn Stream>> {
         let conn = &self.conn;
-        let id = self.request(GOSSIP_STREAM, limit).map_err(|e| e.with_step("open stream"))?;
+        let id = self.request(path, limit).map_err(|e| e.with_step("open stream"))?;
         let remote_cert = conn.with(|core| {
             core.users += 1;
             core.remote_cert.clone()

@@ -37,21 +37,25 @@ mod wire;
 
 pub use listener::Refusal;
 pub use options::Options;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use server::Method;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
-use crate::transport::{Acceptor, Connection, Limits, Server, Tls, Transport, GOSSIP_STREAM, PING};
+use crate::transport::{Acceptor, Connection, Limits, Server, Stream, Tls, Transport, GOSSIP_STREAM, PING};
 use bytes::Bytes;
 use context::Contexts;
 use dial::Dialling;
 use listener::{Accepting, Listener, Refusals};
 use options::Settings;
-use server::{Http2Server, Method, Service};
+#[cfg(not(feature = "testing"))]
+use server::Method;
+use server::{Http2Server, Service};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use steward::Steward;
-use stream::Http2Stream;
 
 /// Dials and listens over HTTP/2. Every dial makes a new connection.
 pub struct Http2Transport {
@@ -95,6 +99,43 @@ impl Http2Transport {
         self.serve(address, Vec::new())
     }
 
+    /// Serves these methods by path, without gossip, in tests.
+    ///
+    /// # Errors
+    /// As [`Transport::listen`].
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn listen_methods(&self, address: &str, methods: Vec<(String, Method)>) -> Result<Box<dyn Server>> {
+        self.serve(address, methods)
+    }
+
+    /// Connects and opens a stream of the method with this path, in tests.
+    ///
+    /// # Errors
+    /// As [`Transport::dial`] and [`Connection::open`].
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn open_method(
+        &self,
+        endpoint: &str,
+        path: &str,
+        timeout: Duration,
+        limit: Option<Duration>,
+        cancel: &Cancel,
+    ) -> Result<Arc<dyn Stream>> {
+        self.connect(endpoint, timeout, cancel)?.open_path(path, limit)
+    }
+
+    fn connect(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<dial::Http2Connection> {
+        let dial = || {
+            let steward = self.steward()?;
+            let contexts = self.contexts.as_deref();
+            let settings = &self.settings;
+            Dialling { settings, contexts, steward: &steward, endpoint, timeout, cancel }.dial()
+        };
+        dial().map_err(|e| Error::with_peer(e, endpoint).with_step("dial"))
+    }
+
     fn steward(&self) -> Result<Arc<Steward>> {
         let mut steward = self.steward.lock();
         if let Some(steward) = &*steward {
@@ -126,20 +167,11 @@ impl Transport for Http2Transport {
     /// Connects and sends the first Ping with it; [`Connection::ping`] collects the answer. Fabric pings after every
     /// dial, so this saves a round trip.
     fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Connection>> {
-        let dial = || {
-            let steward = self.steward()?;
-            let contexts = self.contexts.as_deref();
-            let settings = &self.settings;
-            Dialling { settings, contexts, steward: &steward, endpoint, timeout, cancel }.dial()
-        };
-        match dial() {
-            Ok(connection) => Ok(Box::new(connection)),
-            Err(e) => Err(Error::with_peer(e, endpoint).with_step("dial")),
-        }
+        Ok(Box::new(self.connect(endpoint, timeout, cancel)?))
     }
 
     fn listen(&self, address: &str, acceptor: Arc<dyn Acceptor>) -> Result<Box<dyn Server>> {
-        let serve = move |stream: Arc<Http2Stream>| acceptor.gossip_stream(stream);
+        let serve = move |stream: Arc<dyn Stream>| acceptor.gossip_stream(stream);
         let methods = vec![
             (PING.to_owned(), Method::Unary(Box::new(|_| Ok(Bytes::new())))),
             (GOSSIP_STREAM.to_owned(), Method::Stream(Box::new(serve))),

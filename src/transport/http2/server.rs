@@ -17,15 +17,26 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Serves one stream on a separate thread. The stream ends with the returned status.
-pub(super) type Handler = Box<dyn Fn(Arc<Http2Stream>) -> Status + Send + Sync>;
+pub type Handler = Box<dyn Fn(Arc<dyn Stream>) -> Status + Send + Sync>;
 
 /// Answers a request. Runs on a thread that does I/O, and must not block.
-pub(super) type Answer = Box<dyn Fn(Bytes) -> Result<Bytes, Status> + Send + Sync>;
+pub type Answer = Box<dyn Fn(Bytes) -> Result<Bytes, Status> + Send + Sync>;
 
 /// The implementation of a method.
-pub(super) enum Method {
+pub enum Method {
+    /// One request, one answer.
     Unary(Answer),
+    /// A stream of messages in each direction.
     Stream(Handler),
+}
+
+impl std::fmt::Debug for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Method::Unary(_) => "Unary",
+            Method::Stream(_) => "Stream",
+        })
+    }
 }
 
 /// Margin beyond the time limits of connections within which a stop ends.

@@ -124,7 +124,6 @@ impl Session {
         });
         let mut session = Session { raw: null_mut(), state: Box::into_raw(state) };
         let mut settings = vec![
-            setting(NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, HEADER_TABLE),
             setting(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, FIRST_WINDOW as u32),
             setting(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, MAX_HEADER_BYTES as u32),
         ];
@@ -436,6 +435,12 @@ impl Session {
         if flow.window_is_due() {
             self.adjust_window(id);
         }
+    }
+
+    /// Returns whether the session neither reads nor writes any more: the peer is going away and no stream is left.
+    pub fn is_finished(&self) -> bool {
+        // SAFETY: both read flags.
+        unsafe { nghttp2_session_want_read(self.raw) == 0 && nghttp2_session_want_write(self.raw) == 0 }
     }
 
     /// Sends a PING frame.
