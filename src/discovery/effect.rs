@@ -1,4 +1,4 @@
-//! The output effects of [`Discovery`](super::Discovery) and [`NodeCore`](crate::node::NodeCore), and the context of a
+//! The output effects of [`Discovery`](super::Discovery) and `NodeCore`, and the context of a
 //! call.
 
 use super::{DisclosurePolicy, NetworkMember, Token};
@@ -65,7 +65,7 @@ pub enum Effect {
     },
     /// Close the connection to a peer.
     Close(PkiId),
-    /// Gossip an alive message to some of the members. A [`NodeCore`](crate::node::NodeCore) selects them itself and
+    /// Gossip an alive message to some of the members. A `NodeCore` selects them itself and
     /// requests [`Send`](Self::Send) instead.
     Gossip {
         /// The message, as signed or received.
@@ -134,7 +134,7 @@ pub struct Context<'a, K: ?Sized = dyn DisclosurePolicy + 'a> {
     /// The random source for nonces, peer selection and waits.
     pub random: &'a mut dyn Random,
     /// Knowledge about the peers: a [`DisclosurePolicy`] for a [`Discovery`](super::Discovery),
-    /// [`Identities`](crate::node::Identities) for a [`NodeCore`](crate::node::NodeCore).
+    /// `Identities` for a `NodeCore`.
     pub peers: &'a K,
     /// Effects are appended here; carry them out in this order.
     pub effects: &'a mut Vec<Effect>,
