@@ -502,8 +502,9 @@ impl Conn {
 
     /// Watches the time limit of a stream.
     pub fn set_deadline(self: &Arc<Self>, id: i32, at: Instant) {
-        self.with(|core| core.deadlines.push((at, id)));
-        self.steward.attend(self);
+        if self.with(|core| core.set_deadline(id, at)) {
+            self.steward.attend(self);
+        }
     }
 
     /// Registers a unary call, which is answered when its request is complete.
@@ -512,15 +513,19 @@ impl Conn {
             let complete = core.session().and_then(|s| s.flow(id)).is_none_or(|f| f.half_closed);
             if !complete {
                 core.unary.push((id, method.clone()));
-                core.deadlines.push((Instant::now() + REQUEST, id));
             }
             complete
         });
         match (complete, &self.service) {
             (true, Some(service)) => service.answer(self, id, &method),
-            _ => self.steward.attend(self),
+            _ => self.set_deadline(id, Instant::now() + REQUEST),
         }
     }
+}
+
+/// Returns the time after this duration; `None` if that is too far in the future to matter.
+pub(super) fn time_after(duration: Duration) -> Option<Instant> {
+    Instant::now().checked_add(duration)
 }
 
 enum Progress {
