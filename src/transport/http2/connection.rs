@@ -153,8 +153,10 @@ impl Conn {
         f(&mut self.core.lock())
     }
 
-    /// Wakes the threads that wait for a change.
+    /// Wakes the threads that wait for a change which is not under the lock.
     pub fn notify(&self) {
+        // A thread that has checked and does not wait yet holds the lock.
+        drop(self.core.lock());
         self.changed.notify_all();
     }
 
