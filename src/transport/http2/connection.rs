@@ -153,8 +153,10 @@ impl Conn {
         f(&mut self.core.lock())
     }
 
-    /// Wakes the threads that wait for a change.
+    /// Wakes the threads that wait for a change which is not under the lock.
     pub fn notify(&self) {
+        // A thread that has checked and does not wait yet holds the lock.
+        drop(self.core.lock());
         self.changed.notify_all();
     }
 
@@ -505,8 +507,9 @@ impl Conn {
 
     /// Watches the time limit of a stream.
     pub fn set_deadline(self: &Arc<Self>, id: i32, at: Instant) {
-        self.with(|core| core.deadlines.push((at, id)));
-        self.steward.attend(self);
+        if self.with(|core| core.set_deadline(id, at)) {
+            self.steward.attend(self);
+        }
     }
 
     /// Registers a unary call, which is answered when its request is complete.
@@ -519,15 +522,19 @@ impl Conn {
                     session.allow(id, self.settings.limits.max_receive_message);
                 }
                 core.unary.push((id, method.clone()));
-                core.deadlines.push((Instant::now() + REQUEST, id));
             }
             complete
         });
         match (complete, &self.service) {
             (true, Some(service)) => service.answer(self, id, &method),
-            _ => self.steward.attend(self),
+            _ => self.set_deadline(id, Instant::now() + REQUEST),
         }
     }
+}
+
+/// Returns the time after this duration; `None` if that is too far in the future to matter.
+pub(super) fn time_after(duration: Duration) -> Option<Instant> {
+    Instant::now().checked_add(duration)
 }
 
 enum Progress {

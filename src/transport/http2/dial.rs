@@ -1,6 +1,6 @@
 //! The dialling side: from a name to a connection whose server has answered.
 
-use super::connection::{Conn, NewConn};
+use super::connection::{time_after, Conn, NewConn};
 use super::context::Contexts;
 use super::grpc;
 use super::options::Settings;
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// Interval at which waiting for a TCP connection looks at whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Longest time for which a dial waits.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// What a dial needs.
 pub(super) struct Dialling<'a> {
     pub settings: &'a Arc<Settings>,
@@ -36,8 +39,7 @@ impl Dialling<'_> {
     /// Connects, and waits for the server's SETTINGS: then it has accepted this side's certificate, too.
     pub fn dial(&self) -> Result<Http2Connection> {
         let (host, port) = parse(self.endpoint)?;
-        let until =
-            Instant::now().checked_add(self.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        let until = time_after(self.timeout).unwrap_or_else(|| Instant::now() + DAY);
         let addresses = resolve(host, port, until, self.cancel)?;
         let stream = self.connect(&addresses, until)?;
         let io = |e: std::io::Error| unreachable(format!("cannot set the socket up: {}", explain(&e)));
@@ -177,8 +179,7 @@ impl Http2Connection {
     /// Waits for the answer to a unary call.
     fn await_answer(&self, id: i32, timeout: Duration) -> Result<()> {
         let _hook = notify_on_cancel(&self.conn, &self.cancel);
-        let until = Instant::now() + timeout;
-        let answered = self.conn.wait(Some(until), None, |core| {
+        let answered = self.conn.wait(time_after(timeout), None, |core| {
             if self.cancel.is_cancelled() {
                 return Some(Err(stopped()));
             }
@@ -275,7 +276,7 @@ impl Http2Connection {
             core.users += 1;
             core.remote_cert.clone()
         });
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = limit.and_then(time_after);
         // Cancels the stream on failure.
         let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert, deadline));
         if let Some(at) = deadline {
@@ -283,7 +284,7 @@ impl Http2Connection {
         }
         conn.flush();
         let _hook = notify_on_cancel(conn, &self.cancel);
-        let opened = conn.wait(Some(Instant::now() + self.timeout), None, |core| {
+        let opened = conn.wait(time_after(self.timeout), None, |core| {
             if self.cancel.is_cancelled() {
                 return Some(Err(stopped()));
             }
@@ -307,8 +308,8 @@ impl Drop for Http2Connection {
     fn drop(&mut self) {
         if let Some(id) = self.first_ping.lock().take() {
             self.conn.with(|core| {
+                // The answer is ignored when it comes.
                 if let Some(session) = core.session_mut() {
-                    session.reset(id, grpc::reset::CANCEL);
                     session.forget(id);
                 }
             });

@@ -148,14 +148,9 @@ impl Conn {
             let idle = if core.users == 0 { core.idle_since } else { now };
             next = next.min(idle + limits.max_connection_idle);
         }
-        let (due, later) = std::mem::take(&mut core.deadlines).into_iter().partition(|(at, _)| *at <= now);
-        core.deadlines = later;
-        let due: Vec<(Instant, i32)> = due;
-        for (_, id) in due {
-            core.expire(id);
-            flush = true;
-        }
-        next = core.deadlines.iter().map(|(at, _)| *at).fold(next, Instant::min);
+        let (expired, deadline) = core.expire(now);
+        flush |= expired;
+        next = deadline.map_or(next, |at| next.min(at));
         if let Some(session) = &mut core.session {
             let budget = &self.settings.budget;
             if session.return_withheld(false) || budget.may_overdraw(self.id) && session.return_withheld(true) {
@@ -165,6 +160,7 @@ impl Conn {
             }
             flush |= session.wants_write() && core.writers == 0;
         }
+        core.look_at = next;
         (Some(next), flush)
     }
 

@@ -6,6 +6,7 @@ use super::grpc::Field;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Receive window in bytes of a stream whose application has not asked for messages without a limit yet: a stranger
 /// makes nobody keep more.
@@ -71,7 +72,8 @@ pub(super) struct Flow {
     pub flaw: Option<Flaw>,
     /// The code with which the stream was closed in both directions.
     pub closed: Option<u32>,
-    /// Whether the stream's time limit has passed.
+    /// The stream's time limit, and whether it has passed.
+    pub deadline: Option<Instant>,
     pub expired: bool,
     abandoned: bool,
     budget: Arc<Budget>,
@@ -107,6 +109,7 @@ impl Flow {
             half_closed: false,
             flaw: None,
             closed: None,
+            deadline: None,
             expired: false,
             abandoned: false,
             budget,

@@ -6,6 +6,9 @@ use crate::transport::Limits;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Longest time limit: a year. Times can be computed with it.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
 /// Settings of the HTTP/2 transport in addition to the [`Limits`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -80,9 +83,18 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Checks limits and options.
-    pub fn new(limits: Limits, options: Options) -> Result<Settings> {
+    pub fn new(mut limits: Limits, options: Options) -> Result<Settings> {
         limits.validate()?;
         options.validate()?;
+        for time in [
+            &mut limits.keepalive_time,
+            &mut limits.keepalive_timeout,
+            &mut limits.min_ping_interval,
+            &mut limits.handshake_timeout,
+            &mut limits.max_connection_idle,
+        ] {
+            *time = (*time).min(LONGEST);
+        }
         let budget = Arc::new(Budget::new(limits.memory_quota));
         Ok(Settings { limits, options, budget })
     }

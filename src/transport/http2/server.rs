@@ -1,6 +1,6 @@
 //! The accepting side: methods, the connections of a server, and its end.
 
-use super::connection::{Conn, LINGER};
+use super::connection::{time_after, Conn, LINGER};
 use super::flow::End;
 use super::grpc::{self, Field};
 use super::listener::Listener;
@@ -41,6 +41,9 @@ impl std::fmt::Debug for Method {
 
 /// Margin beyond the time limits of connections within which a stop ends.
 const MARGIN: Duration = Duration::from_secs(2);
+
+/// Longest time limit.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// Time between the two GOAWAY frames of a graceful stop: longer than a round trip.
 const NOTICE: Duration = Duration::from_millis(100);
@@ -109,7 +112,7 @@ impl Service {
             let status = Status::new(code::UNIMPLEMENTED, format!("unknown method {}", request.path));
             return refuse_with(conn, id, &grpc::trailers_only(&status));
         };
-        let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = request.timeout.and_then(time_after);
         if let Some(at) = deadline {
             conn.set_deadline(id, at);
         }
@@ -227,7 +230,7 @@ impl Server for Http2Server {
         let serving = &self.service.serving;
         serving.refuse();
         listener.stop();
-        let until = Instant::now() + grace;
+        let until = time_after(grace).unwrap_or_else(|| Instant::now() + LONGEST);
         if !grace.is_zero() && serving.count() > 0 {
             for conn in self.service.connections() {
                 conn.with(|core| core.session_mut().map(|session| session.announce_shutdown()));

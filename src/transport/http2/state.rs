@@ -46,8 +46,8 @@ pub(super) struct Core {
     pub remote_cert: Option<Bytes>,
     /// Unary calls whose request is incomplete, and their methods.
     pub unary: Vec<(i32, String)>,
-    /// Time limits of streams.
-    pub deadlines: Vec<(Instant, i32)>,
+    /// When the driver looks at the time limits next.
+    pub look_at: Instant,
     pub going_away: Option<String>,
 }
 
@@ -123,7 +123,7 @@ impl Core {
             first_ping: None,
             remote_cert: None,
             unary: Vec::new(),
-            deadlines: Vec::new(),
+            look_at: now,
             going_away: None,
         }
     }
@@ -258,14 +258,29 @@ impl Core {
         }
     }
 
-    /// Ends a stream whose time limit has passed.
-    pub fn expire(&mut self, id: i32) {
-        let Some(session) = &mut self.session else { return };
-        match session.flow_mut(id) {
-            Some(flow) if flow.closed.is_none() && !flow.is_abandoned() => flow.expired = true,
-            _ => return,
+    /// Sets the time limit of a stream, if it is earlier than the one it has. Returns whether the driver has to be told.
+    pub fn set_deadline(&mut self, id: i32, at: Instant) -> bool {
+        let Some(flow) = self.session.as_mut().and_then(|session| session.flow_mut(id)) else { return false };
+        flow.deadline = Some(flow.deadline.map_or(at, |before| before.min(at)));
+        at < self.look_at
+    }
+
+    /// Ends the streams whose time limit has passed. Returns whether there were any, and the next time limit.
+    pub fn expire(&mut self, now: Instant) -> (bool, Option<Instant>) {
+        let Some(session) = &mut self.session else { return (false, None) };
+        let (mut due, mut next) = (Vec::new(), None::<Instant>);
+        for (id, flow) in session.flows_mut().filter(|(_, flow)| flow.closed.is_none()) {
+            match flow.deadline {
+                Some(at) if at <= now => {
+                    (flow.deadline, flow.expired) = (None, true);
+                    due.push(id);
+                }
+                Some(at) => next = Some(next.map_or(at, |before| before.min(at))),
+                None => {}
+            }
         }
-        session.reset(id, reset::CANCEL);
+        due.iter().for_each(|id| session.reset(*id, reset::CANCEL));
+        (!due.is_empty(), next)
     }
 }
 

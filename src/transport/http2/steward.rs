@@ -209,7 +209,11 @@ impl Steward {
                 if let Err(e) = self.epoll.add(conn.socket.raw(), nothing, conn.id) {
                     conn.lose(&format!("cannot watch the connection: {e}"));
                 }
-                watch.unattended.push(conn.clone());
+                // The acceptor leaves the read role to the steward; a dialling thread has it.
+                match conn.interest().read {
+                    true => self.renew(&conn),
+                    false => watch.unattended.push(conn.clone()),
+                }
                 watch.set_due(conn, Instant::now());
             }
             Note::Watch(conn) => {

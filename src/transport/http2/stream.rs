@@ -1,6 +1,6 @@
 //! A bidirectional stream of messages on a connection.
 
-use super::connection::Conn;
+use super::connection::{time_after, Conn};
 use super::flow::{End, Flow, FIRST_WINDOW};
 use super::framing::Flaw;
 use super::grpc::{self, reset};
@@ -304,7 +304,7 @@ impl Http2Stream {
         let taken = match taken {
             Some(taken) => Some(taken),
             None => {
-                let until = timeout.map(|timeout| Instant::now() + timeout);
+                let until = timeout.and_then(time_after);
                 let conversing = self.sent.swap(false, Ordering::Relaxed);
                 let mut spin = if conversing { self.spin.try_lock() } else { None };
                 self.conn.wait(until, spin.as_deref_mut(), check)
@@ -340,7 +340,7 @@ impl Stream for Http2Stream {
     }
 
     fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(time_after);
         if self.is_cancelled() {
             return Err(StreamEnd::Local);
         }
@@ -363,7 +363,7 @@ impl Stream for Http2Stream {
             let framed = |core: &Core| core.session().and_then(|s| s.flow(self.id)).map_or(0, |flow| flow.framed);
             let start = self.conn.with(|core| framed(core));
             self.queue(messages.drain(..))?;
-            let interval = outgoing.poll_interval();
+            let interval = outgoing.poll_interval().min(LONG);
             let mut reported = 0;
             let mut look_at = Instant::now() + interval;
             loop {
