@@ -14,6 +14,7 @@
 //! | `connection` | one connection: who reads, who writes, when it ends |
 //! | `stream`, `dial`, `resolve`, `server`, `listener` | the transport's traits |
 //! | `steward`, `spin`, `budget`, `options` | shared by the connections of a transport |
+//! | `session_driver` | a session and an application for the fuzzer |
 
 mod budget;
 mod connection;
@@ -27,6 +28,8 @@ mod options;
 mod resolve;
 mod server;
 mod session;
+#[cfg(feature = "testing")]
+mod session_driver;
 mod socket;
 mod spin;
 mod steward;
@@ -35,6 +38,9 @@ mod wire;
 
 pub use listener::Refusal;
 pub use options::Options;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use session_driver::SessionDriver;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
