@@ -13,7 +13,7 @@ mod form;
 pub mod grpc;
 #[cfg(feature = "host-server")]
 pub mod host;
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 pub mod http2;
 pub mod live;
 mod memory;
