@@ -510,7 +510,8 @@ fn a_thousand_identities(over: Over) {
             },
             times: 1000,
             mib: 512,
-            http2_mib: HTTP2_MIB,
+            // They are connected: two threads and their stacks for each.
+            http2_mib: 128,
             threads: 2100,
             descriptors: 1010,
             quota: None,
@@ -573,7 +574,8 @@ fn peers_that_stop_reading(over: Over) {
             },
             times: 1000,
             mib: 800,
-            http2_mib: HTTP2_MIB,
+            // The application fills ten queues of messages.
+            http2_mib: 200,
             threads: 64,
             descriptors: 16,
             quota: None,

@@ -297,6 +297,8 @@ fn windows_that_are_withheld(over: Over) {
             attack: |attack| starve(attack, 0, false),
             times: 200,
             mib: 800,
+            // The application fills ten queues of messages.
+            http2_mib: 200,
             ..CASE
         },
     );
@@ -494,13 +496,13 @@ fn long_messages_over_many_connections(over: Over) {
     hold_out(
         over,
         &Case {
-            what: "8 MiB of 100 on each of 32 connections, with a quota of 32 MiB",
+            what: "8 MiB of 100 on each of 32 connections, with a quota of 24 MiB",
             by: 32,
             attack: |attack| trickle_message(attack, 100 << 20, 8 << 20),
             times: 0,
             mib: 1200,
             threads: 300,
-            quota: Some(32),
+            quota: Some(24),
             ..CASE
         },
     );

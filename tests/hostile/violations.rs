@@ -7,10 +7,11 @@ use super::common::PATIENCE;
 use super::victim::{Over, Victim, MSP_ID};
 use super::{Witness, TURN};
 use fabric_gossip::testing::cryptogen::Org;
-use std::io::{Read, Result, Write};
+use std::io::{ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
 
 const PROTOCOL_ERROR: u32 = 1;
+const INTERNAL_ERROR: u32 = 2;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
@@ -145,7 +146,8 @@ fn exceeded_limits_end_the_connection_with_their_code() {
         }
         Ok(())
     });
-    scene.ends("50 streams opened and reset", &calm, |c| c.open_and_reset(50));
+    // nghttp2 counts resets, and names the excess an internal error.
+    scene.ends("50 streams opened and reset", &[ENHANCE_YOUR_CALM, INTERNAL_ERROR], |c| c.open_and_reset(50));
     scene.ends("1,000 streams above the limit", &calm, |c| {
         let mut out = Vec::new();
         for _ in 0..1000 {
@@ -166,12 +168,15 @@ fn connections_that_do_not_negotiate_http2_end() {
     // TLS has no alert for a client that offers nothing.
     let mut none = tls_offering(&endpoint, None, b"").unwrap();
     assert_eq!(none.read(&mut [0; 100]).unwrap(), 0, "TLS is closed in order");
-    // In plain text; an alert is a record of type 21.
-    let mut socket = TcpStream::connect(&endpoint).unwrap();
-    socket.write_all(PREFACE).unwrap();
-    let mut answer = Vec::new();
-    // The connection may be reset after the alert.
-    let _ = socket.read_to_end(&mut answer);
-    assert_eq!(answer.first(), Some(&21), "{answer:?}");
+    // Plain text is no TLS that could be answered.
+    let mut plain = TcpStream::connect(&endpoint).unwrap();
+    plain.set_read_timeout(Some(PATIENCE)).unwrap();
+    plain.write_all(PREFACE).unwrap();
+    let closed = match plain.read(&mut [0; 100]) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(e) => e.kind() == ErrorKind::ConnectionReset,
+    };
+    assert!(closed, "plain text is answered");
     assert!(scene.witness.round_trip().is_some());
 }
