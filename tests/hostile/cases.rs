@@ -333,7 +333,7 @@ fn messages_that_never_end(over: Over) {
                 let (mut connection, stream) = attack.authenticate(&attack.org.peer(&attack.name()).unwrap())?;
                 pour(attack, &mut connection, stream, u32::MAX)
             },
-            times: 2000,
+            times: 1000,
             mib: 1200,
             http2_mib: HTTP2_MIB,
             threads: 32,
