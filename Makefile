@@ -98,11 +98,11 @@ capi: check-deps-all ## Compare the C interface with its header, and run the C p
 capi-sanitize: check-deps-all ## Run the C programs under AddressSanitizer and Valgrind (minutes)
 	@scripts/capi.sh sanitize
 
-sanitize: ## Run the tests over the network in memory under ThreadSanitizer and AddressSanitizer (nightly, minutes)
+sanitize: ## Run tests in memory and over HTTP/2 under ThreadSanitizer and AddressSanitizer (nightly, minutes)
 	@scripts/sanitize.sh thread
 	@scripts/sanitize.sh address
 
-valgrind: check-deps-all ## Run tests over gRPC under Valgrind: no error, nothing lost after the stop (minutes)
+valgrind: check-deps-all ## Run tests over each transport under Valgrind: no error, nothing lost after the stop (minutes)
 	@scripts/valgrind.sh
 
 shuttle: ## Run the communication layer under a model checker that schedules its threads

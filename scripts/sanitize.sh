@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests over the network in memory under a sanitizer of a nightly toolchain.
+# Runs the tests over the network in memory and those of the HTTP/2 transport under a sanitizer of a nightly toolchain.
+# nghttp2 is compiled with the same sanitizer; CC names another compiler than cc. OpenSSL is the system's, and is not
+# instrumented.
 #
 #   scripts/sanitize.sh                    ThreadSanitizer. Needs rust-src too: the standard library is built anew, because
 #                                          an uninstrumented one hides the ordering of its accesses.
@@ -29,6 +31,7 @@ fi
 # A report is a failure. Fewer seeds than otherwise: it is many times slower.
 export TSAN_OPTIONS="exitcode=66" ASAN_OPTIONS="exitcode=66:detect_leaks=1"
 export FABRIC_GOSSIP_FAULT_SEEDS="${FABRIC_GOSSIP_FAULT_SEEDS:-50}"
+export CFLAGS_x86_64_unknown_linux_gnu="-fsanitize=$sanitizer -fno-omit-frame-pointer -g"
 export RUSTFLAGS="-Zsanitizer=$sanitizer" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/sanitizer-$sanitizer"
-[ $# -gt 0 ] || set -- --test comm --test faults -- messages:: stop:: whatever_happens
-cargo +nightly test "${std[@]}" --target $target --release --no-default-features "$@"
+[ $# -gt 0 ] || set -- --test comm --test faults --test transport -- messages:: stop:: whatever_happens http2::
+cargo +nightly test "${std[@]}" --target $target --release --no-default-features --features http2 "$@"

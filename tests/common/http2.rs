@@ -11,18 +11,21 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const INITIAL_WINDOW_SIZE: u16 = 4;
+pub const ACK: u8 = 1;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+pub const INITIAL_WINDOW_SIZE: u16 = 4;
 /// Maximum size of a frame, and the initial size of a window, until the other side changes them.
 const FRAME: usize = 16 << 10;
 const WINDOW: i64 = 65_535;
@@ -52,15 +55,26 @@ pub struct Http2 {
     windows: HashMap<u32, i64>,
     /// Streams that the other side has ended.
     pub ended: Vec<u32>,
+    /// Streams that the other side has reset, and the codes.
+    pub resets: Vec<(u32, u32)>,
+    /// The code with which the other side ends the connection.
+    pub goaway: Option<u32>,
     /// Whether the other side gets window updates for its data, so that it may send more.
     pub takes: bool,
 }
 
 /// TLS with this member's certificate, or without one.
 pub fn tls(endpoint: &str, member: Option<&Member>) -> Result<SslStream<TcpStream>> {
+    tls_offering(endpoint, member, b"\x02h2")
+}
+
+/// The same with another offer of protocols in TLS's notation; empty: none.
+pub fn tls_offering(endpoint: &str, member: Option<&Member>, protocols: &[u8]) -> Result<SslStream<TcpStream>> {
     let mut connector = SslConnector::builder(SslMethod::tls_client())?;
     connector.set_verify(SslVerifyMode::NONE);
-    connector.set_alpn_protos(b"\x02h2")?;
+    if !protocols.is_empty() {
+        connector.set_alpn_protos(protocols)?;
+    }
     if let Some(member) = member {
         connector.set_certificate(&*X509::from_pem(member.tls_cert.as_bytes())?)?;
         connector.set_private_key(&*PKey::private_key_from_pem(member.tls_key.as_bytes())?)?;
@@ -107,6 +121,8 @@ impl Http2 {
             window: WINDOW,
             windows: HashMap::new(),
             ended: Vec::new(),
+            resets: Vec::new(),
+            goaway: None,
             takes: true,
         };
         connection.frame(SETTINGS, 0, 0, &[])?;
@@ -123,14 +139,16 @@ impl Http2 {
         self.open_with(&literal(0))
     }
 
-    fn open_with(&mut self, headers: &[u8]) -> Result<u32> {
+    /// Opens a stream with these header fields.
+    pub fn open_with(&mut self, headers: &[u8]) -> Result<u32> {
         let stream = self.number_of_next();
         self.windows.insert(stream, 0);
         self.frame(HEADERS, END_HEADERS, stream, headers)?;
         Ok(stream)
     }
 
-    fn number_of_next(&mut self) -> u32 {
+    /// Returns the number of the next stream, which is used up.
+    pub fn number_of_next(&mut self) -> u32 {
         self.next += 2;
         self.next - 2
     }
@@ -247,7 +265,11 @@ impl Http2 {
                 self.frame(WINDOW_UPDATE, 0, 0, &taken)?;
                 self.frame(WINDOW_UPDATE, 0, stream, &taken)?;
             }
-            GOAWAY => return Err(ErrorKind::ConnectionAborted.into()),
+            GOAWAY => {
+                self.goaway = payload.get(4..8).map(code);
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            RST_STREAM => self.resets.push((stream, code(payload))),
             _ => {}
         }
         if kind == RST_STREAM || (matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0) {
@@ -255,6 +277,11 @@ impl Http2 {
             self.windows.remove(&stream);
         }
         Ok(())
+    }
+
+    /// Writes bytes that may be anything.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.tls.write_all(bytes)
     }
 
     /// Writes one frame.
@@ -265,15 +292,23 @@ impl Http2 {
     }
 }
 
-fn add_frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+/// Appends a frame.
+pub fn add_frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());
     out.extend_from_slice(payload);
 }
 
-/// The header fields of a gossip stream, spelled out, each in this form.
-fn literal(form: u8) -> Vec<u8> {
+/// Returns a frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9 + payload.len());
+    add_frame(&mut out, kind, flags, stream, payload);
+    out
+}
+
+/// Returns the header fields of a gossip stream, spelled out, each in this form.
+pub fn literal(form: u8) -> Vec<u8> {
     let mut headers = Vec::new();
     for (name, value) in FIELDS {
         headers.push(form);
@@ -285,12 +320,21 @@ fn literal(form: u8) -> Vec<u8> {
     headers
 }
 
+/// Returns a header field, spelled out and not indexed. The texts must be shorter than 127 bytes.
+pub fn field(name: &str, value: &str) -> Vec<u8> {
+    [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+}
+
 /// Returns the prefix of a message of this length.
 pub fn announcement(length: u32) -> [u8; 5] {
     let [a, b, c, d] = length.to_be_bytes();
     [0, a, b, c, d]
 }
 
+fn code(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte))
+}
+
 fn number(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)) & 0x7fff_ffff
+    code(bytes) & 0x7fff_ffff
 }

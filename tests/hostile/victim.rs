@@ -4,10 +4,11 @@ use fabric_gossip::comm::ReceivedMessage;
 use fabric_gossip::message;
 use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
 use fabric_gossip::testing::cryptogen::Org;
-use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig};
+use fabric_gossip::transport::{Limits, Pem, Tls, TlsConfig, Transport};
 use fabric_gossip::Comm;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +20,40 @@ use std::time::SystemTime;
 const FOLDER: &str = "FABRIC_GOSSIP_TEST_VICTIM";
 /// The victim's memory quota in MiB, if it is not the default.
 const QUOTA: &str = "FABRIC_GOSSIP_TEST_QUOTA";
+/// The victim's transport.
+const OVER: &str = "FABRIC_GOSSIP_TEST_OVER";
 pub const MSP_ID: &str = "TestMSP";
 /// Messages on this channel are acknowledged.
 pub const ASKED: &str = "asked";
 /// To these the victim answers with as much as its queue takes.
 pub const PULL: &str = "pull";
+
+/// Messages on this channel are not taken.
+pub const HELD: &str = "held";
+
+/// The transport of a victim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// Each transport has a feature.
+#[allow(dead_code)]
+pub enum Over {
+    CCore,
+    Http2,
+}
+
+impl Over {
+    fn name(self) -> &'static str {
+        match self {
+            Over::CCore => "c-core",
+            Over::Http2 => "http2",
+        }
+    }
+}
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
 
 /// The resources that a process uses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +76,10 @@ impl Usage {
     }
 }
 
+/// The victim's listening address: hostile peers come over IPv6 and others over IPv4, so that they have different
+/// addresses.
+const ANY: &str = "[::]";
+
 /// A running victim. It is killed when dropped.
 pub struct Victim {
     child: Child,
@@ -53,11 +87,13 @@ pub struct Victim {
     answer: BufReader<ChildStdout>,
     folder: PathBuf,
     pub endpoint: String,
+    /// The same for connections from another address, as far as the machine has IPv6.
+    pub other_endpoint: String,
 }
 
 impl Victim {
-    /// Starts one, with this memory quota in MiB or the default.
-    pub fn start(org: &Org, quota: Option<u64>) -> Victim {
+    /// Starts one over this transport, with this memory quota in MiB or the default.
+    pub fn start(org: &Org, over: Over, quota: Option<u64>) -> Victim {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("fabric-gossip-victim-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -71,13 +107,18 @@ impl Victim {
         let mut child = command
             .args(["victim::the_peer_under_attack", "--exact", "--nocapture", "--test-threads=1"])
             .env(FOLDER, &home)
+            .env(OVER, over.name())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let (ask, answer) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut victim = Victim { child, ask, answer, folder, endpoint: String::new() };
-        victim.endpoint = victim.line();
+        let mut victim = Victim { child, ask, answer, folder, endpoint: String::new(), other_endpoint: String::new() };
+        let local = victim.line();
+        let (host, port) = local.rsplit_once(':').expect("an address");
+        victim.endpoint = format!("127.0.0.1:{port}");
+        let other = if host == ANY { "[::1]" } else { "127.0.0.1" };
+        victim.other_endpoint = format!("{other}:{port}");
         victim
     }
 
@@ -133,7 +174,8 @@ impl Drop for Victim {
 #[test]
 fn the_peer_under_attack() {
     let Some(home) = std::env::var_os(FOLDER) else {
-        let mut victim = Victim::start(&Org::new(MSP_ID, "test.example.com").unwrap(), None);
+        let over = if cfg!(feature = "http2") { Over::Http2 } else { Over::CCore };
+        let mut victim = Victim::start(&Org::new(MSP_ID, "test.example.com").unwrap(), over, None);
         assert_eq!(victim.gauges(), [0, 0]);
         return;
     };
@@ -141,7 +183,8 @@ fn the_peer_under_attack() {
     println!("victim: {}", comm.local_addr().unwrap());
     let asked = comm.subscribe(|m| channel(m) == ASKED.as_bytes());
     let pulled = comm.subscribe(|m| channel(m) == PULL.as_bytes());
-    let rest = comm.subscribe(|m| ![ASKED, PULL].iter().any(|known| channel(m) == known.as_bytes()));
+    let _held = comm.subscribe(|m| channel(m) == HELD.as_bytes());
+    let rest = comm.subscribe(|m| ![ASKED, PULL, HELD].iter().any(|known| channel(m) == known.as_bytes()));
     thread::scope(|scope| {
         scope.spawn(move || asked.iter().for_each(|m| drop(m.ack(None))));
         scope.spawn(move || pulled.iter().for_each(|m| fill(&m)));
@@ -167,7 +210,26 @@ fn start(home: &Path) -> fabric_gossip::Result<Comm> {
     if let Some(mib) = std::env::var(QUOTA).ok().and_then(|mib| mib.parse::<usize>().ok()) {
         limits.memory_quota = Some(mib << 20);
     }
-    Comm::builder(identity, crypto.clone(), crypto).listen("127.0.0.1:0").tls(tls).limits(limits).start()
+    let host = if TcpListener::bind("[::1]:0").is_ok() { ANY } else { "127.0.0.1" };
+    let transport = transport(tls, limits)?;
+    Comm::builder(identity, crypto.clone(), crypto).listen(format!("{host}:0")).transport(transport).start()
+}
+
+fn transport(tls: Tls, limits: Limits) -> fabric_gossip::Result<Arc<dyn Transport>> {
+    let over = std::env::var(OVER).expect(OVER);
+    match &*over {
+        #[cfg(feature = "c-core")]
+        "c-core" => {
+            use fabric_gossip::transport::c_core::{CoreTransport, Options};
+            Ok(Arc::new(CoreTransport::new(Some(tls), limits, Options::default())?))
+        }
+        #[cfg(feature = "http2")]
+        "http2" => {
+            use fabric_gossip::transport::http2::{Http2Transport, Options};
+            Ok(Arc::new(Http2Transport::new(Some(tls), limits, Options::default())?))
+        }
+        other => panic!("{OVER}: no transport {other}"),
+    }
 }
 
 fn channel(message: &ReceivedMessage) -> &[u8] {

@@ -11,6 +11,9 @@ mod conn_message;
 mod core_yaml;
 #[path = "../fuzz/envelope.rs"]
 mod envelope;
+#[cfg(feature = "http2")]
+#[path = "../fuzz/http2_session.rs"]
+mod http2_session;
 #[path = "../fuzz/msp_folder.rs"]
 mod msp_folder;
 
@@ -49,6 +52,12 @@ fn config_yamls() {
 #[test]
 fn core_yamls() {
     smoke("core_yaml", 20_000, core_yaml::run);
+}
+
+#[cfg(feature = "http2")]
+#[test]
+fn http2_sessions() {
+    smoke("http2_session", 20_000, http2_session::run);
 }
 
 fn smoke(target: &str, mutations: u32, run: fn(&[u8]) -> bool) {

@@ -30,6 +30,12 @@ impl Budget {
         }
     }
 
+    /// Returns the number of bytes that are counted.
+    #[cfg(feature = "testing")]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Returns whether more may be received.
     pub fn has_room(&self) -> bool {
         self.used.load(Ordering::Relaxed) < self.limit

@@ -14,6 +14,7 @@
 //! | `connection`, `state`, `drive` | one connection: who reads, who writes, what is due, when it ends |
 //! | `stream`, `dial`, `resolve`, `server`, `listener` | the transport's traits |
 //! | `steward`, `spin`, `budget`, `options` | shared by the connections of a transport |
+//! | `session_driver` | a session and an application for the fuzzer |
 
 mod budget;
 mod connection;
@@ -28,6 +29,8 @@ mod options;
 mod resolve;
 mod server;
 mod session;
+#[cfg(feature = "testing")]
+mod session_driver;
 mod socket;
 mod spin;
 mod state;
@@ -40,6 +43,9 @@ pub use options::Options;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use server::Method;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use session_driver::SessionDriver;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};

@@ -230,9 +230,10 @@ fn reasons(error: &openssl::ssl::Error) -> String {
     }
 }
 
-/// Codes for a GOAWAY frame.
+/// Returns the code of a GOAWAY frame for a violation, by the text of this transport or of nghttp2.
 pub(super) fn goaway_code(violation: &str) -> u32 {
-    match violation.contains("too large") || violation.contains("queued") || violation.contains("flood") {
+    let limits = ["too large", "queued", "Flooding", "Too many", "too many"];
+    match limits.iter().any(|limit| violation.contains(limit)) {
         true => reset::ENHANCE_YOUR_CALM,
         false => reset::PROTOCOL_ERROR,
     }
