@@ -15,6 +15,8 @@
 //! **Bare**: a fresh buffer of as many bytes as the layer's payload through a queue of the same length to a thread that
 //! writes to the same kind of stream, and a reader that counts.
 
+// This benchmark uses a part of it.
+#[allow(dead_code)]
 mod support;
 
 use serde_json::json;

@@ -1,9 +1,8 @@
 //! Effects on the process: threads, processor time, exit. Each test runs in a separate child process.
 
+use super::footprint::{all_descriptors_but, serving};
 use super::net::*;
-use crate::certs::Authority;
 use bytes::Bytes;
-use fabric_gossip::cancel::Cancel;
 use fabric_gossip::testing::ThreadFaults;
 use fabric_gossip::transport::c_core::CoreTransport;
 use fabric_gossip::transport::c_core::Options;
