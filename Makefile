@@ -20,10 +20,10 @@ TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install what the tool's build lacks: a C compiler, pkg-config, OpenSSL's headers (root, or sudo without password)
 	@scripts/deps.sh $(TRANSPORT)
@@ -124,11 +124,17 @@ bench: check-deps-all ## Measure threads beside async, the bare transport and pl
 bench-layer: check-deps-all ## Measure the communication layer beside the bare transport (minutes)
 	$(CARGO) bench --bench comm
 
-nodes: check-deps-all ## Run 60 nodes in three processes, kill a third of them and let them return (minutes)
-	$(CARGO) bench --bench nodes
+bench-transports: check-deps-all ## Measure the transports alone, in turns: http2 against the C core (minutes)
+	$(CARGO) bench --bench transports
 
-soak: check-deps-all ## Kill, freeze and restart nodes for MINUTES=60; fail if memory, threads or descriptors grow: target/soak
-	$(CARGO) bench --bench soak -- --minutes $(or $(MINUTES),60)
+# The library without the C core uses http2.
+OVER = $(if $(filter c-core,$(TRANSPORT)),,--no-default-features --features http2)
+
+nodes: check-deps ## Run 60 nodes in three processes, kill a third of them and let them return (minutes); TRANSPORT=c-core
+	$(CARGO) bench $(OVER) --bench nodes
+
+soak: check-deps ## Kill, freeze and restart nodes for MINUTES=60; fail if memory, threads or descriptors grow: target/soak
+	$(CARGO) bench $(OVER) --bench soak -- --minutes $(or $(MINUTES),60)
 
 clean: ## Remove what was built, the C core included: the next build takes its ten minutes again
 	$(CARGO) clean
