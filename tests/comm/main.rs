@@ -15,6 +15,7 @@ mod handshake;
 mod host;
 mod messages;
 mod metrics;
+mod mixed;
 mod names;
 mod queues;
 mod refused;

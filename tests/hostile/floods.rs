@@ -9,6 +9,7 @@ use crate::for_each_victim;
 use std::io::{Result, Write};
 
 for_each_victim!(
+    http2:
     header_blocks_without_end,
     header_blocks_that_stay_open,
     header_lists_that_grow_when_decompressed,

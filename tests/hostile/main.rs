@@ -49,6 +49,16 @@ const NEWCOMER_EVERY: usize = 100;
 /// One test for each transport and each of these functions.
 #[macro_export]
 macro_rules! for_each_victim {
+    // Attacks on limits that only this transport has.
+    (http2: $($name:ident),* $(,)?) => {
+        #[cfg(feature = "http2")]
+        mod http2 {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::victim::Over::Http2);
+            })*
+        }
+    };
     ($($name:ident),* $(,)?) => {
         #[cfg(feature = "c-core")]
         mod c_core {

@@ -6,12 +6,13 @@
 use fabric_gossip::message::{self, Content};
 use fabric_gossip::testing::cryptogen::{Member, Org};
 use fabric_gossip::testing::skip;
-use fabric_gossip::transport::{Pem, Tls, TlsConfig};
+use fabric_gossip::transport::{Pem, Tls, TlsConfig, Transport};
 use fabric_gossip::{Comm, ErrorKind, RemotePeer};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,16 +73,33 @@ fn program() -> Option<PathBuf> {
     None
 }
 
+/// Makes one of our transports.
+type Over = fn(Tls) -> Arc<dyn Transport>;
+
+#[cfg(feature = "c-core")]
+fn c_core(tls: Tls) -> Arc<dyn Transport> {
+    use fabric_gossip::transport::{c_core, Limits};
+    Arc::new(c_core::CoreTransport::new(Some(tls), Limits::default(), c_core::Options::default()).unwrap())
+}
+
+#[cfg(feature = "http2")]
+fn http2(tls: Tls) -> Arc<dyn Transport> {
+    use fabric_gossip::transport::{http2, Limits};
+    Arc::new(http2::Http2Transport::new(Some(tls), Limits::default(), http2::Options::default()).unwrap())
+}
+
 /// An organisation with a peer of ours and one of theirs.
 struct Net {
     folder: PathBuf,
     org: Org,
+    over: Over,
 }
 
 impl Net {
-    fn new(test: &str) -> Net {
-        let folder = std::env::temp_dir().join(format!("fabric-gossip-async-{}-{test}", std::process::id()));
-        Net { folder, org: Org::new("Org1MSP", "org1.example.com").unwrap() }
+    fn new(test: &str, over: Over) -> Net {
+        let folder =
+            std::env::temp_dir().join(format!("fabric-gossip-async-{}-{test}-{:x}", std::process::id(), over as usize));
+        Net { folder, org: Org::new("Org1MSP", "org1.example.com").unwrap(), over }
     }
 
     fn theirs(&self, member: &Member) -> Option<AsyncPeer> {
@@ -107,7 +125,8 @@ impl Net {
         let roots = self.org.tls_ca_cert().unwrap();
         let pem = |name: &str, text: &str| Pem::new(name, text);
         let tls = TlsConfig::new(pem("cert", &member.tls_cert), pem("key", &member.tls_key), pem("roots", &roots));
-        let builder = Comm::builder(member.identity(), crypto.clone(), crypto).tls(Tls::new(tls).unwrap());
+        let transport = (self.over)(Tls::new(tls).unwrap());
+        let builder = Comm::builder(member.identity(), crypto.clone(), crypto).transport(transport);
         builder.listen("127.0.0.1:0").start().unwrap()
     }
 }
@@ -122,9 +141,8 @@ fn endpoint(said: &[String]) -> RemotePeer {
     RemotePeer::new(said[0].strip_prefix("endpoint ").expect("where it listens"))
 }
 
-#[test]
-fn ours_dials_the_async_one_and_what_it_sends_is_acknowledged() {
-    let net = Net::new("dial");
+fn ours_dials_the_async_one_and_what_it_sends_is_acknowledged(over: Over) {
+    let net = Net::new("dial", over);
     let member = net.org.peer("theirs").unwrap();
     let Some(mut theirs) = net.theirs(&member) else { return };
     let peer = endpoint(&theirs.order("serve msp=1").unwrap());
@@ -143,10 +161,9 @@ fn ours_dials_the_async_one_and_what_it_sends_is_acknowledged() {
     theirs.order("connected connections=0").unwrap();
 }
 
-#[test]
-fn the_async_one_dials_ours_and_all_arrives_in_order() {
+fn the_async_one_dials_ours_and_all_arrives_in_order(over: Over) {
     const MESSAGES: u64 = 2_000;
-    let net = Net::new("serve");
+    let net = Net::new("serve", over);
     let Some(mut theirs) = net.theirs(&net.org.peer("theirs").unwrap()) else { return };
     let ours = net.ours(&net.org);
     let address = ours.local_addr().unwrap().to_owned();
@@ -179,9 +196,8 @@ fn the_async_one_dials_ours_and_all_arrives_in_order() {
     ours.stop();
 }
 
-#[test]
-fn they_refuse_each_other_where_the_identity_is_not_to_be_believed() {
-    let net = Net::new("refuse");
+fn they_refuse_each_other_where_the_identity_is_not_to_be_believed(over: Over) {
+    let net = Net::new("refuse", over);
     let Some(mut theirs) = net.theirs(&net.org.peer("theirs").unwrap()) else { return };
     let peer = endpoint(&theirs.order("serve msp=1").unwrap());
     // The same name and another authority; only its TLS certificate does not matter.
@@ -191,4 +207,33 @@ fn they_refuse_each_other_where_the_identity_is_not_to_be_believed() {
     assert!(matches!(refused.kind(), ErrorKind::Identity | ErrorKind::Refused), "{refused}");
     theirs.order("connected connections=0").unwrap();
     ours.stop();
+}
+
+macro_rules! for_each_socket_transport {
+    ($($over:ident, $feature:literal;)*) => {
+        $(#[cfg(feature = $feature)]
+        mod $over {
+            use super::$over as over;
+
+            #[test]
+            fn ours_dials_the_async_one_and_what_it_sends_is_acknowledged() {
+                super::ours_dials_the_async_one_and_what_it_sends_is_acknowledged(over);
+            }
+
+            #[test]
+            fn the_async_one_dials_ours_and_all_arrives_in_order() {
+                super::the_async_one_dials_ours_and_all_arrives_in_order(over);
+            }
+
+            #[test]
+            fn they_refuse_each_other_where_the_identity_is_not_to_be_believed() {
+                super::they_refuse_each_other_where_the_identity_is_not_to_be_believed(over);
+            }
+        })*
+    };
+}
+
+for_each_socket_transport! {
+    c_core, "c-core";
+    http2, "http2";
 }

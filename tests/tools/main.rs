@@ -15,7 +15,7 @@ mod targets;
 #[path = "../../benches/support/trend.rs"]
 mod trend;
 
-#[cfg(feature = "c-core")]
+#[cfg(any(feature = "c-core", feature = "http2"))]
 mod async_interop;
 mod fuzz;
 mod side_by_side;
