@@ -19,11 +19,11 @@ use super::spin::Spin;
 use super::state::{Core, Failure, ReadBuffers, Role};
 use super::steward::Steward;
 use super::wire::{Wire, WireError, PIECE};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{self, Condvar, Mutex};
 use crate::transport::PING;
 use bytes::Bytes;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -174,7 +174,7 @@ impl Conn {
                 self.hand_over(&core);
                 return Some(result);
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = until.map(|until| until.saturating_duration_since(sync::now()));
             if left.is_some_and(|left| left.is_zero()) && tried {
                 self.hand_over(&core);
                 return None;
@@ -186,7 +186,7 @@ impl Conn {
                 parked = matches!(received, Received::Nothing);
                 tried = true;
                 core = self.core.lock();
-                core.role = Role::Free(Instant::now());
+                core.role = Role::Free(sync::now());
                 if parked && left.is_none_or(|left| left >= SLICE) {
                     core.rest();
                 }
@@ -271,7 +271,7 @@ impl Conn {
             Received::End => core.end("the peer closed the connection"),
             Received::Failed(e) => core.end(&e.to_string()),
             Received::Bytes(length) => {
-                core.heard = Instant::now();
+                core.heard = sync::now();
                 core.pinged = None;
                 if buffers.plain.is_empty() {
                     buffers.plain = vec![0; PIECE];
@@ -473,7 +473,7 @@ impl Conn {
 
     /// Records that a client has made a call.
     pub fn touch(&self) {
-        self.with(|core| core.idle_since = Instant::now());
+        self.with(|core| core.idle_since = sync::now());
     }
 
     /// Ends the connection: it is lost.
@@ -495,7 +495,7 @@ impl Conn {
     pub fn release(self: &Arc<Self>) {
         let unused = self.with(|core| {
             core.users -= 1;
-            core.idle_since = Instant::now();
+            core.idle_since = sync::now();
             core.users == 0 && self.service.is_none()
         });
         if unused {
@@ -519,7 +519,7 @@ impl Conn {
                     session.allow(id, self.settings.limits.max_receive_message);
                 }
                 core.unary.push((id, method.clone()));
-                core.deadlines.push((Instant::now() + REQUEST, id));
+                core.deadlines.push((sync::now() + REQUEST, id));
             }
             complete
         });

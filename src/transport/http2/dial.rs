@@ -6,16 +6,16 @@ use super::grpc;
 use super::options::Settings;
 use super::resolve::resolve;
 use super::session::Session;
-use super::socket::{explain, Connecting, Socket};
+use super::socket::{explain, Connecting, Socket, TcpStream};
 use super::steward::Steward;
 use super::stream::Http2Stream;
 use super::wire::Wire;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::Mutex;
+use crate::sync::{self, Mutex};
 use crate::transport::{code, Connection, Status, Stream, GOSSIP_STREAM, PING};
 use bytes::Bytes;
-use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,8 +36,7 @@ impl Dialling<'_> {
     /// Connects, and waits for the server's SETTINGS: then it has accepted this side's certificate, too.
     pub fn dial(&self) -> Result<Http2Connection> {
         let (host, port) = parse(self.endpoint)?;
-        let until =
-            Instant::now().checked_add(self.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        let until = sync::now().checked_add(self.timeout).unwrap_or_else(|| sync::now() + Duration::from_secs(86_400));
         let addresses = resolve(host, port, until, self.cancel)?;
         let stream = self.connect(&addresses, until)?;
         let io = |e: std::io::Error| unreachable(format!("cannot set the socket up: {}", explain(&e)));
@@ -75,8 +74,8 @@ impl Dialling<'_> {
         let mut last = unreachable("the name has no address");
         for (i, &address) in addresses.iter().enumerate() {
             // Each address gets its share of the time that is left.
-            let left = until.saturating_duration_since(Instant::now()) / (addresses.len() - i) as u32;
-            match self.connect_to(address, Instant::now() + left) {
+            let left = until.saturating_duration_since(sync::now()) / (addresses.len() - i) as u32;
+            match self.connect_to(address, sync::now() + left) {
                 Err(e) if e.kind() == ErrorKind::Unreachable => last = e,
                 connected => return connected,
             }
@@ -92,7 +91,7 @@ impl Dialling<'_> {
             if self.cancel.is_cancelled() {
                 return Err(stopped());
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(sync::now());
             if left.is_zero() {
                 return Err(self.too_late(&format!("{address} does not answer")));
             }
@@ -177,7 +176,7 @@ impl Http2Connection {
     /// Waits for the answer to a unary call.
     fn await_answer(&self, id: i32, timeout: Duration) -> Result<()> {
         let _hook = notify_on_cancel(&self.conn, &self.cancel);
-        let until = Instant::now() + timeout;
+        let until = sync::now() + timeout;
         let answered = self.conn.wait(Some(until), None, |core| {
             if self.cancel.is_cancelled() {
                 return Some(Err(stopped()));
@@ -275,7 +274,7 @@ impl Http2Connection {
             core.users += 1;
             core.remote_cert.clone()
         });
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = limit.and_then(|limit| sync::now().checked_add(limit));
         // Cancels the stream on failure.
         let stream = Arc::new(Http2Stream::new(conn.clone(), id, remote_cert, deadline));
         if let Some(at) = deadline {
@@ -283,7 +282,7 @@ impl Http2Connection {
         }
         conn.flush();
         let _hook = notify_on_cancel(conn, &self.cancel);
-        let opened = conn.wait(Some(Instant::now() + self.timeout), None, |core| {
+        let opened = conn.wait(Some(sync::now() + self.timeout), None, |core| {
             if self.cancel.is_cancelled() {
                 return Some(Err(stopped()));
             }

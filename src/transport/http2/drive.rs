@@ -3,6 +3,7 @@
 use super::connection::{Conn, Effects, LINGER};
 use super::socket::Interest;
 use super::state::{Core, ReadBuffers, Role};
+use crate::sync;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ impl Conn {
         if rearm {
             core.role = Role::Armed;
         } else {
-            core.role = Role::Free(Instant::now());
+            core.role = Role::Free(sync::now());
             if !core.ended && !std::mem::replace(&mut core.watched, true) {
                 self.steward.watch(self);
             }

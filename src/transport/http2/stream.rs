@@ -6,10 +6,10 @@ use super::framing::Flaw;
 use super::grpc::{self, reset};
 use super::spin::Spin;
 use super::state::Core;
-use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{self, Mutex};
 use crate::transport::{code, Outgoing, Status, Stream, StreamEnd, StreamInfo, MAX_BATCH};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -144,7 +144,7 @@ impl Http2Stream {
             }
             status
         };
-        let late = || self.deadline.is_some_and(|at| Instant::now() + CLOCKS >= at);
+        let late = || self.deadline.is_some_and(|at| sync::now() + CLOCKS >= at);
         Some(match status.code {
             code::UNAVAILABLE => StreamEnd::Lost(status),
             // Both sides watch the time limit, and either may find it passed first.
@@ -254,7 +254,7 @@ impl Http2Stream {
                 Look::Stop => break,
                 Look::On(limit) => limit,
             };
-            let now = Instant::now();
+            let now = sync::now();
             let left = until.map_or(limit, |until| limit.min(until.saturating_duration_since(now)));
             if left.is_zero() {
                 break;
@@ -304,7 +304,7 @@ impl Http2Stream {
         let taken = match taken {
             Some(taken) => Some(taken),
             None => {
-                let until = timeout.map(|timeout| Instant::now() + timeout);
+                let until = timeout.map(|timeout| sync::now() + timeout);
                 let conversing = self.sent.swap(false, Ordering::Relaxed);
                 let mut spin = if conversing { self.spin.try_lock() } else { None };
                 self.conn.wait(until, spin.as_deref_mut(), check)
@@ -340,7 +340,7 @@ impl Stream for Http2Stream {
     }
 
     fn wait_sent(&self, timeout: Option<Duration>) -> Result<bool, StreamEnd> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.map(|timeout| sync::now() + timeout);
         if self.is_cancelled() {
             return Err(StreamEnd::Local);
         }
@@ -365,14 +365,14 @@ impl Stream for Http2Stream {
             self.queue(messages.drain(..))?;
             let interval = outgoing.poll_interval();
             let mut reported = 0;
-            let mut look_at = Instant::now() + interval;
+            let mut look_at = sync::now() + interval;
             loop {
                 let mut written = 0;
                 let drained = self.drain(None, |core| {
                     if core.written >= core.session().and_then(|s| s.flow(self.id)).map_or(0, |flow| flow.mark) {
                         written = framed(core).saturating_sub(start);
                     }
-                    match Instant::now() {
+                    match sync::now() {
                         now if now >= look_at => Look::Stop,
                         now => Look::On(look_at - now),
                     }
@@ -387,7 +387,7 @@ impl Stream for Http2Stream {
                     self.cancel();
                     return Err(StreamEnd::Local);
                 }
-                look_at = Instant::now() + interval;
+                look_at = sync::now() + interval;
             }
         }
     }
