@@ -208,7 +208,8 @@ impl State {
     }
 
     fn close(&mut self, descriptor: RawFd) {
-        self.listeners.remove(&descriptor);
+        let backlog = self.listeners.remove(&descriptor).map(|backlog| backlog.waiting);
+        backlog.into_iter().flatten().for_each(|end| self.close(end));
         self.epolls.remove(&descriptor);
         self.epolls.values_mut().for_each(|epoll| drop(epoll.registered.remove(&descriptor)));
         self.shut(descriptor);
