@@ -297,9 +297,7 @@ impl Conn {
 
     /// Decrypts and interprets what was received.
     fn advance(self: &Arc<Self>, core: &mut Core, plain: &mut [u8], effects: &mut Effects) -> Result<(), Failure> {
-        if core.session.is_none() {
-            self.establish(core)?;
-        }
+        self.establish(core)?;
         let Core { wire, session, .. } = core;
         let Some(session) = session.as_mut() else { return Ok(()) };
         let result = loop {
@@ -343,8 +341,11 @@ impl Conn {
         result
     }
 
-    /// Continues the TLS handshake, and starts the session when it is complete.
+    /// Continues the TLS handshake, and starts the session when it is complete, unless it was started before.
     fn establish(&self, core: &mut Core) -> Result<(), Failure> {
+        if core.session.is_some() {
+            return Ok(());
+        }
         match core.wire.handshake() {
             Ok(true) => {}
             Ok(false) => return Ok(()),
