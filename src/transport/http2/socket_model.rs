@@ -304,8 +304,7 @@ impl Socket {
     /// Receives bytes; 0 means the end. If none are there, waits up to [`SLICE`] for them with `wait`, and then returns
     /// [`ErrorKind::WouldBlock`].
     pub fn recv(&self, buffer: &mut [u8], wait: bool) -> Result<usize> {
-        // A stream's decision whether to poll is locked meanwhile.
-        entering_system_call(1);
+        entering_system_call(0);
         let limit = if wait { SLICE } else { Duration::ZERO };
         let received = SYSTEM.wait(Some(limit), |state| match state.receive(self.raw(), buffer) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => None,

@@ -40,7 +40,8 @@ pub(super) struct Http2Stream {
     end: OnceLock<StreamEnd>,
     /// Whether something was sent since the last wait for a message.
     sent: AtomicBool,
-    spin: Mutex<Spin>,
+    /// Taken by the thread that waits.
+    spin: Mutex<Option<Spin>>,
 }
 
 impl Http2Stream {
@@ -52,7 +53,7 @@ impl Http2Stream {
             local_cert: conn.local_cert.clone(),
             tls: conn.tls,
         };
-        let spin = Mutex::new(Spin::new(conn.settings.options.spin));
+        let spin = Mutex::new(Some(Spin::new(conn.settings.options.spin)));
         Http2Stream {
             accepted: conn.service.is_some(),
             conn,
@@ -234,7 +235,14 @@ impl Http2Stream {
 
     /// Waits until everything queued was handed to the socket, until `until` at most. `look` is called from time to
     /// time and ends the wait with `false`.
-    fn drain(&self, until: Option<Instant>, mut look: impl FnMut(&Core) -> Look) -> Result<bool, StreamEnd> {
+    fn drain(&self, until: Option<Instant>, look: impl FnMut(&Core) -> Look) -> Result<bool, StreamEnd> {
+        let drained = self.drain_until(until, look);
+        // Frames of other streams, and answers to the peer, were left to this thread, too.
+        self.conn.leave_blocked();
+        drained
+    }
+
+    fn drain_until(&self, until: Option<Instant>, mut look: impl FnMut(&Core) -> Look) -> Result<bool, StreamEnd> {
         loop {
             let (state, sent) = self.conn.with(|core| {
                 let looked = look(core);
@@ -270,7 +278,6 @@ impl Http2Stream {
                 self.conn.with(|core| core.writers -= 1);
             }
         }
-        self.conn.leave_blocked();
         Ok(false)
     }
 
@@ -306,8 +313,12 @@ impl Http2Stream {
             None => {
                 let until = timeout.map(|timeout| sync::now() + timeout);
                 let conversing = self.sent.swap(false, Ordering::Relaxed);
-                let mut spin = if conversing { self.spin.try_lock() } else { None };
-                self.conn.wait(until, spin.as_deref_mut(), check)
+                let mut spin = if conversing { self.spin.lock().take() } else { None };
+                let taken = self.conn.wait(until, spin.as_mut(), check);
+                if spin.is_some() {
+                    *self.spin.lock() = spin;
+                }
+                taken
             }
         };
         match taken {
