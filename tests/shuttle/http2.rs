@@ -310,9 +310,8 @@ fn the_loss_of_a_connection_wakes_everybody() {
                     sever();
                     is_lost(Err(end_of(&*stream)));
                 }),
-                task(|| drop(connection.ping(LIMIT))),
+                task(move || drop(connection.ping(LIMIT))),
             ]);
-            assert!(connection.open(None).is_err());
         });
     });
 }

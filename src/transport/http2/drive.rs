@@ -38,6 +38,13 @@ impl Conn {
         rearm
     }
 
+    /// Continues to send: the socket has room again. If another thread has the write turn, that thread continues, and
+    /// the driver does not watch for room meanwhile.
+    pub fn drive_write(self: &Arc<Self>) {
+        self.with(|core| core.blocked = false);
+        self.flush();
+    }
+
     /// Reads what has arrived on a connection that has no stream yet, and returns what follows from it.
     pub fn drive_pending(self: &Arc<Self>) -> Effects {
         let mut buffers = self.with(|core| std::mem::take(&mut core.buffers));

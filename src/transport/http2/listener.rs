@@ -337,7 +337,7 @@ impl Acceptor {
         let Some(pending) = self.pending.get_mut(&id) else { return };
         let conn = pending.conn.clone();
         if write {
-            conn.flush();
+            conn.drive_write();
         }
         if pending.failed {
             match conn.socket.recv(&mut [0; 4096], false) {

@@ -171,7 +171,7 @@ impl Steward {
                     conn.drive_read();
                 }
                 if event.write {
-                    conn.flush();
+                    conn.drive_write();
                     watch.set_due(conn.clone(), sync::now());
                 }
                 self.renew(&conn);
