@@ -9,6 +9,7 @@ use fabric_gossip::transport::{code, Acceptor, Connection, Limits, Server, Statu
 use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::sync::mpsc::{channel, Receiver, Sender};
 use shuttle::sync::Mutex;
+use shuttle::thread;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,6 +135,41 @@ fn a_writer_goes_on_when_its_window_is_returned() {
             send_all(&*stream, 2..5, BIG).unwrap();
             stream.finish(&Status::ok()).unwrap();
             assert_eq!(end_of(&*stream), StreamEnd::Remote(Status::ok()));
+        });
+    });
+}
+
+#[test]
+fn a_writer_without_window_does_not_keep_back_the_window_of_its_peer() {
+    check(|| {
+        let serve = |stream: Arc<dyn Stream>| {
+            // Takes nothing until everything is sent.
+            send_all(&*stream, 0..6, BIG).unwrap();
+            receive_all(&*stream, 0..4, BIG);
+        };
+        connected(1, serve, |connection, _| {
+            let stream = connection.open(None).unwrap();
+            let receive = || {
+                for number in 0..6 {
+                    receive_all(&*stream, number..number + 1, BIG);
+                    // The writer finds nothing to do meanwhile.
+                    (0..20).for_each(|_| thread::yield_now());
+                }
+            };
+            together([task(|| send_all(&*stream, 0..4, BIG).unwrap()), task(receive)]);
+            assert_eq!(end_of(&*stream), StreamEnd::Remote(Status::ok()));
+        });
+    });
+}
+
+#[test]
+fn a_ping_is_answered_while_a_writer_has_no_window() {
+    check(|| {
+        let serve = |stream: Arc<dyn Stream>| send_all(&*stream, 0..3, BIG).unwrap();
+        connected(1, serve, |connection, _| {
+            let stream = connection.open(None).unwrap();
+            (0..2).for_each(|_| connection.ping(LIMIT).unwrap());
+            receive_all(&*stream, 0..3, BIG);
         });
     });
 }

@@ -281,6 +281,7 @@ impl Conn {
                     core.fail(failure);
                     self.steward.attend(self);
                 }
+                // A writer that waits for window is woken by what was received, and sends.
                 effects.flush = core.wants_write() && (core.writers == 0 || core.failure.is_some());
                 if core.session.as_ref().is_some_and(Session::withholds) {
                     self.steward.attend(self);
@@ -388,7 +389,7 @@ impl Conn {
                 service.answer(self, id, &method);
             }
         }
-        if effects.flush || self.with(|core| core.wants_write() && core.writers == 0) {
+        if effects.flush || self.with(|core| core.wants_write()) {
             self.flush();
         }
     }

@@ -171,7 +171,7 @@ impl Conn {
             } else {
                 next = next.min(now + WITHHELD);
             }
-            flush |= session.wants_write() && core.writers == 0;
+            flush |= session.wants_write();
         }
         (Some(next), flush)
     }

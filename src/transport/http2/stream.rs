@@ -294,7 +294,7 @@ impl Http2Stream {
                 Some(taken) => taken,
                 None => Err(self.ended_or_lost(core)?),
             };
-            Some((taken, core.wants_write() && core.writers == 0))
+            Some((taken, core.wants_write()))
         };
         let (taken, flush) = self.conn.with(|core| {
             let taken = check(core);
@@ -303,7 +303,7 @@ impl Http2Stream {
                     session.allow(self.id, size);
                 }
             }
-            (taken, core.wants_write() && core.writers == 0)
+            (taken, core.wants_write())
         });
         if flush {
             self.conn.flush();
