@@ -171,7 +171,7 @@ impl Conn {
             } else {
                 next = next.min(now + WITHHELD);
             }
-            flush |= session.wants_write();
+            flush |= session.wants_write() && !core.blocked;
         }
         (Some(next), flush)
     }
