@@ -12,4 +12,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/shuttle"
 export SHUTTLE_SILENCE_WARNINGS=1
-"${CARGO:-cargo}" test --release --no-default-features --test shuttle -- "$@"
+"${CARGO:-cargo}" test --release --no-default-features --features http2 --test shuttle -- "$@"

@@ -24,7 +24,7 @@ mod base {
         thread.is_finished()
     }
 
-    /// Returns the current time, for waits and pauses of microseconds, which do not use a
+    /// Returns the current time, for the time limits of a transport and for pauses of microseconds, which do not use a
     /// [`Clock`](crate::clock::Clock).
     pub fn now() -> std::time::Instant {
         std::time::Instant::now()

@@ -25,6 +25,11 @@ pub fn now() -> Instant {
     *START + NOW.get()
 }
 
+/// Lets this time pass.
+pub fn pass(time: Duration) {
+    NOW.set(NOW.get() + time);
+}
+
 /// The model does not provide this.
 pub fn has_ended(_: &thread::JoinHandle<()>) -> bool {
     false

@@ -1,10 +1,11 @@
 //! Serves each stream on its own thread, bounds the number of threads, and joins all of them.
 
 use super::status::{code, Status};
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{spawn, Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+
 use std::time::Instant;
 
 /// The streams being served.

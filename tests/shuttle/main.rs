@@ -9,6 +9,7 @@
 #[path = "../common/fake.rs"]
 #[allow(dead_code)]
 mod fake;
+mod http2;
 mod parts;
 mod peers;
 mod stopping;

@@ -19,11 +19,11 @@ use super::spin::Spin;
 use super::state::{Core, Failure, ReadBuffers, Role};
 use super::steward::Steward;
 use super::wire::{Wire, WireError, PIECE};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{self, Condvar, Mutex};
 use crate::transport::PING;
 use bytes::Bytes;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,7 +176,7 @@ impl Conn {
                 self.hand_over(&core);
                 return Some(result);
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = until.map(|until| until.saturating_duration_since(sync::now()));
             if left.is_some_and(|left| left.is_zero()) && tried {
                 self.hand_over(&core);
                 return None;
@@ -188,7 +188,7 @@ impl Conn {
                 parked = matches!(received, Received::Nothing);
                 tried = true;
                 core = self.core.lock();
-                core.role = Role::Free(Instant::now());
+                core.role = Role::Free(sync::now());
                 if parked && left.is_none_or(|left| left >= SLICE) {
                     core.rest();
                 }
@@ -273,7 +273,7 @@ impl Conn {
             Received::End => core.end("the peer closed the connection"),
             Received::Failed(e) => core.end(&e.to_string()),
             Received::Bytes(length) => {
-                core.heard = Instant::now();
+                core.heard = sync::now();
                 core.pinged = None;
                 if buffers.plain.is_empty() {
                     buffers.plain = vec![0; PIECE];
@@ -283,6 +283,7 @@ impl Conn {
                     core.fail(failure);
                     self.steward.attend(self);
                 }
+                // A writer that waits for window is woken by what was received, and sends.
                 effects.flush = core.wants_write() && (core.writers == 0 || core.failure.is_some());
                 if core.session.as_ref().is_some_and(Session::withholds) {
                     self.steward.attend(self);
@@ -299,9 +300,7 @@ impl Conn {
 
     /// Decrypts and interprets what was received.
     fn advance(self: &Arc<Self>, core: &mut Core, plain: &mut [u8], effects: &mut Effects) -> Result<(), Failure> {
-        if core.session.is_none() {
-            self.establish(core)?;
-        }
+        self.establish(core)?;
         let Core { wire, session, .. } = core;
         let Some(session) = session.as_mut() else { return Ok(()) };
         let result = loop {
@@ -345,8 +344,11 @@ impl Conn {
         result
     }
 
-    /// Continues the TLS handshake, and starts the session when it is complete.
+    /// Continues the TLS handshake, and starts the session when it is complete, unless it was started before.
     fn establish(&self, core: &mut Core) -> Result<(), Failure> {
+        if core.session.is_some() {
+            return Ok(());
+        }
         match core.wire.handshake() {
             Ok(true) => {}
             Ok(false) => return Ok(()),
@@ -389,7 +391,7 @@ impl Conn {
                 service.answer(self, id, &method);
             }
         }
-        if effects.flush || self.with(|core| core.wants_write() && core.writers == 0) {
+        if effects.flush || self.with(|core| core.wants_write()) {
             self.flush();
         }
     }
@@ -475,7 +477,7 @@ impl Conn {
 
     /// Records that a client has made a call.
     pub fn touch(&self) {
-        self.with(|core| core.idle_since = Instant::now());
+        self.with(|core| core.idle_since = sync::now());
     }
 
     /// Ends the connection: it is lost.
@@ -497,7 +499,7 @@ impl Conn {
     pub fn release(self: &Arc<Self>) {
         let unused = self.with(|core| {
             core.users -= 1;
-            core.idle_since = Instant::now();
+            core.idle_since = sync::now();
             core.users == 0 && self.service.is_none()
         });
         if unused {
@@ -527,14 +529,14 @@ impl Conn {
         });
         match (complete, &self.service) {
             (true, Some(service)) => service.answer(self, id, &method),
-            _ => self.set_deadline(id, Instant::now() + REQUEST),
+            _ => self.set_deadline(id, sync::now() + REQUEST),
         }
     }
 }
 
 /// Returns the time after this duration; `None` if that is too far in the future to matter.
 pub(super) fn time_after(duration: Duration) -> Option<Instant> {
-    Instant::now().checked_add(duration)
+    sync::now().checked_add(duration)
 }
 
 enum Progress {

@@ -6,16 +6,16 @@ use super::grpc;
 use super::options::Settings;
 use super::resolve::resolve;
 use super::session::Session;
-use super::socket::{explain, Connecting, Socket};
+use super::socket::{explain, Connecting, Socket, TcpStream};
 use super::steward::Steward;
 use super::stream::Http2Stream;
 use super::wire::Wire;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::Mutex;
+use crate::sync::{self, Mutex};
 use crate::transport::{code, Connection, Status, Stream, GOSSIP_STREAM, PING};
 use bytes::Bytes;
-use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ impl Dialling<'_> {
     /// Connects, and waits for the server's SETTINGS: then it has accepted this side's certificate, too.
     pub fn dial(&self) -> Result<Http2Connection> {
         let (host, port) = parse(self.endpoint)?;
-        let until = time_after(self.timeout).unwrap_or_else(|| Instant::now() + DAY);
+        let until = time_after(self.timeout).unwrap_or_else(|| sync::now() + DAY);
         let addresses = resolve(host, port, until, self.cancel)?;
         let stream = self.connect(&addresses, until)?;
         let io = |e: std::io::Error| unreachable(format!("cannot set the socket up: {}", explain(&e)));
@@ -77,8 +77,8 @@ impl Dialling<'_> {
         let mut last = unreachable("the name has no address");
         for (i, &address) in addresses.iter().enumerate() {
             // Each address gets its share of the time that is left.
-            let left = until.saturating_duration_since(Instant::now()) / (addresses.len() - i) as u32;
-            match self.connect_to(address, Instant::now() + left) {
+            let left = until.saturating_duration_since(sync::now()) / (addresses.len() - i) as u32;
+            match self.connect_to(address, sync::now() + left) {
                 Err(e) if e.kind() == ErrorKind::Unreachable => last = e,
                 connected => return connected,
             }
@@ -94,7 +94,7 @@ impl Dialling<'_> {
             if self.cancel.is_cancelled() {
                 return Err(stopped());
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(sync::now());
             if left.is_zero() {
                 return Err(self.too_late(&format!("{address} does not answer")));
             }

@@ -3,6 +3,7 @@
 use super::connection::{Conn, Effects, LINGER};
 use super::socket::Interest;
 use super::state::{Core, ReadBuffers, Role};
+use crate::sync;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ impl Conn {
         if rearm {
             core.role = Role::Armed;
         } else {
-            core.role = Role::Free(Instant::now());
+            core.role = Role::Free(sync::now());
             if !core.ended && !std::mem::replace(&mut core.watched, true) {
                 self.steward.watch(self);
             }
@@ -35,6 +36,13 @@ impl Conn {
         drop(core);
         self.carry_out(effects);
         rearm
+    }
+
+    /// Continues to send: the socket has room again. If another thread has the write turn, that thread continues, and
+    /// the driver does not watch for room meanwhile.
+    pub fn drive_write(self: &Arc<Self>) {
+        self.with(|core| core.blocked = false);
+        self.flush();
     }
 
     /// Reads what has arrived on a connection that has no stream yet, and returns what follows from it.
@@ -158,7 +166,7 @@ impl Conn {
             } else {
                 next = next.min(now + WITHHELD);
             }
-            flush |= session.wants_write() && core.writers == 0;
+            flush |= session.wants_write() && !core.blocked;
         }
         core.look_at = next;
         (Some(next), flush)

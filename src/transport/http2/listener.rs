@@ -5,18 +5,18 @@ use super::connection::{Conn, NewConn, LINGER};
 use super::context::Contexts;
 use super::options::Settings;
 use super::server::Service;
-use super::socket::{explain, is_shortage, Epoll, Interest, Socket};
+use super::socket::{explain, is_shortage, Epoll, Interest, Socket, TcpListener, TcpStream};
 use super::steward::Steward;
 use super::wire::Wire;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{descriptor, spawn, Mutex};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::JoinHandle;
+use crate::sync::{self, descriptor, spawn, Mutex};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Pause of accepting while the system lacks descriptors or memory.
@@ -129,7 +129,7 @@ impl Refusals {
     /// Counts a connection that came to nothing, and logs it unless another was logged just before.
     fn record(&self, refusal: Refusal, address: &str, text: &str) {
         self.counts[refusal as usize].fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
+        let now = sync::now();
         let suppressed = {
             let mut log = self.log.lock();
             if log.last.is_some_and(|last| now < last + LOGGED) {
@@ -261,7 +261,7 @@ impl Acceptor {
 
     fn next_timeout(&self) -> Option<Duration> {
         let timers = self.pending.values().map(|pending| pending.until).chain(self.paused);
-        timers.min().map(|at| at.saturating_duration_since(Instant::now()))
+        timers.min().map(|at| at.saturating_duration_since(sync::now()))
     }
 
     fn accept(&mut self) {
@@ -272,7 +272,7 @@ impl Acceptor {
                 Err(e) if is_shortage(&e) => {
                     log::error!("cannot accept connections for the moment: {}", explain(&e));
                     self.shared.epoll.remove(self.socket.as_raw_fd());
-                    self.paused = Some(Instant::now() + PAUSE);
+                    self.paused = Some(sync::now() + PAUSE);
                     return;
                 }
                 // The client has given up already.
@@ -296,7 +296,7 @@ impl Acceptor {
                 }
                 conn.drive_first();
                 conn.begin();
-                let until = Instant::now() + self.accepting.settings.limits.handshake_timeout;
+                let until = sync::now() + self.accepting.settings.limits.handshake_timeout;
                 let (id, descriptor) = (conn.id, conn.socket.raw());
                 let added = self.shared.epoll.add(descriptor, Interest { read: true, write: false }, id);
                 *self.by_address.entry(address.ip()).or_default() += 1;
@@ -337,7 +337,7 @@ impl Acceptor {
         let Some(pending) = self.pending.get_mut(&id) else { return };
         let conn = pending.conn.clone();
         if write {
-            conn.flush();
+            conn.drive_write();
         }
         if pending.failed {
             match conn.socket.recv(&mut [0; 4096], false) {
@@ -357,7 +357,7 @@ impl Acceptor {
                 return self.discard(id);
             }
             pending.failed = true;
-            pending.until = Instant::now() + LINGER;
+            pending.until = sync::now() + LINGER;
             conn.flush();
             conn.socket.shut_down_write();
             let _ = self.shared.epoll.renew(conn.socket.raw(), Interest { read: true, write: false }, id);
@@ -365,7 +365,7 @@ impl Acceptor {
         }
         if ready && !pending.ready {
             pending.ready = true;
-            pending.until = Instant::now() + self.accepting.settings.limits.max_connection_idle;
+            pending.until = sync::now() + self.accepting.settings.limits.max_connection_idle;
         }
         if effects.has_no_request() {
             // An error means that the connection is gone, which its time limit finds.
@@ -382,7 +382,7 @@ impl Acceptor {
     }
 
     fn check_time(&mut self) {
-        let now = Instant::now();
+        let now = sync::now();
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
             if let Err(e) = self.shared.epoll.add_lasting(self.socket.as_raw_fd(), LISTENER) {

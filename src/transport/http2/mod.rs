@@ -10,7 +10,7 @@
 //! | `grpc`, `framing` | gRPC's headers, statuses and messages; pure |
 //! | `session`, `flow` | nghttp2 behind a safe interface, and the streams of a session |
 //! | `wire`, `context` | TLS over buffers in memory; certificates |
-//! | `socket` | system calls |
+//! | `socket` | system calls; `socket_model` replaces it for the model checker |
 //! | `connection`, `state`, `drive` | one connection: who reads, who writes, what is due, when it ends |
 //! | `stream`, `dial`, `resolve`, `server`, `listener` | the transport's traits |
 //! | `steward`, `spin`, `budget`, `options` | shared by the connections of a transport |
@@ -31,6 +31,7 @@ mod server;
 mod session;
 #[cfg(feature = "testing")]
 mod session_driver;
+#[cfg_attr(shuttle, path = "socket_model.rs")]
 mod socket;
 mod spin;
 mod state;
@@ -46,6 +47,9 @@ pub use server::Method;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use session_driver::SessionDriver;
+#[cfg(shuttle)]
+#[doc(hidden)]
+pub use socket::{descriptors, sever};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};

@@ -4,7 +4,7 @@ use super::dial::stopped;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::channel::{after, bounded, select};
-use crate::sync::spawn;
+use crate::sync::{self, spawn};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -40,7 +40,7 @@ pub(super) fn resolve(host: &str, port: u16, until: Instant, cancel: &Cancel) ->
             Err(_) => Err(failed("the lookup ended without a result".into())),
         },
         recv(cancel.signal()) -> _ => Err(stopped()),
-        recv(after(until.saturating_duration_since(Instant::now()))) -> _ => Err(failed("no answer in time".into())),
+        recv(after(until.saturating_duration_since(sync::now()))) -> _ => Err(failed("no answer in time".into())),
     }
 }
 

@@ -7,7 +7,7 @@ use super::listener::Listener;
 use super::options::Settings;
 use super::stream::{end_with, Http2Stream};
 use crate::error::Result;
-use crate::sync::{entering_user_code, Condvar, Mutex};
+use crate::sync::{self, entering_user_code, Condvar, Mutex};
 use crate::transport::serving::Serving;
 use crate::transport::{code, Server, Status, Stream};
 use bytes::Bytes;
@@ -230,20 +230,20 @@ impl Server for Http2Server {
         let serving = &self.service.serving;
         serving.refuse();
         listener.stop();
-        let until = time_after(grace).unwrap_or_else(|| Instant::now() + LONGEST);
+        let until = time_after(grace).unwrap_or_else(|| sync::now() + LONGEST);
         if !grace.is_zero() && serving.count() > 0 {
             for conn in self.service.connections() {
                 conn.with(|core| core.session_mut().map(|session| session.announce_shutdown()));
                 conn.flush();
             }
-            serving.await_end(until.min(Instant::now() + NOTICE));
+            serving.await_end(until.min(sync::now() + NOTICE));
             for conn in self.service.connections() {
                 conn.with(|core| core.session_mut().map(|session| session.refuse_further()));
                 conn.flush();
             }
             serving.await_end(until);
         }
-        let bound = Instant::now() + self.settings.limits.keepalive_timeout + MARGIN;
+        let bound = sync::now() + self.settings.limits.keepalive_timeout + MARGIN;
         serving.streams().iter().for_each(|stream| stream.mark_cancelled());
         self.service.connections().iter().for_each(|conn| conn.close(LINGER));
         let mut in_time = serving.await_end(bound);

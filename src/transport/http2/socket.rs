@@ -5,9 +5,11 @@
 
 use std::io::{self, Error, ErrorKind, Read, Result};
 use std::mem::size_of;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
+
+pub(super) use std::net::{TcpListener, TcpStream};
 
 /// Time after which a blocking [`Socket::recv`] returns without data.
 pub(super) const SLICE: Duration = Duration::from_millis(20);

@@ -1,8 +1,9 @@
 //! Polling a socket for a moment before blocking on it, as long as that pays off.
 
+use crate::sync;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Number of consecutive failures after which polling is suspended.
 const PATIENCE: u32 = 3;
@@ -34,13 +35,13 @@ impl Spin {
             return None;
         }
         let _spinning = Spinning::begin()?;
-        let until = Instant::now() + self.limit;
+        let until = sync::now() + self.limit;
         loop {
             if let Some(result) = attempt() {
                 self.record(true);
                 return Some(result);
             }
-            if Instant::now() >= until {
+            if sync::now() >= until {
                 self.record(false);
                 return None;
             }

@@ -4,6 +4,7 @@ use super::connection::LINGER;
 use super::grpc::reset;
 use super::session::{Session, Violation, BATCH};
 use super::wire::{goaway_code, Wire, WireError};
+use crate::sync;
 use crate::transport::{code, Status};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -98,7 +99,7 @@ impl From<Violation> for Failure {
 impl Core {
     /// Creates the state of a new connection, which a client's handle uses already.
     pub fn new(wire: Wire, client: bool) -> Core {
-        let now = Instant::now();
+        let now = sync::now();
         Core {
             wire,
             session: None,
@@ -206,7 +207,7 @@ impl Core {
 
     /// Lets the steward take the read role over soon: nothing comes.
     pub fn rest(&mut self) {
-        if let (Role::Free(since), Some(past)) = (self.role, Instant::now().checked_sub(Duration::from_secs(1))) {
+        if let (Role::Free(since), Some(past)) = (self.role, sync::now().checked_sub(Duration::from_secs(1))) {
             self.role = Role::Free(since.min(past));
         }
     }
@@ -233,7 +234,7 @@ impl Core {
             session.terminate(code, &text);
         }
         self.failure.get_or_insert(text);
-        self.closing.get_or_insert(Instant::now() + LINGER);
+        self.closing.get_or_insert(sync::now() + LINGER);
     }
 
     /// Records that the connection is over: nothing more is received or sent.
@@ -248,7 +249,7 @@ impl Core {
 
     /// Begins to close the connection.
     pub fn close(&mut self, linger: Duration) {
-        let at = Instant::now() + linger;
+        let at = sync::now() + linger;
         self.closing = Some(self.closing.map_or(at, |before| before.min(at)));
         if self.failure.is_none() {
             if let Some(session) = &mut self.session {

@@ -5,11 +5,11 @@ use super::connection::Conn;
 use super::socket::Epoll;
 use super::socket::Interest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{spawn, Mutex};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{self, spawn, Mutex};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Interval at which connections in use are checked for having been left unattended.
@@ -139,7 +139,7 @@ impl Steward {
         self.epoll.wake();
         // With connections left, it goes on until they have ended.
         let idle = self.connections.load(Ordering::SeqCst) == 0;
-        let here = std::thread::current().id();
+        let here = thread::current().id();
         if let Some(thread) = thread.filter(|thread| idle && thread.thread().id() != here) {
             // It does not panic on any input.
             let _ = thread.join();
@@ -149,10 +149,10 @@ impl Steward {
     fn run(self: Arc<Self>) {
         let mut watch = Watch { connections: HashMap::new(), due: BTreeSet::new(), unattended: Vec::new() };
         let mut ready = Vec::new();
-        let mut tick = Instant::now();
-        let mut idle_since = Instant::now();
+        let mut tick = sync::now();
+        let mut idle_since = sync::now();
         loop {
-            let now = Instant::now();
+            let now = sync::now();
             let timer = watch.due.first().map(|(at, _)| at.saturating_duration_since(now));
             let tick_left = (!watch.unattended.is_empty()).then(|| (tick + TICK).saturating_duration_since(now));
             let spare = watch.connections.is_empty().then_some(SPARE);
@@ -171,8 +171,8 @@ impl Steward {
                     conn.drive_read();
                 }
                 if event.write {
-                    conn.flush();
-                    watch.set_due(conn.clone(), Instant::now());
+                    conn.drive_write();
+                    watch.set_due(conn.clone(), sync::now());
                 }
                 self.renew(&conn);
             }
@@ -180,7 +180,7 @@ impl Steward {
             for note in notes {
                 self.take_note(note, &mut watch);
             }
-            let now = Instant::now();
+            let now = sync::now();
             if now >= tick + TICK {
                 tick = now;
                 self.check_unattended(&mut watch, now);
@@ -214,7 +214,7 @@ impl Steward {
                     true => self.renew(&conn),
                     false => watch.unattended.push(conn.clone()),
                 }
-                watch.set_due(conn, Instant::now());
+                watch.set_due(conn, sync::now());
             }
             Note::Watch(conn) => {
                 if watch.connections.contains_key(&conn.id) {
@@ -225,7 +225,7 @@ impl Steward {
                 conn.noted.store(false, Ordering::SeqCst);
                 if watch.connections.contains_key(&conn.id) {
                     self.renew(&conn);
-                    watch.set_due(conn, Instant::now());
+                    watch.set_due(conn, sync::now());
                 }
             }
         }

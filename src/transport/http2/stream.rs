@@ -6,10 +6,10 @@ use super::framing::Flaw;
 use super::grpc::{self, reset};
 use super::spin::Spin;
 use super::state::Core;
-use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{self, Mutex};
 use crate::transport::{code, Outgoing, Status, Stream, StreamEnd, StreamInfo, MAX_BATCH};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,8 @@ pub(super) struct Http2Stream {
     end: OnceLock<StreamEnd>,
     /// Whether something was sent since the last wait for a message.
     sent: AtomicBool,
-    spin: Mutex<Spin>,
+    /// Taken by the thread that waits.
+    spin: Mutex<Option<Spin>>,
 }
 
 impl Http2Stream {
@@ -52,7 +53,7 @@ impl Http2Stream {
             local_cert: conn.local_cert.clone(),
             tls: conn.tls,
         };
-        let spin = Mutex::new(Spin::new(conn.settings.options.spin));
+        let spin = Mutex::new(Some(Spin::new(conn.settings.options.spin)));
         Http2Stream {
             accepted: conn.service.is_some(),
             conn,
@@ -144,7 +145,7 @@ impl Http2Stream {
             }
             status
         };
-        let late = || self.deadline.is_some_and(|at| Instant::now() + CLOCKS >= at);
+        let late = || self.deadline.is_some_and(|at| sync::now() + CLOCKS >= at);
         Some(match status.code {
             code::UNAVAILABLE => StreamEnd::Lost(status),
             // Both sides watch the time limit, and either may find it passed first.
@@ -234,7 +235,14 @@ impl Http2Stream {
 
     /// Waits until everything queued was handed to the socket, until `until` at most. `look` is called from time to
     /// time and ends the wait with `false`.
-    fn drain(&self, until: Option<Instant>, mut look: impl FnMut(&Core) -> Look) -> Result<bool, StreamEnd> {
+    fn drain(&self, until: Option<Instant>, look: impl FnMut(&Core) -> Look) -> Result<bool, StreamEnd> {
+        let drained = self.drain_until(until, look);
+        // Frames of other streams, and answers to the peer, were left to this thread, too.
+        self.conn.leave_blocked();
+        drained
+    }
+
+    fn drain_until(&self, until: Option<Instant>, mut look: impl FnMut(&Core) -> Look) -> Result<bool, StreamEnd> {
         loop {
             let (state, sent) = self.conn.with(|core| {
                 let looked = look(core);
@@ -254,7 +262,7 @@ impl Http2Stream {
                 Look::Stop => break,
                 Look::On(limit) => limit,
             };
-            let now = Instant::now();
+            let now = sync::now();
             let left = until.map_or(limit, |until| limit.min(until.saturating_duration_since(now)));
             if left.is_zero() {
                 break;
@@ -270,7 +278,6 @@ impl Http2Stream {
                 self.conn.with(|core| core.writers -= 1);
             }
         }
-        self.conn.leave_blocked();
         Ok(false)
     }
 
@@ -287,7 +294,7 @@ impl Http2Stream {
                 Some(taken) => taken,
                 None => Err(self.ended_or_lost(core)?),
             };
-            Some((taken, core.wants_write() && core.writers == 0))
+            Some((taken, core.wants_write()))
         };
         let (taken, flush) = self.conn.with(|core| {
             let taken = check(core);
@@ -296,7 +303,7 @@ impl Http2Stream {
                     session.allow(self.id, size);
                 }
             }
-            (taken, core.wants_write() && core.writers == 0)
+            (taken, core.wants_write())
         });
         if flush {
             self.conn.flush();
@@ -306,8 +313,12 @@ impl Http2Stream {
             None => {
                 let until = timeout.and_then(time_after);
                 let conversing = self.sent.swap(false, Ordering::Relaxed);
-                let mut spin = if conversing { self.spin.try_lock() } else { None };
-                self.conn.wait(until, spin.as_deref_mut(), check)
+                let mut spin = if conversing { self.spin.lock().take() } else { None };
+                let taken = self.conn.wait(until, spin.as_mut(), check);
+                if spin.is_some() {
+                    *self.spin.lock() = spin;
+                }
+                taken
             }
         };
         match taken {
@@ -365,14 +376,14 @@ impl Stream for Http2Stream {
             self.queue(messages.drain(..))?;
             let interval = outgoing.poll_interval().min(LONG);
             let mut reported = 0;
-            let mut look_at = Instant::now() + interval;
+            let mut look_at = sync::now() + interval;
             loop {
                 let mut written = 0;
                 let drained = self.drain(None, |core| {
                     if core.written >= core.session().and_then(|s| s.flow(self.id)).map_or(0, |flow| flow.mark) {
                         written = framed(core).saturating_sub(start);
                     }
-                    match Instant::now() {
+                    match sync::now() {
                         now if now >= look_at => Look::Stop,
                         now => Look::On(look_at - now),
                     }
@@ -387,7 +398,7 @@ impl Stream for Http2Stream {
                     self.cancel();
                     return Err(StreamEnd::Local);
                 }
-                look_at = Instant::now() + interval;
+                look_at = sync::now() + interval;
             }
         }
     }
