@@ -105,7 +105,7 @@ sanitize: ## Run tests in memory and over HTTP/2 under ThreadSanitizer and Addre
 valgrind: check-deps-all ## Run tests over each transport under Valgrind: no error, nothing lost after the stop (minutes)
 	@scripts/valgrind.sh
 
-shuttle: ## Run the communication layer under a model checker that schedules its threads
+shuttle: ## Run the communication layer and HTTP/2 under a model checker that schedules its threads
 	@scripts/shuttle.sh
 
 miri: ## Run the unit tests without foreign code under Miri (nightly, minutes)

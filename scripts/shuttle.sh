@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs tests/shuttle: the library under a model checker that schedules its threads. Its locks and channels are others
-# then, so that it is built apart, without gRPC.
+# Runs tests/shuttle: the library under a model checker that schedules its threads. Its locks, channels and sockets are
+# others then, so that it is built apart, without gRPC's C core.
 #
 #   scripts/shuttle.sh                  every test
 #   scripts/shuttle.sh peers::simul     some; further arguments go to the test program too

@@ -273,6 +273,30 @@ fn what_is_left_to_the_holder_of_the_write_turn_is_sent() {
 }
 
 #[test]
+fn a_writer_that_gives_up_leaves_nothing_of_other_streams_unsent() {
+    check(|| {
+        let (received, arrivals) = channel();
+        let received = Mutex::new(received);
+        let serve = move |stream: Arc<dyn Stream>| match stream.recv(None).unwrap() {
+            Some(first) if first[0] == 0 => stream.cancel(),
+            _ => {
+                received.lock().unwrap().send(()).unwrap();
+                end_of(&*stream);
+            }
+        };
+        connected(2, serve, |connection, _| {
+            let streams = [(); 2].map(|()| connection.open(None).unwrap());
+            together([
+                task(|| drop(send_all(&*streams[0], 0..5, BIG))),
+                task(|| streams[1].start_send(message(9, BIG)).unwrap()),
+            ]);
+            // Nobody uses this end meanwhile.
+            arrivals.recv().unwrap();
+        });
+    });
+}
+
+#[test]
 fn a_cancel_by_the_client_ends_all_waits() {
     check(|| {
         let serve = |stream: Arc<dyn Stream>| {

@@ -17,7 +17,7 @@ pub(super) const SLICE: Duration = Duration::from_millis(20);
 /// come, it is a deadlock, which the model checker reports.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Number of turns that other threads get before a time limit passes, at most.
+/// Maximum number of turns that other threads get before a time limit passes.
 const TURNS: u32 = 3;
 
 /// Sizes in bytes of a socket's buffer. One of them holds during an execution.
