@@ -253,6 +253,9 @@ impl Core {
         self.closing = Some(self.closing.map_or(at, |before| before.min(at)));
         if self.failure.is_none() {
             if let Some(session) = &mut self.session {
+                // A session that is being ended sends no frame of a stream: the last ones go into the batch before. An
+                // error does not matter any more.
+                let _ = session.fill();
                 session.terminate(reset::NO_ERROR, "");
             }
             self.failure = Some("the connection was closed by us".into());
