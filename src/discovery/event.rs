@@ -1,11 +1,11 @@
-//! The input events of [`Discovery`](super::Discovery) and [`NodeCore`](crate::node::NodeCore).
+//! The input events of [`Discovery`](super::Discovery) and `NodeCore`.
 
 use crate::crypto::{OrgId, PkiId};
 use crate::error::Result;
 use crate::message::SignedMessage;
 
 /// Links a request in an [`Effect`](super::Effect) to the [`Event`] that answers it. Unique within one
-/// [`Discovery`](super::Discovery) and the [`NodeCore`](crate::node::NodeCore) around it, which share one counter.
+/// [`Discovery`](super::Discovery) and the `NodeCore` around it, which share one counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub(super) u64);
 
@@ -16,7 +16,7 @@ pub struct Token(pub(super) u64);
 pub enum Event {
     /// Time has passed: send it as soon as `next_timeout` is reached.
     Timeout,
-    /// A message arrived. [`NodeCore`](crate::node::NodeCore) checks its tag, and that a membership request is from the
+    /// A message arrived. `NodeCore` checks its tag, and that a membership request is from the
     /// peer that it names. A driver of a [`Discovery`](super::Discovery) alone must check both first.
     Received {
         /// The message as received.

@@ -77,7 +77,7 @@ use table::Table;
 use tasks::SyncTimer;
 use verify::Verifications;
 
-/// The membership as one node sees it. See the [module documentation](self).
+/// The membership as one node sees it.
 pub struct Discovery {
     config: DiscoveryConfig,
     own: Own,

@@ -73,7 +73,7 @@ impl Criteria<'_> {
     }
 }
 
-/// The node as a state machine. See the [module documentation](self).
+/// The node as a state machine.
 pub struct NodeCore {
     config: NodeConfig,
     own: PkiId,

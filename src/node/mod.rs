@@ -1,6 +1,6 @@
 //! The node: a peer of the network, with its membership, the identities of others, and channels.
 //!
-//! [`Node`] is the interface; [`NodeBuilder`] makes one. All decisions are made in a [`NodeCore`], which has no
+//! [`Node`] is the interface; [`NodeBuilder`] makes one. All decisions are made in a `NodeCore`, which has no
 //! threads, clock, network or keys. A driver around it carries out these decisions over a [`Comm`]. The parts of the
 //! core can be used separately, and a simulation drives thousands of cores on a virtual clock.
 

@@ -82,7 +82,7 @@ fn a_wrong_endpoint_of_our_own_is_an_error_that_names_it() {
         ("peer0:99999", "peer0:1", "'peer0:99999'"),
         ("", "a:b:1", "'a:b:1'"),
     ] {
-        let e = make(outer, inner).err().expect("an error");
+        let e = make(outer, inner).expect_err("an error");
         assert_eq!(e.kind(), ErrorKind::Config);
         assert!(e.message().contains(named), "{e}");
     }

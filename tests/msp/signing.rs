@@ -110,7 +110,7 @@ impl Member {
     }
 
     fn refusal(&self, sign: impl Fn(&[u8]) -> Result<Vec<u8>> + Send + Sync + 'static) -> Error {
-        self.start(sign).err().expect("the signer does not fit")
+        self.start(sign).expect_err("the signer does not fit")
     }
 
     fn external(&self, sign: impl Fn(&Digest) -> Result<Signature> + Send + Sync + 'static) -> Result<SigningIdentity> {

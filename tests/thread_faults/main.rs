@@ -362,7 +362,7 @@ fn what_lacks_a_descriptor_says_so(net: &impl Form) {
     }
     let start = || net.builder("other").listen("127.0.0.1:0").tls(sockets::tls("other")).start();
     let faults = lacking("listen");
-    let error = start().err().expect("it listens without a descriptor");
+    let error = start().expect_err("it listens without a descriptor");
     assert!(names_the_limit(&error), "{error}");
     drop(faults);
     start().unwrap().stop();
