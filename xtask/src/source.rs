@@ -168,7 +168,7 @@ pub fn tests<'a>(tokens: &[Token<'a>]) -> BTreeSet<&'a str> {
 }
 
 /// Macros whose arguments are names of test functions.
-const TEST_MACROS: &[&str] = &["over_both_forms", "for_each_transport"];
+const TEST_MACROS: &[&str] = &["for_each_transport", "for_each_victim"];
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn tests_are_found_by_attribute_and_by_macro() {
         let source =
-            "#[test] #[cfg(unix)] fn a() {} fn b() {} over_both_forms!(c, d,); macro_rules! over_both_forms {}";
+            "#[test] #[cfg(unix)] fn a() {} fn b() {} for_each_transport!(c, d,); macro_rules! for_each_transport {}";
         assert_eq!(tests(&tokens(source)).into_iter().collect::<Vec<_>>(), ["a", "c", "d"]);
     }
 }
