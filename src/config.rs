@@ -24,7 +24,8 @@ pub struct CommConfig {
     /// Maximum number of open connections, 10,000. Above it, an inbound stream is refused with a status that names the
     /// limit, and a dial fails.
     pub max_connections: usize,
-    /// Maximum number of inbound streams that have not authenticated yet, 256. Further streams are refused. A stream
+    /// Maximum number of inbound streams that have not authenticated yet, 256. Further streams are refused. One address
+    /// can hold seven eighths of them. A stream
     /// stays unauthenticated for at most `conn_timeout`, and its first message may have up to 256 KiB. (The C core
     /// delivers a message only after it has received all of it. On Linux a peer that sends more is refused while it is
     /// sending; `memory_quota` of the gRPC options sets a bound on every system.)

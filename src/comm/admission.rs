@@ -21,6 +21,7 @@ struct Counts {
     streams: usize,
     unauthenticated: usize,
     by_address: HashMap<Address, usize>,
+    unauthenticated_by_address: HashMap<Address, usize>,
     by_identity: HashMap<PkiId, usize>,
 }
 
@@ -62,9 +63,15 @@ impl Admission {
         if counts.unauthenticated >= self.max_unauthenticated {
             return Err(Refusal::TooManyUnauthenticated);
         }
+        // An eighth stays free for others than the address that has most, so that it cannot keep new peers out.
+        let share = self.max_unauthenticated - self.max_unauthenticated / 8;
+        if counts.unauthenticated_by_address.get(&address).is_some_and(|count| *count >= share) {
+            return Err(Refusal::TooManyUnauthenticated);
+        }
         if !take(&mut counts.by_address, &address, self.max_per_address) {
             return Err(Refusal::TooManyFromAddress);
         }
+        take(&mut counts.unauthenticated_by_address, &address, usize::MAX);
         counts.unauthenticated += 1;
         counts.streams += 1;
         Ok(Place { admission: self, address, identity: None, authenticated: false })
@@ -92,6 +99,7 @@ impl Place<'_> {
         if !self.authenticated {
             self.authenticated = true;
             counts.unauthenticated -= 1;
+            give_back(&mut counts.unauthenticated_by_address, &self.address);
         }
         if self.identity.is_none() {
             if !take(&mut counts.by_identity, id, self.admission.max_per_identity) {
@@ -109,6 +117,7 @@ impl Drop for Place<'_> {
         counts.streams -= 1;
         if !self.authenticated {
             counts.unauthenticated -= 1;
+            give_back(&mut counts.unauthenticated_by_address, &self.address);
         }
         give_back(&mut counts.by_address, &self.address);
         if let Some(id) = &self.identity {
@@ -168,7 +177,20 @@ mod tests {
         drop((first, second, third, elsewhere));
         assert_eq!(admission.streams(), (0, 0));
         let counts = admission.counts.lock();
+        assert!(counts.unauthenticated_by_address.is_empty());
         assert!(counts.by_address.is_empty() && counts.by_identity.is_empty());
+    }
+
+    #[test]
+    fn one_address_leaves_an_eighth_of_the_unauthenticated_places_to_others() {
+        let admission = admission(16, 100, 1);
+        let mut held: Vec<_> = (0..14).map(|port| admission.enter(&format!("10.0.0.1:{port}")).unwrap()).collect();
+        assert_eq!(admission.enter("10.0.0.1:99").err(), Some(Refusal::TooManyUnauthenticated));
+        held.push(admission.enter("10.0.0.2:1").unwrap());
+        held[0].authenticated(&id("a")).unwrap();
+        held.push(admission.enter("10.0.0.1:100").unwrap());
+        drop(held);
+        assert!(admission.counts.lock().unauthenticated_by_address.is_empty());
     }
 
     #[test]
