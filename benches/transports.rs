@@ -302,7 +302,7 @@ fn burn() {
     }
 }
 
-/// What idle connections cost.
+/// The cost of idle connections.
 struct Idle {
     /// Memory per connection in bytes: accepting end, dialling end.
     memory: [f64; 2],

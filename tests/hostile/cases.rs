@@ -45,20 +45,34 @@ pub fn await_close(socket: &mut TcpStream) {
     while matches!(socket.read(&mut buffer), Ok(1..)) {}
 }
 
+/// Opens 500 TCP connections, and waits for the end of each.
+pub fn silent_sockets(attack: &Attack) -> Result<()> {
+    let sockets: Vec<_> = (0..500).map(|_| plain(attack)).collect::<Result<_>>()?;
+    for mut socket in sockets {
+        await_close(&mut socket);
+        attack.did();
+    }
+    Ok(())
+}
+
+/// Opens 64 streams on a connection, and waits for the end of each.
+fn silent_streams(attack: &Attack) -> Result<()> {
+    let mut connection = attack.connect(&attack.member)?;
+    let streams: Vec<_> = (0..64).map(|_| connection.open()).collect::<Result<_>>()?;
+    for stream in streams {
+        connection.await_end(stream)?;
+        attack.did();
+    }
+    Ok(())
+}
+
 fn connections_that_stay_silent(over: Over) {
     hold_out(
         over,
         &Case {
             what: "TCP, then silence: 500 connections",
             by: 1,
-            attack: |attack| {
-                let sockets: Vec<_> = (0..500).map(|_| plain(attack)).collect::<Result<_>>()?;
-                for mut socket in sockets {
-                    await_close(&mut socket);
-                    attack.did();
-                }
-                Ok(())
-            },
+            attack: silent_sockets,
             times: 500,
             mib: 64,
             http2_mib: HTTP2_MIB,
@@ -124,15 +138,7 @@ fn streams_that_stay_silent(over: Over) {
         &Case {
             what: "streams that stay silent: 64 on each of 8 connections",
             by: 8,
-            attack: |attack| {
-                let mut connection = attack.connect(&attack.member)?;
-                let streams: Vec<_> = (0..64).map(|_| connection.open()).collect::<Result<_>>()?;
-                for stream in streams {
-                    connection.await_end(stream)?;
-                    attack.did();
-                }
-                Ok(())
-            },
+            attack: silent_streams,
             times: 300,
             mib: 96,
             http2_mib: HTTP2_MIB,
@@ -374,15 +380,7 @@ fn hundreds_of_streams_on_many_connections(over: Over) {
         &Case {
             what: "64 streams on each of 20 connections",
             by: 20,
-            attack: |attack| {
-                let mut connection = attack.connect(&attack.member)?;
-                let streams: Vec<_> = (0..64).map(|_| connection.open()).collect::<Result<_>>()?;
-                for stream in streams {
-                    connection.await_end(stream)?;
-                    attack.did();
-                }
-                Ok(())
-            },
+            attack: silent_streams,
             times: 600,
             mib: 128,
             http2_mib: HTTP2_MIB,

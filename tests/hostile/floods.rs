@@ -1,7 +1,7 @@
 //! Floods of HTTP/2 frames, and of connections that do not get as far as a frame.
 
 use super::attack::{data, Attack};
-use super::cases::{await_close, plain, trickle, SECOND};
+use super::cases::{await_close, plain, silent_sockets, trickle, SECOND};
 use super::common::http2::*;
 use super::victim::{Over, HELD, PULL};
 use super::{hold_out, Case, HTTP2_MIB};
@@ -361,14 +361,7 @@ fn thousands_of_connections_from_one_address(over: Over) {
         &Case {
             what: "2,000 TCP connections from one address",
             by: 4,
-            attack: |attack| {
-                let sockets: Vec<_> = (0..500).map(|_| plain(attack)).collect::<Result<_>>()?;
-                for mut socket in sockets {
-                    await_close(&mut socket);
-                    attack.did();
-                }
-                Ok(())
-            },
+            attack: silent_sockets,
             times: 2000,
             mib: 128,
             descriptors: 2010,

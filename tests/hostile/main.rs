@@ -67,13 +67,7 @@ macro_rules! for_each_victim {
                 super::$name($crate::victim::Over::CCore);
             })*
         }
-        #[cfg(feature = "http2")]
-        mod http2 {
-            $(#[test]
-            fn $name() {
-                super::$name($crate::victim::Over::Http2);
-            })*
-        }
+        $crate::for_each_victim!(http2: $($name),*);
     };
 }
 

@@ -94,7 +94,7 @@ impl Effects {
     }
 }
 
-/// What became of a receive.
+/// The result of a receive.
 pub(super) enum Received {
     Bytes(usize),
     Nothing,

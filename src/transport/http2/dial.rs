@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Longest time for which a dial waits.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a dial needs.
+/// The parameters of a dial.
 pub(super) struct Dialling<'a> {
     pub settings: &'a Arc<Settings>,
     pub contexts: Option<&'a Contexts>,

@@ -1,4 +1,4 @@
-//! What the thread does that drives connections which no other thread reads: the steward, or the acceptor.
+//! The work of the thread that drives connections which no other thread reads: the steward, or the acceptor.
 
 use super::connection::{Conn, Effects, LINGER};
 use super::socket::Interest;

@@ -147,7 +147,7 @@ impl Refusals {
     }
 }
 
-/// What a listener needs to make connections.
+/// The parts from which a listener makes connections.
 pub(super) struct Accepting {
     pub settings: Arc<Settings>,
     pub contexts: Option<Arc<Contexts>>,

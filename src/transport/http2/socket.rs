@@ -17,7 +17,7 @@ pub(super) const SLICE: Duration = Duration::from_millis(20);
 /// A TCP connection. Calls block only where they say so.
 pub(super) struct Socket(TcpStream);
 
-/// What a socket can be ready for.
+/// The operations for which a socket can be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Interest {
     pub read: bool,

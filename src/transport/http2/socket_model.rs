@@ -74,7 +74,7 @@ struct Registration {
     lasting: bool,
 }
 
-/// What a socket can be ready for.
+/// The operations for which a socket can be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Interest {
     pub read: bool,

@@ -9,7 +9,7 @@ use crate::transport::{code, Status};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// What the lock of a connection protects.
+/// The state of a connection, protected by its lock.
 pub(super) struct Core {
     pub wire: Wire,
     pub session: Option<Session>,
@@ -52,7 +52,7 @@ pub(super) struct Core {
     pub going_away: Option<String>,
 }
 
-/// Who reads the socket.
+/// The holder of the read role.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Nobody, since this time.

@@ -270,7 +270,7 @@ impl Steward {
     }
 }
 
-/// What the thread knows.
+/// The connections that the thread watches, and their next times.
 struct Watch {
     connections: HashMap<u64, (Arc<Conn>, Instant)>,
     /// When to look at which connection.

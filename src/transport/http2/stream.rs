@@ -268,7 +268,7 @@ impl Http2Stream {
                 break;
             }
             if self.conn.send_within(left.min(LOOK)) {
-                // What is left waits for window.
+                // The rest waits for window.
                 let check = |core: &mut Core| {
                     let on = self.is_sent(core) || core.wants_write() || self.send_end(core).is_some();
                     on.then_some(())
@@ -403,16 +403,6 @@ impl Stream for Http2Stream {
         }
     }
 
-    fn await_sent(&self, outgoing: &mut dyn Outgoing) -> Result<(), StreamEnd> {
-        while !self.wait_sent(Some(outgoing.poll_interval()))? {
-            if outgoing.expired() {
-                self.cancel();
-                return Err(StreamEnd::Local);
-            }
-        }
-        Ok(())
-    }
-
     fn recv(&self, timeout: Option<Duration>) -> Result<Option<Bytes>, StreamEnd> {
         self.receive(timeout, self.max_receive(), |core| {
             if self.is_cancelled() {
@@ -507,7 +497,7 @@ impl Http2Stream {
         let Some(session) = core.session_mut() else { return };
         let Some(flow) = session.flow(self.id).filter(|flow| flow.closed.is_none()) else { return };
         if self.accepted {
-            // What was queued before an end with a status is still sent.
+            // Messages queued before an end with a status are still sent.
             if !self.is_finished() {
                 session.reset(self.id, reset::CANCEL);
             }
