@@ -5,10 +5,11 @@ use super::options::StreamOptions;
 use super::poller::Traffic;
 use super::queue::Wait;
 use crate::sync::Mutex;
+use crate::transport::spinning::Spinning;
 use crate::transport::tcp_info::{recv_watched, ConnectionSocket};
 use crate::transport::{code, Outgoing, Status, Stream, StreamEnd, StreamInfo, MAX_BATCH};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -407,26 +408,6 @@ impl Stream for CallStream {
 
     fn info(&self) -> &StreamInfo {
         &self.info
-    }
-}
-
-/// One of the threads of this process that are allowed to spin at the same time.
-struct Spinning;
-
-static SPINNING: AtomicUsize = AtomicUsize::new(0);
-
-impl Spinning {
-    fn begin() -> Option<Spinning> {
-        static MOST: OnceLock<usize> = OnceLock::new();
-        let most = *MOST.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let claim = |now| (now < most).then_some(now + 1);
-        SPINNING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).ok().map(|_| Spinning)
-    }
-}
-
-impl Drop for Spinning {
-    fn drop(&mut self) {
-        SPINNING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Polling a socket for a moment before blocking on it, as long as that pays off.
 
 use crate::sync;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::OnceLock;
+use crate::transport::spinning::Spinning;
 use std::time::Duration;
 
 /// Number of consecutive failures after which polling is suspended.
@@ -60,26 +59,6 @@ impl Spin {
             self.suspended = self.pause;
             self.pause = (self.pause * 2).min(*PAUSE.end());
         }
-    }
-}
-
-/// One of the threads of this process that may poll at the same time.
-struct Spinning;
-
-static SPINNING: AtomicUsize = AtomicUsize::new(0);
-
-impl Spinning {
-    fn begin() -> Option<Spinning> {
-        static MOST: OnceLock<usize> = OnceLock::new();
-        let most = *MOST.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let claim = |now| (now < most).then_some(now + 1);
-        SPINNING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).ok().map(|_| Spinning)
-    }
-}
-
-impl Drop for Spinning {
-    fn drop(&mut self) {
-        SPINNING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
