@@ -48,6 +48,8 @@ pub mod host;
 #[cfg(feature = "http2")]
 pub mod http2;
 mod limits;
+#[cfg(any(feature = "c-core", feature = "http2"))]
+mod listen_address;
 #[cfg(feature = "testing")]
 pub(crate) mod memory;
 mod server_name;

@@ -1,7 +1,7 @@
 //! The accepting side: one thread accepts calls, and each stream is served on its own thread.
 
 use super::call::Call;
-use super::listener::{parse, Listener, Notice};
+use super::listener::{Listener, Notice};
 use super::options::Settings;
 use super::poller::Traffic;
 use super::rapid_reset::RapidReset;
@@ -9,6 +9,7 @@ use super::reaper;
 use super::stream::CallStream;
 use crate::error::Result;
 use crate::sync::{descriptor, spawn, Mutex};
+use crate::transport::listen_address::parse;
 use crate::transport::serving::Serving;
 use crate::transport::{code, Server, Status, Stream, StreamEnd, StreamInfo, Tls};
 use bytes::Bytes;
