@@ -265,6 +265,10 @@ fn has_left(info: &StateInfo) -> bool {
     info.properties.as_ref().is_some_and(|properties| properties.left_channel)
 }
 
+/// Number of blocks by which the window may move on while a block in it is being verified: verifications run on several
+/// threads, so that they end in any order.
+const OVERTAKING: u64 = 256;
+
 /// The block numbers seen, within a sliding window; each is remembered for a limited time.
 #[derive(Debug)]
 struct BlockWindow {
@@ -280,23 +284,30 @@ impl BlockWindow {
         BlockWindow { size, expiration, seen: BTreeSet::new(), order: Vec::new() }
     }
 
+    /// Returns whether an arriving block is new.
     fn wants(&self, number: u64) -> bool {
-        let behind = |last: &u64| last.checked_sub(self.size).is_some_and(|first| number < first);
+        self.lacks(number, self.size)
+    }
+
+    fn lacks(&self, number: u64, size: u64) -> bool {
+        let behind = |last: &u64| last.checked_sub(size).is_some_and(|first| number < first);
         !self.seen.contains(&number) && !self.seen.last().is_some_and(behind)
     }
 
+    /// Records a block that was wanted when it arrived. Returns `false` if it has been seen in the meantime.
     fn add(&mut self, number: u64, now: Instant) -> bool {
         let expired = |at: Instant| now.saturating_duration_since(at) > self.expiration;
         self.order.iter().filter(|(at, _)| expired(*at)).for_each(|(_, number)| {
             self.seen.remove(number);
         });
-        if !self.wants(number) {
+        let remembered = self.size.saturating_add(OVERTAKING);
+        if !self.lacks(number, remembered) {
             return false;
         }
         self.seen.insert(number);
         self.order.push((now, number));
         // Numbers below the window are known to be old, so the window bounds the memory used.
-        let first = self.seen.last().map_or(0, |last| last.saturating_sub(self.size));
+        let first = self.seen.last().map_or(0, |last| last.saturating_sub(remembered));
         self.seen = self.seen.split_off(&first);
         let seen = &self.seen;
         self.order.retain(|(_, number)| seen.contains(number));
@@ -314,13 +325,22 @@ mod tests {
         let mut window = BlockWindow::new(10, Duration::from_secs(400));
         assert!(window.add(100, start) && !window.add(100, start));
         assert!(window.add(90, start), "as far behind as the window reaches");
-        assert!(!window.add(89, start));
+        assert!(!window.wants(89));
         assert!(window.add(105, start));
-        assert!(!window.add(94, start), "behind by now");
-        assert_eq!(window.seen, BTreeSet::from([100, 105]));
+        assert!(!window.wants(94), "behind by now");
         assert!(!window.wants(105) && window.wants(95));
         assert!(window.add(u64::MAX, start) && !window.add(0, start));
         assert_eq!((window.seen.len(), window.order.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_block_that_the_window_left_behind_while_it_was_verified_counts_once() {
+        let start = Instant::now();
+        let mut window = BlockWindow::new(10, Duration::from_secs(400));
+        assert!(window.wants(1) && window.add(1 + 10 + OVERTAKING, start));
+        assert!(!window.wants(1), "arriving now, it is old");
+        assert!(window.add(1, start) && !window.add(1, start));
+        assert!(!window.add(0, start), "overtaken by too many");
     }
 
     #[test]
