@@ -500,10 +500,13 @@ impl Conn {
         let unused = self.with(|core| {
             core.users -= 1;
             core.idle_since = sync::now();
-            core.users == 0 && self.service.is_none()
+            core.users == 0
         });
-        if unused {
-            self.close(LINGER);
+        match self.service {
+            _ if !unused => {}
+            // It is closed when it has been unused for a time, from now on.
+            Some(_) => self.steward.attend(self),
+            None => self.close(LINGER),
         }
     }
 

@@ -148,13 +148,13 @@ impl Conn {
             }
             None => core.heard + limits.keepalive_time,
         };
-        if self.service.is_some() {
-            if core.users == 0 && now >= core.idle_since + limits.max_connection_idle {
+        if self.service.is_some() && core.users == 0 {
+            let until = core.idle_since + limits.max_connection_idle;
+            if now >= until {
                 core.close(LINGER);
                 return (Some(now + LINGER), true);
             }
-            let idle = if core.users == 0 { core.idle_since } else { now };
-            next = next.min(idle + limits.max_connection_idle);
+            next = next.min(until);
         }
         let (expired, deadline) = core.expire(now);
         flush |= expired;

@@ -21,6 +21,12 @@ const UNATTENDED: Duration = Duration::from_millis(3);
 /// Time for which the thread waits for another connection after the last one has ended.
 const SPARE: Duration = Duration::from_secs(2);
 
+/// Time limits further away than this are kept by the grid below: nobody counts milliseconds in them.
+const FAR: Duration = Duration::from_secs(2);
+
+/// Interval of the grid. Time limits of many connections then share one wake-up.
+const GRID: Duration = Duration::from_millis(250);
+
 /// Attends to the connections of a transport. Its thread runs while there are any.
 pub(super) struct Steward {
     epoll: Epoll,
@@ -147,7 +153,7 @@ impl Steward {
     }
 
     fn run(self: Arc<Self>) {
-        let mut watch = Watch { connections: HashMap::new(), due: BTreeSet::new(), unattended: Vec::new() };
+        let mut watch = Watch::new();
         let mut ready = Vec::new();
         let mut tick = sync::now();
         let mut idle_since = sync::now();
@@ -172,7 +178,7 @@ impl Steward {
                 }
                 if event.write {
                     conn.drive_write();
-                    watch.set_due(conn.clone(), sync::now());
+                    watch.look_at(conn.clone(), sync::now());
                 }
                 self.renew(&conn);
             }
@@ -214,7 +220,7 @@ impl Steward {
                     true => self.renew(&conn),
                     false => watch.unattended.push(conn.clone()),
                 }
-                watch.set_due(conn, sync::now());
+                watch.look_at(conn, sync::now());
             }
             Note::Watch(conn) => {
                 if watch.connections.contains_key(&conn.id) {
@@ -225,7 +231,7 @@ impl Steward {
                 conn.noted.store(false, Ordering::SeqCst);
                 if watch.connections.contains_key(&conn.id) {
                     self.renew(&conn);
-                    watch.set_due(conn, sync::now());
+                    watch.look_at(conn, sync::now());
                 }
             }
         }
@@ -259,7 +265,7 @@ impl Steward {
             watch.due.pop_first();
             let Some((conn, _)) = watch.connections.remove(&id) else { continue };
             match conn.drive_timers(now) {
-                Some(next) => watch.set_due(conn, next.max(now + Duration::from_millis(1))),
+                Some(next) => watch.look_at(conn, watch.on_grid(next, now)),
                 None => {
                     self.epoll.remove(conn.socket.raw());
                     conn.drive_end();
@@ -277,14 +283,30 @@ struct Watch {
     due: BTreeSet<(Instant, u64)>,
     /// Connections in use, which may have been left unattended.
     unattended: Vec<Arc<Conn>>,
+    /// Time when the grid begins.
+    start: Instant,
 }
 
 impl Watch {
-    fn set_due(&mut self, conn: Arc<Conn>, at: Instant) {
+    fn new() -> Self {
+        Watch { connections: HashMap::new(), due: BTreeSet::new(), unattended: Vec::new(), start: sync::now() }
+    }
+
+    fn look_at(&mut self, conn: Arc<Conn>, at: Instant) {
         let id = conn.id;
         if let Some((_, before)) = self.connections.insert(id, (conn, at)) {
             self.due.remove(&(before, id));
         }
         self.due.insert((at, id));
+    }
+
+    /// Returns the time to look at a connection for which something is due at `next`: at least a millisecond from now,
+    /// and on the grid if it is far away.
+    fn on_grid(&self, next: Instant, now: Instant) -> Instant {
+        if next < now + FAR {
+            return next.max(now + Duration::from_millis(1));
+        }
+        let steps = next.saturating_duration_since(self.start).as_nanos().div_ceil(GRID.as_nanos());
+        u32::try_from(steps).ok().and_then(|steps| self.start.checked_add(GRID * steps)).unwrap_or(next)
     }
 }
