@@ -77,6 +77,35 @@ pub fn decode<M: Decode>(bytes: &Bytes) -> Result<M> {
     decode_and_judge(bytes).map(|(message, _)| message)
 }
 
+/// Result of [`check`].
+pub(crate) struct Checked {
+    /// Whether [`decode_plain`] decodes it, without loss. Very few messages are not plain.
+    pub(crate) plain: bool,
+    /// Number of the field that its oneof has; 0 for none.
+    pub(crate) oneof: u32,
+}
+
+/// Checks a message without decoding it.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn check<M: Decode>(bytes: &[u8]) -> Result<Checked> {
+    let found = shape::check(M::shape(), bytes)?;
+    Ok(Checked { plain: found.alike && !found.unknown, oneof: found.oneof })
+}
+
+/// Decodes a message that [`check`] found plain.
+///
+/// # Errors
+/// [`ErrorKind::Protocol`] for another message.
+pub(crate) fn decode_plain<M: Decode>(bytes: &Bytes) -> Result<M> {
+    M::parse_from_tokio_bytes(bytes).map_err(not_parsed)
+}
+
+fn not_parsed(error: protobuf::Error) -> Error {
+    Error::new(ErrorKind::Protocol, "cannot be parsed").with_source(error)
+}
+
 /// Decodes a message and returns whether encoding it gives the same result as [`reencode`].
 pub(crate) fn decode_and_judge<M: Decode>(bytes: &Bytes) -> Result<(M, bool)> {
     let found = shape::check(M::shape(), bytes)?;
@@ -85,7 +114,7 @@ pub(crate) fn decode_and_judge<M: Decode>(bytes: &Bytes) -> Result<(M, bool)> {
     } else {
         M::parse_from_tokio_bytes(&shape::canonical(M::shape(), bytes, shape::Groups::Drop)?.into())
     };
-    let message = parsed.map_err(|e| Error::new(ErrorKind::Protocol, "cannot be parsed").with_source(e))?;
+    let message = parsed.map_err(not_parsed)?;
     Ok((message, !found.unknown))
 }
 

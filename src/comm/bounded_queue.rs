@@ -163,6 +163,33 @@ impl<T: ByteSize> BoundedQueue<T> {
         Ok(self.asleep.load(Ordering::SeqCst) > 0 || self.signal.get().is_some() || self.waker.get().is_some())
     }
 
+    /// Puts items in from the front, as many as there is room for. Returns whether a receiver must be notified; `None`
+    /// if there is no receiver any more.
+    pub fn put_many(&self, items: &mut VecDeque<T>) -> Option<bool> {
+        let mut state = self.state.lock();
+        if self.is_gone() {
+            // For the next waiting publisher.
+            let _ = self.room.0.try_send(());
+            return None;
+        }
+        let (held, held_bytes) = (self.held.load(Ordering::SeqCst), self.held_bytes.load(Ordering::SeqCst));
+        let (mut count, mut bytes) = (held, held_bytes);
+        let contended = self.waiting.load(Ordering::SeqCst) > 0;
+        while let Some(item) = items.front() {
+            let weight = item.byte_size();
+            let fits = bytes == 0 || bytes.saturating_add(weight) <= self.max_bytes;
+            let overtakes = contended && (count > self.capacity / 2 || bytes > self.max_bytes / 2);
+            if !fits || overtakes || count >= self.capacity {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + weight);
+            state.items.extend(items.pop_front());
+        }
+        self.held.fetch_add(count - held, Ordering::SeqCst);
+        self.held_bytes.fetch_add(bytes - held_bytes, Ordering::SeqCst);
+        Some(self.asleep.load(Ordering::SeqCst) > 0 || self.signal.get().is_some() || self.waker.get().is_some())
+    }
+
     /// Notifies receivers of new items, and the next waiting publisher if there is still room. A publisher calls this
     /// before it waits for anything else.
     pub fn tell(&self) {
@@ -239,8 +266,9 @@ impl<T: ByteSize> BoundedQueue<T> {
         }
     }
 
-    /// Waits for an item until `deadline` (`None`: without limit), for as long as `wanted` returns `true`.
-    pub fn recv(&self, deadline: Option<Instant>, wanted: impl Fn() -> bool) -> Result<T, RecvError> {
+    /// Waits for an item, for at most `timeout` (`None`: without limit), for as long as `wanted` returns `true`.
+    pub fn recv(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T, RecvError> {
+        let mut deadline = None;
         for look in 0.. {
             if let Some(item) = self.take() {
                 return Ok(item);
@@ -248,7 +276,11 @@ impl<T: ByteSize> BoundedQueue<T> {
             match look {
                 0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
                 7..LOOKS => thread::yield_now(),
-                _ => self.await_item(deadline, &wanted)?,
+                _ => {
+                    // A timeout that the clock cannot represent means no limit.
+                    let deadline = *deadline.get_or_insert_with(|| now().checked_add(timeout?));
+                    self.await_item(deadline, &wanted)?;
+                }
             }
         }
         Err(RecvError::Timeout)

@@ -3,6 +3,7 @@
 use super::connection::{Connection, ConnectionInfo};
 use super::outbox::{Greeting, Item};
 use super::send::stopping;
+use super::send::Limit;
 use super::{Comm, Handshake, RemotePeer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::channel::{bounded, select};
@@ -77,6 +78,6 @@ impl Comm {
         if self.state().stopping.is_cancelled() {
             return Err(stopping().with_peer(peer).with_step("connect"));
         }
-        self.state().queue(peer, Item::Greeting(Greeting::new(confirm, Box::new(told))), None)
+        self.state().queue(peer, Item::Greeting(Greeting::new(confirm, Box::new(told))), &mut Limit::Now)
     }
 }

@@ -107,9 +107,9 @@ impl Connection {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Counts a message whose write has completed.
-    pub fn count_written(&self) {
-        self.written.fetch_add(1, Ordering::Relaxed);
+    /// Counts messages whose write has completed.
+    pub fn count_written(&self, messages: u64) {
+        self.written.fetch_add(messages, Ordering::Relaxed);
     }
 
     /// Writes everything that `outgoing` provides.

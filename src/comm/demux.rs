@@ -11,7 +11,8 @@ use crate::config::{SubscriptionOptions, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{never, select, Receiver};
-use crate::sync::{entering_user_code, now, RwLock};
+use crate::sync::{entering_user_code, RwLock};
+use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,9 +152,7 @@ impl<T: ByteSize> Subscription<T> {
     /// Returns the next item as the methods above do, while `wanted` returns `true` ([`ErrorKind::Stopped`]
     /// afterwards). `wanted` is called before the thread sleeps, and again on every [`interrupt`](Self::interrupt).
     pub fn recv_while(&self, timeout: Option<Duration>, wanted: impl Fn() -> bool) -> Result<T> {
-        // A timeout that the clock cannot represent means no limit.
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
-        self.queue().recv(deadline, wanted).map_err(why_not)
+        self.queue().recv(timeout, wanted).map_err(why_not)
     }
 
     /// Wakes the threads that wait in [`recv_while`](Self::recv_while), which then call `wanted` again.
@@ -281,12 +280,22 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
     /// Delivers `item` to every matching subscription. Returns the number of matching subscriptions that had no room.
     /// Waits where a policy says so, at the latest until [`close`](Self::close).
     pub fn publish(&self, item: &T) -> usize {
-        self.batch().publish(item)
+        let mut batch = self.batch();
+        batch.publish(item.clone()) + batch.flush()
     }
 
     /// Starts a batch, for several consecutive items.
     pub fn batch(&self) -> Batch<'_, T> {
-        Batch { demux: self, owed: Vec::new(), turn: 0, items: 0, bytes: 0, gone: false }
+        Batch {
+            demux: self,
+            subscribers: None,
+            waiting: Vec::new(),
+            owed: Vec::new(),
+            turn: 0,
+            items: 0,
+            bytes: 0,
+            gone: false,
+        }
     }
 
     /// Ends every subscription: queued items can still be received, and a waiting publisher continues. Idempotent.
@@ -305,16 +314,20 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
 }
 
 /// Number of items, or of bytes, after which receivers are notified even if more items are at hand.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 64 << 10;
 
 /// Number of items that a publisher puts in after waiting for room before the next publisher's turn.
 const TURN: usize = 32;
 
-/// A batch of consecutive items: sleeping receivers are notified of several items together. After its last item, the
-/// publisher must call [`flush`](Self::flush) before it waits for anything.
-pub struct Batch<'a, T: ByteSize> {
+/// A batch of consecutive items: they are put into the queues together, and sleeping receivers are notified of several
+/// items together. After its last item, the publisher must call [`flush`](Self::flush) before it waits for anything.
+pub struct Batch<'a, T: ByteSize + Clone + Send> {
     demux: &'a Demux<T>,
+    /// The subscribers at the time of the first item since the last flush.
+    subscribers: Option<Arc<Subscribers<T>>>,
+    /// Items to put into the queue of each of them.
+    waiting: Vec<VecDeque<T>>,
     /// Subscribers to be notified.
     owed: Vec<Arc<Subscriber<T>>>,
     /// Number of items that may still be put in before those of other waiting publishers, after this one has waited for
@@ -326,64 +339,122 @@ pub struct Batch<'a, T: ByteSize> {
     gone: bool,
 }
 
-impl<T: ByteSize> std::fmt::Debug for Batch<'_, T> {
+impl<T: ByteSize + Clone + Send> std::fmt::Debug for Batch<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batch").finish_non_exhaustive()
     }
 }
 
 impl<T: ByteSize + Clone + Send> Batch<'_, T> {
-    /// Publishes an item as [`Demux::publish`] does.
-    pub fn publish(&mut self, item: &T) -> usize {
-        let dropped = self.put(item);
-        if std::mem::take(&mut self.gone) {
-            self.demux.forget_gone();
+    /// Adds an item for every matching subscription. Delivers when enough items are waiting; the rest is delivered by
+    /// [`flush`](Self::flush). Returns the number of items that were dropped for want of room.
+    pub fn publish(&mut self, item: T) -> usize {
+        let subscribers = self.subscribers.get_or_insert_with(|| self.demux.subscribers.read().clone());
+        self.waiting.resize_with(subscribers.queues.len().max(self.waiting.len()), VecDeque::new);
+        if self.demux.closed.is_cancelled() {
+            return 0;
         }
-        if !self.owed.is_empty() {
-            self.items += 1;
-            self.bytes += item.byte_size();
-            if self.items >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
-                self.flush();
+        self.gone |= deliver_to_sinks(self.demux, subscribers, &item);
+        self.items += 1;
+        self.bytes += item.byte_size();
+        // The last one to want it gets the item itself.
+        let mut last = None;
+        for (subscriber, waiting) in subscribers.queues.iter().zip(&mut self.waiting) {
+            if subscriber.wants(&item) {
+                if let Some(earlier) = last.replace(waiting) {
+                    VecDeque::push_back(earlier, item.clone());
+                }
             }
         }
-        dropped
+        if let Some(waiting) = last {
+            waiting.push_back(item);
+        }
+        if self.items >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
+            self.flush()
+        } else {
+            0
+        }
     }
 
-    /// Publishes an item as [`publish`](Self::publish) does, but wakes no receiver before [`flush`](Self::flush). If
-    /// there is no sink, and no subscription has a predicate or waits for room, this neither blocks nor enters user
-    /// code.
-    pub(super) fn put(&mut self, item: &T) -> usize {
+    /// Publishes an item immediately, but wakes no receiver before [`flush`](Self::flush). If there is no sink, and no
+    /// subscription has a predicate or waits for room, this neither blocks nor enters user code.
+    pub(super) fn put(&mut self, item: &T) {
         let subscribers = self.demux.subscribers.read().clone();
-        let mut dropped = 0;
-        for sink in &subscribers.sinks {
-            if self.demux.closed.is_cancelled() {
-                break;
-            }
-            match sink.left.is_cancelled() {
-                true => self.gone = true,
-                false => (sink.deliver)(item),
-            }
-        }
+        self.gone |= deliver_to_sinks(self.demux, &subscribers, item);
         for subscriber in &subscribers.queues {
             if self.demux.closed.is_cancelled() {
                 break;
             }
-            if !subscriber.wants(item) {
-                continue;
+            if subscriber.wants(item) {
+                self.deliver(subscriber, item.clone());
             }
-            match self.deliver(subscriber, item.clone()) {
-                Delivery::Done => {}
-                Delivery::NoRoom => {
-                    subscriber.queue.0.miss();
-                    dropped += 1;
+        }
+    }
+
+    /// Delivers what is waiting, and notifies sleeping receivers. Waits for room where a policy says so. Returns the
+    /// number of items that were dropped for want of room.
+    pub fn flush(&mut self) -> usize {
+        (self.items, self.bytes) = (0, 0);
+        let mut dropped = 0;
+        if let Some(subscribers) = self.subscribers.take() {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            for (subscriber, items) in subscribers.queues.iter().zip(&mut waiting) {
+                if !items.is_empty() && self.turn == 0 {
+                    self.deliver_many(subscriber, items);
                 }
-                Delivery::Gone => self.gone = true,
             }
+            // Before it waits for room in one queue, the other receivers know of their items.
+            self.notify();
+            for (subscriber, items) in subscribers.queues.iter().zip(&mut waiting) {
+                while let Some(item) = items.pop_front() {
+                    if self.demux.closed.is_cancelled() {
+                        items.clear();
+                    } else {
+                        dropped += self.deliver(subscriber, item);
+                    }
+                }
+            }
+            self.waiting = waiting;
+        }
+        self.notify();
+        if std::mem::take(&mut self.gone) {
+            self.demux.forget_gone();
         }
         dropped
     }
 
-    fn deliver(&mut self, subscriber: &Arc<Subscriber<T>>, item: T) -> Delivery {
+    /// Puts in as many items as there is room for.
+    fn deliver_many(&mut self, subscriber: &Arc<Subscriber<T>>, items: &mut VecDeque<T>) {
+        match subscriber.queue.0.put_many(items) {
+            Some(owed) => {
+                if items.is_empty() {
+                    subscriber.lagging.store(false, Ordering::Relaxed);
+                }
+                self.owe(subscriber, owed);
+            }
+            None => {
+                self.gone = true;
+                items.clear();
+            }
+        }
+    }
+
+    /// Delivers one item. Returns the number of items dropped.
+    fn deliver(&mut self, subscriber: &Arc<Subscriber<T>>, item: T) -> usize {
+        match self.try_deliver(subscriber, item) {
+            Delivery::Done => 0,
+            Delivery::NoRoom => {
+                subscriber.queue.0.miss();
+                1
+            }
+            Delivery::Gone => {
+                self.gone = true;
+                0
+            }
+        }
+    }
+
+    fn try_deliver(&mut self, subscriber: &Arc<Subscriber<T>>, item: T) -> Delivery {
         let queue = &subscriber.queue.0;
         let turn = self.turn > 0;
         self.turn = self.turn.saturating_sub(1);
@@ -401,7 +472,7 @@ impl<T: ByteSize + Clone + Send> Batch<'_, T> {
             WhenFull::Wait(_) if subscriber.lagging.load(Ordering::Relaxed) => return Delivery::NoRoom,
             WhenFull::Wait(limit) => limit,
         };
-        self.flush();
+        self.notify();
         let timeout = limit.map_or_else(never, |limit| self.demux.clock.after(limit));
         let closed = self.demux.closed.signal();
         let _waiting = queue.await_room();
@@ -438,20 +509,32 @@ impl<T: ByteSize + Clone + Send> Batch<'_, T> {
             self.owed.push(subscriber.clone());
         }
     }
-}
 
-impl<T: ByteSize> Batch<'_, T> {
     /// Notifies sleeping receivers of new items.
-    pub fn flush(&mut self) {
-        (self.items, self.bytes) = (0, 0);
+    fn notify(&mut self) {
         self.owed.drain(..).for_each(|subscriber| subscriber.queue.0.tell());
     }
 }
 
-impl<T: ByteSize> Drop for Batch<'_, T> {
+impl<T: ByteSize + Clone + Send> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         self.flush();
     }
+}
+
+/// Calls the sinks with an item. Returns whether some have left.
+fn deliver_to_sinks<T>(demux: &Demux<T>, subscribers: &Subscribers<T>, item: &T) -> bool {
+    let mut gone = false;
+    for sink in &subscribers.sinks {
+        if demux.closed.is_cancelled() {
+            break;
+        }
+        match sink.left.is_cancelled() {
+            true => gone = true,
+            false => (sink.deliver)(item),
+        }
+    }
+    gone
 }
 
 /// Removes and returns the subscribers whose other end is gone.
@@ -582,17 +665,34 @@ mod tests {
             let _ = woken.send(());
         });
         let mut batch = demux.batch();
-        (0..5).for_each(|n| assert_eq!(batch.publish(&n), 0));
-        assert_eq!((wakes.try_iter().count(), subscription.len()), (1, 5), "the one for what was there before");
-        batch.flush();
-        assert_eq!(wakes.try_iter().count(), 1);
-        (0..2 * AT_ONCE).for_each(|_| assert_eq!(batch.publish(&0), 0));
-        assert_eq!(batch.publish(&0), 0);
+        (0..5).for_each(|n| assert_eq!(batch.publish(n), 0));
+        assert_eq!((wakes.try_iter().count(), subscription.len()), (1, 0), "the one for what was there before");
+        assert_eq!(batch.flush(), 0);
+        assert_eq!((wakes.try_iter().count(), subscription.len()), (1, 5));
+        (0..2 * AT_ONCE).for_each(|_| assert_eq!(batch.publish(0), 0));
+        assert_eq!(batch.publish(0), 0);
         assert_eq!(wakes.try_iter().count(), 2);
-        batch.publish(&(BYTES_AT_ONCE as u32));
+        batch.publish(BYTES_AT_ONCE as u32);
         assert_eq!(wakes.try_iter().count(), 1, "one wake-up for several messages");
         drop(batch);
         assert_eq!(wakes.try_iter().count(), 0, "no second wake-up");
+    }
+
+    #[test]
+    fn a_batch_drops_what_has_no_room_counts_it_and_delays_no_other_subscription() {
+        let demux = demux();
+        let options = |capacity| SubscriptionOptions::default().capacity(capacity).when_full(WhenFull::Drop);
+        let (narrow, wide) = (demux.subscribe(options(2), |_| true), demux.subscribe(options(10), |n| n % 2 == 1));
+        let mut batch = demux.batch();
+        assert_eq!((0..5).map(|n| batch.publish(n)).sum::<usize>(), 0);
+        assert_eq!(batch.flush(), 3);
+        assert_eq!((narrow.len(), narrow.missed(), wide.len(), wide.missed()), (2, 3, 2, 0));
+        assert_eq!([narrow.recv().unwrap(), narrow.recv().unwrap()], [0, 1]);
+        assert_eq!([wide.recv().unwrap(), wide.recv().unwrap()], [1, 3]);
+        let late = demux.subscribe(options(2), |_| true);
+        batch.publish(7);
+        drop(batch);
+        assert_eq!([&narrow, &wide, &late].map(|it| it.recv().unwrap()), [7; 3]);
     }
 
     #[test]

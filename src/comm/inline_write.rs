@@ -25,7 +25,7 @@ impl CommState {
             };
             match conn.start_write(wire) {
                 Ok(true) => {
-                    self.count_written(&conn);
+                    self.count_written(&conn, 1);
                     peer.outbox.written(&item);
                     return self.keep_written(peer, &conn, item);
                 }
@@ -37,11 +37,11 @@ impl CommState {
         peer.outbox.unwritten(item);
     }
 
-    /// Counts a message whose write is complete. Called before it is settled, so that a flush ends with all messages
+    /// Counts messages whose write is complete. Called before they are settled, so that a flush ends with all messages
     /// counted.
-    pub fn count_written(&self, conn: &Connection) {
-        self.metrics.messages_sent.fetch_add(1, Ordering::Relaxed);
-        conn.count_written();
+    pub fn count_written(&self, conn: &Connection, messages: usize) {
+        self.metrics.messages_sent.fetch_add(messages as u64, Ordering::Relaxed);
+        conn.count_written(messages as u64);
     }
 
     /// Keeps a written message for as long as the peer may refuse it.

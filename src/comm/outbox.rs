@@ -267,7 +267,7 @@ impl Outbox {
 
     /// Ends an inline write whose message was written.
     pub fn written(&self, item: &Item) {
-        self.settle(item);
+        self.settle(1, item.len());
         let mut state = self.state.lock();
         state.idle_since = Some(now());
         self.end_inline_write(&mut state);
@@ -307,12 +307,8 @@ impl Outbox {
         }
     }
 
-    /// Records that a message was written or reported.
-    pub fn settle(&self, item: &Item) {
-        self.forget(1, item.len());
-    }
-
-    fn forget(&self, messages: usize, bytes: usize) {
+    /// Records that messages were written or reported.
+    pub fn settle(&self, messages: usize, bytes: usize) {
         self.owed_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.owed.fetch_sub(messages, Ordering::SeqCst);
         let room = self.room_awaited.load(Ordering::SeqCst) && self.is_half_free();
@@ -488,7 +484,7 @@ mod tests {
         assert!(outbox.take(&mut hand).is_none());
         assert!(outbox.push(item(3)).is_ok());
         assert!(matches!(outbox.push(item(4)), Err((_, NotTaken::Full))));
-        outbox.settle(&hand.pop_front().unwrap());
+        outbox.settle(1, hand.pop_front().unwrap().len());
         assert!(outbox.push(item(4)).is_ok());
         let (_, flushed) = outbox.when_flushed().unwrap();
         assert_eq!(nonces(&outbox.close(&mut hand)), [2, 3, 4]);

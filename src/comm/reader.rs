@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::demux::Batch;
 use super::event::Event;
 use super::peer_entry::PeerEntry;
-use super::received::ReceivedMessage;
+use super::received::{Origin, ReceivedMessage};
 use super::state::CommState;
 use super::threads::LibraryThread;
 use super::writer;
@@ -119,6 +119,7 @@ fn refuse(comm: &Arc<CommState>, stream: &Arc<dyn Stream>, error: Error) -> Stat
 
 /// Reads a connection to its end. Returns the status that ends an accepted stream.
 pub(super) fn read(comm: &Arc<CommState>, peer: &Arc<PeerEntry>, conn: &Arc<Connection>) -> Status {
+    let origin = Arc::new(Origin { info: conn.info.clone(), peer: peer.clone(), comm: Arc::downgrade(comm) });
     let mut batch = comm.messages.batch();
     let mut received = Vec::new();
     let (end, error) = 'read: loop {
@@ -130,13 +131,14 @@ pub(super) fn read(comm: &Arc<CommState>, peer: &Arc<PeerEntry>, conn: &Arc<Conn
         conn.probation.prove();
         for wire in received.drain(..) {
             match SignedMessage::decode(wire) {
-                Ok(message) => dispatch(comm, peer, conn, message, &mut batch),
+                Ok(message) => dispatch(comm, &origin, message, &mut batch),
                 Err(e) => break 'read (StreamEnd::Local, Some(e)),
             }
         }
-        batch.flush();
+        count_dropped(comm, &origin, batch.flush());
     };
-    drop(batch);
+    count_dropped(comm, &origin, batch.flush());
+    drop((batch, origin));
     if let Some(e) = &error {
         log::warn!("{} ({}): malformed message, closing: {e}", conn.info.endpoint, conn.info.id);
     }
@@ -154,18 +156,21 @@ pub(super) fn read(comm: &Arc<CommState>, peer: &Arc<PeerEntry>, conn: &Arc<Conn
 
 fn dispatch(
     comm: &Arc<CommState>,
-    peer: &Arc<PeerEntry>,
-    conn: &Connection,
+    origin: &Arc<Origin>,
     message: SignedMessage,
     batch: &mut Batch<'_, ReceivedMessage>,
 ) {
-    if let Some(Content::Ack(ack)) = message.content() {
-        comm.acks.acknowledged(message.nonce(), &conn.info.id, ack.error.clone(), comm.clock.now());
+    if message.is_ack() {
+        if let Some(Content::Ack(ack)) = message.content() {
+            comm.acks.acknowledged(message.nonce(), &origin.info.id, ack.error.clone(), comm.clock.now());
+        }
         return;
     }
-    let received = ReceivedMessage::new(message, conn.info.clone(), peer.clone(), Arc::downgrade(comm));
-    let dropped = batch.publish(&received);
+    count_dropped(comm, origin, batch.publish(ReceivedMessage::new(message, origin.clone())));
+}
+
+fn count_dropped(comm: &CommState, origin: &Origin, dropped: usize) {
     if dropped > 0 {
-        comm.metrics.dropped(Some(&conn.info.id), DropReason::SubscriptionFull, dropped as u64);
+        comm.metrics.dropped(Some(&origin.info.id), DropReason::SubscriptionFull, dropped as u64);
     }
 }

@@ -7,40 +7,36 @@ use super::peer_entry::PeerEntry;
 use super::state::CommState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, GossipMessage, SignedMessage};
-use crate::sync::atomic::{AtomicBool, Ordering};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 /// A received message. Clones are the same message: the first acknowledgement counts, and further ones fail.
 #[derive(Clone)]
-pub struct ReceivedMessage(Arc<Received>);
-
-struct Received {
+pub struct ReceivedMessage {
     message: SignedMessage,
-    info: Arc<ConnectionInfo>,
-    acknowledged: AtomicBool,
-    peer: Arc<PeerEntry>,
-    comm: Weak<CommState>,
+    origin: Arc<Origin>,
+}
+
+/// The connection on which messages arrive, and the way back to its peer.
+pub(super) struct Origin {
+    pub info: Arc<ConnectionInfo>,
+    pub peer: Arc<PeerEntry>,
+    pub comm: Weak<CommState>,
 }
 
 impl ReceivedMessage {
-    pub(super) fn new(
-        message: SignedMessage,
-        info: Arc<ConnectionInfo>,
-        peer: Arc<PeerEntry>,
-        comm: Weak<CommState>,
-    ) -> Self {
-        ReceivedMessage(Arc::new(Received { message, info, acknowledged: AtomicBool::new(false), peer, comm }))
+    pub(super) fn new(message: SignedMessage, origin: Arc<Origin>) -> Self {
+        ReceivedMessage { message, origin }
     }
 
-    /// Returns the decoded message, with its envelope as received.
+    /// Returns the message, with its envelope as received.
     pub fn message(&self) -> &SignedMessage {
-        &self.0.message
+        &self.message
     }
 
     /// Returns the sender: the peer at the other end of the connection, not necessarily the message's author.
     pub fn connection_info(&self) -> &ConnectionInfo {
-        &self.0.info
+        &self.origin.info
     }
 
     /// Sends an unsigned message back to the peer that sent this one. Does not block. Fails with [`ErrorKind::Full`] if
@@ -55,24 +51,24 @@ impl ReceivedMessage {
     /// already acknowledged. If sending fails, the call can be repeated.
     pub fn ack(&self, error: Option<&str>) -> Result<()> {
         let failed = |e: Error| e.with_peer(self.peer_name()).with_step("ack");
-        let ack = SignedMessage::noop_sign(message::ack(self.0.message.nonce(), error.unwrap_or_default()))?;
-        if self.0.acknowledged.swap(true, Ordering::SeqCst) {
+        let ack = SignedMessage::noop_sign(message::ack(self.message.nonce(), error.unwrap_or_default()))?;
+        if self.message.set_acknowledged(true) {
             return Err(failed(Error::new(ErrorKind::AlreadyAcknowledged, "already acknowledged")));
         }
         self.send_back(ack).map_err(|e| {
-            self.0.acknowledged.store(false, Ordering::SeqCst);
+            self.message.set_acknowledged(false);
             failed(e)
         })
     }
 
     fn peer_name(&self) -> String {
-        format!("{} ({})", self.0.info.endpoint, self.0.info.id)
+        format!("{} ({})", self.origin.info.endpoint, self.origin.info.id)
     }
 
     fn send_back(&self, message: SignedMessage) -> Result<()> {
-        let comm = self.0.comm.upgrade().filter(|comm| !comm.stopping.is_cancelled());
+        let comm = self.origin.comm.upgrade().filter(|comm| !comm.stopping.is_cancelled());
         let comm = comm.ok_or_else(|| Error::new(ErrorKind::Stopped, "comm is stopping"))?;
-        comm.push(&self.0.peer, Item::Message { message, tracker: None }).map_err(|(_, why)| match why {
+        comm.push(&self.origin.peer, Item::Message { message, tracker: None }).map_err(|(_, why)| match why {
             NotTaken::Full => Error::new(ErrorKind::Full, "the queue to the peer is full"),
             NotTaken::Closed => Error::new(ErrorKind::Disconnected, "the peer is no longer connected"),
         })
@@ -81,12 +77,12 @@ impl ReceivedMessage {
 
 impl ByteSize for ReceivedMessage {
     fn byte_size(&self) -> usize {
-        self.0.message.wire_len()
+        self.message.wire_len()
     }
 }
 
 impl fmt::Debug for ReceivedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReceivedMessage({:?} from {})", self.0.message, self.peer_name())
+        write!(f, "ReceivedMessage({:?} from {})", self.message, self.peer_name())
     }
 }

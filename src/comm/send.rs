@@ -54,7 +54,7 @@ impl Comm {
     /// that is not accepted, because the peer's queue is full, the message is too large or Comm is stopped, is returned
     /// in the error.
     pub fn send(&self, message: &SignedMessage, peers: &[RemotePeer]) -> Result<(), SendError> {
-        self.send_until(message, None, peers)
+        self.send_within(message, Limit::Now, peers)
     }
 
     /// Sends as [`send`](Self::send) does, but waits up to `timeout` for room in the peers' queues.
@@ -64,19 +64,14 @@ impl Comm {
         timeout: Duration,
         peers: &[RemotePeer],
     ) -> Result<(), SendError> {
-        self.send_until(message, Some(self.state().deadline(timeout)), peers)
+        self.send_within(message, Limit::For(timeout), peers)
     }
 
-    fn send_until(
-        &self,
-        message: &SignedMessage,
-        deadline: Option<Instant>,
-        peers: &[RemotePeer],
-    ) -> Result<(), SendError> {
+    fn send_within(&self, message: &SignedMessage, mut limit: Limit, peers: &[RemotePeer]) -> Result<(), SendError> {
         let state = self.state();
         let mut not_sent = Vec::new();
         for peer in peers {
-            let sent = state.send_one(peer, message, None, deadline);
+            let sent = state.send_one(peer, message, None, &mut limit);
             not_sent.extend(sent.err().map(|error| NotSent { peer: peer.clone(), message: message.clone(), error }));
         }
         if not_sent.is_empty() {
@@ -177,6 +172,27 @@ fn all_failed(peers: &[RemotePeer], error: &Error) -> AggregatedSendResult {
     AggregatedSendResult(peers.iter().map(failed).collect())
 }
 
+/// Time for which a send waits for room.
+pub(super) enum Limit {
+    /// It does not wait.
+    Now,
+    /// So long, from the moment at which it first has to wait.
+    For(Duration),
+    Until(Instant),
+}
+
+impl Limit {
+    fn deadline(&mut self, state: &CommState) -> Option<Instant> {
+        if let Limit::For(timeout) = *self {
+            *self = Limit::Until(state.deadline(timeout));
+        }
+        match *self {
+            Limit::Until(at) => Some(at),
+            _ => None,
+        }
+    }
+}
+
 impl CommState {
     /// Returns the entry for a peer, with a running writer.
     fn entry(self: &Arc<Self>, to: &RemotePeer) -> Result<Arc<PeerEntry>> {
@@ -229,20 +245,20 @@ impl CommState {
         }
     }
 
-    /// Queues a message for one peer. Without a deadline, only if there is room now.
+    /// Queues a message for one peer.
     pub(super) fn send_one(
         self: &Arc<Self>,
         to: &RemotePeer,
         message: &SignedMessage,
         tracker: Option<Tracker>,
-        deadline: Option<Instant>,
+        limit: &mut Limit,
     ) -> Result<()> {
         self.check_size(message).map_err(|e| e.with_peer(to).with_step("send"))?;
-        self.queue(to, Item::Message { message: message.clone(), tracker }, deadline)
+        self.queue(to, Item::Message { message: message.clone(), tracker }, limit)
     }
 
-    /// Queues an item for one peer. Without a deadline, only if there is room now.
-    pub(super) fn queue(self: &Arc<Self>, to: &RemotePeer, mut item: Item, deadline: Option<Instant>) -> Result<()> {
+    /// Queues an item for one peer.
+    pub(super) fn queue(self: &Arc<Self>, to: &RemotePeer, mut item: Item, limit: &mut Limit) -> Result<()> {
         let failed = |e: Error| e.with_peer(to).with_step("send");
         let mut waiting = None;
         let mut told = false;
@@ -256,7 +272,7 @@ impl CommState {
             if why == NotTaken::Closed {
                 continue;
             }
-            let Some(deadline) = deadline else {
+            let Some(deadline) = limit.deadline(self) else {
                 self.metrics.dropped(peer.remote().pki_id.as_ref(), DropReason::SendQueueFull, 1);
                 return Err(failed(Error::new(ErrorKind::Full, "the queue to the peer is full")));
             };

@@ -2,6 +2,7 @@
 
 use super::ack::{AckWait, Outcome, SendResult};
 use super::send::stopping;
+use super::send::Limit;
 use super::{Comm, RemotePeer};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -40,7 +41,7 @@ impl Comm {
         let message = SignedMessage::noop_sign(message)?;
         let deadline = state.deadline(timeout);
         let wait = state.acks.wait(nonce, 1);
-        state.send_one(peer, &message, Some(wait.tracker(0)), Some(deadline))?;
+        state.send_one(peer, &message, Some(wait.tracker(0)), &mut Limit::Until(deadline))?;
         let (clock, stopping) = (state.clock.clone(), state.stopping.clone());
         Ok(AckHandle { peer: peer.clone(), wait, clock, stopping })
     }

@@ -53,10 +53,34 @@ struct Batch<'a> {
     conn: &'a Arc<Connection>,
     /// Number of messages, at the front of the hand, that were passed to the stream and are not known to be written.
     under_way: usize,
+    /// Number and bytes of messages that were written and are not settled yet.
+    written: (usize, usize),
+}
+
+impl<'a> Batch<'a> {
+    fn new(writer: &'a mut Writer, conn: &'a Arc<Connection>, under_way: usize) -> Self {
+        Batch { writer, conn, under_way, written: (0, 0) }
+    }
+
+    /// Settles what was written, before anything that may block.
+    fn settle(&mut self) {
+        let (messages, bytes) = std::mem::take(&mut self.written);
+        if messages > 0 {
+            self.writer.comm.count_written(self.conn, messages);
+            self.writer.peer.outbox.settle(messages, bytes);
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.settle();
+    }
 }
 
 impl Outgoing for Batch<'_> {
     fn next(&mut self) -> Option<Bytes> {
+        self.settle();
         let Writer { comm, peer, hand, .. } = &mut *self.writer;
         if !peer.writes_to(self.conn) || self.conn.is_finished() {
             return None;
@@ -74,7 +98,7 @@ impl Outgoing for Batch<'_> {
             }
             // Nothing to write for this item.
             if let Some(item) = hand.remove(self.under_way) {
-                peer.outbox.settle(&item);
+                peer.outbox.settle(1, item.len());
             }
         }
         None
@@ -82,11 +106,14 @@ impl Outgoing for Batch<'_> {
 
     fn written(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
-        let Writer { comm, peer, hand, .. } = &mut *self.writer;
-        if let Some(item) = hand.pop_front() {
-            comm.count_written(self.conn);
-            peer.outbox.settle(&item);
-            comm.keep_written(peer, self.conn, item);
+        if let Some(item) = self.writer.hand.pop_front() {
+            self.written.0 += 1;
+            self.written.1 += item.len();
+            if self.conn.probation.is_open() {
+                self.settle();
+                let Writer { comm, peer, .. } = &*self.writer;
+                comm.keep_written(peer, self.conn, item);
+            }
         }
     }
 
@@ -159,7 +186,7 @@ impl Writer {
                 self.idle(conn);
                 continue;
             }
-            let written = conn.write(&mut Batch { writer: self, conn, under_way: 0 });
+            let written = conn.write(&mut Batch::new(self, conn, 0));
             if let Err(end) = written {
                 self.write_failed(conn, end);
             }
@@ -169,10 +196,14 @@ impl Writer {
     /// Waits for the end of an inline write that is under way.
     fn finish_inline(&mut self, (item, conn): Unfinished) {
         self.hand.push_front(item);
-        let mut batch = Batch { writer: self, conn: &conn, under_way: 1 };
-        match conn.finish_write(&mut batch) {
-            Ok(()) => batch.written(),
-            Err(end) => self.write_failed(&conn, end),
+        let mut batch = Batch::new(self, &conn, 1);
+        let finished = conn.finish_write(&mut batch);
+        if finished.is_ok() {
+            batch.written();
+        }
+        drop(batch);
+        if let Err(end) = finished {
+            self.write_failed(&conn, end);
         }
     }
 

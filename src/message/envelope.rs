@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, gossip, put_bytes, put_tag, put_varint, varint_len, Reader, LEN};
 use bytes::Bytes;
 use std::fmt;
+use std::ops::Range;
 
 /// A `gossip.Envelope`. Absent and empty fields are equivalent. Clones share the bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -16,6 +17,13 @@ pub struct Envelope {
     pub signature: Bytes,
     /// The part that only peers of the own organisation may see.
     pub secret: Option<SecretEnvelope>,
+}
+
+/// Positions of the parts of an encoded envelope without a secret part; an empty range for an absent one.
+#[derive(Clone, Default)]
+pub(super) struct Layout {
+    pub(super) payload: Range<usize>,
+    pub(super) signature: Range<usize>,
 }
 
 /// A `gossip.SecretEnvelope`. The outer signature does not cover it, so that it can be removed.
@@ -52,6 +60,30 @@ impl Envelope {
             }
         }
         Ok(envelope)
+    }
+
+    /// Returns the positions of payload and signature in an encoded `gossip.Envelope`; `None` if it has a secret part.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub(super) fn locate(wire: &[u8]) -> Result<Option<Layout>> {
+        let mut layout = Layout::default();
+        let mut reader = Reader::new(wire);
+        while let Some((number, wire_type)) = reader.tag()? {
+            match (number, wire_type) {
+                (PAYLOAD, LEN) => layout.payload = reader.range()?,
+                (SIGNATURE, LEN) => layout.signature = reader.range()?,
+                (SECRET, LEN) => return Ok(None),
+                _ => drop(reader.skip(number, wire_type)?),
+            }
+        }
+        Ok(Some(layout))
+    }
+
+    /// Returns the envelope whose parts are at these positions of `wire`.
+    pub(super) fn at(wire: &Bytes, layout: &Layout) -> Self {
+        let part = |range: &Range<usize>| wire.get(range.clone()).map_or_else(Bytes::new, |part| wire.slice_ref(part));
+        Envelope { payload: part(&layout.payload), signature: part(&layout.signature), secret: None }
     }
 
     /// Encodes it as a `gossip.Envelope`.

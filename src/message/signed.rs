@@ -1,10 +1,11 @@
 //! A message with its envelope, in decoded and encoded form.
 
-use super::envelope::{field_len, put_payload_header, put_signature, Envelope, SecretEnvelope};
+use super::envelope::{field_len, put_payload_header, put_signature, Envelope, Layout, SecretEnvelope};
 use super::{Content, GossipMessage, Verifier};
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, gossip, put_tag, put_varint, VARINT};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use protobuf::{CodedOutputStream, Message};
 use std::fmt;
@@ -20,28 +21,79 @@ const MAX_MESSAGE: u64 = i32::MAX as u64;
 /// Field number of a message's nonce.
 const NONCE: u32 = 1;
 
+/// Field number of an acknowledgement.
+const ACK: u32 = 22;
+
 type Signer = fn(&[u8]) -> Result<Vec<u8>>;
 const NO_SIGNER: Option<Signer> = None;
 
 /// An immutable gossip message with its envelope. Clones share all data.
+///
+/// A received message is checked when it arrives and decoded when it is first read, on the reading thread.
 #[derive(Clone)]
 pub struct SignedMessage(Arc<Parts>);
 
 struct Parts {
-    message: GossipMessage,
+    message: Part<GossipMessage>,
     /// Whether encoding `message` reproduces all of it; false if it came with unknown fields, which lose their order.
     whole: bool,
     /// Whether it was decoded, so that its parts are slices of the received bytes.
     decoded: bool,
-    envelope: Envelope,
+    envelope: Part<Envelope>,
+    /// Positions in `wire`, for an envelope that is not given.
+    layout: Layout,
     /// The serialized envelope: as received, or as built with the message. Nested envelopes are serialized on demand.
-    wire: OnceLock<Bytes>,
+    wire: Part<Bytes>,
+    /// Field number of the content; 0 for none.
+    content: u32,
+    /// Whether the acknowledgement of this received message was sent.
+    acknowledged: AtomicBool,
+}
+
+/// A part of a message: given, or derived from another part when it is first needed.
+enum Part<T> {
+    Given(T),
+    Derived(OnceLock<T>),
+}
+
+impl<T> Part<T> {
+    fn derived() -> Self {
+        Part::Derived(OnceLock::new())
+    }
+
+    fn given(&self) -> Option<&T> {
+        match self {
+            Part::Given(part) => Some(part),
+            Part::Derived(derived) => derived.get(),
+        }
+    }
+
+    fn get_or(&self, derive: impl FnOnce() -> T) -> &T {
+        match self {
+            Part::Given(part) => part,
+            Part::Derived(derived) => derived.get_or_init(derive),
+        }
+    }
 }
 
 impl SignedMessage {
-    fn new(message: GossipMessage, whole: bool, decoded: bool, envelope: Envelope, wire: Option<Bytes>) -> Self {
-        let wire = wire.map_or_else(OnceLock::new, OnceLock::from);
-        SignedMessage(Arc::new(Parts { message, whole, decoded, envelope, wire }))
+    /// Returns a message with this envelope.
+    fn new(message: GossipMessage, whole: bool, decoded: bool, envelope: Envelope) -> Self {
+        let layout = Layout::default();
+        Self::with(Part::Given(message), whole, decoded, Part::Given(envelope), layout, Part::derived(), 0)
+    }
+
+    fn with(
+        message: Part<GossipMessage>,
+        whole: bool,
+        decoded: bool,
+        envelope: Part<Envelope>,
+        layout: Layout,
+        wire: Part<Bytes>,
+        content: u32,
+    ) -> Self {
+        let acknowledged = AtomicBool::new(false);
+        SignedMessage(Arc::new(Parts { message, whole, decoded, envelope, layout, wire, content, acknowledged }))
     }
 
     /// Encodes a message without a signature, as used for messages to a single peer.
@@ -111,7 +163,7 @@ impl SignedMessage {
             put_payload_header(&mut wire, payload_len);
         }
         let start = wire.len();
-        let mut signed = 0..0;
+        let mut layout = Layout { payload: start..start + payload_len, signature: 0..0 };
         match &encoded {
             Some(bytes) => wire.extend_from_slice(bytes),
             None => {
@@ -125,13 +177,15 @@ impl SignedMessage {
         if let Some(signer) = signer {
             let signature = signer(&wire[start..])?;
             put_signature(&mut wire, &signature);
-            signed = wire.len() - signature.len()..wire.len();
+            layout.signature = wire.len() - signature.len()..wire.len();
         }
         envelope.put_tail(&mut wire);
         let wire = Bytes::from(wire);
-        envelope.payload = wire.slice(start..start + payload_len);
-        envelope.signature = wire.slice(signed);
-        Ok(Self::new(message, encoded.is_none(), false, envelope, Some(wire)))
+        let envelope = match envelope.secret.take() {
+            Some(secret) => Part::Given(Envelope { secret: Some(secret), ..Envelope::at(&wire, &layout) }),
+            None => Part::derived(),
+        };
+        Ok(Self::with(Part::Given(message), encoded.is_none(), false, envelope, layout, Part::Given(wire), 0))
     }
 
     /// Decodes a received envelope without copying: the parts are slices of `wire`.
@@ -140,9 +194,17 @@ impl SignedMessage {
     /// [`ErrorKind::Protocol`] if the envelope or the message in it is malformed; an absent payload is an empty
     /// message.
     pub fn decode(wire: Bytes) -> Result<Self> {
+        if let Some(layout) = Envelope::locate(&wire)? {
+            let checked = proto::check::<GossipMessage>(&wire[layout.payload.clone()]).map_err(in_payload)?;
+            if checked.plain {
+                let (message, envelope) = (Part::derived(), Part::derived());
+                return Ok(Self::with(message, true, true, envelope, layout, Part::Given(wire), checked.oneof));
+            }
+        }
         let envelope = Envelope::decode(&wire)?;
         let (message, whole) = decode_payload(&envelope)?;
-        Ok(Self::new(message, whole, true, envelope, Some(wire)))
+        let (message, envelope) = (Part::Given(message), Part::Given(envelope));
+        Ok(Self::with(message, whole, true, envelope, Layout::default(), Part::Given(wire), 0))
     }
 
     /// Decodes the message in a nested envelope, which may be absent.
@@ -152,27 +214,49 @@ impl SignedMessage {
     pub fn from_envelope(envelope: Option<Envelope>) -> Result<Self> {
         let envelope = envelope.ok_or_else(|| Error::new(ErrorKind::Protocol, "nil envelope"))?;
         let (message, whole) = decode_payload(&envelope)?;
-        Ok(Self::new(message, whole, true, envelope, None))
+        Ok(Self::new(message, whole, true, envelope))
     }
 
     /// Returns the message.
     pub fn message(&self) -> &GossipMessage {
-        &self.0.message
+        self.0.message.get_or(|| {
+            // It was checked when it arrived, so that decoding does not fail.
+            let payload = self.0.wire.given().map(|wire| wire.slice(self.0.layout.payload.clone())).unwrap_or_default();
+            proto::decode_plain(&payload).unwrap_or_else(|e| {
+                log::error!("a message that was found well formed cannot be decoded: {e}");
+                GossipMessage::default()
+            })
+        })
+    }
+
+    /// Returns whether the content is an acknowledgement. Does not decode the message.
+    pub(crate) fn is_ack(&self) -> bool {
+        match self.0.message.given() {
+            Some(message) => matches!(message.content, Some(Content::Ack(_))),
+            None => self.0.content == ACK,
+        }
+    }
+
+    /// Records that this received message was acknowledged, or not after all. Returns what was recorded before.
+    pub(crate) fn set_acknowledged(&self, acknowledged: bool) -> bool {
+        self.0.acknowledged.swap(acknowledged, Ordering::SeqCst)
     }
 
     /// Returns the message's content; the tag may not fit it.
     pub fn content(&self) -> Option<&Content> {
-        self.0.message.content.as_ref()
+        self.message().content.as_ref()
     }
 
     /// Returns the message's nonce.
     pub fn nonce(&self) -> u64 {
-        self.0.message.nonce
+        self.message().nonce
     }
 
     /// Returns the envelope.
     pub fn envelope(&self) -> &Envelope {
-        &self.0.envelope
+        self.0
+            .envelope
+            .get_or(|| self.0.wire.given().map(|wire| Envelope::at(wire, &self.0.layout)).unwrap_or_default())
     }
 
     /// Returns the envelope in the form for nesting in another message.
@@ -184,13 +268,13 @@ impl SignedMessage {
     /// Returns the serialized envelope as sent on the stream. It is shared, not copied; for a received message, it is
     /// the received bytes.
     pub fn wire(&self) -> Bytes {
-        self.0.wire.get_or_init(|| self.0.envelope.encode()).clone()
+        self.0.wire.get_or(|| self.envelope().encode()).clone()
     }
 
     /// Returns the size of the serialized envelope in bytes, without serializing it.
     #[doc(hidden)]
     pub fn wire_len(&self) -> usize {
-        self.0.wire.get().map_or_else(|| self.0.envelope.encoded_len(), Bytes::len)
+        self.0.wire.given().map_or_else(|| self.envelope().encoded_len(), Bytes::len)
     }
 
     /// Returns whether payload and signature are both present. Does not check the signature.
@@ -227,7 +311,7 @@ impl SignedMessage {
 
     fn with_secret(&self, secret: Option<SecretEnvelope>) -> Self {
         let envelope = Envelope { secret, ..self.envelope().clone() };
-        Self::new(self.message().clone(), self.0.whole, self.0.decoded, envelope, None)
+        Self::new(self.message().clone(), self.0.whole, self.0.decoded, envelope)
     }
 
     /// Returns the endpoint in the secret envelope; empty if there is none. Does not verify its signature.
@@ -250,10 +334,12 @@ impl SignedMessage {
 }
 
 fn decode_payload(envelope: &Envelope) -> Result<(GossipMessage, bool)> {
-    proto::decode_and_judge(&envelope.payload).map_err(|e| {
-        let text = format!("Failed unmarshalling GossipMessage from envelope: {}", e.message());
-        Error::new(e.kind(), text).with_source(e)
-    })
+    proto::decode_and_judge(&envelope.payload).map_err(in_payload)
+}
+
+fn in_payload(error: Error) -> Error {
+    let text = format!("Failed unmarshalling GossipMessage from envelope: {}", error.message());
+    Error::new(error.kind(), text).with_source(error)
 }
 
 impl fmt::Debug for SignedMessage {

@@ -98,8 +98,8 @@ impl Kind {
 
 /// Checks that a message is well formed, and returns its unusual features.
 pub(super) fn check(shape: &Shape, bytes: &[u8]) -> Result<Findings> {
-    let mut check = Check { elements: MAX_ELEMENTS, found: Findings { alike: true, unknown: false } };
-    check.message(shape, bytes)?;
+    let mut check = Check { elements: MAX_ELEMENTS, found: Findings { alike: true, unknown: false, oneof: 0 } };
+    check.found.oneof = check.message(shape, bytes)?;
     Ok(check.found)
 }
 
@@ -108,6 +108,8 @@ pub(super) struct Findings {
     pub(super) alike: bool,
     /// It has unknown fields, whose order the generated code does not preserve.
     pub(super) unknown: bool,
+    /// Number of the last field of its oneof; 0 if there is none.
+    pub(super) oneof: u32,
 }
 
 struct Check {
@@ -117,9 +119,10 @@ struct Check {
 }
 
 impl Check {
-    fn message(&mut self, shape: &Shape, bytes: &[u8]) -> Result<()> {
+    /// Returns the number of the last field of the message's oneof; 0 if there is none.
+    fn message(&mut self, shape: &Shape, bytes: &[u8]) -> Result<u32> {
         let mut reader = Reader::new(bytes);
-        let mut oneof = false;
+        let mut oneof = 0;
         // Numbers of the message fields seen, as a bit set. None is above 63.
         let mut messages = 0_u64;
         while let Some((number, wire_type)) = reader.tag()? {
@@ -130,7 +133,9 @@ impl Check {
                 reader.skip(number, wire_type)?;
                 continue;
             };
-            self.found.alike &= !(field.oneof && std::mem::replace(&mut oneof, true));
+            if field.oneof {
+                self.found.alike &= std::mem::replace(&mut oneof, number) == 0;
+            }
             if field.repeated {
                 self.count()?;
             }
@@ -150,7 +155,7 @@ impl Check {
             }
         }
         self.found.alike &= reader.minimal;
-        Ok(())
+        Ok(oneof)
     }
 
     fn count(&mut self) -> Result<()> {

@@ -90,6 +90,13 @@ impl<'a> Reader<'a> {
         self.take(usize::try_from(len).map_err(|_| malformed())?)
     }
 
+    /// Reads a length and skips that number of bytes. Returns their positions.
+    #[inline]
+    pub(crate) fn range(&mut self) -> Result<std::ops::Range<usize>> {
+        let len = self.bytes()?.len();
+        Ok(self.at - len..self.at)
+    }
+
     #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let rest = &self.all[self.at..];
