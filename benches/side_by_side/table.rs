@@ -54,7 +54,7 @@ pub fn measured(results: &Results) -> String {
         }
         let there = |variant: &str| results.0.iter().any(|r| r.workload == *workload && r.variant == variant);
         let variants: Vec<&str> = VARIANTS.iter().copied().filter(|v| there(v)).collect();
-        let others: Vec<&str> = variants.iter().copied().filter(|v| *v != "threads").collect();
+        let others: Vec<&str> = variants.iter().copied().filter(|v| *v != "http2").collect();
         let _ = writeln!(text, "### {title}\n");
         if !note.is_empty() {
             let _ = writeln!(text, "{note}\n");

@@ -3,11 +3,12 @@
 
 use crate::compare;
 use crate::plot;
-use crate::results::{Point, Record, Results};
+use crate::results::{Point, Record, Recorded, Results};
 use crate::statistics::{at, ratios, Spread};
 use crate::table;
 use crate::targets::{self, Target, Verdict};
 use crate::trend;
+use std::path::Path;
 
 fn record(workload: &str, size: u64, variant: &str, metric: &str, round: u64, value: f64) -> Record {
     let text = str::to_owned;
@@ -66,7 +67,12 @@ fn a_result_survives_its_json() {
     let json = Results(vec![one.clone()]).json()[0].take();
     let fields: Vec<&String> = json.as_object().unwrap().keys().collect();
     assert_eq!(fields.len(), 8);
-    assert_eq!(Record::from_json(&json), Some(one));
+    assert_eq!(Record::from_json(&json), Some(one.clone()));
+    let file = std::env::temp_dir().join(format!("fabric-gossip-results-{}.json", std::process::id()));
+    std::fs::write(&file, Results(vec![one.clone()]).json().to_string()).unwrap();
+    let read = Results::read(&file);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(read.unwrap().0, [one]);
     assert_eq!(Record::from_json(&serde_json::json!({ "workload": "round" })), None);
 }
 
@@ -156,6 +162,16 @@ fn medians_of_a_second_run_agree_within_the_spread_of_the_first() {
     assert!(text.ends_with("\n1 of 3 medians of the second run lie within the spread of the first.\n"), "{text}");
     let single = compare::text(&rates(100, &[("http2", &[1.0])]), &second);
     assert!(single.contains("0 of 0 medians"), "one value has no spread: {single}");
+}
+
+#[test]
+fn recorded_results_are_beside_those_of_the_run() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/recorded/fabric-go.json");
+    let table = table::recorded(&[Recorded::read(&file).unwrap()], &rates(100, &[("http2", &[560_000.0])]));
+    assert!(
+        table.contains("| throughput, 100 B, rate, messages/s | fabric-go | 280,000 | 560,000 | 2.00 |"),
+        "{table}"
+    );
 }
 
 #[test]
