@@ -205,6 +205,7 @@ pub fn value(value: f64, unit: &str) -> String {
 fn in_unit(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Ratio => number(value),
+        Unit::Difference => format!("{value:.2}"),
         Unit::Micros => format!("{value:.2} µs"),
         Unit::Percent => format!("{value:.2} %"),
         Unit::Number => whole(value),
