@@ -117,8 +117,8 @@ hostile: check-deps-all ## Measure what hostile peers cost in memory, threads an
 interop: ## Run grpc-go's interoperability cases and h2spec against the HTTP/2 transport (Go, minutes)
 	@scripts/interop.sh
 
-# BENCH=--quick takes three minutes; docs/benchmark.md lists the other arguments.
-bench: check-deps-all ## Measure threads beside async, the bare transport and plain TLS: target/bench/table.md (15 minutes)
+# BENCH=--quick takes four minutes; docs/benchmark.md lists the other arguments.
+bench: check-deps-all ## Measure threads beside async, bare transports and plain TLS: target/bench/table.md (20 minutes)
 	$(CARGO) bench --bench side_by_side -- $(BENCH)
 
 bench-layer: check-deps-all ## Measure the communication layer beside the bare transport (minutes)

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::bare::Bare;
+use support::burner::{self, Burner};
 use support::crypto::{tls, Certificates};
 use support::machine::{self, Usage};
 use support::report::{percentile, Series, Table};
@@ -40,8 +41,8 @@ fn main() {
     if given("--hold") {
         return hold();
     }
-    if given("--burn") {
-        return burn();
+    if given(burner::FLAG) {
+        return burner::burn();
     }
     let number = |flag: &str| {
         let at = args.iter().position(|arg| arg == flag)?;
@@ -281,30 +282,6 @@ fn bytes(size: usize) -> String {
     }
 }
 
-/// A process that wants a processor all the time.
-struct Burner(Child);
-
-impl Burner {
-    fn start() -> Burner {
-        let program = std::env::current_exe().expect("this program");
-        Burner(Command::new(program).arg("--burn").stdin(Stdio::piped()).spawn().expect("a process"))
-    }
-}
-
-impl Drop for Burner {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn burn() {
-    let mut value: u64 = 1;
-    loop {
-        value = std::hint::black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-    }
-}
-
 /// The cost of idle connections.
 struct Idle {
     /// Memory per connection in bytes: accepting end, dialling end.
@@ -438,7 +415,7 @@ fn hold() {
     let mut orders = stdin().lines().map_while(Result::ok);
     let first: serde_json::Value = orders.next().and_then(|line| serde_json::from_str(&line).ok()).expect("an order");
     let text = |field: &str| first[field].as_str().unwrap_or_default();
-    let kind = if text("transport") == Kind::Http2.name() { Kind::Http2 } else { Kind::CCore };
+    let kind = Kind::named(text("transport")).expect("a transport");
     let transport = kind.transport(tls(text("cert"), text("key"), text("ca")));
     let sleeper = Arc::new(Sleeper { accepted: AtomicUsize::new(0) });
     let server = match first["endpoint"].as_str() {

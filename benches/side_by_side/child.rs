@@ -1,6 +1,7 @@
 //! A variant as a process that carries out orders.
 
 use crate::results::Record;
+use crate::support::machine;
 use crossbeam_channel::{unbounded, Receiver};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,6 +14,9 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// How long a process may take to end once its input has.
 const END: Duration = Duration::from_secs(10);
 
+/// Variables that change what a variant does. Variants are measured as users get them, without any.
+const TUNING: [&str; 4] = ["GRPC_POLL_STRATEGY", "GRPC_EXPERIMENTS", "GLIBC_TUNABLES", "TOKIO_WORKER_THREADS"];
+
 pub struct Child {
     process: Process,
     input: Option<ChildStdin>,
@@ -22,7 +26,11 @@ pub struct Child {
 impl Child {
     /// With as many open files as the system lets it have: thousands of connections need them.
     pub fn start(program: &Path, args: &[String]) -> Result<Child, String> {
-        let mut process = Command::new("sh")
+        let mut command = Command::new("sh");
+        TUNING.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        let mut process = command
             .args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#])
             .arg(program)
             .args(args)
@@ -72,17 +80,22 @@ impl Child {
         said.iter().map(|line| record(line).ok_or_else(|| format!("{order}: not a result: {line}"))).collect()
     }
 
-    /// The only value that it answers with.
+    /// Returns the first value that it answers with.
     pub fn number(&mut self, order: &str) -> Result<f64, String> {
         self.measure(order)?.first().map(|record| record.value).ok_or_else(|| format!("{order}: no answer"))
     }
 
-    /// Processor time of the threads that it has now, in nanoseconds. Looked at from here: for a process with thousands of
-    /// threads it is work to look, and an idle one is to be seen idle.
-    pub fn cpu(&self) -> f64 {
+    /// Processor time of the threads that it has now, in nanoseconds. Measured from outside: with thousands of threads,
+    /// measuring is work, which an idle process must not have.
+    pub fn idle_cpu(&self) -> f64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten().flatten();
         let times = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
         times.filter_map(|text| text.split(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Processor time of all threads, also of those that have ended, in nanoseconds, but in steps of 10 ms.
+    pub fn cpu(&self) -> f64 {
+        machine::nanos_of(self.process.id()) as f64
     }
 
     /// Whether there is any use in further orders.

@@ -42,12 +42,12 @@ pub fn binaries(ours: &Path, theirs: Option<&Path>, scratch: &Path) -> Vec<Recor
         round: 0,
     };
     let mut records = Vec::new();
-    for (variant, program) in [("threads", Some(ours)), ("async", theirs)] {
+    for (variant, program) in [("http2", Some(ours)), ("async", theirs)] {
         if let Some(bytes) = program.and_then(|program| stripped(program, scratch)) {
             records.push(record(variant, "program", bytes));
         }
     }
-    records.push(record("threads", "libraries", libraries().iter().filter_map(|file| length(file)).sum()));
+    records.push(record("http2", "libraries", libraries().iter().filter_map(|file| length(file)).sum()));
     records
 }
 

@@ -1,16 +1,18 @@
-//! The communication layer on threads beside the same on an async runtime (`benches/async`), the bare transport and plain
-//! TLS: in turn, several rounds, in one run. `make bench` runs it; docs/benchmark.md explains it.
+//! The communication layer on threads, over either transport, beside the same on an async runtime (`benches/async`), the
+//! bare transports and plain TLS: in turn, several rounds, in one run. `make bench` runs it; docs/benchmark.md explains it.
 //!
 //! `cargo bench --bench side_by_side -- [--quick] [--rounds <n>] [--workloads <name>,…] [--recorded <file>]…`
 //!
 //! Writes `target/bench/results.json`, `table.md` and `plot.svg` (another folder: `--out <folder>`), and prints the table.
 //! `--recorded` adds results of other systems to those of `benches/recorded`; `FABRIC_PEER` names a program that carries
-//! out the orders on Fabric's own layer, in the same run. `--poll <strategy>` is the C core's.
-//! Every variant is a process that takes orders; `--peer` makes this program the one of the library, the bare transport
-//! or plain TLS. Without `--bench`, which Cargo passes, it only tries whether everything works (`cargo test --release
-//! --bench side_by_side`).
+//! out the orders on Fabric's own layer, in the same run. `--compare <results.json>` measures nothing: it compares the
+//! results in the output folder with those of an earlier run.
+//! Every variant is a process that takes orders; `--peer` makes this program one of the library, a bare transport or plain
+//! TLS. Without `--bench`, which Cargo passes, it only tries whether everything works (`cargo test --release --bench
+//! side_by_side`).
 
 mod child;
+mod compare;
 mod machine;
 mod members;
 mod peer;
@@ -28,11 +30,12 @@ mod table;
 mod targets;
 
 use plan::{Plan, Scale};
-use results::Recorded;
+use results::{Recorded, Results};
 use run::{minutes, Run, Variant};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
+use support::burner;
 use support::machine::Usage;
 
 fn main() -> ExitCode {
@@ -44,8 +47,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // Latched by the first call into the C core.
-    std::env::set_var("GRPC_POLL_STRATEGY", &settings.poll);
+    if args.iter().any(|a| a == burner::FLAG) {
+        burner::burn();
+        return ExitCode::SUCCESS;
+    }
     if let Some(arguments) = &settings.peer {
         peer::run(arguments);
         return ExitCode::SUCCESS;
@@ -53,7 +58,11 @@ fn main() -> ExitCode {
     if args.iter().any(|a| a == "--list") {
         return ExitCode::SUCCESS;
     }
-    match measure(&settings) {
+    let outcome = match &settings.compare {
+        Some(first) => compare(first, &settings.out).map(|()| Vec::new()),
+        None => measure(&settings),
+    };
+    match outcome {
         Ok(failures) if failures.is_empty() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
@@ -69,7 +78,7 @@ struct Settings {
     workloads: Vec<String>,
     recorded: Vec<PathBuf>,
     out: PathBuf,
-    poll: String,
+    compare: Option<PathBuf>,
     peer: Option<peer::Arguments>,
 }
 
@@ -86,8 +95,8 @@ impl Settings {
         let recorded =
             ["fabric-go.json", "build-time.json"].map(|name| root.join("benches/recorded").join(name)).into();
         let mut settings =
-            Settings { scale, rounds: None, workloads: Vec::new(), recorded, out, poll: "poll".into(), peer: None };
-        let mut child = peer::Arguments { variant: "threads".into(), from: PathBuf::new(), to: PathBuf::new() };
+            Settings { scale, rounds: None, workloads: Vec::new(), recorded, out, compare: None, peer: None };
+        let mut child = peer::Arguments { variant: "http2".into(), from: PathBuf::new(), to: PathBuf::new() };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().cloned().ok_or_else(|| format!("{arg} needs a value"));
@@ -96,7 +105,7 @@ impl Settings {
                 "--workloads" => settings.workloads = value()?.split(',').map(str::to_owned).collect(),
                 "--recorded" => settings.recorded.push(value()?.into()),
                 "--out" => settings.out = value()?.into(),
-                "--poll" => settings.poll = value()?,
+                "--compare" => settings.compare = Some(value()?.into()),
                 "--variant" => child.variant = value()?,
                 "--from" => child.from = value()?.into(),
                 "--to" => child.to = value()?.into(),
@@ -107,6 +116,13 @@ impl Settings {
         settings.peer = has("--peer").then_some(child);
         Ok(settings)
     }
+}
+
+/// Prints how the results in the output folder compare with those of an earlier run.
+fn compare(first: &Path, out: &Path) -> Result<(), String> {
+    let [first, second] = [first, &out.join("results.json")].map(Results::read);
+    println!("{}", compare::text(&first?, &second?));
+    Ok(())
 }
 
 fn measure(settings: &Settings) -> Result<Vec<String>, String> {
@@ -123,7 +139,7 @@ fn measure(settings: &Settings) -> Result<Vec<String>, String> {
     let members = members::Folders::new().map_err(|e| e.to_string())?;
     let ours = std::env::current_exe().map_err(io)?;
     let asynchronous = async_peer(settings.scale);
-    let mut run = Run::new(variants(&ours, asynchronous.as_deref(), &members, &settings.poll));
+    let mut run = Run::new(variants(&ours, asynchronous.as_deref(), &members));
     run.results.0.extend(machine::binaries(&ours, asynchronous.as_deref(), &settings.out));
 
     let description = machine::describe();
@@ -135,9 +151,9 @@ fn measure(settings: &Settings) -> Result<Vec<String>, String> {
     let idle = plan.idle.last().map_or(2_000, |n| *n as u64);
     let mut text = format!("{description}\n\n");
     text += &format!(
-        "{} of {} rounds, {took}; other processes used {others:.0} % of the machine meanwhile. Poll strategy of the C core: \
-         {}. Values are medians (lowest – highest of the rounds); a ratio is the median of the ratios of each round.\n\n",
-        run.rounds, plan.rounds, settings.poll
+        "{} of {} rounds, {took}; other processes used {others:.0} % of the machine meanwhile. Values are medians (lowest – \
+         highest of the rounds); a ratio is the median of the ratios of each round.\n\n",
+        run.rounds, plan.rounds
     );
     if settings.scale != Scale::Full || settings.rounds.is_some() || !settings.workloads.is_empty() {
         text += "**Not the whole benchmark**: fewer messages, rounds or workloads.\n\n";
@@ -148,7 +164,7 @@ fn measure(settings: &Settings) -> Result<Vec<String>, String> {
     for failure in &failures {
         text += &format!("FAILED: {failure}\n\n");
     }
-    text += &format!("## Targets\n\n{}\n", table::targets(&targets::all(&run.results, &recorded, idle)));
+    text += &format!("## Targets\n\n{}\n", table::targets(&targets::all(&run.results, idle)));
     text += &format!("## Measured\n\n{}", table::measured(&run.results));
     text += &format!("## Recorded elsewhere\n\nNot in this run.\n\n{}", table::recorded(&recorded, &run.results));
     let write = |name: &str, text: &str| std::fs::write(settings.out.join(name), text).map_err(io);
@@ -160,24 +176,23 @@ fn measure(settings: &Settings) -> Result<Vec<String>, String> {
     Ok(failures)
 }
 
-fn variants(ours: &Path, theirs: Option<&Path>, members: &members::Folders, poll: &str) -> Vec<Variant> {
+fn variants(ours: &Path, theirs: Option<&Path>, members: &members::Folders) -> Vec<Variant> {
     let both = ["--from".into(), members.from(), "--to".into(), members.to()];
     let child = |name: &'static str| {
-        let mut args = vec!["--peer".into(), "--variant".into(), name.to_owned(), "--poll".into(), poll.to_owned()];
-        args.extend(both.clone());
-        Variant { name, program: ours.into(), args }
+        let args = ["--peer", "--variant", name].map(String::from);
+        Variant { name, program: ours.into(), args: args.into_iter().chain(both.clone()).collect() }
     };
     let of_async = |name: &'static str, runtime: &str| {
         let mut args: Vec<String> = ["--variant", name, "--runtime", runtime].map(String::from).into();
         args.extend(both.clone());
         theirs.map(|program| Variant { name, program: program.into(), args })
     };
-    let mut variants = vec![child("threads")];
+    let mut variants = vec![child("http2"), child("c-core")];
     variants.extend([of_async("async", "multi"), of_async("async-current", "current")].into_iter().flatten());
     // Not of this project: see `docs/benchmark.md`.
     let fabric = std::env::var_os("FABRIC_PEER").map(PathBuf::from);
     variants.extend(fabric.map(|program| Variant { name: "fabric-go", program, args: Vec::new() }));
-    variants.extend([child("bare"), child("plain-tls")]);
+    variants.extend([child("bare-http2"), child("bare-c-core"), child("plain-tls")]);
     variants
 }
 

@@ -1,4 +1,4 @@
-//! How the thread-based layer compares with the async one, as bars: an SVG written by hand.
+//! How the thread-based layer over http2 compares with the async one, as bars: an SVG written by hand.
 
 use crate::results::{Point, Results};
 use crate::table::name;
@@ -31,7 +31,7 @@ pub fn svg(results: &Results, note: &str) -> String {
         22.0,
         "start",
         "16",
-        "Threads against async: bars to the right, threads are better by so much",
+        "Threads over http2 against async: bars to the right show how much better threads are",
     );
     text(&mut svg, 10.0, 42.0, "start", "12", note);
     for (i, (other, colour)) in OTHERS.iter().enumerate() {
@@ -52,7 +52,7 @@ pub fn svg(results: &Results, note: &str) -> String {
         let label = format!("{}: {}", point.workload, name(point, unit));
         text(&mut svg, LABELS - 10.0, y + BAR + 4.0, "end", "12", &label);
         for (i, (other, colour)) in OTHERS.iter().enumerate() {
-            let Some(ratio) = results.ratio(point, "threads", other) else { continue };
+            let Some(ratio) = results.ratio(point, "http2", other) else { continue };
             let better = if *less { 1.0 / ratio.median } else { ratio.median };
             if !(better.is_finite() && better > 0.0) {
                 continue;
@@ -76,11 +76,15 @@ fn shown<'a>(results: &Results, point: Point, unit: &'a str) -> Option<(Point, &
     let less = match point.metric.as_str() {
         "rate" if !workload(&["handshake"]) => false,
         "p50" | "memory-accepting" | "memory-dialling" => true,
-        "p99" if workload(&["round-trip-loaded", "blocking-host", "blocking-host-pooled"]) => true,
-        "cpu" if workload(&["throughput", "throughput-apart", "connections"]) => true,
+        "p99"
+            if workload(&["round-trip-loaded", "round-trip-loaded-apart", "blocking-host", "blocking-host-pooled"]) =>
+        {
+            true
+        }
+        "cpu" if workload(&["throughput", "throughput-apart", "connections", "connections-apart"]) => true,
         _ => return None,
     };
-    let there = OTHERS.iter().any(|(other, _)| results.ratio(&point, "threads", other).is_some());
+    let there = OTHERS.iter().any(|(other, _)| results.ratio(&point, "http2", other).is_some());
     there.then_some((point, unit, less))
 }
 

@@ -1,6 +1,6 @@
 //! The measurements, value by value, and those recorded elsewhere.
 
-use crate::statistics::{ratios, Spread};
+use crate::statistics::{in_rounds, ratios, Spread};
 use serde_json::{json, Value};
 use std::path::Path;
 
@@ -85,6 +85,12 @@ impl Results {
         Spread::of(&ratios(&self.series(point, variant), &self.series(point, other)))
     }
 
+    /// Returns how much more one variant has than another at one point.
+    pub fn difference(&self, point: &Point, variant: &str, other: &str) -> Option<Spread> {
+        let (of, to) = (self.series(point, variant), self.series(point, other));
+        Spread::of(&in_rounds(&of, &to, |value, other| value - other))
+    }
+
     /// How one variant compares at two points.
     pub fn ratio_of_points(&self, variant: &str, point: &Point, to: &Point) -> Option<Spread> {
         Spread::of(&ratios(&self.series(point, variant), &self.series(to, variant)))
@@ -104,6 +110,15 @@ impl Results {
     pub fn json(&self) -> Value {
         self.0.iter().map(Record::json).collect()
     }
+
+    /// Reads what [`json`](Self::json) wrote.
+    pub fn read(file: &Path) -> Result<Results, String> {
+        Results::from_json(&json_file(file)?).ok_or_else(|| format!("{}: these are no results", file.display()))
+    }
+
+    fn from_json(value: &Value) -> Option<Results> {
+        value.as_array()?.iter().map(Record::from_json).collect::<Option<_>>().map(Results)
+    }
 }
 
 /// Results of another run: `{"source": "who measured it, when, on what", "results": [...]}`.
@@ -115,11 +130,15 @@ pub struct Recorded {
 impl Recorded {
     pub fn read(file: &Path) -> Result<Recorded, String> {
         let wrong = |what: &str| format!("{}: {what}", file.display());
-        let text = std::fs::read_to_string(file).map_err(|e| wrong(&e.to_string()))?;
-        let value: Value = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+        let value = json_file(file)?;
         let source = value["source"].as_str().ok_or_else(|| wrong("it names no source"))?.to_owned();
-        let results = value["results"].as_array().ok_or_else(|| wrong("it has no results"))?;
-        let results: Option<Vec<Record>> = results.iter().map(Record::from_json).collect();
-        Ok(Recorded { source, results: Results(results.ok_or_else(|| wrong("a result lacks a field"))?) })
+        let results = Results::from_json(&value["results"]).ok_or_else(|| wrong("it has no results"))?;
+        Ok(Recorded { source, results })
     }
+}
+
+fn json_file(file: &Path) -> Result<Value, String> {
+    let wrong = |what: String| format!("{}: {what}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))
 }

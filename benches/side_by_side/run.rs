@@ -1,9 +1,10 @@
 //! One run: the variants take turns, so that disturbances of the machine affect all of them.
 
 use crate::child::Child;
-use crate::plan::{Plan, Step, What};
+use crate::plan::{Apart, Plan, Step, What, LAYERS};
 use crate::results::{Record, Results};
 use crate::statistics::at;
+use crate::support::burner::Burner;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ impl Run {
         let started = Instant::now();
         let names: Vec<&'static str> = self.variants.iter().map(|variant| variant.name).collect();
         // Memory is the same in every round.
-        for name in names.iter().filter(|name| !plan.idle.is_empty() && name_is_layer(name)) {
+        for name in names.iter().filter(|name| !plan.idle.is_empty() && LAYERS.contains(name)) {
             eprintln!("idle connections: {name}");
             if let Err(error) = self.idle(name, plan) {
                 self.failures.push(format!("idle, {name}: {error}"));
@@ -74,17 +75,11 @@ impl Run {
     }
 
     fn step(&mut self, name: &'static str, step: &Step, round: u64) -> Result<(), String> {
+        let _burner = step.busy.then(Burner::start);
         let figures = match &step.what {
-            What::Alone(order) => {
-                let records = self.child(name, Role::Alone)?.measure(order)?;
-                records.into_iter().map(|record| (record.metric, record.unit, record.value)).collect()
-            }
-            apart => {
-                let figures = self.apart(name, step.size, apart);
-                self.child(name, Role::Client)?.order("stop")?;
-                self.child(name, Role::Server)?.order("stop")?;
-                figures?
-            }
+            What::Alone(order) => figures(self.child(name, Role::Alone)?.measure(order)?),
+            What::Apart(apart) => self.apart(name, apart)?,
+            What::ColdStart(count) => self.cold_start(name, *count)?,
         };
         for (metric, unit, value) in figures {
             self.results.0.push(Record {
@@ -101,39 +96,40 @@ impl Run {
         Ok(())
     }
 
-    /// From one process to another.
-    fn apart(&mut self, name: &'static str, size: usize, what: &What) -> Result<Vec<(String, String, f64)>, String> {
-        let real = if matches!(what, What::Handshakes(_)) { "msp=1" } else { "" };
-        let endpoint = self.serve(name, real)?;
-        let client = self.child(name, Role::Client)?;
-        match what {
-            What::Stream(count) => {
-                // So that connecting is not counted in.
-                client.order(&format!("send endpoint={endpoint} size={size} count=2"))?;
-                let before = self.cpu(name, Role::Client)? + self.cpu(name, Role::Server)?;
-                let order = format!("send endpoint={endpoint} size={size} count={count}");
-                let rate = self.child(name, Role::Client)?.number(&order)?;
-                let after = self.cpu(name, Role::Client)? + self.cpu(name, Role::Server)?;
-                let spent = (after - before) / 1e3 / *count as f64;
-                Ok(vec![figure("rate", "messages/s", rate), figure("cpu", "us/message", spent)])
-            }
-            What::RoundTrips(count) => {
-                client.order(&format!("round-trip-to endpoint={endpoint} size={size} count=20"))?;
-                let order = format!("round-trip-to endpoint={endpoint} size={size} count={count}");
-                let records = client.measure(&order)?;
-                Ok(records.into_iter().map(|record| (record.metric, record.unit, record.value)).collect())
-            }
-            What::Handshakes(count) => {
-                let order = format!("handshake-with endpoint={endpoint} msp=1");
-                let times: Result<Vec<f64>, String> = (0..*count).map(|_| client.number(&order)).collect();
-                let mut times = times?;
-                times.sort_by(f64::total_cmp);
-                Ok(vec![figure("p50", "us", at(&times, 500)), figure("p99", "us", at(&times, 990))])
-            }
-            What::Alone(_) => unreachable!("not by two processes"),
+    /// Measures from one process to another. Making connections is not counted in.
+    fn apart(&mut self, name: &'static str, apart: &Apart) -> Result<Vec<Figure>, String> {
+        let endpoint = self.serve(name, &apart.serve)?;
+        let (order, count) = (format!("{} endpoint={endpoint}", apart.order), apart.messages);
+        self.child(name, Role::Client)?.order(&format!("{} endpoint={endpoint}", apart.prepare))?;
+        let before = self.cpu(name)?;
+        let mut figures = figures(self.child(name, Role::Client)?.measure(&order)?);
+        let spent = (self.cpu(name)? - before) / 1e3;
+        if count > 0 {
+            figures.push(figure("cpu", "us/message", spent / count as f64));
         }
+        self.child(name, Role::Client)?.order("stop")?;
+        self.child(name, Role::Server)?.order("stop")?;
+        Ok(figures)
     }
 
+    /// Measures the time from the start of a process until a message of it was received.
+    fn cold_start(&mut self, name: &'static str, count: usize) -> Result<Vec<Figure>, String> {
+        let endpoint = self.serve(name, "")?;
+        let order = format!("round-trip-to size=100 count=1 endpoint={endpoint}");
+        let mut times = Vec::new();
+        for _ in 0..count {
+            let started = Instant::now();
+            let mut child = self.start(name)?;
+            child.order(&order)?;
+            times.push(started.elapsed().as_secs_f64() * 1e3);
+            child.order("stop")?;
+        }
+        self.child(name, Role::Server)?.order("stop")?;
+        times.sort_by(f64::total_cmp);
+        Ok(vec![figure("p50", "ms", at(&times, 500))])
+    }
+
+    /// Returns the endpoints, separated by commas.
     fn serve(&mut self, name: &'static str, how: &str) -> Result<String, String> {
         let said = self.child(name, Role::Server)?.order(&format!("serve {how}"))?;
         let endpoint = said.iter().find_map(|line| line.strip_prefix("endpoint "));
@@ -165,11 +161,11 @@ impl Run {
                 figures.push(figure(format!("memory-{end}"), "bytes/connection", each(now.0, memory)));
                 figures.push(figure(format!("threads-{end}"), "threads/connection", each(now.1, threads)));
             }
-            let before: Vec<f64> = self.both(name, ends)?;
+            let mut cpu = || ends.map(|(_, role)| self.child(name, role).map(|child| child.idle_cpu()));
+            let before = cpu();
             std::thread::sleep(plan.idle_time);
-            let after: Vec<f64> = self.both(name, ends)?;
-            for ((end, _), (before, after)) in ends.iter().zip(before.iter().zip(&after)) {
-                let percent = (after - before) / plan.idle_time.as_nanos() as f64 * 100.0;
+            for ((end, _), (before, after)) in ends.iter().zip(before.into_iter().zip(cpu())) {
+                let percent = (after? - before?) / plan.idle_time.as_nanos() as f64 * 100.0;
                 figures.push(figure(format!("cpu-{end}"), "%", percent));
             }
             // The first is the reference for the others.
@@ -182,24 +178,23 @@ impl Run {
         Ok(())
     }
 
-    fn both(&mut self, name: &'static str, ends: [(&str, Role); 2]) -> Result<Vec<f64>, String> {
-        ends.iter().map(|(_, role)| self.cpu(name, *role)).collect()
-    }
-
-    fn cpu(&mut self, name: &'static str, role: Role) -> Result<f64, String> {
-        Ok(self.child(name, role)?.cpu())
+    /// Returns the processor time of both processes together.
+    fn cpu(&mut self, name: &'static str) -> Result<f64, String> {
+        Ok(self.child(name, Role::Client)?.cpu() + self.child(name, Role::Server)?.cpu())
     }
 
     /// Started when it is needed.
     fn child(&mut self, name: &'static str, role: Role) -> Result<&mut Child, String> {
         let child = match self.children.remove(&(name, role)) {
             Some(child) if child.is_alive() => child,
-            _ => {
-                let variant = self.variants.iter().find(|variant| variant.name == name).ok_or("an unknown variant")?;
-                Child::start(&variant.program, &variant.args)?
-            }
+            _ => self.start(name)?,
         };
         Ok(self.children.entry((name, role)).or_insert(child))
+    }
+
+    fn start(&self, name: &'static str) -> Result<Child, String> {
+        let variant = self.variants.iter().find(|variant| variant.name == name).ok_or("an unknown variant")?;
+        Child::start(&variant.program, &variant.args)
     }
 
     /// Ends the processes of a variant; the next measurement starts its own.
@@ -208,11 +203,14 @@ impl Run {
     }
 }
 
-fn name_is_layer(name: &str) -> bool {
-    !["fabric-go", "bare", "plain-tls"].contains(&name)
+/// Metric, unit and value.
+type Figure = (String, String, f64);
+
+fn figures(records: Vec<Record>) -> Vec<Figure> {
+    records.into_iter().map(|record| (record.metric, record.unit, record.value)).collect()
 }
 
-fn figure(metric: impl Into<String>, unit: &str, value: f64) -> (String, String, f64) {
+fn figure(metric: impl Into<String>, unit: &str, value: f64) -> Figure {
     (metric.into(), unit.into(), value)
 }
 

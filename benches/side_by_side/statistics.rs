@@ -32,6 +32,12 @@ pub fn at(sorted: &[f64], per_mille: usize) -> f64 {
 /// The ratios of the values measured in the same round: not the ratio of two medians, which may come from rounds that
 /// had different machines. A round that one of the two lacks does not count.
 pub fn ratios(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
-    let same_round = |round: u64| to.iter().find(|(r, value)| *r == round && *value > 0.0);
-    of.iter().filter_map(|(round, value)| Some(value / same_round(*round)?.1)).collect()
+    let to: Vec<(u64, f64)> = to.iter().copied().filter(|(_, value)| *value > 0.0).collect();
+    in_rounds(of, &to, |value, other| value / other)
+}
+
+/// Combines the values measured in the same round.
+pub fn in_rounds(of: &[(u64, f64)], to: &[(u64, f64)], combine: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    let same_round = |round: u64| to.iter().find(|(r, _)| *r == round);
+    of.iter().filter_map(|(round, value)| Some(combine(*value, same_round(*round)?.1))).collect()
 }

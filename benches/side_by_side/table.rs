@@ -2,26 +2,38 @@
 
 use crate::results::{Point, Recorded, Results};
 use crate::statistics::Spread;
-use crate::targets::{Target, Unit, Verdict, VARIANTS};
+use crate::targets::{Measured, Target, Unit, Verdict, VARIANTS};
 use std::fmt::Write;
 
 /// Title and explanation of each workload, in the order of the tables.
-const WORKLOADS: [(&str, &str, &str); 14] = [
+const WORKLOADS: [(&str, &str, &str); 23] = [
     ("throughput", "One stream", "Both ends in one process; CPU is that of both together."),
     ("throughput-apart", "One stream, two processes", "CPU is that of both processes together."),
     ("both-ways", "One stream, both directions at the same time", "The messages of both directions count."),
+    ("both-ways-apart", "One stream, both directions at the same time, two processes", ""),
     ("round-trip", "Acknowledged round trip", "One after the other, without other load; both ends in one process."),
-    ("round-trip-loaded", "Acknowledged round trip under load", "Another peer sends 1 KiB messages as fast as it can."),
     ("round-trip-apart", "Acknowledged round trip, two processes", "One after the other, without other load."),
+    ("round-trip-busy", "Acknowledged round trip, beside a busy process", "Another process computes without end."),
+    ("round-trip-apart-busy", "Acknowledged round trip, two processes, beside a busy third", ""),
+    ("round-trip-loaded", "Acknowledged round trip under load", "Another peer sends 1 KiB messages as fast as it can."),
+    ("round-trip-loaded-apart", "Acknowledged round trip under load, two processes", "The other peer is in the process that \
+      measures."),
     ("handshake", "Handshake", "A new connection, mutual TLS, Ping, gossip handshake with certificates and signatures \
       both ways. Bare: a message each way instead of the gossip handshake. Plain TLS: mutual TLS alone. CPU is that of one handshake, both ends."),
     ("handshake-apart", "Handshake, two processes", ""),
+    ("churn", "Connections that come and go", "Connect, send an acknowledged message, disconnect; one after the other. \
+      CPU is that of one connection."),
+    ("churn-apart", "Connections that come and go, two processes", ""),
+    ("cold-start", "Cold start", "From the start of a process until another one, which was there before, has received \
+      and acknowledged a message."),
     ("fan-out", "Fan-out", "One message to that many peers: deliveries per second."),
+    ("fan-out-apart", "Fan-out, two processes", "All receiving peers are in one process."),
     ("connections", "Many connections to one peer", "All peers send simultaneously, each with its own identity. Fairness is \
       measured when half of all messages have arrived: the number received from the slowest sender, divided by the \
       number received from the fastest. Memory and threads are of the process, \
       which has both ends and the senders."),
-    ("idle", "Idle connections", "Each its own identity, each end in a process of its own; memory and threads are what \
+    ("connections-apart", "Many connections to one peer, two processes", "All senders are in one process."),
+    ("idle", "Idle connections", "Each has its own identity, each end a separate process; memory and threads are what \
       each connection adds, CPU is of one core. The dialling end's peers were there before."),
     ("slow-subscriber", "A slow subscriber beside a fast one", "One subscriber never receives and drops; the rate is \
       that of the other."),
@@ -42,20 +54,20 @@ pub fn measured(results: &Results) -> String {
         }
         let there = |variant: &str| results.0.iter().any(|r| r.workload == *workload && r.variant == variant);
         let variants: Vec<&str> = VARIANTS.iter().copied().filter(|v| there(v)).collect();
-        let others: Vec<&str> = variants.iter().copied().filter(|v| *v != "threads").collect();
+        let others: Vec<&str> = variants.iter().copied().filter(|v| *v != "http2").collect();
         let _ = writeln!(text, "### {title}\n");
         if !note.is_empty() {
             let _ = writeln!(text, "{note}\n");
         }
         let mut head = vec![String::new()];
         head.extend(variants.iter().map(|v| (*v).to_owned()));
-        head.extend(others.iter().map(|v| format!("threads / {v}")));
+        head.extend(others.iter().map(|v| format!("http2 / {v}")));
         row(&mut text, &head);
         row(&mut text, &vec!["---".to_owned(); head.len()]);
         for (point, unit) in points {
             let mut cells = vec![name(point, unit)];
             cells.extend(variants.iter().map(|v| or_dash(results.spread(point, v), |s| spread(s, |x| value(x, unit)))));
-            let ratios = others.iter().map(|v| results.ratio(point, "threads", v));
+            let ratios = others.iter().map(|v| results.ratio(point, "http2", v));
             cells.extend(ratios.map(|ratio| or_dash(ratio, |s| spread(s, number))));
             row(&mut text, &cells);
         }
@@ -67,15 +79,15 @@ pub fn measured(results: &Results) -> String {
 const BUILD: [(&str, &str, &str); 1] = [(
     "binary",
     "Binary",
-    "Without symbols. The benchmark's own program: the library, the \
-      C core and this harness. Libraries: OpenSSL, which ours finds on the system and the async variant has built in.",
+    "Without symbols. The benchmark's own program: the library with both \
+      transports, and this harness. Libraries: OpenSSL, which ours finds on the system and the async variant has built in.",
 )];
 
 pub fn recorded(all: &[Recorded], results: &Results) -> String {
     let mut text = String::new();
     for Recorded { source, results: theirs } in all {
         let _ = writeln!(text, "Source: {source}\n");
-        row(&mut text, &["", "variant", "recorded", "threads, this run", "threads / recorded"].map(String::from));
+        row(&mut text, &["", "variant", "recorded", "http2, this run", "http2 / recorded"].map(String::from));
         row(&mut text, &vec!["---".to_owned(); 5]);
         let mut seen = Vec::new();
         for record in &theirs.0 {
@@ -84,7 +96,7 @@ pub fn recorded(all: &[Recorded], results: &Results) -> String {
                 continue;
             }
             let (point, variant) = &key;
-            let (was, is) = (theirs.spread(point, variant), results.spread(point, "threads"));
+            let (was, is) = (theirs.spread(point, variant), results.spread(point, "http2"));
             let ratio = was.zip(is).map(|(was, is)| is.scaled(1.0 / was.median));
             row(
                 &mut text,
@@ -105,22 +117,28 @@ pub fn recorded(all: &[Recorded], results: &Results) -> String {
 
 pub fn targets(targets: &[Target]) -> String {
     let mut text = String::new();
-    row(
-        &mut text,
-        &["against", "what", "at least", "aim", "measured", "verdict; the reason as far as is known"].map(String::from),
-    );
-    row(&mut text, &vec!["---".to_owned(); 6]);
+    let head = ["against", "what", "at least", "aim", "http2", "verdict", "c-core"];
+    row(&mut text, &head.map(String::from));
+    row(&mut text, &vec!["---".to_owned(); head.len()]);
     for target in targets {
         let shown = |x| in_unit(x, target.unit);
         let bound = |limit| format!("{} {}", if target.less { "≤" } else { "≥" }, shown(limit));
-        let measured: Vec<String> = target
-            .measured
-            .iter()
-            .map(|(label, s)| format!("{label}: {}", s.map_or("not measured".into(), |s| spread(s, shown))))
-            .collect();
+        let one = |(label, s): &Measured| {
+            let value = s.map_or("not measured".into(), |s| spread(s, shown));
+            if label.is_empty() {
+                value
+            } else {
+                format!("{label}: {value}")
+            }
+        };
+        let measured = |of: &[Measured]| match of.iter().any(|(_, s)| s.is_some()) {
+            true => of.iter().map(one).collect::<Vec<_>>().join("; "),
+            false => "–".into(),
+        };
         let verdict = match target.verdict() {
             Verdict::AimMet => "met, and the aim".into(),
             Verdict::Met => "met".into(),
+            Verdict::Undecided => "undecided".into(),
             Verdict::Missed => format!("**missed**: {}", target.reason),
             Verdict::NotMeasured => "not measured".into(),
         };
@@ -131,24 +149,25 @@ pub fn targets(targets: &[Target]) -> String {
                 target.what.clone(),
                 bound(target.at_least),
                 bound(target.aim),
-                measured.join("; "),
+                measured(&target.measured),
                 verdict,
+                measured(&target.c_core),
             ],
         );
     }
     text
 }
 
-fn row(text: &mut String, cells: &[String]) {
+pub fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-fn or_dash(spread: Option<Spread>, text: impl Fn(Spread) -> String) -> String {
+pub fn or_dash(spread: Option<Spread>, text: impl Fn(Spread) -> String) -> String {
     spread.map_or("–".into(), text)
 }
 
 /// The lowest and highest only where there are several.
-fn spread(s: Spread, one: impl Fn(f64) -> String) -> String {
+pub fn spread(s: Spread, one: impl Fn(f64) -> String) -> String {
     if s.low < s.high {
         format!("{} ({} – {})", one(s.median), one(s.low), one(s.high))
     } else {
@@ -175,7 +194,7 @@ pub fn name(point: &Point, unit: &str) -> String {
     format!("{}{}{unit}", parts.join(", "), if unit.is_empty() { "" } else { ", " })
 }
 
-fn value(value: f64, unit: &str) -> String {
+pub fn value(value: f64, unit: &str) -> String {
     if unit.starts_with("bytes") {
         bytes(value)
     } else {
@@ -186,7 +205,8 @@ fn value(value: f64, unit: &str) -> String {
 fn in_unit(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Ratio => number(value),
-        Unit::Kilobytes => format!("{} KB", whole(value)),
+        Unit::Difference => format!("{value:.2}"),
+        Unit::Micros => format!("{value:.2} µs"),
         Unit::Percent => format!("{value:.2} %"),
         Unit::Number => whole(value),
     }

@@ -65,7 +65,11 @@ impl Usage {
 
 /// User and system time of this process and its ended children.
 fn ticks() -> u64 {
-    let stat = read_to_string("/proc/self/stat").unwrap_or_default();
+    ticks_of("self")
+}
+
+fn ticks_of(process: &str) -> u64 {
+    let stat = read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name, in brackets, may contain anything.
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     fields.split(' ').skip(11).take(4).map(number).sum()
@@ -75,6 +79,11 @@ fn ticks() -> u64 {
 /// thousands of threads.
 pub fn process_nanos() -> u64 {
     ticks() * (1_000_000_000 / TICKS)
+}
+
+/// Processor time of another process, its ended threads included, in nanoseconds in steps of 10 ms.
+pub fn nanos_of(process: u32) -> u64 {
+    ticks_of(&process.to_string()) * (1_000_000_000 / TICKS)
 }
 
 /// Processor time of the threads that live now, more exact than ticks.

@@ -1,6 +1,7 @@
-//! The parts of the benchmark `comm`.
+//! The parts that benchmarks share.
 
 pub mod bare;
+pub mod burner;
 pub mod crypto;
 pub mod dialler;
 pub mod layer;
@@ -49,6 +50,11 @@ impl Kind {
             Kind::CCore => "c-core",
             Kind::Http2 => "http2",
         }
+    }
+
+    /// Returns the transport of this name.
+    pub fn named(name: &str) -> Option<Kind> {
+        [Kind::CCore, Kind::Http2].into_iter().find(|kind| kind.name() == name)
     }
 
     /// Creates a transport with the benchmark's options.

@@ -1,5 +1,7 @@
 //! Tests of code outside the library: the fuzzers' targets, the benchmark's arithmetic and its async variant.
 
+#[path = "../../benches/side_by_side/compare.rs"]
+mod compare;
 #[path = "../fuzz/org.rs"]
 mod org;
 #[path = "../../benches/side_by_side/plot.rs"]

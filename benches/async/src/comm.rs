@@ -171,7 +171,7 @@ impl Comm {
     }
 
     /// Subscribes to the messages for which `predicate`, which must not block, is true.
-    pub fn accept_with(
+    pub fn subscribe_with(
         &self,
         options: &SubscriptionOptions,
         predicate: impl Fn(&ReceivedMessage) -> bool + Send + Sync + 'static,

@@ -1,9 +1,9 @@
 //! The ends: `Comm`s over mutual TLS, their messages, and the receivers.
 
-use super::{Arguments, Outcome};
+use super::{Arguments, Figure, Outcome};
 use crate::support::crypto::{free_identity, tls, Free, SIGNATURE};
 use crate::support::layer::wait_until;
-use crate::support::PATIENCE;
+use crate::support::{Kind, PATIENCE};
 use bytes::Bytes;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, SecurityAdvisor};
 use fabric_gossip::message::{self, Content, SignedMessage};
@@ -22,7 +22,8 @@ pub const CHANNEL: &[u8] = b"mychannel";
 pub struct Members {
     from: PathBuf,
     to: PathBuf,
-    pub tls: Tls,
+    tls: Tls,
+    kind: Kind,
 }
 
 /// An identity and the service that validates it.
@@ -33,10 +34,10 @@ pub struct Who {
 }
 
 impl Members {
-    pub fn read(arguments: &Arguments) -> Members {
+    pub fn read(arguments: &Arguments, kind: Kind) -> Members {
         let file = |name: &str| read_to_string(arguments.from.join(name)).expect("a member's folder");
         let tls = tls(&file("tls-cert.pem"), &file("tls-key.pem"), &file("tls-ca.pem"));
-        Members { from: arguments.from.clone(), to: arguments.to.clone(), tls }
+        Members { from: arguments.from.clone(), to: arguments.to.clone(), tls, kind }
     }
 
     /// With the library's MSP: certificates are validated, and signatures ECDSA over P-256.
@@ -50,7 +51,7 @@ impl Members {
 
     pub fn start(&self, who: Who, listen: bool) -> Comm {
         let builder = Comm::builder(who.identity, who.crypto, who.advisor);
-        let builder = builder.transport(Arc::new(crate::support::transport(self.tls.clone())));
+        let builder = builder.transport(self.kind.transport(self.tls.clone()));
         if listen { builder.listen("127.0.0.1:0") } else { builder }.start().expect("a Comm")
     }
 }
@@ -127,7 +128,11 @@ pub fn warm(from: &Comm, peer: &RemotePeer, received: &Subscription<ReceivedMess
 
 /// Sends this many messages as fast as it goes.
 pub fn send_all(from: &Comm, peer: &RemotePeer, payload: &Bytes, count: usize) {
-    let peers = std::slice::from_ref(peer);
+    send_to_all(from, std::slice::from_ref(peer), payload, count);
+}
+
+/// Sends this many messages to each peer.
+pub fn send_to_all(from: &Comm, peers: &[RemotePeer], payload: &Bytes, count: usize) {
     for number in 0..count as u64 {
         from.send_timeout(&data(number, payload), PATIENCE, peers).expect("sent");
     }
@@ -152,16 +157,29 @@ pub fn receive_all(received: &Subscription<ReceivedMessage>, count: usize) -> In
     Instant::now()
 }
 
-/// Acknowledges messages that ask for it, until the end.
-pub fn acknowledge(received: &Subscription<ReceivedMessage>) {
-    for message in received.iter() {
-        if message.message().nonce() != 0 {
-            // The way back may be full for a moment.
-            while message.ack(None).is_err_and(|e| e.kind() == ErrorKind::Full) {
-                thread::yield_now();
+/// Messages that a receiver sends back.
+pub struct Back {
+    pub comm: Comm,
+    pub payload: Bytes,
+    pub count: usize,
+}
+
+/// Acknowledges messages that ask for it, until the end. When the first other message arrives, `back` is sent to its
+/// sender, while receiving continues.
+pub fn acknowledge(received: &Subscription<ReceivedMessage>, mut back: Option<Back>) {
+    thread::scope(|scope| {
+        for message in received.iter() {
+            if message.message().nonce() != 0 {
+                // The way back may be full for a moment.
+                while message.ack(None).is_err_and(|e| e.kind() == ErrorKind::Full) {
+                    thread::yield_now();
+                }
+            } else if let Some(Back { comm, payload, count }) = back.take() {
+                let peer = RemotePeer::with_id("", message.connection_info().id.clone());
+                scope.spawn(move || send_all(&comm, &peer, &payload, count));
             }
         }
-    }
+    });
 }
 
 /// Acknowledged sends, one after the other: the time of each in microseconds.
@@ -170,20 +188,35 @@ pub fn round_trips(from: &Comm, peer: &RemotePeer, size: usize, count: usize) ->
     (0..count as u64)
         .map(|number| {
             let started = Instant::now();
-            acknowledged(from, peer, number, &payload)?;
+            acknowledged(from, std::slice::from_ref(peer), number, &payload)?;
             Ok(started.elapsed().as_secs_f64() * 1e6)
         })
         .collect()
 }
 
-pub fn acknowledged(from: &Comm, peer: &RemotePeer, number: u64, payload: &Bytes) -> Outcome {
+/// Sends one message to the peers, and waits until all have acknowledged it.
+pub fn acknowledged(from: &Comm, peers: &[RemotePeer], number: u64, payload: &Bytes) -> Outcome {
     let message = message::data(0, CHANNEL, number, payload.clone());
-    let result = from.send_with_ack(message, PATIENCE, 1, std::slice::from_ref(peer));
-    if result.ack_count() == 1 {
+    let result = from.send_with_ack(message, PATIENCE, peers.len(), peers);
+    if result.ack_count() == peers.len() {
         Ok(())
     } else {
         Err(result.to_string())
     }
+}
+
+/// Number of peers that take turns to connect, so that each one's earlier connection has ended.
+pub const VISITORS: usize = 4;
+
+/// Connects, sends an acknowledged message and disconnects, this many times. Returns the rate.
+pub fn visits(from: &[Comm], peer: &RemotePeer, count: usize) -> Outcome<Figure> {
+    let payload = Bytes::from(vec![7; 100]);
+    let started = Instant::now();
+    for (comm, number) in from.iter().cycle().zip(0..count as u64) {
+        acknowledged(comm, std::slice::from_ref(peer), number, &payload)?;
+        comm.close_conn(peer);
+    }
+    Ok(("rate", "connections/s", count as f64 / started.elapsed().as_secs_f64()))
 }
 
 pub fn wait_for_connections(comm: &Comm, count: usize) {

@@ -1,4 +1,4 @@
-//! The foundations of the layer, measured by the same orders: the C core without it, and TLS without gRPC.
+//! The foundations of the layer, measured by the same orders: a transport without it, and TLS without gRPC.
 
 use super::{cpu, percentiles, rate, Figure, Order, Outcome};
 use crate::plain_tls::PlainTls;
@@ -11,38 +11,39 @@ use std::time::Duration;
 pub fn measure(variant: &str, order: &Order) -> Outcome<Vec<Figure>> {
     let certificates = Certificates::new();
     let (size, count) = (order.number("size").unwrap_or(0), order.need("count")?);
-    match (variant, order.name.as_str()) {
-        ("bare", "throughput") => {
-            let bare = Bare::apart(&certificates, Kind::CCore);
+    let bare = variant.strip_prefix("bare-").and_then(Kind::named);
+    match (bare, order.name.as_str()) {
+        (Some(kind), "throughput") => {
+            let bare = Bare::apart(&certificates, kind);
             let figures = stream(count, || bare.stream(size, count));
             bare.end();
             Ok(figures)
         }
-        ("bare", "round-trip") => {
-            let bare = Bare::apart(&certificates, Kind::CCore);
+        (Some(kind), "round-trip") => {
+            let bare = Bare::apart(&certificates, kind);
             let figures = round_trips(count, || bare.round_trips(size, count));
             bare.end();
             Ok(figures)
         }
-        ("bare", "handshake") => {
-            let bare = Bare::alone(&certificates, Kind::CCore);
+        (Some(kind), "handshake") => {
+            let bare = Bare::alone(&certificates, kind);
             let figures = handshakes(count, || bare.connect());
             bare.end();
             Ok(figures)
         }
-        ("plain-tls", "throughput") => {
+        (None, "throughput") => {
             let mut plain = PlainTls::new(&certificates);
             Ok(stream(count, || plain.stream(size, count)))
         }
-        ("plain-tls", "round-trip") => {
+        (None, "round-trip") => {
             let mut plain = PlainTls::new(&certificates);
             Ok(round_trips(count, || plain.round_trips(size, count)))
         }
-        ("plain-tls", "handshake") => {
+        (None, "handshake") => {
             let plain = PlainTls::new(&certificates);
             Ok(handshakes(count, || plain.connect()))
         }
-        (variant, order) => Err(format!("{variant} knows no {order}")),
+        (_, order) => Err(format!("{variant} knows no {order}")),
     }
 }
 

@@ -3,8 +3,9 @@
 //! `error` and a reason. It ends with its input. The async variant's program understands the same orders and prints
 //! the same (`benches/async/README.md` lists them).
 //!
-//! It is three variants: `threads`, which is the library; `bare`, its transport without the layer; and `plain-tls`,
-//! two threads and OpenSSL. The latter two understand the orders that they can carry out.
+//! It is several variants: `http2` and `c-core`, which are the library over either transport; `bare-http2` and
+//! `bare-c-core`, the transports without the layer; and `plain-tls`, two threads and OpenSSL. The latter three understand
+//! the orders that they can carry out.
 
 mod ends;
 mod floor;
@@ -12,8 +13,9 @@ mod process;
 mod workloads;
 
 use crate::results::Record;
-use crate::support::machine;
+use crate::support::{machine, Kind};
 use ends::Members;
+use fabric_gossip::RemotePeer;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,8 +51,15 @@ impl Order {
         self.number(key).ok_or_else(|| format!("{} needs {key}=", self.name))
     }
 
-    fn endpoint(&self) -> Outcome<String> {
-        self.text("endpoint").map(str::to_owned).ok_or_else(|| format!("{} needs endpoint=", self.name))
+    /// Returns the peer of `endpoint=`.
+    fn peer(&self) -> Outcome<RemotePeer> {
+        self.peers().map(|mut peers| peers.swap_remove(0))
+    }
+
+    /// Returns the peers of `endpoint=`, which are separated by commas; at least one.
+    fn peers(&self) -> Outcome<Vec<RemotePeer>> {
+        let endpoints = self.text("endpoint").ok_or_else(|| format!("{} needs endpoint=", self.name))?;
+        Ok(endpoints.split(',').map(RemotePeer::new).collect())
     }
 }
 
@@ -62,23 +71,32 @@ pub struct Arguments {
     pub to: PathBuf,
 }
 
+/// Carries out orders as the variant that the arguments name, until the input ends.
 pub fn run(arguments: &Arguments) {
-    let members = Members::read(arguments);
-    let mut process = process::Process::new(&members);
+    let variant = &arguments.variant;
+    if let Some(kind) = Kind::named(variant) {
+        let members = Members::read(arguments, kind);
+        let mut process = process::Process::new(&members);
+        obey(variant, |order| match process.carry_out(order) {
+            Some(outcome) => outcome,
+            None => workloads::measure(&members, order),
+        });
+    } else {
+        obey(variant, |order| floor::measure(variant, order));
+    }
+}
+
+fn obey(variant: &str, mut carry_out: impl FnMut(&Order) -> Outcome<Vec<Figure>>) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let order = Order::from(&line);
         if order.name.is_empty() {
             continue;
         }
-        let outcome = match arguments.variant.as_str() {
-            "bare" | "plain-tls" => floor::measure(&arguments.variant, &order),
-            _ if process.knows(&order.name) => process.carry_out(&order),
-            _ => workloads::measure(&members, &order),
-        };
+        let outcome = carry_out(&order);
         let mut output = std::io::stdout().lock();
         let said = match outcome {
             Ok(figures) => {
-                let mut lines = figures.iter().map(|figure| record(&arguments.variant, &order, *figure).json());
+                let mut lines = figures.iter().map(|figure| record(variant, &order, *figure).json());
                 lines.try_for_each(|line| writeln!(output, "{line}")).and_then(|()| writeln!(output, "done"))
             }
             Err(error) => writeln!(output, "error {}", error.replace('\n', " ")),
@@ -103,7 +121,7 @@ fn record(variant: &str, order: &Order, (metric, unit, value): Figure) -> Record
     }
 }
 
-/// Returns the rate, for layer and bare transport alike.
+/// Returns the rate of messages.
 fn rate(count: usize, took: Duration) -> Figure {
     ("rate", "messages/s", count as f64 / took.as_secs_f64())
 }

@@ -1,8 +1,8 @@
 //! The workloads with both ends in this process, each with its own connections.
 
 use super::ends::{
-    acknowledge, address, data, free, receive_all, round_trips, send_all, send_on, sequence, wait_for_connections,
-    warm, Members, Pair,
+    acknowledge, address, free, receive_all, round_trips, send_all, send_on, send_to_all, sequence, visits,
+    wait_for_connections, warm, Members, Pair, VISITORS,
 };
 use super::{cpu, percentiles, rate, Figure, Order, Outcome};
 use crate::support::layer::wait_until;
@@ -25,6 +25,7 @@ pub fn measure(members: &Members, order: &Order) -> Outcome<Vec<Figure>> {
         "connections" => {
             Ok(connections(members, order.need("connections")?, order.need("size")?, order.need("count")?))
         }
+        "churn" => churn(members, order.need("count")?),
         "slow-subscriber" => Ok(slow_subscriber(members, order.need("size")?, order.need("count")?)),
         "blocking-host" => blocking_host(members, order),
         name => Err(format!("unknown order {name}")),
@@ -73,7 +74,7 @@ fn round_trip(members: &Members, size: usize, count: usize, load: Option<usize>)
     let other = load.map(|_| members.start(free("other"), false));
     let noise = Bytes::from(vec![7; load.unwrap_or(0)]);
     thread::scope(|scope| {
-        scope.spawn(|| acknowledge(&pair.received));
+        scope.spawn(|| acknowledge(&pair.received, None));
         if let Some(other) = &other {
             scope.spawn(|| send_on(other, &pair.peer, &noise));
             wait_for_connections(&pair.to, 1);
@@ -126,9 +127,7 @@ fn fan_out(members: &Members, peers: usize, size: usize, count: usize) -> Vec<Fi
     let started = Instant::now();
     let ended = thread::scope(|scope| {
         let receivers: Vec<_> = received.iter().map(|at| scope.spawn(move || receive_all(at, count))).collect();
-        for number in 0..count as u64 {
-            from.send_timeout(&data(number, &payload), PATIENCE, &to).expect("sent");
-        }
+        send_to_all(&from, &to, &payload, count);
         receivers.into_iter().map(|receiver| receiver.join().expect("all arrived")).max()
     });
     let figures = vec![rate(count * peers, ended.expect("a peer") - started), cpu(count * peers, &usage)];
@@ -193,6 +192,20 @@ fn receive_from(received: &Subscription<ReceivedMessage>, peers: usize, count: u
     (Instant::now(), fairness)
 }
 
+/// Peers connect, send an acknowledged message and disconnect, one after the other.
+fn churn(members: &Members, count: usize) -> Outcome<Vec<Figure>> {
+    let to = members.start(free("to"), true);
+    let (peer, received) = (address(&to), to.subscribe(|_| true));
+    let visitors: Vec<Comm> = (0..VISITORS).map(|n| members.start(free(&format!("{n}")), false)).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| acknowledge(&received, None));
+        let usage = Usage::now();
+        let figures = visits(&visitors, &peer, count).map(|rate| vec![rate, cpu(count, &usage)]);
+        visitors.iter().chain([&to]).for_each(Comm::stop);
+        figures
+    })
+}
+
 /// One subscriber never receives and drops; the rate is that of the one beside it.
 fn slow_subscriber(members: &Members, size: usize, count: usize) -> Vec<Figure> {
     let payload = Bytes::from(vec![7; size]);
@@ -230,7 +243,7 @@ fn blocking_host(members: &Members, order: &Order) -> Outcome<Vec<Figure>> {
     let payload = Bytes::from(vec![7; size]);
     let (handled, done) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        scope.spawn(|| acknowledge(&prompt));
+        scope.spawn(|| acknowledge(&prompt, None));
         for (other, slow) in &others {
             scope.spawn(|| {
                 for _ in slow.iter().take_while(|_| !done.load(Relaxed)) {

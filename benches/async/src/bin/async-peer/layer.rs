@@ -1,6 +1,7 @@
 //! The layer as the main benchmark has it: `Comm`s over mutual TLS, and a subscriber at the receiving one.
 
 use crate::options::{Options, Runtimes};
+use crate::Outcome;
 use bytes::Bytes;
 use gossip_async::testing::{free_identity, Free, SIGNATURE};
 use gossip_async::wire::{self, Content, SignedMessage};
@@ -103,6 +104,39 @@ pub async fn send_all(from: Comm, peer: RemotePeer, payload: Bytes, count: usize
     }
 }
 
+/// Sends this many messages to each peer; the last ones are acknowledged, so all have arrived when they are.
+pub async fn send_acknowledged(from: Comm, peers: Vec<RemotePeer>, payload: Bytes, count: usize) -> Outcome {
+    for number in 0..count as u64 - 1 {
+        from.send_timeout(&data(number, &payload), PATIENCE, &peers).await.expect("sent");
+    }
+    acknowledged(&from, &peers, count as u64, &payload).await
+}
+
+/// Sends one message to the peers, and waits until all have acknowledged it.
+pub async fn acknowledged(from: &Comm, peers: &[RemotePeer], number: u64, payload: &Bytes) -> Outcome {
+    let message = wire::data(0, CHANNEL, number, payload.clone());
+    let result = from.send_with_ack(message, PATIENCE, peers.len(), peers).await;
+    if result.ack_count() == peers.len() {
+        Ok(())
+    } else {
+        Err(format!("{result:?}"))
+    }
+}
+
+/// Number of peers that take turns to connect, so that each one's earlier connection has ended.
+pub const VISITORS: usize = 4;
+
+/// Connects, sends an acknowledged message and disconnects, this many times. Returns the time.
+pub async fn visits(from: Vec<Comm>, peer: RemotePeer, count: usize) -> Outcome<Duration> {
+    let payload = Bytes::from(vec![7; 100]);
+    let started = Instant::now();
+    for (comm, number) in from.iter().cycle().zip(0..count as u64) {
+        acknowledged(comm, std::slice::from_ref(&peer), number, &payload).await?;
+        comm.close_conn(&peer);
+    }
+    Ok(started.elapsed())
+}
+
 /// Receives them: when the last one came.
 pub async fn receive_all(mut received: Subscription<ReceivedMessage>, count: usize) -> Instant {
     for expected in 0..count as u64 {
@@ -113,14 +147,25 @@ pub async fn receive_all(mut received: Subscription<ReceivedMessage>, count: usi
     Instant::now()
 }
 
-/// Acknowledges messages that ask for it, and counts the rest, until the end.
-pub async fn acknowledge(mut received: Subscription<ReceivedMessage>) {
+/// Messages that a receiver sends back.
+pub struct Back {
+    pub comm: Comm,
+    pub payload: Bytes,
+    pub count: usize,
+}
+
+/// Acknowledges messages that ask for it, until the end. When the first other message arrives, `back` is sent to its
+/// sender, while receiving continues.
+pub async fn acknowledge(mut received: Subscription<ReceivedMessage>, mut back: Option<Back>) {
     while let Some(message) = received.recv().await {
         if message.message().message().nonce != 0 {
             // The way back may be full for a moment.
             while message.ack(None).is_err_and(|e| e.kind() == gossip_async::ErrorKind::Full) {
                 tokio::task::yield_now().await;
             }
+        } else if let Some(Back { comm, payload, count }) = back.take() {
+            let pki_id = Some(message.connection_info().id.clone());
+            tokio::spawn(send_all(comm, RemotePeer { endpoint: String::new(), pki_id }, payload, count));
         }
     }
 }
@@ -128,13 +173,10 @@ pub async fn acknowledge(mut received: Subscription<ReceivedMessage>) {
 /// Acknowledged sends, one after the other: the time of each in microseconds.
 pub async fn round_trips(from: Comm, peer: RemotePeer, size: usize, count: usize) -> Vec<f64> {
     let payload = Bytes::from(vec![7; size]);
-    let peers = [peer];
     let mut times = Vec::with_capacity(count);
     for number in 0..count as u64 {
         let started = Instant::now();
-        let message = wire::data(0, CHANNEL, number, payload.clone());
-        let result = from.send_with_ack(message, PATIENCE, 1, &peers).await;
-        assert_eq!(result.ack_count(), 1, "{result:?}");
+        acknowledged(&from, std::slice::from_ref(&peer), number, &payload).await.expect("acknowledged");
         times.push(started.elapsed().as_secs_f64() * 1e6);
     }
     times

@@ -15,13 +15,6 @@ pub fn cpu() -> Duration {
     Duration::from_millis(ticks * (1000 / TICKS))
 }
 
-/// Processor time of the threads that live now, in nanoseconds: more exact than ticks.
-pub fn cpu_nanos() -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let times = tasks.filter_map(|task| read_to_string(task.path().join("schedstat")).ok());
-    times.map(|text| text.split(' ').next().map_or(0, number)).sum()
-}
-
 /// Resident memory of this process in bytes.
 pub fn resident() -> u64 {
     status("VmRSS:") * 1024

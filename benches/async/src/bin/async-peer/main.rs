@@ -37,12 +37,13 @@ fn main() {
     let mut process = process::Process::new(&options);
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let order = Order::from(&line);
-        let name = order.name.clone();
-        if name.is_empty() {
+        if order.name.is_empty() {
             continue;
         }
-        let outcome =
-            if process.knows(&name) { process.carry_out(&order) } else { workloads::measure(&options, &order) };
+        let outcome = match process.carry_out(&order) {
+            Some(outcome) => outcome,
+            None => workloads::measure(&options, &order),
+        };
         let mut output = std::io::stdout().lock();
         let said = match outcome {
             Ok(figures) => {

@@ -3,7 +3,8 @@
 use crate::Outcome;
 use gossip_async::testing::{Member, Org};
 use gossip_async::tls::{Provider, Tls};
-use gossip_async::Config;
+use gossip_async::{Config, RemotePeer};
+use std::cell::LazyCell;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -53,7 +54,8 @@ impl Options {
                 _ => return Err(format!("unknown: {arg} {value}")),
             }
         }
-        let org = Org::new("Org1MSP");
+        // Generated only if it is needed: a cold start reads files.
+        let org = LazyCell::new(|| Org::new("Org1MSP"));
         let member = |folder: Option<PathBuf>, name| match folder {
             Some(folder) => Member::read(&folder).map_err(|e| e.to_string()),
             None => Ok(org.member(name)),
@@ -106,8 +108,15 @@ impl Order {
         self.number(key).ok_or_else(|| format!("{} needs {key}=", self.name))
     }
 
-    pub fn endpoint(&self) -> Outcome<String> {
-        self.text("endpoint").map(str::to_owned).ok_or_else(|| format!("{} needs endpoint=", self.name))
+    /// Returns the peer of `endpoint=`.
+    pub fn peer(&self) -> Outcome<RemotePeer> {
+        self.peers().map(|mut peers| peers.swap_remove(0))
+    }
+
+    /// Returns the peers of `endpoint=`, which are separated by commas; at least one.
+    pub fn peers(&self) -> Outcome<Vec<RemotePeer>> {
+        let endpoints = self.text("endpoint").ok_or_else(|| format!("{} needs endpoint=", self.name))?;
+        Ok(endpoints.split(',').map(RemotePeer::new).collect())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The workloads with both ends in this process, each with its own connections.
 
-use crate::layer::{self, acknowledge, receive_all, round_trips, send_all, wait, warm, Layer};
+use crate::layer::{self, acknowledge, receive_all, round_trips, send_all, visits, wait, warm, Layer, VISITORS};
 use crate::options::{Options, Order, Runtimes};
 use crate::{figure, machine, Figure, Outcome};
 use bytes::Bytes;
@@ -19,14 +19,19 @@ pub fn measure(options: &Options, order: &Order) -> Outcome<Vec<Figure>> {
         "handshake" => handshake(options, order.need("count")?),
         "fan-out" => fan_out(options, order.need("connections")?, order.need("size")?, order.need("count")?),
         "connections" => connections(options, order.need("connections")?, order.need("size")?, order.need("count")?),
+        "churn" => churn(options, order.need("count")?),
         "slow-subscriber" => slow_subscriber(options, order.need("size")?, order.need("count")?),
         "blocking-host" => blocking_host(options, order),
         name => Err(format!("unknown order {name}")),
     }
 }
 
-fn rate(count: usize, took: Duration) -> Figure {
+pub fn rate(count: usize, took: Duration) -> Figure {
     figure("rate", "messages/s", count as f64 / took.as_secs_f64())
+}
+
+pub fn connections_rate(count: usize, took: Duration) -> Figure {
+    figure("rate", "connections/s", count as f64 / took.as_secs_f64())
 }
 
 /// Of both ends together.
@@ -86,7 +91,7 @@ fn both_ways(options: &Options, size: usize, count: usize) -> Outcome<Vec<Figure
 /// With `load`, another peer meanwhile sends messages of that size to the same receiver as fast as it can.
 fn round_trip(options: &Options, size: usize, count: usize, load: Option<usize>) -> Outcome<Vec<Figure>> {
     let Layer { from, to, peer, received, runtimes } = Layer::new(options);
-    runtimes.to.spawn(acknowledge(received));
+    runtimes.to.spawn(acknowledge(received, None));
     let noise = load.map(|size| {
         let other = layer::start(options, (free_identity("other"), Arc::new(Free)), false, &runtimes.from);
         (runtimes.from.spawn(send_all(other.clone(), peer.clone(), vec![7; size].into(), usize::MAX)), other)
@@ -221,6 +226,22 @@ fn connections(options: &Options, peers: usize, size: usize, count: usize) -> Ou
     ])
 }
 
+/// Peers connect, send an acknowledged message and disconnect, one after the other.
+fn churn(options: &Options, count: usize) -> Outcome<Vec<Figure>> {
+    let runtimes = Runtimes::new(options);
+    let start = |name: &str, listen, on| layer::start(options, (free_identity(name), Arc::new(Free)), listen, on);
+    let to = start("to", true, &runtimes.to);
+    let peer = RemotePeer::new(to.local_addr().expect("it listens").to_string());
+    runtimes.to.spawn(acknowledge(to.accept(|_| true), None));
+    let visitors = (0..VISITORS).map(|n| start(&format!("{n}"), false, &runtimes.from)).collect();
+    let before = machine::cpu();
+    let took =
+        wait(&runtimes.from, runtimes.from.spawn(visits(visitors, peer, count))).map_err(|e| e.to_string())??;
+    let figures = vec![connections_rate(count, took), cpu(count, before)];
+    wait(&runtimes.to, runtimes.to.spawn(async move { to.stop().await })).map_err(|e| e.to_string())?;
+    Ok(figures)
+}
+
 /// One subscriber never receives and drops; the rate is that of the one beside it.
 fn slow_subscriber(options: &Options, size: usize, count: usize) -> Outcome<Vec<Figure>> {
     let payload = Bytes::from(vec![7; size]);
@@ -250,7 +271,7 @@ fn blocking_host(options: &Options, order: &Order) -> Outcome<Vec<Figure>> {
     let peer = RemotePeer::new(to.local_addr().expect("it listens").to_string());
     let comes_from =
         |message: &ReceivedMessage, name: &str| message.connection_info().identity.starts_with(name.as_bytes());
-    runtimes.to.spawn(acknowledge(to.accept(move |message| comes_from(message, "from"))));
+    runtimes.to.spawn(acknowledge(to.accept(move |message| comes_from(message, "from")), None));
     let (handled, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut tasks = Vec::new();
     for n in 0..peers {
