@@ -133,6 +133,7 @@ pub mod msp;
 pub mod node;
 pub mod proto;
 mod random;
+mod spin;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -5,6 +5,7 @@
 //! notified when half of the queue is free, one at a time; each passes the notification on when it has nothing more to
 //! put in. A receiver takes everything in the queue with one lock.
 
+use crate::spin::Spin;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{bounded, Receiver, Sender};
 use crate::sync::{entering_user_code, now, thread, Condvar, Mutex};
@@ -22,6 +23,9 @@ pub trait ByteSize {
 
 /// Number of times a receiver polls before it sleeps: a few microseconds.
 const LOOKS: u32 = 11;
+
+/// Timeout from which on a receiver polls for longer.
+const LONG: Duration = Duration::from_millis(2);
 
 /// Interval at which a slow receiver reports room, even if less than half of the queue is free.
 const PACE: Duration = Duration::from_millis(1);
@@ -47,6 +51,7 @@ pub(super) struct BoundedQueue<T> {
     gone: AtomicBool,
     /// Called for receivers that also wait for other things.
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    spin: Spin,
     signal: OnceLock<(Sender<()>, Receiver<()>)>,
 }
 
@@ -121,7 +126,8 @@ impl<T> BoundedQueue<T> {
 }
 
 impl<T: ByteSize> BoundedQueue<T> {
-    pub fn new(capacity: usize, max_bytes: usize) -> Self {
+    /// Creates a queue whose receivers poll for `spin` before they sleep.
+    pub fn new(capacity: usize, max_bytes: usize, spin: Duration) -> Self {
         BoundedQueue {
             capacity,
             max_bytes,
@@ -136,6 +142,7 @@ impl<T: ByteSize> BoundedQueue<T> {
             missed: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             waker: OnceLock::new(),
+            spin: Spin::new(spin),
             signal: OnceLock::new(),
         }
     }
@@ -276,6 +283,11 @@ impl<T: ByteSize> BoundedQueue<T> {
             match look {
                 0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
                 7..LOOKS => thread::yield_now(),
+                LOOKS if timeout.is_none_or(|timeout| timeout >= LONG) => {
+                    if let Some(item) = self.spin.run(|| self.take()) {
+                        return Ok(item);
+                    }
+                }
                 _ => {
                     // A timeout that the clock cannot represent means no limit.
                     let deadline = *deadline.get_or_insert_with(|| now().checked_add(timeout?));
@@ -370,7 +382,7 @@ mod tests {
 
     #[test]
     fn while_others_wait_more_than_half_is_theirs() {
-        let queue = BoundedQueue::new(4, 1000);
+        let queue = BoundedQueue::new(4, 1000, Duration::ZERO);
         assert!((0..4).all(|_| put(&queue, false)) && !put(&queue, false) && !put(&queue, true));
         let waiting = queue.await_room();
         assert!(queue.try_recv().is_ok() && !put(&queue, false) && put(&queue, true));
@@ -382,7 +394,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_when_half_is_free_and_passes_it_on() {
-        let queue = BoundedQueue::new(40, 1000);
+        let queue = BoundedQueue::new(40, 1000, Duration::ZERO);
         assert!((0..40).all(|_| put(&queue, false)));
         let _waiting = queue.await_room();
         let told = || queue.room().try_recv().is_ok();
@@ -399,7 +411,7 @@ mod tests {
 
     #[test]
     fn room_is_that_of_what_was_not_received_in_numbers_and_in_bytes() {
-        let queue = BoundedQueue::new(100, 45);
+        let queue = BoundedQueue::new(100, 45, Duration::ZERO);
         assert!((0..4).all(|_| put(&queue, false)) && !put(&queue, false));
         for left in (0..4).rev() {
             assert!(queue.try_recv().is_ok());
@@ -413,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_a_receiver_has_not_come_to_yet_takes_room_and_what_it_received_does_not() {
-        let queue = BoundedQueue::new(100, 10_000);
+        let queue = BoundedQueue::new(100, 10_000, Duration::ZERO);
         assert!((0..100).all(|_| put(&queue, false)));
         // Takes all items out and receives one.
         assert!(queue.try_recv().is_ok());
@@ -423,7 +435,7 @@ mod tests {
 
     #[test]
     fn nothing_stays_when_nobody_receives_any_more() {
-        let queue = BoundedQueue::new(1, 10);
+        let queue = BoundedQueue::new(1, 10, Duration::ZERO);
         assert!(put(&queue, false));
         queue.leave();
         assert!(queue.is_gone() && queue.len() == 0);

@@ -14,6 +14,7 @@ use crate::config::CommConfig;
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{IdentityConfig, IdentityMapper};
+use crate::spin::Spin;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::Mutex;
 use crate::transport::{self, Tls, Transport};
@@ -180,6 +181,7 @@ impl CommBuilder {
             inline_writes: transport.inline_writes(),
         };
         let clock = self.clock.clone();
+        let spin = transport.spin();
         let state = Arc::new(CommState {
             handshaker: Handshaker {
                 pki_id,
@@ -192,10 +194,11 @@ impl CommBuilder {
             advisor: self.advisor.clone(),
             transport,
             store: ConnStore::new(limits),
-            messages: Demux::new(clock.clone()),
+            messages: Demux::with_spin(clock.clone(), spin),
             events: EventStream::new(&clock),
             clock,
             acks: Arc::default(),
+            ack_spin: Spin::new(spin),
             metrics: Default::default(),
             threads: Threads::default(),
             owns_mapper,

@@ -24,6 +24,8 @@ pub struct Demux<T> {
     subscribers: RwLock<Arc<Subscribers<T>>>,
     closed: Cancel,
     clock: Arc<dyn Clock>,
+    /// How long receivers poll before they sleep.
+    spin: Duration,
 }
 
 impl<T> std::fmt::Debug for Demux<T> {
@@ -215,7 +217,12 @@ fn why_not(nothing: RecvError) -> Error {
 impl<T: ByteSize + Clone + Send> Demux<T> {
     /// Creates a demultiplexer without subscriptions.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Demux { subscribers: RwLock::default(), closed: Cancel::new(), clock }
+        Self::with_spin(clock, Duration::ZERO)
+    }
+
+    /// Creates a demultiplexer whose receivers poll for `spin` before they sleep, while that pays off.
+    pub(super) fn with_spin(clock: Arc<dyn Clock>, spin: Duration) -> Self {
+        Demux { subscribers: RwLock::default(), closed: Cancel::new(), clock, spin }
     }
 
     /// Subscribes to the items for which `predicate` is true. The predicate runs on the publisher's thread and must not
@@ -255,7 +262,7 @@ impl<T: ByteSize + Clone + Send> Demux<T> {
     }
 
     fn add(&self, options: SubscriptionOptions, predicate: Option<Predicate<T>>) -> Subscription<T> {
-        let queue = Arc::new(BoundedQueue::new(options.capacity, options.bytes));
+        let queue = Arc::new(BoundedQueue::new(options.capacity, options.bytes, self.spin));
         let subscriber = Arc::new(Subscriber {
             predicate,
             queue: PublishersEnd(queue.clone()),

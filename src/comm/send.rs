@@ -111,15 +111,23 @@ impl Comm {
         let mut successes = 0;
         while results.len() < peers.len() {
             waiting.retain(|&index| state.still_full(&peers[index], &message, || wait.tracker(index), &room));
-            let (index, outcome) = select! {
-                recv(wait.results) -> result => match result {
-                    Ok(result) => result,
-                    Err(_) => break,
-                },
-                recv(has_room) -> _ => continue,
-                recv(if waiting.is_empty() { never() } else { state.clock.after(ROOM_CHECK) }) -> _ => continue,
-                recv(timer) -> _ => break,
-                recv(state.stopping.signal()) -> _ => break,
+            let early = match waiting.is_empty() {
+                true => state.ack_spin.run(|| wait.results.try_recv().ok()),
+                false => None,
+            };
+            let (index, outcome) = if let Some(result) = early {
+                result
+            } else {
+                select! {
+                    recv(wait.results) -> result => match result {
+                        Ok(result) => result,
+                        Err(_) => break,
+                    },
+                    recv(has_room) -> _ => continue,
+                    recv(if waiting.is_empty() { never() } else { state.clock.after(ROOM_CHECK) }) -> _ => continue,
+                    recv(timer) -> _ => break,
+                    recv(state.stopping.signal()) -> _ => break,
+                }
             };
             let result = outcome.into_result(&peers[index]);
             successes += usize::from(result.error.is_none());

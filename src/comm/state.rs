@@ -14,6 +14,7 @@ use crate::config::CommConfig;
 use crate::crypto::SecurityAdvisor;
 use crate::error::{Error, Result};
 use crate::metrics::{CommGauges, CommMetrics, CommSnapshot};
+use crate::spin::Spin;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::transport::Transport;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(super) struct CommState {
     pub messages: Demux<ReceivedMessage>,
     pub events: EventStream,
     pub acks: Arc<AckTable>,
+    /// For a caller that waits for acknowledgements.
+    pub ack_spin: Spin,
     pub metrics: CommMetrics,
     pub threads: Threads,
     /// Whether the mapper is not shared and so stops with this Comm.

@@ -56,7 +56,6 @@ mod server_name;
 #[cfg(any(feature = "c-core", feature = "http2"))]
 mod serving;
 #[cfg(any(feature = "c-core", feature = "http2"))]
-mod spinning;
 mod status;
 #[cfg(feature = "c-core")]
 mod tcp_info;
@@ -138,6 +137,12 @@ pub trait Transport: Send + Sync {
     /// Returns the earliest expiry time of the TLS certificates in use; `None` if there are none.
     fn certificate_expires(&self) -> Option<SystemTime> {
         None
+    }
+
+    /// Returns how long a thread that waits for messages or acknowledgements polls before it sleeps; 0 by default.
+    #[doc(hidden)]
+    fn spin(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Returns the conditions under which a sender's own thread writes instead of the peer's writer thread.

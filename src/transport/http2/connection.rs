@@ -15,10 +15,10 @@ use super::options::Settings;
 use super::server::Service;
 use super::session::{Event, Session, SessionOptions};
 use super::socket::{Interest, Socket, SLICE};
-use super::spin::Spin;
 use super::state::{Core, Failure, ReadBuffers, Role};
 use super::steward::Steward;
 use super::wire::{Wire, WireError, PIECE};
+use crate::spin::Spin;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{self, Condvar, Mutex};
 use crate::transport::PING;
@@ -165,7 +165,7 @@ impl Conn {
     pub fn wait<R>(
         self: &Arc<Self>,
         until: Option<Instant>,
-        mut spin: Option<&mut Spin>,
+        spin: Option<&Spin>,
         mut check: impl FnMut(&mut Core) -> Option<R>,
     ) -> Option<R> {
         let mut core = self.core.lock();
@@ -184,7 +184,7 @@ impl Conn {
             if !parked && core.role != Role::Taken && !core.ended {
                 let mut buffers = self.take_role(&mut core);
                 drop(core);
-                let received = self.receive(&mut buffers, left, spin.as_deref_mut());
+                let received = self.receive(&mut buffers, left, spin);
                 parked = matches!(received, Received::Nothing);
                 tried = true;
                 core = self.core.lock();
@@ -230,12 +230,7 @@ impl Conn {
     }
 
     /// Receives, without a lock. Waits for at most `limit` and a slice of time.
-    pub(super) fn receive(
-        &self,
-        buffers: &mut ReadBuffers,
-        limit: Option<Duration>,
-        spin: Option<&mut Spin>,
-    ) -> Received {
+    pub(super) fn receive(&self, buffers: &mut ReadBuffers, limit: Option<Duration>, spin: Option<&Spin>) -> Received {
         if buffers.cipher.len() < RECEIVE {
             buffers.cipher = vec![0; RECEIVE];
         }

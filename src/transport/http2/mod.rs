@@ -13,7 +13,7 @@
 //! | `socket` | system calls; `socket_model` replaces it for the model checker |
 //! | `connection`, `state`, `drive` | one connection: who reads, who writes, what is due, when it ends |
 //! | `stream`, `dial`, `resolve`, `server`, `listener` | the transport's traits |
-//! | `steward`, `spin`, `budget`, `options` | shared by the connections of a transport |
+//! | `steward`, `budget`, `options` | shared by the connections of a transport |
 //! | `session_driver` | a session and an application for the fuzzer |
 
 mod budget;
@@ -33,7 +33,6 @@ mod session;
 mod session_driver;
 #[cfg_attr(shuttle, path = "socket_model.rs")]
 mod socket;
-mod spin;
 mod state;
 mod steward;
 mod stream;
@@ -174,6 +173,10 @@ impl Http2Transport {
 }
 
 impl Transport for Http2Transport {
+    fn spin(&self) -> Duration {
+        self.settings.options.spin
+    }
+
     /// Connects and sends the first Ping with it; [`Connection::ping`] collects the answer. Fabric pings after every
     /// dial, so this saves a round trip.
     fn dial(&self, endpoint: &str, timeout: Duration, cancel: &Cancel) -> Result<Box<dyn Connection>> {

@@ -13,10 +13,11 @@ const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Time for which `recv` may poll the socket before it blocks, in a conversation: if something was sent on the
-    /// stream since the last call of `recv`. 50 µs; zero turns it off. Polling removes a thread switch from a round trip
-    /// while a processor is idle. A stream stops polling when it does not pay off. The number of threads that poll at
-    /// the same time is limited to the number of processors.
+    /// Time for which a thread may poll before it sleeps: 200 µs; zero turns polling off. A reader polls its socket in a
+    /// conversation (if something was sent on the stream since its last call of `recv`), a subscriber its queue, and a
+    /// sender its acknowledgements. Waking a thread from an idle processor takes 20 to 50 µs, and a round trip has four
+    /// such wake-ups. A thread gives its processor up between two looks, and stops polling when that does not pay off or
+    /// another thread needs the processor. As many threads as there are processors poll at the same time.
     pub spin: Duration,
     /// Receive window of a stream, in bytes: 1 MiB. It bounds what a peer may send before the application takes it. A
     /// longer message widens the window when the application waits for it.
@@ -35,7 +36,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            spin: Duration::from_micros(50),
+            spin: Duration::from_micros(200),
             stream_window: 1 << 20,
             max_pending: 1024,
             max_pending_per_address: 256,

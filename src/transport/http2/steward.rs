@@ -12,8 +12,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Interval at which connections in use are checked for having been left unattended.
+/// Interval at which connections in use are checked for having been left unattended. It doubles with each check that
+/// finds all of them in use, up to the longest.
 const TICK: Duration = Duration::from_millis(4);
+const LONGEST_TICK: Duration = Duration::from_millis(64);
 
 /// Time after which a connection counts as unattended.
 const UNATTENDED: Duration = Duration::from_millis(3);
@@ -155,12 +157,13 @@ impl Steward {
     fn run(self: Arc<Self>) {
         let mut watch = Watch::new();
         let mut ready = Vec::new();
-        let mut tick = sync::now();
+        let mut ticked = sync::now();
+        let mut tick = TICK;
         let mut idle_since = sync::now();
         loop {
             let now = sync::now();
             let timer = watch.due.first().map(|(at, _)| at.saturating_duration_since(now));
-            let tick_left = (!watch.unattended.is_empty()).then(|| (tick + TICK).saturating_duration_since(now));
+            let tick_left = (!watch.unattended.is_empty()).then(|| (ticked + tick).saturating_duration_since(now));
             let spare = watch.connections.is_empty().then_some(SPARE);
             let timeout = [timer, tick_left, spare].into_iter().flatten().min();
             self.sleeping.store(timeout.is_none_or(|timeout| timeout > TICK), Ordering::SeqCst);
@@ -183,13 +186,19 @@ impl Steward {
                 self.renew(&conn);
             }
             let notes = std::mem::take(&mut self.state.lock().notes);
+            let in_use = watch.unattended.len();
             for note in notes {
                 self.take_note(note, &mut watch);
             }
+            if watch.unattended.len() > in_use {
+                tick = TICK;
+            }
             let now = sync::now();
-            if now >= tick + TICK {
-                tick = now;
+            if now >= ticked + tick {
+                let in_use = watch.unattended.len();
                 self.check_unattended(&mut watch, now);
+                ticked = now;
+                tick = if watch.unattended.len() < in_use { TICK } else { (tick * 2).min(LONGEST_TICK) };
             }
             self.check_timers(&mut watch, now);
             if !watch.connections.is_empty() {

@@ -4,10 +4,10 @@ use super::connection::{time_after, Conn};
 use super::flow::{End, Flow, FIRST_WINDOW};
 use super::framing::Flaw;
 use super::grpc::{self, reset};
-use super::spin::Spin;
 use super::state::Core;
+use crate::spin::Spin;
+use crate::sync;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{self, Mutex};
 use crate::transport::{code, Outgoing, Status, Stream, StreamEnd, StreamInfo, MAX_BATCH};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
@@ -41,7 +41,7 @@ pub(super) struct Http2Stream {
     /// Whether something was sent since the last wait for a message.
     sent: AtomicBool,
     /// Taken by the thread that waits.
-    spin: Mutex<Option<Spin>>,
+    spin: Spin,
 }
 
 impl Http2Stream {
@@ -53,7 +53,7 @@ impl Http2Stream {
             local_cert: conn.local_cert.clone(),
             tls: conn.tls,
         };
-        let spin = Mutex::new(Some(Spin::new(conn.settings.options.spin)));
+        let spin = Spin::new(conn.settings.options.spin);
         Http2Stream {
             accepted: conn.service.is_some(),
             conn,
@@ -313,12 +313,7 @@ impl Http2Stream {
             None => {
                 let until = timeout.and_then(time_after);
                 let conversing = self.sent.swap(false, Ordering::Relaxed);
-                let mut spin = if conversing { self.spin.lock().take() } else { None };
-                let taken = self.conn.wait(until, spin.as_mut(), check);
-                if spin.is_some() {
-                    *self.spin.lock() = spin;
-                }
-                taken
+                self.conn.wait(until, conversing.then_some(&self.spin), check)
             }
         };
         match taken {
