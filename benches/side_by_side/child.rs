@@ -15,7 +15,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 const END: Duration = Duration::from_secs(10);
 
 /// Variables that change what a variant does. Variants are measured as users get them, without any.
-const TUNING: [&str; 4] = ["GRPC_POLL_STRATEGY", "GRPC_EXPERIMENTS", "GLIBC_TUNABLES", "TOKIO_WORKER_THREADS"];
+const TUNING: [&str; 5] =
+    ["GRPC_POLL_STRATEGY", "GRPC_EXPERIMENTS", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "TOKIO_WORKER_THREADS"];
 
 pub struct Child {
     process: Process,

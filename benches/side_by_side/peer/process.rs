@@ -7,7 +7,7 @@ use super::ends::{
 use super::{percentiles, Figure, Order, Outcome};
 use crate::support::{machine, PATIENCE};
 use bytes::Bytes;
-use fabric_gossip::{Comm, RemotePeer};
+use fabric_gossip::Comm;
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Instant;
 
@@ -172,7 +172,7 @@ impl<'a> Process<'a> {
     }
 
     fn handshakes(&mut self, order: &Order) -> Outcome<Vec<Figure>> {
-        let (count, peer): (usize, RemotePeer) = (order.need("count")?, order.peer()?);
+        let (count, peer) = (order.need("count")?, order.peer()?);
         let client = self.client(order);
         let one = |_| {
             let started = Instant::now();

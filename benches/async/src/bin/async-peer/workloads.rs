@@ -272,6 +272,9 @@ fn blocking_host(options: &Options, order: &Order) -> Outcome<Vec<Figure>> {
     let comes_from =
         |message: &ReceivedMessage, name: &str| message.connection_info().identity.starts_with(name.as_bytes());
     runtimes.to.spawn(acknowledge(to.accept(move |message| comes_from(message, "from")), None));
+    // The connection to be measured is there before others block.
+    let from = start("from", false, &runtimes.from);
+    wait(&runtimes.from, round_trips(from.clone(), peer.clone(), 100, 1));
     let (handled, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut tasks = Vec::new();
     for n in 0..peers {
@@ -291,7 +294,6 @@ fn blocking_host(options: &Options, order: &Order) -> Outcome<Vec<Figure>> {
         }));
         tasks.push(runtimes.from.spawn(send_all(other, peer.clone(), vec![7; size].into(), usize::MAX)));
     }
-    let from = start("from", false, &runtimes.from);
     while handled.load(Relaxed) < peers as u64 && !tasks.iter().any(|task| task.is_finished()) {
         std::thread::sleep(Duration::from_millis(1));
     }
