@@ -5,6 +5,7 @@ use super::conn_store::{self, ConnStore};
 use super::demux::Demux;
 use super::event::EventStream;
 use super::handshake::Handshaker;
+use super::outbox::Recent;
 use super::state::CommState;
 use super::threads::{StopOnce, Threads};
 use super::{Comm, Handle};
@@ -194,6 +195,7 @@ impl CommBuilder {
             advisor: self.advisor.clone(),
             transport,
             store: ConnStore::new(limits),
+            recent: Recent::new(),
             messages: Demux::with_spin(clock.clone(), spin),
             events: EventStream::new(&clock),
             clock,

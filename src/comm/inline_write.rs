@@ -11,9 +11,12 @@ use std::sync::Arc;
 impl CommState {
     /// Queues a message for a peer, or writes it inline if nothing else is under way to the peer.
     pub fn push(self: &Arc<Self>, peer: &Arc<PeerEntry>, item: Item) -> Result<(), (Item, NotTaken)> {
-        match peer.outbox.push(item)? {
+        match peer.outbox.push(item, &self.recent)? {
             Taken::Queued => {}
-            Taken::Inline(item) => self.write_inline(peer, item),
+            Taken::Inline(item) => {
+                self.write_inline(peer, item);
+                self.recent.touch();
+            }
         }
         Ok(())
     }

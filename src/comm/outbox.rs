@@ -11,7 +11,7 @@ use super::ack::Tracker;
 use super::connection::Connection;
 use crate::clock::Clock;
 use crate::message::SignedMessage;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{bounded, Receiver, Sender};
 use crate::sync::{now, Mutex};
 use crate::transport::InlineWrites;
@@ -119,6 +119,31 @@ pub(super) struct Outbox {
     answered: AtomicBool,
 }
 
+/// The time of the last message that was sent to an idle stream of any peer.
+pub(super) struct Recent {
+    start: Instant,
+    /// Microseconds since the start.
+    last: AtomicU64,
+}
+
+impl Recent {
+    pub fn new() -> Self {
+        Recent { start: now(), last: AtomicU64::new(0) }
+    }
+
+    /// Records a message. Returns the time since the one before.
+    fn replace(&self, now: Instant) -> Duration {
+        // The first message follows a long pause.
+        let micros = (now.saturating_duration_since(self.start) + Duration::from_secs(3600)).as_micros() as u64;
+        Duration::from_micros(micros.saturating_sub(self.last.swap(micros, Ordering::Relaxed)))
+    }
+
+    /// Records the end of an inline write.
+    pub fn touch(&self) {
+        self.replace(now());
+    }
+}
+
 struct State {
     queue: VecDeque<Item>,
     /// A message whose inline write was started on this connection and is not known to be complete.
@@ -170,7 +195,9 @@ impl Outbox {
     }
 
     /// Accepts a message if there is room. If the stream is idle, the caller may have to write it inline.
-    pub fn push(&self, item: Item) -> Result<Taken, (Item, NotTaken)> {
+    ///
+    /// `recent` tells when anything was sent to any peer.
+    pub fn push(&self, item: Item, recent: &Recent) -> Result<Taken, (Item, NotTaken)> {
         let size = item.len();
         let mut state = self.state.lock();
         if state.closed {
@@ -183,9 +210,10 @@ impl Outbox {
         }
         self.count(&mut state, 1, size);
         if state.turn == Turn::Idle {
-            let pause = state.idle_since.map_or(Duration::MAX, |since| now().saturating_duration_since(since));
+            let now = now();
+            let pause = state.idle_since.map_or(Duration::MAX, |since| now.saturating_duration_since(since));
             let answered = self.answered.swap(false, Ordering::Relaxed);
-            if self.inline.allows(size, pause, answered) {
+            if self.inline.allows(size, pause, answered, recent.replace(now)) {
                 state.turn = Turn::Inline;
                 return Ok(Taken::Inline(item));
             }
@@ -480,16 +508,16 @@ mod tests {
     fn what_is_in_the_writers_hand_still_counts_and_comes_back_in_order() {
         let outbox = Outbox::new(3, 1 << 20, InlineWrites::default());
         let mut hand = VecDeque::new();
-        (1..=2).for_each(|n| assert!(matches!(outbox.push(item(n)), Ok(Taken::Queued))));
+        (1..=2).for_each(|n| assert!(matches!(outbox.push(item(n), &Recent::new()), Ok(Taken::Queued))));
         assert!(outbox.take(&mut hand).is_none());
-        assert!(outbox.push(item(3)).is_ok());
-        assert!(matches!(outbox.push(item(4)), Err((_, NotTaken::Full))));
+        assert!(outbox.push(item(3), &Recent::new()).is_ok());
+        assert!(matches!(outbox.push(item(4), &Recent::new()), Err((_, NotTaken::Full))));
         outbox.settle(1, hand.pop_front().unwrap().len());
-        assert!(outbox.push(item(4)).is_ok());
+        assert!(outbox.push(item(4), &Recent::new()).is_ok());
         let (_, flushed) = outbox.when_flushed().unwrap();
         assert_eq!(nonces(&outbox.close(&mut hand)), [2, 3, 4]);
         assert!(flushed.try_recv().is_ok(), "reported is settled");
-        assert!(matches!(outbox.push(item(5)), Err((_, NotTaken::Closed))));
+        assert!(matches!(outbox.push(item(5), &Recent::new()), Err((_, NotTaken::Closed))));
     }
 
     #[test]
@@ -497,8 +525,8 @@ mod tests {
         let outbox = Outbox::new(10, 1 << 20, InlineWrites::default());
         let mut hand = VecDeque::new();
         assert!(outbox.take(&mut hand).is_none());
-        let Ok(Taken::Inline(first)) = outbox.push(item(1)) else { panic!("not lent") };
-        assert!(matches!(outbox.push(item(2)), Ok(Taken::Queued)));
+        let Ok(Taken::Inline(first)) = outbox.push(item(1), &Recent::new()) else { panic!("not lent") };
+        assert!(matches!(outbox.push(item(2), &Recent::new()), Ok(Taken::Queued)));
         assert!(outbox.take(&mut hand).is_none());
         assert!(hand.is_empty(), "the borrower's turn");
         outbox.unwritten(first);
@@ -511,16 +539,20 @@ mod tests {
     fn a_sender_writes_inline_in_a_conversation_and_after_a_silence() {
         let micros = Duration::from_micros;
         let inline = InlineWrites::default();
-        let allows = |size, pause, answered| inline.allows(size, pause, answered);
+        let allows = |size, pause, answered| inline.allows(size, pause, answered, Duration::MAX);
         assert!(allows(100, micros(50), true) && allows(100, micros(30_000), false));
         // A burst; a burst to many peers; a large message.
         assert!(
             !allows(100, micros(5), true) && !allows(100, micros(5_000), false) && !allows(5_000, Duration::MAX, true)
         );
+        // A message to many peers in turn, however long that takes.
+        assert!(
+            !inline.allows(100, micros(30_000), false, micros(5)) && inline.allows(100, micros(50), true, micros(5))
+        );
         let outbox = Outbox::new(10, 1 << 20, InlineWrites::default());
         outbox.answered();
         outbox.take(&mut VecDeque::new());
-        assert!(matches!(outbox.push(item(1)), Ok(Taken::Inline(_))), "nothing was sent before");
+        assert!(matches!(outbox.push(item(1), &Recent::new()), Ok(Taken::Inline(_))), "nothing was sent before");
         assert!(!outbox.answered.load(Ordering::Relaxed), "to be said anew after what was sent");
     }
 
@@ -529,7 +561,7 @@ mod tests {
         let outbox = Outbox::new(10, 1 << 20, InlineWrites::default());
         let mut hand = VecDeque::new();
         assert!(outbox.take(&mut hand).is_none());
-        let Ok(Taken::Inline(lent)) = outbox.push(item(1)) else { panic!("not lent") };
+        let Ok(Taken::Inline(lent)) = outbox.push(item(1), &Recent::new()) else { panic!("not lent") };
         assert!(outbox.close(&mut hand).is_empty());
         outbox.unwritten(lent);
         outbox.refuse_and_await_inline_write();

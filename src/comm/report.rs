@@ -54,9 +54,9 @@ impl CommState {
                 events.put(&Event::Refused { endpoint, pki_id: Some(conn.info.id.clone()), inbound: false, error });
             }
             events.put(&Event::Disconnected { info: conn.info.clone(), reason: reason.clone() });
-            returned.take().iter().for_each(|returned| _ = events.put(returned));
+            returned.take().iter().for_each(|returned| events.put(returned));
         });
-        returned.iter().for_each(|returned| _ = events.put(returned));
+        returned.iter().for_each(|returned| events.put(returned));
         if unconfirmed > 0 {
             events.put(&Event::Unconfirmed { info: conn.info.clone(), reason: reason.clone(), messages: unconfirmed });
         }

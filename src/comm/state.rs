@@ -6,6 +6,7 @@ use super::conn_store::ConnStore;
 use super::demux::Demux;
 use super::event::{Event, EventStream};
 use super::handshake::Handshaker;
+use super::outbox::Recent;
 use super::received::ReceivedMessage;
 use super::threads::{NoThread, Threads};
 use crate::cancel::Cancel;
@@ -27,6 +28,7 @@ pub(super) struct CommState {
     pub handshaker: Handshaker,
     pub transport: Arc<dyn Transport>,
     pub store: ConnStore,
+    pub recent: Recent,
     pub messages: Demux<ReceivedMessage>,
     pub events: EventStream,
     pub acks: Arc<AckTable>,

@@ -14,6 +14,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::{bounded, select, Sender};
+use crate::sync::thread;
 use crate::transport::{Outgoing, Status, StreamEnd};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -252,6 +253,9 @@ impl Writer {
             // Closing wakes the writer as well. A `select!` would contend for the locks of its channels with the thread
             // that wakes it, for every message of a sender that is slower than the writer.
             let _ = self.peer.outbox.woken().recv();
+            // If the sender has more to send and no processor to do so, it goes first: its messages are then written
+            // together.
+            thread::yield_now();
             return;
         };
         let timer = self.comm.clock.after(at.saturating_duration_since(self.comm.clock.now()));

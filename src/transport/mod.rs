@@ -166,8 +166,7 @@ pub struct InlineWrites {
     /// longer than the gap between two consecutive messages of one sender, and shorter than a round trip.
     pub burst_gap: Duration,
     /// Time since the last message after which a message is written inline even if the peer has sent nothing since
-    /// then: 20 ms. Suitable values are longer than the gap between two messages to the same peer from a sender that
-    /// addresses many peers in turn.
+    /// then: 20 ms, unless a message to another peer precedes it by less than `burst_gap`.
     pub silence: Duration,
 }
 
@@ -178,10 +177,11 @@ impl Default for InlineWrites {
 }
 
 impl InlineWrites {
-    /// Returns whether to write a message of this size inline, given the pause before it and whether the peer has
-    /// answered since the last message.
-    pub fn allows(&self, size: usize, pause: Duration, answered: bool) -> bool {
-        size <= self.max_size && (pause > self.silence || answered && pause > self.burst_gap)
+    /// Returns whether to write a message of this size inline, given the pause before it, whether the peer has answered
+    /// since the last message, and the time since a message to any peer: messages to many peers in turn are a burst.
+    pub fn allows(&self, size: usize, pause: Duration, answered: bool, any: Duration) -> bool {
+        let alone = pause > self.silence && any > self.burst_gap;
+        size <= self.max_size && (alone || answered && pause > self.burst_gap)
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::comm::connection::{AuthInfo, ConnectionInfo};
+use crate::comm::outbox::Recent;
 use crate::comm::peer_entry::BeginDial;
 use crate::crypto::PeerIdentity;
 use crate::transport::{InlineWrites, Status, Stream, StreamInfo};
@@ -85,7 +86,7 @@ impl World {
 
     fn push(&self, peer: &PeerEntry) {
         let message = crate::message::SignedMessage::noop_sign(Default::default()).unwrap();
-        assert!(peer.outbox.push(Item::Message { message, tracker: None }).is_ok());
+        assert!(peer.outbox.push(Item::Message { message, tracker: None }, &Recent::new()).is_ok());
     }
 
     fn dial(&self, to: &RemotePeer) -> (Arc<PeerEntry>, Cancel) {
