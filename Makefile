@@ -20,7 +20,7 @@ TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules notices surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ demo: deps build ## Build the tool and run real peers on loopback: messages, ack
 	$(TOOL) demo --transport $(TRANSPORT)
 
 # Checks that fail fast come first; the full test run comes last, so that its summary lines end the output.
-test: deps-all fmt-check clippy doc xtask rules conformance surface examples readme limits shuttle capi ## Run every check and test
+test: deps-all fmt-check clippy doc xtask rules notices conformance surface examples readme limits shuttle capi ## Run every check and test
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release $(ALL)
 
@@ -72,6 +72,9 @@ xtask: ## Test the checks themselves
 
 rules: ## Check the house rules: no async runtime, the place of unsafe code, the Rust version, the direction of imports
 	@$(XTASK) rules
+
+notices: ## Check that THIRD-PARTY.txt lists the code of others in the binaries, and that its licences are allowed
+	@$(XTASK) notices --check
 
 conformance: ## Check that every row of docs/conformance.md has a test, and that the tests named in docs/ exist
 	@$(XTASK) conformance
