@@ -1,4 +1,5 @@
-//! Tests of code outside the library: the fuzzers' targets, the benchmark's arithmetic and its async variant.
+//! Tests of what is outside the library: the fuzzers' targets, the benchmark's arithmetic and its async variant, and the files
+//! that name metrics.
 
 #[path = "../fuzz/org.rs"]
 mod org;
@@ -18,4 +19,5 @@ mod trend;
 #[cfg(any(feature = "c-core", feature = "http2"))]
 mod async_interop;
 mod fuzz;
+mod metrics;
 mod side_by_side;
