@@ -1,7 +1,7 @@
 //! Writes the software bill of materials of the distributed binaries: CycloneDX 1.5, JSON.
 
 use crate::packages::{self, Bundled, Package};
-use crate::{tool, Outcome};
+use crate::{paths, tool, Outcome};
 use serde_json::{json, Value};
 
 /// Writes the bill of materials. The same sources give the same file: it has no time and no random identifier.
@@ -17,14 +17,15 @@ fn render(packages: &[Package]) -> Value {
     let version = packages.iter().find(|package| package.is_ours()).map_or("", |package| &package.version);
     let mut components: Vec<Value> = packages.iter().map(component).collect();
     components.extend(packages.iter().flat_map(|package| package.bundled().map(|it| bundled(package, it))));
-    let dependencies: Vec<Value> = packages
-        .iter()
-        .map(|package| {
-            let uses = package.uses.iter().map(|(name, version)| purl(name, version));
-            let uses: Vec<_> = uses.chain(package.bundled().map(|it| bundled_purl(package, it))).collect();
-            json!({"ref": purl(&package.name, &package.version), "dependsOn": uses})
-        })
-        .collect();
+    let distributed = packages.iter().filter(|package| paths::DISTRIBUTED.contains(&package.name.as_str()));
+    let distributed: Vec<_> = distributed.map(|package| purl(&package.name, &package.version)).collect();
+    let mut dependencies = vec![json!({"ref": "fabric-gossip", "dependsOn": distributed})];
+    let below = packages.iter().map(|package| {
+        let uses = package.uses.iter().map(|(name, version)| purl(name, version));
+        let uses: Vec<_> = uses.chain(package.bundled().map(|it| bundled_purl(package, it))).collect();
+        json!({"ref": purl(&package.name, &package.version), "dependsOn": uses})
+    });
+    dependencies.extend(below);
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
