@@ -20,6 +20,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 all=$work/all
 umask 022
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 
 DESTDIR=$all PREFIX=/usr LIBDIR=/usr/lib/$multiarch SYSCONFDIR=/etc UNITDIR=/lib/systemd/system scripts/install.sh
 libdir=usr/lib/$multiarch
@@ -29,6 +30,7 @@ library=libfabric-gossip$abi
 # Where Debian's zsh looks.
 mv "$all/usr/share/zsh/site-functions" "$all/usr/share/zsh/vendor-completions"
 find "$all/usr/share/man" -type f -exec gzip -9n {} +
+chmod 644 "$all/$libdir"/libfabric_gossip.so.*.*.*
 strip --strip-unneeded "$all/usr/bin/fabric-gossip" "$all/$libdir"/libfabric_gossip.so.*.*.*
 
 # move PACKAGE PATH...: moves files of the installation into a package.
@@ -59,12 +61,15 @@ pack() {
     mkdir -p "$root/DEBIAN" "$doc"
     {
         printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n'
-        printf 'Upstream-Name: fabric-gossip\n\nFiles: *\nCopyright: the authors of fabric-gossip\nLicense: Apache-2.0\n'
+        printf 'Upstream-Name: fabric-gossip\n\nFiles: *\nCopyright: 2026 the authors of fabric-gossip\nLicense: Apache-2.0\n'
         printf ' The text is in /usr/share/common-licenses/Apache-2.0.\nComment:\n'
         printf ' THIRD-PARTY.txt.gz has the licences of the code of others in the binaries.\n'
     } >"$doc/copyright"
     gzip -9nc THIRD-PARTY.txt >"$doc/THIRD-PARTY.txt.gz"
     gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
+    # The time of the commit: the same sources give the same package.
+    printf 'fabric-gossip (%s-1) unstable; urgency=medium\n\n  * Release %s: see changelog.gz.\n\n -- %s  %s\n' \
+        "$version" "$version" "$maintainer" "$(date -Ru -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.Debian.gz"
     cat >"$root/DEBIAN/control" <<EOF
 Package: $1
 Source: fabric-gossip
@@ -76,7 +81,7 @@ Priority: optional
 Installed-Size: $(du -ks --apparent-size --exclude=DEBIAN "$root" | cut -f1)
 Depends: $3
 Description: $4
- $5
+$(fold -s -w 76 <<<"$5" | sed 's/^/ /; s/ *$//')
 EOF
     (cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
     mkdir -p "$output"
