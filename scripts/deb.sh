@@ -11,8 +11,8 @@
 set -euo pipefail
 output=$(realpath -m "${1:?the folder for the packages}")
 cd "$(dirname "$0")/.."
+. scripts/version.sh
 
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 architecture=$(dpkg --print-architecture)
 multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
 maintainer="${DEBFULLNAME:-fabric-gossip maintainers} <${DEBEMAIL:-root@$(hostname)}>"
@@ -20,12 +20,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 all=$work/all
 umask 022
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 
 DESTDIR=$all PREFIX=/usr LIBDIR=/usr/lib/$multiarch SYSCONFDIR=/etc UNITDIR=/lib/systemd/system scripts/install.sh
 libdir=usr/lib/$multiarch
-abi=$(cd "$all/$libdir" && readlink libfabric_gossip.so)
-abi=${abi#libfabric_gossip.so.}
+# Not before: build scripts depend on it, and would run again after each commit.
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 library=libfabric-gossip$abi
 # Where Debian's zsh looks.
 mv "$all/usr/share/zsh/site-functions" "$all/usr/share/zsh/vendor-completions"

@@ -9,6 +9,7 @@
 #   TRANSPORT   http2, or c-core to add gRPC's C core (which needs CMake and a C++ compiler)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/version.sh
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-$prefix/lib}
 destdir=${DESTDIR:-}
@@ -23,13 +24,6 @@ case ${TRANSPORT:-http2} in
 http2) transports=http2 private="-lssl -lcrypto -lm -ldl -lpthread" ;;
 c-core) transports=http2,c-core private="-lssl -lcrypto -lstdc++ -lm -ldl -lpthread" ;;
 *) echo "install: unknown TRANSPORT $TRANSPORT: expected http2 or c-core" >&2 && exit 2 ;;
-esac
-
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
-# The part of the version that names the interface: docs/releasing.md.
-case $version in
-0.*) abi=${version%.*} ;;
-*) abi=${version%%.*} ;;
 esac
 
 work=$(mktemp -d)

@@ -7,10 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/skip.sh
+. scripts/version.sh
 cargo=${CARGO:-cargo} python=${PYTHON:-python3}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 output=$target/package
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$output"
@@ -33,7 +33,7 @@ install_step() {
     installed
     local tool=$prefix/bin/fabric-gossip commands
     [[ $("$tool" --version) == "fabric-gossip $version ("* ]] || fail "the tool has another version"
-    commands=$("$tool" help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | grep -v '^help$')
+    commands=$("$tool" help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' | grep -v '^help$')
     [ -n "$commands" ] || fail "the tool lists no commands"
     for command in $commands; do
         [ -s "$prefix/share/man/man1/fabric-gossip-$command.1" ] || fail "the command $command has no man page"
@@ -52,19 +52,20 @@ install_step() {
 
     local so=$prefix/lib/libfabric_gossip.so soname
     soname=$(readelf -d "$so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
-    [ "$soname" = "libfabric_gossip.so.${version%.*}" ] || fail "the shared library has the SONAME $soname"
+    [ "$soname" = "libfabric_gossip.so.$abi" ] || fail "the shared library has the SONAME $soname"
     [ "$(realpath "$prefix/lib/$soname")" = "$so.$version" ] || fail "$soname is not the library"
     $cargo xtask symbols exported "$so"
     if command -v pkg-config >/dev/null; then
-        export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
-        [ "$(pkg-config --modversion fabric-gossip)" = "$version" ] || fail "pkg-config reports another version"
+        # Not exported: the build scripts of the next steps depend on it, and would run again.
+        installed_config() { PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config "$@" fabric-gossip; }
+        [ "$(installed_config --modversion)" = "$version" ] || fail "pkg-config reports another version"
         # shellcheck disable=SC2046
-        ${CC:-cc} capi/examples/c/two_peers.c $(pkg-config --cflags --libs fabric-gossip) -lpthread -o "$work/shared"
+        ${CC:-cc} capi/examples/c/two_peers.c $(installed_config --cflags --libs) -lpthread -o "$work/shared"
         readelf -d "$work/shared" | grep -q "NEEDED.*\[$soname\]" || fail "a program does not need $soname"
         LD_LIBRARY_PATH=$prefix/lib example "$work/shared"
         # shellcheck disable=SC2046
-        ${CC:-cc} capi/examples/c/two_peers.c $(pkg-config --cflags fabric-gossip) "$prefix/lib/libfabric_gossip.a" \
-            $(pkg-config --static --libs-only-l fabric-gossip | sed 's/-lfabric_gossip//') -o "$work/static"
+        ${CC:-cc} capi/examples/c/two_peers.c $(installed_config --cflags) "$prefix/lib/libfabric_gossip.a" \
+            $(installed_config --static --libs-only-l | sed 's/-lfabric_gossip//') -o "$work/static"
         example "$work/static"
         echo "package: programs are compiled with pkg-config, shared and static"
     else
@@ -206,7 +207,7 @@ cargo_c_step() {
     fi
     CARGO_TARGET_DIR=$target $cargo cinstall --release --locked --manifest-path capi/Cargo.toml --no-default-features \
         --features http2 --prefix /usr --libdir /usr/lib --destdir "$work/cinstall"
-    for file in lib/libfabric_gossip.so."${version%.*}" lib/libfabric_gossip.a lib/pkgconfig/fabric-gossip.pc \
+    for file in lib/libfabric_gossip.so."$abi" lib/libfabric_gossip.a lib/pkgconfig/fabric-gossip.pc \
         include/fabric_gossip.h; do
         [ -e "$work/cinstall/usr/$file" ] || fail "cargo cinstall does not install $file"
     done

@@ -6,10 +6,10 @@
 #   scripts/release.sh prepare    check the conditions, run all tests, make everything, and print the commands for the upload
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/version.sh
 cargo=${CARGO:-cargo}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 files=$target/package
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 IFS=. read -r major minor patch <<<"$version"
 failed=
 
