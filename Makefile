@@ -8,6 +8,8 @@ CARGO ?= cargo
 XTASK = $(CARGO) xtask
 # STRICT=1 turns every skipped check into a failure.
 export STRICT
+# Where `make install` puts its files: scripts/install.sh.
+export PREFIX LIBDIR DESTDIR
 TOOL = $(or $(CARGO_TARGET_DIR),target)/release/fabric-gossip
 DENY = -- -D warnings
 # The library, the tool and the C interface, with every feature. Each step of `make test` that needs the C core uses this
@@ -20,7 +22,7 @@ TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all check-deps check-deps-all build demo test fmt fmt-check clippy doc xtask rules surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build install package demo test fmt fmt-check clippy doc xtask rules notices versions surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,11 +42,14 @@ check-deps-all: ## Name what is missing for all other targets
 build: check-deps ## Build the tool: target/release/fabric-gossip; TRANSPORT=c-core adds the C core
 	$(CARGO) build --release -p fabric-gossip-cli $(TOOL_FEATURES)
 
+install: check-deps ## Install tool, libraries, headers, man pages: PREFIX=/usr/local DESTDIR= TRANSPORT=http2
+	@TRANSPORT=$(TRANSPORT) scripts/install.sh
+
 demo: deps build ## Build the tool and run real peers on loopback: messages, acknowledgements, an impostor; TRANSPORT=c-core
 	$(TOOL) demo --transport $(TRANSPORT)
 
 # Checks that fail fast come first; the full test run comes last, so that its summary lines end the output.
-test: deps-all fmt-check clippy doc xtask rules conformance surface examples readme limits shuttle capi ## Run every check and test
+test: deps-all fmt-check clippy doc xtask rules notices versions conformance surface examples readme limits shuttle capi ## Run every check and test
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release $(ALL)
 
@@ -73,6 +78,12 @@ xtask: ## Test the checks themselves
 rules: ## Check the house rules: no async runtime, the place of unsafe code, the Rust version, the direction of imports
 	@$(XTASK) rules
 
+notices: ## Check that THIRD-PARTY.txt lists the code of others in the binaries, and that its licences are allowed
+	@$(XTASK) notices --check
+
+versions: ## Check that all files have the same version
+	@scripts/release.sh check
+
 conformance: ## Check that every row of docs/conformance.md has a test, and that the tests named in docs/ exist
 	@$(XTASK) conformance
 
@@ -85,6 +96,9 @@ examples: check-deps-all ## Run the examples and compare their output with what 
 limits: check-deps-all ## Run the tool and an example with too few threads and file descriptors: each works or says so
 	@$(CARGO) build --release $(ALL) --bins --example two_peers
 	@$(XTASK) limits
+
+package: check-deps ## Make what is distributed, and use each part in an empty prefix, root or environment (minutes)
+	@scripts/package.sh
 
 readme: build ## Run the README's block against a live peer
 	@$(XTASK) readme

@@ -11,6 +11,8 @@ mod go_values;
 mod identity;
 mod keys;
 mod logging;
+#[cfg(feature = "man")]
+mod man;
 mod metrics_page;
 mod options;
 mod order;
@@ -80,6 +82,10 @@ pub struct Context {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "man")]
+    if let Some(code) = man::run() {
+        return code;
+    }
     let command = Cli::command().version(VERSION.as_str());
     let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,

@@ -1,4 +1,4 @@
-//! The HTTP page for Prometheus: one client at a time, with small limits for time and bytes.
+//! The HTTP pages for Prometheus and for health checks: one client at a time, with small limits for time and bytes.
 
 use crate::failure::{Failure, Result};
 use crate::stop::spawn;
@@ -21,7 +21,7 @@ pub struct MetricsPage {
 }
 
 impl MetricsPage {
-    /// Serves the result of `page` at `http://address/metrics`.
+    /// Serves the result of `page` at `http://address/metrics`, and `ok` at `/healthz`.
     pub fn serve(address: &str, page: impl Fn() -> String + Send + 'static) -> Result<MetricsPage> {
         let failed = |e: std::io::Error| Failure::usage(format!("--metrics {address}: cannot listen: {e}"));
         let listener = TcpListener::bind(address).map_err(failed)?;
@@ -68,7 +68,8 @@ fn answer(mut client: TcpStream, page: &impl Fn() -> String) -> std::io::Result<
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (status, body) = match (method, path) {
         (b"GET" | b"HEAD", b"/metrics" | b"/") => ("200 OK", page()),
-        (b"GET" | b"HEAD", _) => ("404 Not Found", "the page is /metrics\n".to_owned()),
+        (b"GET" | b"HEAD", b"/healthz") => ("200 OK", "ok\n".to_owned()),
+        (b"GET" | b"HEAD", _) => ("404 Not Found", "the pages are /metrics and /healthz\n".to_owned()),
         _ => ("405 Method Not Allowed", "only GET\n".to_owned()),
     };
     let length = body.len();

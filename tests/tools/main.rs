@@ -1,4 +1,5 @@
-//! Tests of code outside the library: the fuzzers' targets, the benchmark's arithmetic and its async variant.
+//! Tests of what is outside the library: the fuzzers' targets, the benchmark's arithmetic and its async variant, and the files
+//! that name metrics.
 
 #[path = "../../benches/side_by_side/compare.rs"]
 mod compare;
@@ -20,4 +21,5 @@ mod trend;
 #[cfg(any(feature = "c-core", feature = "http2"))]
 mod async_interop;
 mod fuzz;
+mod metrics;
 mod side_by_side;

@@ -9,9 +9,12 @@ mod header;
 mod imports;
 mod limits;
 mod markdown;
+mod notices;
+mod packages;
 mod paths;
 mod readme;
 mod rules;
+mod sbom;
 mod snippets;
 mod source;
 mod surface;
@@ -33,6 +36,8 @@ usage: cargo xtask <command>
   snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
   symbols exported LIBRARY   compare the exports of a shared library with the C header
   symbols hide FROM TO       make every symbol of a static library local but the functions of the C header
+  notices [--check]          generate THIRD-PARTY.txt, or fail if it is not what would be generated
+  sbom FILE                  write the software bill of materials (CycloneDX)
   limits                     run the programs with too few threads and file descriptors
 
 STRICT=1 in the environment turns every skipped check into a failure.";
@@ -54,6 +59,9 @@ fn run(arguments: &[&str]) -> Outcome {
         ["snippets", folder] => snippets::run(folder),
         ["symbols", "exported", library] => symbols::check_exports(library),
         ["symbols", "hide", from, to] => symbols::hide(from, to),
+        ["notices"] => notices::generate(),
+        ["notices", "--check"] => notices::check(),
+        ["sbom", file] => sbom::generate(file),
         ["limits"] => limits::run(),
         _ => Err(USAGE.into()),
     }

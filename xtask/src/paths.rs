@@ -51,6 +51,12 @@ pub const SELECTIONS: &[&[&str]] = &[
 ];
 /// Selects for `cargo metadata`, which knows no packages, the features of [`ALL`].
 pub const ALL_FEATURES: &[&str] = &["--features", "host-server"];
+/// The packages whose binaries are distributed.
+pub const DISTRIBUTED: &[&str] = &["fabric-gossip-cli", "fabric-gossip-capi"];
+/// The licences of the code of others in these binaries.
+pub const NOTICES: &str = "THIRD-PARTY.txt";
+/// The configuration of cargo-deny.
+pub const DENY: &str = "deny.toml";
 /// The command-line tool, below the release folder.
 pub const TOOL: &str = "fabric-gossip";
 

@@ -19,6 +19,7 @@ from ctypes import c_uint16 as U16
 from ctypes import c_uint32 as U32
 from ctypes import c_uint64 as U64
 from ctypes import c_void_p as HANDLE
+from pathlib import Path
 
 #: The interface that this module was written for: the header's major and minor version.
 MAJOR, MINOR = 0, 1
@@ -292,20 +293,36 @@ FUNCTIONS = {
 }
 
 
+#: The library in an installed package.
+INSTALLED = Path(__file__).with_name("libfabric_gossip.so")
+
+#: The remedy for a library that cannot be loaded.
+REMEDY = (
+    "install the package with its library (pip install ./bindings/python in a clone of fabric-gossip), install the "
+    "library for all programs (make install), or set FABRIC_GOSSIP_LIBRARY to the path of libfabric_gossip.so"
+)
+
+
 def find(path: "str | os.PathLike[str] | None" = None) -> str:
-    """Returns the library's file: `path`, else FABRIC_GOSSIP_LIBRARY, else the file that the system's loader finds."""
+    """Returns the library's file: `path`, else FABRIC_GOSSIP_LIBRARY, else the file in this package, else the file that
+    the system's loader finds.
+    """
     if path is not None:
         return os.fspath(path)
-    return os.environ.get("FABRIC_GOSSIP_LIBRARY") or ctypes.util.find_library("fabric_gossip") or "libfabric_gossip.so"
+    given = os.environ.get("FABRIC_GOSSIP_LIBRARY") or (str(INSTALLED) if INSTALLED.exists() else None)
+    return given or ctypes.util.find_library("fabric_gossip") or "libfabric_gossip.so"
 
 
 def load(path: "str | os.PathLike[str] | None" = None) -> ctypes.CDLL:
     """Loads the library, checks that it has this interface, and declares its functions.
 
-    OSError: the library cannot be loaded. ImportError: it has a different version.
+    OSError: the library cannot be loaded; the text has the remedy. ImportError: it has a different version.
     """
     file = find(path)
-    library = ctypes.CDLL(file)
+    try:
+        library = ctypes.CDLL(file)
+    except OSError as error:
+        raise OSError(f"the library of fabric-gossip cannot be loaded: {error}. To remedy this, {REMEDY}") from None
     try:
         library.gossip_version.restype = Str
     except AttributeError:

@@ -72,10 +72,10 @@ _used, _used_before_fork = False, False
 
 
 def load(path: Optional[Text] = None) -> None:
-    """Loads the library from `path`, else from FABRIC_GOSSIP_LIBRARY, else as the system finds it.
+    """Loads the library: `path`, else FABRIC_GOSSIP_LIBRARY, else the one in this package, else as the system finds it.
 
-    Called automatically on first use. OSError: the library cannot be loaded. ImportError: it has a different version.
-    RuntimeError: it is already loaded, and `path` is given.
+    Called automatically on first use. OSError: the library cannot be loaded; the text has the remedy. ImportError: it has
+    a different version. RuntimeError: it is already loaded, and `path` is given.
     """
     global _library
     with _load_lock:

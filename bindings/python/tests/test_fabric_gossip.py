@@ -534,8 +534,15 @@ class Loading(unittest.TestCase):
     def test_another_library_is_not_loaded(self) -> None:
         with self.assertRaisesRegex(ImportError, "is not the library"):
             _c.load("libc.so.6")
-        with self.assertRaises(OSError):
+        with self.assertRaisesRegex(OSError, "/nowhere/.*pip install .*FABRIC_GOSSIP_LIBRARY"):
             _c.load("/nowhere/libfabric_gossip.so")
+
+    def test_the_variable_comes_before_the_installed_library(self) -> None:
+        with tempfile.NamedTemporaryFile() as file, mock.patch.object(_c, "INSTALLED", Path(file.name)):
+            with mock.patch.dict(os.environ, FABRIC_GOSSIP_LIBRARY="/set.so"):
+                self.assertEqual((_c.find("/given.so"), _c.find()), ("/given.so", "/set.so"))
+            with mock.patch.dict(os.environ, FABRIC_GOSSIP_LIBRARY=""):
+                self.assertEqual(_c.find(), file.name)
 
 
 if __name__ == "__main__":

