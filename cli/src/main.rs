@@ -16,6 +16,7 @@ mod options;
 mod order;
 mod output;
 mod peer_config;
+mod query;
 mod report;
 mod rfc3339;
 mod rules;

@@ -146,6 +146,16 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
+/// Formats a long time for humans.
+pub fn since(time: Duration) -> String {
+    match time.as_secs() {
+        s if s < 60 => short(time),
+        s if s < 3600 => format!("{} min", s / 60),
+        s if s < 2 * 86_400 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
+    }
+}
+
 /// Formats a count for humans: `100,000`.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
