@@ -138,7 +138,8 @@ pub fn date(time: &Asn1TimeRef) -> String {
     unix(time).map_or_else(|| time.to_string(), rfc3339::seconds)
 }
 
-fn unix(time: &Asn1TimeRef) -> Option<i64> {
+/// Returns a time in seconds since 1970.
+pub fn unix(time: &Asn1TimeRef) -> Option<i64> {
     let diff = Asn1Time::from_unix(0).ok()?.diff(time).ok()?;
     Some(i64::from(diff.days) * 86_400 + i64::from(diff.secs))
 }

@@ -24,6 +24,7 @@ mod settings;
 mod steps;
 mod stop;
 mod summary;
+mod survey;
 mod terminal;
 mod tls_options;
 mod tls_probe;
@@ -131,7 +132,13 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
     };
     // A command that ends by itself continues without readers: its exit code gives the result.
     let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
-    let context = Context { out: Output::new(form, Terminal::new(cli.color), closed), settings, transport: cli.transport, stop, interrupted };
+    let context = Context {
+        out: Output::new(form, Terminal::new(cli.color), closed),
+        settings,
+        transport: cli.transport,
+        stop,
+        interrupted,
+    };
     let result = cli.command.run(&context);
     match (result, context.out.finish()) {
         (Err(failure), _) => Err(failure),

@@ -66,7 +66,8 @@ pub struct PeerArgs {
     tls: TlsArgs,
 }
 
-fn anchor(text: &str) -> Result<(OrgId, AnchorPeer), String> {
+/// Parses an anchor peer with its organisation.
+pub fn anchor(text: &str) -> Result<(OrgId, AnchorPeer), String> {
     let (org, endpoint) =
         text.split_once('=').ok_or("expected MSPID=host:port, such as Org2MSP=peer0.org2.example.com:7051")?;
     let Endpoint { host, port } = target(endpoint)?;
