@@ -9,7 +9,7 @@ use crate::output::{printable, Progress};
 use crate::settings::Settings;
 use crate::survey::compare::{self, compare, Starts};
 use crate::survey::crawl::{self, Crawl};
-use crate::survey::{changes::changes, dot, json, table, Report, Severity};
+use crate::survey::{changes::changes, dot, json, page, table, Report, Severity};
 use crate::terminal::Tone;
 use crate::tls_options::{Role, TlsArgs};
 use crate::values::{duration, target, timeout, Endpoint};
@@ -30,6 +30,9 @@ pub struct SurveyArgs {
     /// Peers to ask first, host:port [CORE_PEER_ADDRESS]; the members of our organisation that they list are asked too
     #[arg(value_name = "H:P", value_parser = target)]
     peers: Vec<Endpoint>,
+    /// Write the report as one HTML page, with a map of who sees whom
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write the map of who sees whom, for Graphviz
     #[arg(long, value_name = "FILE")]
     dot: Option<PathBuf>,
@@ -194,6 +197,10 @@ impl Survey<'_> {
     }
 
     fn write_files(&self, report: &Report) -> Result<()> {
+        if let Some(path) = &self.args.html {
+            let days = i64::try_from(self.args.warn_expiry.as_secs() / 86_400).unwrap_or(i64::MAX);
+            write(path, &page::render(report, days))?;
+        }
         if let Some(path) = &self.args.dot {
             write(path, &dot::render(report))?;
         }

@@ -1,13 +1,15 @@
 //! A comparison of the views that the peers of a network have of each other.
 //!
 //! [`crawl`] asks the peers, [`compare`](compare::compare) turns their answers into a [`Report`], and [`table`],
-//! [`json`] and [`dot`] present it. [`changes`] compares two reports.
+//! [`json`], [`page`] and [`dot`] present it. [`changes`] compares two reports.
 
 pub mod changes;
 pub mod compare;
 pub mod crawl;
 pub mod dot;
 pub mod json;
+pub mod page;
+mod svg;
 pub mod table;
 
 use crate::values::{brief, Endpoint};
