@@ -55,7 +55,7 @@ pub fn summary(report: &Report) -> (Tone, String) {
         _ => Tone::Bad,
     };
     let text = format!(
-        "{}, {} reachable, {} compared: {}, {}",
+        "{}, {} reachable; {} compared; {}, {}",
         count(report.peers.len(), "peer"),
         report.reachable(),
         count(report.views, "view"),

@@ -2,13 +2,16 @@
 
 mod cases;
 mod demo;
+mod gossipers;
 mod handshake;
+mod markup;
 mod outcome;
 mod peers;
 mod probing;
 mod sending;
 mod settings;
 mod support;
+mod survey;
 #[cfg(feature = "c-core")]
 mod transports;
 mod trust;
