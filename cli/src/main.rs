@@ -8,6 +8,7 @@ mod core_yaml;
 mod delivery;
 mod failure;
 mod go_values;
+mod help;
 mod identity;
 mod keys;
 mod logging;
@@ -87,7 +88,7 @@ pub struct Context {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::command().version(VERSION.as_str());
+    let command = help::extend(Cli::command().version(VERSION.as_str()));
     let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         // Prints help and version on stdout and succeeds, or an error on stderr.

@@ -79,16 +79,26 @@ impl Terminal {
         format!("{} {}", self.paint(Tone::Faint, time), self.paint(tone, &line))
     }
 
+    /// Colours a text. In plain text, the marks at the beginnings of lines.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         let code = match tone {
             _ if !self.colored || text.is_empty() => return text.to_owned(),
-            Tone::Plain => return text.to_owned(),
+            Tone::Plain => return text.split('\n').map(|line| self.mark(line)).collect::<Vec<_>>().join("\n"),
             Tone::Good => "32",
             Tone::Warning => "33",
             Tone::Bad => "31",
             Tone::Faint => "2",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    fn mark(&self, line: &str) -> String {
+        for (mark, tone) in [("✔", Tone::Good), ("✘", Tone::Bad)] {
+            if let Some(rest) = line.strip_prefix(mark) {
+                return self.paint(tone, mark) + rest;
+            }
+        }
+        line.to_owned()
     }
 }
 
@@ -101,7 +111,7 @@ mod tests {
         let terminal = |colored| Terminal { colored, stdout: None, stderr: false };
         assert_eq!(terminal(true).paint(Tone::Bad, "no"), "\x1b[31mno\x1b[0m");
         assert_eq!(terminal(false).paint(Tone::Bad, "no"), "no");
-        assert_eq!(terminal(true).paint(Tone::Plain, "text"), "text");
+        assert_eq!(terminal(true).paint(Tone::Plain, "text\n✔ done"), "text\n\x1b[32m✔\x1b[0m done");
     }
 
     #[test]

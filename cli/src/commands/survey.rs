@@ -1,10 +1,9 @@
 //! `survey`: a comparison of the views of all peers of our organisation.
 
-use crate::commands::peer::anchor;
 use crate::failure::{Failure, Result};
 use crate::identity::Me;
 use crate::keys;
-use crate::options::IdentityArgs;
+use crate::options::{anchor, check_anchors, IdentityArgs};
 use crate::output::{printable, Progress};
 use crate::settings::Settings;
 use crate::survey::compare::{self, compare, Starts};
@@ -83,6 +82,7 @@ fn endpoint(anchor: &AnchorPeer) -> String {
 pub fn run(context: &Context, args: &SurveyArgs) -> Result<()> {
     let given = args.given(&context.settings)?;
     let me = args.identity.load(&context.settings)?;
+    check_anchors(&args.anchor, &me)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
     let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
     let max_peers = usize::from(args.max_peers);

@@ -176,7 +176,9 @@ impl Shared<'_> {
         let Target { endpoint, given, expected } = target.clone();
         let mut visit = Visit { endpoint, given, expected, ..Visit::default() };
         if let Err(failure) = self.question(&mut visit) {
-            visit.error = Some(failure.text().map_or_else(|| "interrupted".to_owned(), printable));
+            // The endpoint is named beside the error.
+            let text = failure.text().unwrap_or("interrupted");
+            visit.error = Some(printable(text.strip_prefix(&format!("{}: ", visit.endpoint)).unwrap_or(text)));
         }
         if let Some(peer) = &visit.peer {
             log::debug!("{} is {peer}", visit.endpoint);

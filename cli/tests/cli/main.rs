@@ -4,6 +4,7 @@ mod cases;
 mod demo;
 mod gossipers;
 mod handshake;
+mod identities;
 mod markup;
 mod outcome;
 mod peers;

@@ -178,6 +178,7 @@ fn fabrics_settings_serve_and_wrong_ones_are_named() {
         assert!(ended.stderr.contains(text), "{}", ended.stderr);
     };
     wrong(&["--anchor", "Org2MSP"], "MSPID=host:port");
+    wrong(&["--anchor", "Org3MSP=localhost:1"], "the organisation Org3MSP is unknown");
     wrong(&["--alive-interval", "5s", "--alive-expiration", "1s"], "alive_expiration_timeout");
 }
 

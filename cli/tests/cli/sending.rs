@@ -235,3 +235,24 @@ fn nobody_who_reads_ends_them_too() {
         assert!(!stderr.contains("panic") && !stderr.contains("defect"), "{stderr}");
     }
 }
+
+#[test]
+fn the_data_of_messages_is_shown_and_cannot_act_on_a_terminal() {
+    for (form, expected) in [("text", "a\u{1b}[31m\n"), ("hex", "611b5b33316d0a")] {
+        let (mut listener, endpoint, _) = Crypto::get().listen(&["--payload", form]);
+        run_send(&endpoint, &["--text", "a\u{1b}[31m\n"]).assert_code(0);
+        let message = listener.await_that("message", |line| line["kind"] == "data_msg");
+        assert_eq!(message["payload"], expected, "{message}");
+    }
+    let flags = Crypto::get().identity(1, 0);
+    let args = Crypto::get().args(&["listen", "--listen", "127.0.0.1:0", "--payload", "text"], &flags);
+    let mut listener = tool().args(args).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(listener.stdout.take().unwrap()));
+    let first = lines.next().unwrap().unwrap();
+    let endpoint = first.split("listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    run_send(&endpoint, &["--text", "a\u{1b}[31m\n"]).assert_code(0);
+    let line = lines.map(Result::unwrap).find(|line| line.contains("data_msg")).unwrap();
+    send_signal("-TERM", listener.id());
+    assert!(listener.wait().unwrap().success());
+    assert!(line.ends_with(": a\\u{1b}[31m\\n"), "{line}");
+}

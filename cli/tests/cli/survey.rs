@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&\u{1b}[31m:7051";
 
@@ -183,24 +183,38 @@ fn in_browsers(page: &str, dir: &TempDir) {
     for (width, dark, color) in
         [(1200, false, "rgb(255, 255, 255)"), (1200, true, "rgb(21, 22, 26)"), (500, false, "rgb(255")]
     {
-        let result = render(browser, dir.path(), &path, width, dark);
+        let result = render(browser, dir, &path, width, dark);
         let expected = if width == 500 { " true true 10" } else { color };
         assert!(result.contains(expected) && result.ends_with(" true true 10"), "{width} {dark}: {result}");
     }
 }
 
 /// Returns the text that the script in the page left.
-fn render(browser: &str, dir: &Path, page: &str, width: u32, dark: bool) -> String {
-    let output = Command::new(browser)
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
+fn render(browser: &str, dir: &TempDir, page: &str, width: u32, dark: bool) -> String {
+    let (stdout, stderr) = (dir.join("dom.html"), dir.join("browser.log"));
+    let file = |path: &Path| std::fs::File::create(path).unwrap();
+    let mut browser = Command::new(browser)
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-extensions", "--dump-dom"])
         .arg(format!("--user-data-dir={}", dir.join("profile").display()))
         .arg(format!("--window-size={width},900"))
         .arg(format!("--blink-settings=preferredColorScheme={}", if dark { 0 } else { 1 }))
         .arg(format!("file://{page}"))
-        .output()
+        .stdout(file(&stdout))
+        .stderr(file(&stderr))
+        .spawn()
         .unwrap();
-    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let result = text.split("data-result=\"").nth(1).unwrap_or_else(|| panic!("{browser}: {text}\n{errors}"));
+    let until = Instant::now() + PATIENCE;
+    while browser.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            browser.kill().unwrap();
+            panic!("the browser does not end: {}", std::fs::read_to_string(&stderr).unwrap());
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    let text = std::fs::read_to_string(&stdout).unwrap();
+    let result = text.split("data-result=\"").nth(1);
+    let result = result.unwrap_or_else(|| panic!("{text}\n{}", std::fs::read_to_string(&stderr).unwrap()));
     result.split('"').next().unwrap().to_owned()
 }
 
