@@ -13,6 +13,7 @@ mod sending;
 mod settings;
 mod support;
 mod survey;
+mod terminal;
 #[cfg(feature = "c-core")]
 mod transports;
 mod trust;

@@ -261,6 +261,7 @@ fn the_data_of_messages_is_shown_and_cannot_act_on_a_terminal() {
 fn the_commands_beside_the_readmes_program_run_its_other_peer() {
     let readme = include_str!("../../../README.md").replace("\\\n", "");
     let commands = readme.lines().filter_map(|line| line.strip_prefix("fabric-gossip "));
+    let commands = commands.filter(|line| !line.starts_with('='));
     let commands: Vec<Vec<&str>> = commands.map(|line| line.split_whitespace().collect()).collect();
     let [crypto, listen] = &commands[..] else { panic!("{commands:?}") };
     let dir = TempDir::new();
