@@ -726,7 +726,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_verified_or_is_left_out_is_told() {
+    fn unverified_entries_and_omissions_are_found() {
         let mut network = pair();
         network.member(0, "b").verified = Some(false);
         network.assert_finds(&["error bad_signature b"]);

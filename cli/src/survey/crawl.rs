@@ -39,7 +39,7 @@ struct Target {
     expected: Option<String>,
 }
 
-/// What the visits share.
+/// State shared by the visits.
 struct Shared<'a> {
     crawl: &'a Crawl<'a>,
     comm: &'a Comm,
@@ -103,7 +103,7 @@ impl Crawl<'_> {
         thread::scope(|scope| {
             for n in 0..WORKERS.min(targets.len()) {
                 let (targets, done) = (take.clone(), done.clone());
-                let work = move || targets.iter().try_for_each(|target| done.send(shared.visit(&target)));
+                let work = move || targets.iter().all(|target| done.send(shared.visit(&target)).is_ok());
                 let thread = thread::Builder::new().name(format!("survey-{n}"));
                 if let Err(e) = thread.spawn_scoped(scope, work) {
                     // The others end when there is no more work.

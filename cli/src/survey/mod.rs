@@ -16,8 +16,9 @@ use crate::values::{brief, Endpoint};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Nanoseconds and seconds since 1970.
+/// Nanoseconds since 1970.
 pub type Nanos = u64;
+/// Seconds since 1970.
 pub type Seconds = i64;
 
 /// A member in a list of one peer.

@@ -1,4 +1,4 @@
-//! `identity`: what a certificate contains, and how long it lasts.
+//! `identity`: the contents of a certificate, and its expiry.
 
 use crate::support::*;
 use fabric_gossip::testing::cryptogen::Org;

@@ -1,4 +1,4 @@
-//! What a person sees: the tool on a terminal, made by `script`.
+//! The tool on a terminal, which the program `script` makes.
 
 use crate::support::*;
 use fabric_gossip::testing::skip;
