@@ -11,10 +11,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+/// A name in a certificate, and an endpoint.
+const HOSTILE_NAME: &str = "h\"><script>alert(2)</script>\u{1b}[31m";
 const HOSTILE: &str = "<script>alert(1)</script>\"'&\u{1b}[31m:7051";
 
 /// Two organisations. Of the first: `a` and `b` agree; `c` sees neither of them; `d` is dead; `u` is unreachable; `h`
-/// publishes a hostile endpoint. The certificate of `b` is about to expire. `f` is of the second.
+/// has a hostile name and endpoint. The certificate of `b` is about to expire. `f` is of the second.
 struct Network {
     a: Gossiper,
     b: Gossiper,
@@ -39,11 +41,11 @@ impl Network {
         let now = SystemTime::now();
         let days = |days: u64| Duration::from_secs(days * 86_400);
         let ours = |name: &str| Identity::new(&org1, org1.peer(name).unwrap(), &[&org2]);
-        let ending = org1.member("b").valid(now - days(10), now + days(10)).issue().unwrap();
+        let ending = org1.member("b").valid(now - days(10), now + days(11) - days(1) / 2).issue().unwrap();
         let start = |identity| Gossiper::start(identity, &orgs);
         let (a, b, c) = (start(ours("a")), start(Identity::new(&org1, ending, &[&org2])), start(ours("c")));
         let f = start(Identity::new(&org2, org2.peer("f").unwrap(), &[&org1]));
-        let (d, u, h) = (ours("d"), ours("u"), ours("h"));
+        let (d, u, h) = (ours("d"), ours("u"), ours(HOSTILE_NAME));
         let known = Answer {
             alive: vec![
                 a.alive(),
@@ -106,7 +108,7 @@ fn a_survey_finds_the_dead_the_unreachable_the_expiring_and_the_one_sided() {
     assert_eq!((&of_a["reachable"], &of_a["alive_in"], &of_a["views"]), (&true.into(), &2.into(), &3.into()));
     assert!(of_a["rtt_us"].is_u64() && of_a["verified"] == true && of_a["started"].is_string(), "{of_a}");
     assert_eq!((&of_a["endpoint"], &of_a["mspid"]), (&network.a.endpoint.clone().into(), &"Org1MSP".into()));
-    assert_eq!(of_b["days_left"], 9);
+    assert_eq!(of_b["days_left"], 10);
     assert_eq!(
         (&of_f["mspid"], &of_f["reachable"], &of_f["sees_alive"]),
         (&"Org2MSP".into(), &true.into(), &Value::Null)
@@ -125,7 +127,7 @@ fn a_survey_is_shown_as_text_that_a_terminal_cannot_act_upon() {
     let network = Network::start();
     let ended = network.survey(&[]);
     ended.assert_code(1);
-    for part in ["ORGANISATION", "Org1MSP", "3 views compared", "[dead_entry]", "9 days", &network.a.endpoint] {
+    for part in ["ORGANISATION", "Org1MSP", "3 views compared", "[dead_entry]", " 10 days", &network.a.endpoint] {
         assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
     }
     assert!(!ended.stdout.contains('\x1b'), "{}", ended.stdout);
@@ -143,7 +145,9 @@ fn a_page_and_a_graph_are_written_in_which_hostile_names_are_text() {
     let tags = markup::parse(&page);
     let count = |name: &str| tags.iter().filter(|tag| tag.name == name).count();
     assert_eq!((count("svg"), count("table"), count("script"), count("link"), count("img")), (1, 2, 0, 0, 0));
-    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains('\x1b'));
+    assert!(
+        page.contains("&lt;script&gt;alert(1)") && page.contains("&lt;script&gt;alert(2)") && !page.contains('\x1b')
+    );
     // Nothing is loaded from elsewhere: all references are to places in the page.
     for tag in &tags {
         assert!(tag.attribute("src").is_none(), "{tag:?}");
@@ -161,7 +165,8 @@ fn a_page_and_a_graph_are_written_in_which_hostile_names_are_text() {
     let graph = std::fs::read_to_string(&dot).unwrap();
     assert!(graph.starts_with("digraph survey {") && graph.ends_with("}\n"));
     assert!(graph.contains(&format!("\"{}\" -> \"{}\";", network.a.pki_id(), network.c.pki_id())), "{graph}");
-    assert!(graph.contains("<script>alert(1)</script>\\\"'&\\\\u{1b}[31m"), "{graph}");
+    assert!(graph.contains("<script>alert(1)</script>\\\"'&\\\\u{1b}[31m") && !graph.contains('\x1b'), "{graph}");
+    assert!(graph.contains("h\\\"><script>alert(2)"), "{graph}");
     in_browsers(&page, &dir);
 }
 
