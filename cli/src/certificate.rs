@@ -3,15 +3,18 @@
 use crate::failure::{Failure, Result};
 use crate::output::shown;
 use crate::rfc3339;
+use crate::values::hex;
 use fabric_gossip::msp::PemFile;
 use fabric_gossip::transport::check_server_name;
 use openssl::asn1::{Asn1StringRef, Asn1Time, Asn1TimeRef};
+use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
+use openssl::pkey::Id;
 use openssl::x509::{X509NameRef, X509Ref, X509};
 use serde_json::{json, Value};
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A certificate and where it came from.
 #[derive(Clone)]
@@ -119,6 +122,61 @@ fn text(value: &Asn1StringRef) -> String {
     String::from_utf8_lossy(value.as_slice()).replace('\0', "")
 }
 
+/// Returns the serial number in hex.
+pub fn serial(x509: &X509Ref) -> Option<String> {
+    let digits = x509.serial_number().to_bn().ok()?.to_hex_str().ok()?;
+    Some(digits.to_lowercase())
+}
+
+/// Returns the SHA-256 hash of a certificate.
+pub fn fingerprint(x509: &X509Ref) -> Option<String> {
+    x509.digest(MessageDigest::sha256()).ok().map(|digest| hex(&digest))
+}
+
+/// Returns the type of the public key: `ECDSA P-256`, `RSA 2048`, `Ed25519`.
+pub fn key_type(x509: &X509Ref) -> Option<String> {
+    let key = x509.public_key().ok()?;
+    Some(match key.id() {
+        Id::EC => {
+            let curve = key.ec_key().ok()?.group().curve_name();
+            match curve {
+                Some(Nid::X9_62_PRIME256V1) => "ECDSA P-256".to_owned(),
+                Some(Nid::SECP384R1) => "ECDSA P-384".to_owned(),
+                Some(Nid::SECP521R1) => "ECDSA P-521".to_owned(),
+                curve => format!("ECDSA {}", curve.and_then(|nid| nid.short_name().ok()).unwrap_or("unknown curve")),
+            }
+        }
+        Id::RSA => format!("RSA {}", key.bits()),
+        Id::ED25519 => "Ed25519".to_owned(),
+        Id::ED448 => "Ed448".to_owned(),
+        _ => "unknown".to_owned(),
+    })
+}
+
+/// DER of the extension's OID, and of the usages that TLS demands of servers and clients.
+const EXTENDED_KEY_USAGE: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x25];
+const TLS_USAGES: [[u8; 10]; 2] = [
+    [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01],
+    [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02],
+];
+
+/// Returns whether the extended key usage is that of TLS. Authorities issue identities without one.
+pub fn is_for_tls(x509: &X509Ref) -> bool {
+    let Ok(der) = x509.to_der() else { return false };
+    let find = |from: usize, part: &[u8]| der[from..].windows(part.len()).position(|window| window == part);
+    let Some(extension) = find(0, &EXTENDED_KEY_USAGE) else { return false };
+    TLS_USAGES.iter().any(|usage| find(extension, usage).is_some())
+}
+
+/// Returns the reason why a certificate expires within a time, if it does.
+pub fn expires_within(x509: &X509Ref, time: Duration) -> Option<String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let limit = i64::try_from((now + time).as_secs()).unwrap_or(i64::MAX);
+    let until = unix(x509.not_after())?;
+    let verb = if until < now.as_secs() as i64 { "expired" } else { "expires" };
+    (until < limit).then(|| format!("{} {verb} on {}", name(x509.subject_name()), date(x509.not_after())))
+}
+
 /// Returns the host names and addresses that a TLS certificate is valid for.
 pub fn alternative_names(x509: &X509Ref) -> Vec<String> {
     let names = x509.subject_alt_names();
@@ -138,7 +196,8 @@ pub fn date(time: &Asn1TimeRef) -> String {
     unix(time).map_or_else(|| time.to_string(), rfc3339::seconds)
 }
 
-fn unix(time: &Asn1TimeRef) -> Option<i64> {
+/// Returns a time in seconds since 1970.
+pub fn unix(time: &Asn1TimeRef) -> Option<i64> {
     let diff = Asn1Time::from_unix(0).ok()?.diff(time).ok()?;
     Some(i64::from(diff.days) * 86_400 + i64::from(diff.secs))
 }

@@ -2,7 +2,7 @@
 
 use crate::output::{printable, Progress};
 use crate::report;
-use crate::values::{grouped, micros, short};
+use crate::values::{micros, short};
 use crate::Context;
 use bytes::Bytes;
 use fabric_gossip::comm::{AckHandle, Comm, Event, RemotePeer, SendResult, Subscription};
@@ -38,8 +38,7 @@ pub struct Delivery<'a> {
     peer: RemotePeer,
     mode: Mode,
     timeout: Duration,
-    progress: Progress,
-    shown: Instant,
+    progress: Option<Progress>,
     begin: Instant,
     elapsed: Duration,
     /// Number of messages accepted for sending.
@@ -72,8 +71,7 @@ impl<'a> Delivery<'a> {
             peer,
             mode,
             timeout,
-            progress: context.out.progress(),
-            shown: now,
+            progress: None,
             begin: now,
             elapsed: Duration::ZERO,
             accepted: 0,
@@ -91,6 +89,8 @@ impl<'a> Delivery<'a> {
     pub fn run(&mut self, count: u64, channel: &str, payload: &Bytes) {
         let channel = Bytes::copy_from_slice(channel.as_bytes());
         let mut progressed = Instant::now();
+        let what = if self.mode == Mode::Acknowledged { "acknowledged" } else { "sent" };
+        self.progress = (count > 1).then(|| self.context.out.progress(what, count));
         while self.accepted < count && self.goes_on() {
             match self.hand_over(&channel, payload) {
                 Ok(()) => {
@@ -104,19 +104,19 @@ impl<'a> Delivery<'a> {
                 Err(e) => self.lost = Some(e.to_string()),
             }
             self.collect(WINDOW);
-            self.show(count);
+            self.show();
         }
         match self.mode {
             Mode::Acknowledged => {
                 while !self.pending.is_empty() && self.goes_on() {
                     self.collect(1);
-                    self.show(count);
+                    self.show();
                 }
             }
             Mode::Written => self.flush(),
         }
         self.elapsed = self.begin.elapsed();
-        self.progress.show(String::new);
+        self.progress = None;
         self.interrupted = self.lost.is_none() && self.context.stop.is_cancelled();
         let why = self.lost.clone().unwrap_or_else(|| "stopped before it was acknowledged".into());
         for (handle, _) in std::mem::take(&mut self.pending) {
@@ -271,16 +271,10 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn show(&mut self, count: u64) {
-        if self.shown.elapsed() < Duration::from_millis(100) {
-            return;
+    fn show(&self) {
+        if let Some(progress) = &self.progress {
+            progress.set(if self.mode == Mode::Acknowledged { self.acked } else { self.accepted });
         }
-        self.shown = Instant::now();
-        let (accepted, acked, mode) = (self.accepted, self.acked, self.mode);
-        self.progress.show(|| match mode {
-            Mode::Acknowledged => format!("{} of {} acknowledged", grouped(acked), grouped(count)),
-            Mode::Written => format!("{} of {} sent", grouped(accepted), grouped(count)),
-        });
     }
 
     pub fn endpoint(&self) -> &str {

@@ -8,6 +8,7 @@ mod core_yaml;
 mod delivery;
 mod failure;
 mod go_values;
+mod help;
 mod identity;
 mod keys;
 mod logging;
@@ -18,6 +19,7 @@ mod options;
 mod order;
 mod output;
 mod peer_config;
+mod query;
 mod report;
 mod rfc3339;
 mod rules;
@@ -25,6 +27,8 @@ mod settings;
 mod steps;
 mod stop;
 mod summary;
+mod survey;
+mod terminal;
 mod tls_options;
 mod tls_probe;
 mod transport;
@@ -42,6 +46,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use stop::Interrupted;
+use terminal::{Colors, Terminal};
 use transport::{TransportKind, TransportParser};
 
 /// Diagnose peers of a Hyperledger Fabric network with its gossip protocol: whether a peer is up, its identity, whether
@@ -60,6 +65,9 @@ struct Cli {
     /// The transport of the streams; peers with different ones understand each other
     #[arg(long, global = true, value_name = "NAME", default_value_t, value_parser = TransportParser)]
     transport: TransportKind,
+    /// Whether to use colours: auto (on a terminal, unless NO_COLOR is set), always, never
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
+    color: Colors,
     /// Log more on stderr; twice for everything (RUST_LOG sets it for each module)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -86,7 +94,7 @@ fn main() -> ExitCode {
     if let Some(code) = man::run() {
         return code;
     }
-    let command = Cli::command().version(VERSION.as_str());
+    let command = help::extend(Cli::command().version(VERSION.as_str()));
     let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         // Prints help and version on stdout and succeeds, or an error on stderr.
@@ -131,7 +139,13 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
     };
     // A command that ends by itself continues without readers: its exit code gives the result.
     let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
-    let context = Context { out: Output::new(form, closed), settings, transport: cli.transport, stop, interrupted };
+    let context = Context {
+        out: Output::new(form, Terminal::new(cli.color), closed),
+        settings,
+        transport: cli.transport,
+        stop,
+        interrupted,
+    };
     let result = cli.command.run(&context);
     match (result, context.out.finish()) {
         (Err(failure), _) => Err(failure),

@@ -4,9 +4,11 @@ use crate::failure::{Failure, Result};
 use crate::identity::{load_msp, KeySource, Me};
 use crate::keys;
 use crate::settings::{NamedPath, Origin, Settings};
-use crate::values::{target, Endpoint};
+use crate::values::{msp_id, target, Endpoint};
 use clap::Args;
+use fabric_gossip::crypto::OrgId;
 use fabric_gossip::msp::Msp;
+use fabric_gossip::node::AnchorPeer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ pub struct IdentityArgs {
     #[arg(long, value_name = "DIR")]
     msp: Option<PathBuf>,
     /// The MSP id of our organisation, such as Org1MSP [CORE_PEER_LOCALMSPID]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = msp_id)]
     mspid: Option<String>,
     /// Another organisation to trust, with its MSP folder; repeatable, also for several folders of one organisation
     #[arg(long, value_name = "ID=DIR", value_parser = trusted)]
@@ -27,7 +29,7 @@ pub struct IdentityArgs {
 
 fn trusted(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
-        Some((id, dir)) if !id.is_empty() && !dir.is_empty() => Ok((id.into(), dir.into())),
+        Some((id, dir)) if !id.is_empty() && !dir.is_empty() => Ok((msp_id(id)?, dir.into())),
         _ => Err("expected ID=DIR, such as Org2MSP=crypto/peerOrganizations/org2.example.com/msp".into()),
     }
 }
@@ -74,14 +76,9 @@ impl IdentityArgs {
     }
 
     pub fn mspid(&self, settings: &Settings) -> Result<Option<String>> {
-        let odd = |c: char| c.is_whitespace() || "\"'".contains(c);
-        let check = |id: &str| match id.starts_with(odd) || id.ends_with(odd) {
-            true => Err("remove the surrounding quotes or white space".into()),
-            false => Ok(id.to_owned()),
-        };
         match &self.mspid {
             Some(mspid) => Ok(Some(mspid.clone())),
-            None => settings.parsed(keys::LOCAL_MSP_ID, check),
+            None => settings.parsed(keys::LOCAL_MSP_ID, msp_id),
         }
     }
 
@@ -104,6 +101,25 @@ fn check_msp_type(settings: &Settings) -> Result<()> {
 
 fn no_msp_id(dir: &NamedPath) -> Failure {
     dir.error("no MSP id: give --mspid ID, such as Org1MSP (or CORE_PEER_LOCALMSPID)")
+}
+
+/// Parses an anchor peer with its organisation.
+pub fn anchor(text: &str) -> Result<(OrgId, AnchorPeer), String> {
+    let (org, endpoint) =
+        text.split_once('=').ok_or("expected MSPID=host:port, such as Org2MSP=peer0.org2.example.com:7051")?;
+    let Endpoint { host, port } = target(endpoint)?;
+    Ok((OrgId::new(msp_id(org)?), AnchorPeer { host, port }))
+}
+
+/// Checks that the organisations of anchor peers are known: an unknown one cannot be verified.
+pub fn check_anchors(anchors: &[(OrgId, AnchorPeer)], me: &Me) -> Result<()> {
+    let known = |org: &OrgId| me.msps.iter().any(|msp| msp.id() == org.as_str());
+    match anchors.iter().find(|(org, _)| !known(org)) {
+        None => Ok(()),
+        Some((org, _)) => Err(Failure::usage(format!(
+            "--anchor: the organisation {org} is unknown: check its MSP id, or add --trust-msp {org}=DIR with its MSP folder"
+        ))),
+    }
 }
 
 /// The peer of a command that takes one endpoint.

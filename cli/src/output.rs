@@ -2,10 +2,12 @@
 
 use crate::failure::{Failure, Result};
 use crate::rfc3339;
+use crate::terminal::{Terminal, Tone};
 use fabric_gossip::cancel::Cancel;
+use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use serde_json::{json, Value};
-use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,7 +18,10 @@ pub struct Output(Arc<Sink>);
 
 struct Sink {
     form: Form,
+    terminal: Terminal,
     stdout: Mutex<BufWriter<Stdout>>,
+    /// The bar that is on the screen. Lines are written above it.
+    bar: Mutex<Option<ProgressBar>>,
     /// Set when stdout turns out to be closed.
     closed: Cancel,
     /// Any other reason why writing failed.
@@ -27,41 +32,52 @@ struct Sink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Text,
-    /// Text with a leading time stamp, for commands that run until they are stopped.
+    /// Text with a leading time stamp, for commands that run until they are stopped. A terminal shows the time of day
+    /// and as much of each line as fits.
     TimedText,
     Json,
 }
 
 impl Output {
     /// Writes lines of a form. `closed` is set when stdout turns out to be closed.
-    pub fn new(form: Form, closed: Cancel) -> Self {
+    pub fn new(form: Form, terminal: Terminal, closed: Cancel) -> Self {
         let stdout = Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()));
-        Output(Arc::new(Sink { form, stdout, closed, broken: Mutex::new(None) }))
+        Output(Arc::new(Sink { form, terminal, stdout, bar: Mutex::new(None), closed, broken: Mutex::new(None) }))
     }
 
     /// Writes a line and flushes it.
     pub fn line(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
-        self.bulk(json, text);
+        self.toned(Tone::Plain, json, text);
+    }
+
+    /// Writes a line in a colour, where colours are wanted, and flushes it.
+    pub fn toned(&self, tone: Tone, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
+        self.write(tone, json, text);
         self.flush();
     }
 
     /// Writes a line that may wait for [`flush`](Self::flush).
     pub fn bulk(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
-        let time = || rfc3339::micros(SystemTime::now());
+        self.write(Tone::Plain, json, text);
+    }
+
+    fn write(&self, tone: Tone, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
+        let (now, terminal) = (SystemTime::now(), &self.0.terminal);
         let mut line = match self.0.form {
             Form::Json => {
                 let mut object = json();
-                object["time"] = json!(time());
+                object["time"] = json!(rfc3339::micros(now));
                 escaped_json(&object.to_string())
             }
-            Form::Text => printable_lines(&text()),
+            Form::Text => terminal.paint(tone, &printable_lines(&text())),
             Form::TimedText => {
-                let (time, text) = (time(), printable_lines(&text()));
-                text.lines().map(|line| format!("{time} {line}")).collect::<Vec<_>>().join("\n")
+                let (time, text) = (terminal.time(now), printable_lines(&text()));
+                let line = |line: &str| terminal.timed(&time, tone, line);
+                text.lines().map(line).collect::<Vec<_>>().join("\n")
             }
         };
         line.push('\n');
-        let written = self.0.stdout.lock().write_all(line.as_bytes());
+        let written = self.above_bar(|| self.0.stdout.lock().write_all(line.as_bytes()));
         self.check(written);
     }
 
@@ -72,10 +88,26 @@ impl Output {
         }
     }
 
+    /// Writes a line in a colour, in text form only.
+    pub fn toned_note(&self, tone: Tone, text: impl FnOnce() -> String) {
+        if !self.is_json() {
+            self.toned(tone, || Value::Null, text);
+        }
+    }
+
     /// Flushes everything written.
     pub fn flush(&self) {
-        let flushed = self.0.stdout.lock().flush();
+        let flushed = self.above_bar(|| self.0.stdout.lock().flush());
         self.check(flushed);
+    }
+
+    /// Hides the progress bar while something is written.
+    fn above_bar<T>(&self, write: impl FnOnce() -> T) -> T {
+        let bar = self.0.bar.lock().clone();
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
     }
 
     /// Fails if writing failed for a reason other than a closed stdout.
@@ -91,10 +123,22 @@ impl Output {
         self.0.form == Form::Json
     }
 
-    /// Returns a progress line for a long task; does nothing if stderr is not a terminal.
-    pub fn progress(&self) -> Progress {
-        let stderr = io::stderr();
-        Progress((!self.is_json() && stderr.is_terminal()).then_some(stderr))
+    pub fn terminal(&self) -> &Terminal {
+        &self.0.terminal
+    }
+
+    /// Shows a progress bar on stderr for a long task, until the result is dropped. Does nothing with `--json`, or
+    /// unless stdout and stderr are terminals.
+    pub fn progress(&self, what: &'static str, total: u64) -> Progress {
+        if self.is_json() || !self.0.terminal.is_watched() {
+            return Progress(None);
+        }
+        let bar = ProgressBar::new(total).with_message(what);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} {msg} {eta}") {
+            bar.set_style(style);
+        }
+        *self.0.bar.lock() = Some(bar.clone());
+        Progress(Some((bar, self.clone())))
     }
 
     fn check(&self, result: io::Result<()>) {
@@ -107,20 +151,30 @@ impl Output {
     }
 }
 
-/// A line on a terminal that is overwritten, and erased when this is dropped.
-pub struct Progress(Option<Stderr>);
+/// A progress bar, erased when this is dropped.
+pub struct Progress(Option<(ProgressBar, Output)>);
 
 impl Progress {
-    pub fn show(&mut self, text: impl FnOnce() -> String) {
-        if let Some(stderr) = &mut self.0 {
-            let _ = write!(stderr, "\r\x1b[K{}", text()).and_then(|()| stderr.flush());
+    pub fn set(&self, done: u64) {
+        if let Some((bar, _)) = &self.0 {
+            bar.set_position(done);
+        }
+    }
+
+    /// Sets the amount of work, which grows while a task finds more to do.
+    pub fn set_total(&self, total: u64) {
+        if let Some((bar, _)) = &self.0 {
+            bar.set_length(total);
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.show(String::new);
+        if let Some((bar, out)) = self.0.take() {
+            *out.0.bar.lock() = None;
+            bar.finish_and_clear();
+        }
     }
 }
 

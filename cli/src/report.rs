@@ -3,8 +3,10 @@
 use crate::identity::Described;
 use crate::order::Order;
 use crate::output::{printable, Output};
-use crate::values::{brief, grouped};
+use crate::terminal::Tone;
+use crate::values::{brief, grouped, hex};
 use crate::Context;
+use clap::ValueEnum;
 use fabric_gossip::comm::{ConnectionInfo, ReceivedMessage};
 use fabric_gossip::crypto::PkiId;
 use fabric_gossip::message::{Content, GossipMessage, SignedMessage};
@@ -14,9 +16,33 @@ use serde_json::json;
 const PRINTED: u64 = 20;
 const THEN_EVERY: u64 = 1000;
 
+/// Number of bytes of data that are shown of each message.
+const SHOWN_BYTES: usize = 4096;
+
+/// How the data of messages is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Payload {
+    /// As UTF-8, with control characters escaped
+    Text,
+    Hex,
+}
+
+impl Payload {
+    /// Returns the data, cut after a number of bytes.
+    fn show(self, data: &[u8]) -> String {
+        let data = data.get(..SHOWN_BYTES).unwrap_or(data);
+        match self {
+            Payload::Text => String::from_utf8_lossy(data).into_owned(),
+            Payload::Hex => hex(data),
+        }
+    }
+}
+
 /// Messages received since the start.
 #[derive(Default)]
 pub struct Tally {
+    /// How to show the data of the messages that are printed; `None` hides it.
+    payload: Option<Payload>,
     count: u64,
     bytes: u64,
     order: Order,
@@ -25,6 +51,10 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub fn new(payload: Option<Payload>) -> Tally {
+        Tally { payload, ..Tally::default() }
+    }
+
     pub fn add(&mut self, message: &ReceivedMessage, out: &Output) {
         let seen = Seen::new(message.message(), &message.connection_info().id);
         self.count += 1;
@@ -34,7 +64,7 @@ impl Tally {
             self.order.saw(&message.connection_info().id, seq);
         }
         if self.count <= PRINTED || self.count % THEN_EVERY == 0 {
-            seen.print(out);
+            seen.print(out, self.payload);
         }
     }
 
@@ -61,13 +91,14 @@ impl Tally {
 
 /// Prints a message received by gossip.
 pub fn gossiped(out: &Output, message: &SignedMessage, from: &PkiId) {
-    Seen::new(message, from).print(out);
+    Seen::new(message, from).print(out, None);
 }
 
 pub fn connected(context: &Context, info: &ConnectionInfo) {
     let described = Described::new(&info.identity);
     let (pki_id, mspid) = (info.id.to_string(), described.mspid.clone().unwrap_or_default());
-    context.out.line(
+    context.out.toned(
+        Tone::Good,
         || {
             json!({"event": "connected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": null, "mspid": mspid,
                    "transport": context.transport.name()})
@@ -81,7 +112,8 @@ pub fn connected(context: &Context, info: &ConnectionInfo) {
 
 pub fn disconnected(context: &Context, info: &ConnectionInfo, reason: &str) {
     let pki_id = info.id.to_string();
-    context.out.line(
+    context.out.toned(
+        Tone::Warning,
         || {
             json!({"event": "disconnected", "pki_id": pki_id, "endpoint": info.endpoint, "reason": reason,
                    "transport": context.transport.name()})
@@ -99,6 +131,7 @@ struct Seen<'a> {
     from: &'a PkiId,
     /// Its sequence number, if it is a data message.
     seq: Option<u64>,
+    data: &'a [u8],
     /// Length of the data in bytes; for messages other than data messages, of the whole message.
     len: usize,
 }
@@ -110,23 +143,29 @@ impl<'a> Seen<'a> {
             _ => None,
         };
         let len = payload.map_or_else(|| message.envelope().payload.len(), |p| p.data.len());
-        Seen { message, from, seq: payload.map(|p| p.seq_num), len }
+        Seen { message, from, seq: payload.map(|p| p.seq_num), data: payload.map_or(&[], |p| &p.data), len }
     }
 
-    fn print(&self, out: &Output) {
+    fn print(&self, out: &Output, form: Option<Payload>) {
         let message = self.message.message();
         let from = self.from.to_string();
         let channel = String::from_utf8_lossy(&message.channel);
         let kind = kind(message);
+        let data = form.map(|form| form.show(self.data));
         out.line(
             || {
-                json!({"event": "message", "from": from, "kind": kind, "channel": channel, "nonce": message.nonce,
-                       "seq": self.seq, "len": self.len})
+                let mut line = json!({"event": "message", "from": from, "kind": kind, "channel": channel,
+                                      "nonce": message.nonce, "seq": self.seq, "len": self.len});
+                if let Some(data) = &data {
+                    line["payload"] = json!(data);
+                }
+                line
             },
             || {
                 let number = self.seq.map(|seq| format!(" {seq}")).unwrap_or_default();
                 let on = if channel.is_empty() { String::new() } else { format!(" on {}", printable(&channel)) };
-                format!("{kind}{number}{on} from {}: {} bytes", brief(&from), grouped(self.len as u64))
+                let data = data.as_ref().map(|data| format!(": {}", printable(data))).unwrap_or_default();
+                format!("{kind}{number}{on} from {}: {} bytes{data}", brief(&from), grouped(self.len as u64))
             },
         );
     }

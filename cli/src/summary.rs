@@ -8,10 +8,11 @@ use fabric_gossip::msp::{MspConfig, NodeOus, PemFile};
 use openssl::x509::X509;
 use serde_json::{json, Value};
 use std::path::Path;
+use std::time::Duration;
 
 /// Shows the authorities, the administrators, the number of revocation lists and the OUs that identify roles. The
 /// caller has checked that the MSP can be set up.
-pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
+pub fn show(context: &Context, dir: &Path, mspid: &str, warn_expiry: Option<Duration>) -> Result<()> {
     let config = MspConfig::load(dir, mspid).map_err(|e| Failure::usage(e.message()))?;
     let groups = [
         ("roots", &config.root_certs),
@@ -22,18 +23,22 @@ pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
     ];
     let lists = config.revocation_lists.len();
     let roles = config.node_ous.as_ref().map(roles).unwrap_or_default();
+    let files = groups.iter().flat_map(|(_, files)| files.iter());
+    let mut certificates = files.filter_map(|file| X509::from_pem(&file.pem).ok());
+    let error = warn_expiry.and_then(|time| certificates.find_map(|x509| certificate::expires_within(&x509, time)));
     context.out.line(
         || {
             let mut line = json!({"event": "identity", "path": dir.display().to_string(), "mspid": mspid});
-            for key in ["pki_id", "subject", "valid", "error"] {
+            for key in ["pki_id", "subject", "valid"] {
                 line[key] = Value::Null;
             }
+            line["error"] = json!(error);
             for (name, files) in groups {
                 line[name] = files.iter().map(|file| describe(file).0).collect();
             }
             line["revocation_lists"] = json!(lists);
             line["roles"] = json!(roles);
-            line["ok"] = json!(true);
+            line["ok"] = json!(error.is_none());
             line
         },
         || {
@@ -45,10 +50,14 @@ pub fn show(context: &Context, dir: &Path, mspid: &str) -> Result<()> {
                 }
             }
             let roles = if roles.is_empty() { "not distinguished".into() } else { roles.join(", ") };
-            text + &format!("\n  CRLs       {lists}\n  roles      {}", printable(&roles))
+            text += &format!("\n  CRLs       {lists}\n  roles      {}", printable(&roles));
+            text + &error.as_ref().map(|text| format!("\n✘ {}", printable(text))).unwrap_or_default()
         },
     );
-    Ok(())
+    match error {
+        Some(_) => Err(Failure::Reported),
+        None => Ok(()),
+    }
 }
 
 fn describe(file: &PemFile) -> (Value, String) {

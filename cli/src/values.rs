@@ -125,6 +125,26 @@ impl FromStr for Hex {
     }
 }
 
+/// Parses a PKI-ID, which is a SHA-256 hash.
+pub fn pki_id(text: &str) -> Result<Hex, String> {
+    match text.parse::<Hex>() {
+        Ok(id) if id.0.len() == 32 => Ok(id),
+        Ok(id) => Err(format!("a PKI-ID has 64 hex digits, and these are {}", 2 * id.0.len())),
+        Err(why) => Err(why),
+    }
+}
+
+/// Parses an MSP id.
+pub fn msp_id(text: &str) -> Result<String, String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "\"'=/".contains(c);
+    match text.chars().find(|c| odd(*c)) {
+        None if text.is_empty() => Err("an MSP id is not empty, such as Org1MSP".into()),
+        None => Ok(text.to_owned()),
+        Some('"' | '\'') => Err("the quotes are part of the MSP id: leave them out".into()),
+        Some(_) => Err("expected an MSP id without white space, = and /, such as Org1MSP".into()),
+    }
+}
+
 /// Formats bytes in lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -143,6 +163,16 @@ pub fn short(duration: Duration) -> String {
         s if s < 1.0 => format!("{:.0} ms", s * 1e3),
         s if s < 10.0 => format!("{s:.2} s"),
         s => format!("{s:.1} s"),
+    }
+}
+
+/// Formats a long time for humans.
+pub fn since(time: Duration) -> String {
+    match time.as_secs() {
+        s if s < 60 => short(time),
+        s if s < 3600 => format!("{} min", s / 60),
+        s if s < 2 * 86_400 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
     }
 }
 
@@ -208,10 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn msp_ids() {
+        assert_eq!(msp_id("Org1-MSP.test"), Ok("Org1-MSP.test".to_owned()));
+        for text in ["", " Org1MSP", "Org1MSP\r", "\"Org1MSP\"", "Org1MSP=/msp", "a/b"] {
+            assert!(msp_id(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn figures() {
         assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(short(Duration::from_micros(85)), "85 µs");
         assert_eq!("0aFf".parse::<Hex>().map(|h| hex(&h.0)).as_deref(), Ok("0aff"));
+        assert!(pki_id(&"0f".repeat(32)).is_ok() && pki_id("00ff").is_err_and(|why| why.contains("64 hex digits")));
         assert!("abc".parse::<Hex>().is_err() && "".parse::<Hex>().is_err() && "é1".parse::<Hex>().is_err());
     }
 }

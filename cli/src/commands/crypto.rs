@@ -46,15 +46,43 @@ pub fn run(context: &Context, args: &CryptoArgs) -> Result<()> {
         context.out.line(|| line, String::new);
     }
     made?;
-    context.out.note(|| {
-        let peer = org_dir(&args.dir, &domains[0]).join("peers/peer0.org1.example.com/msp");
-        let trust = domains.iter().enumerate().skip(1);
-        let trust: String = trust
-            .map(|(n, d)| format!(" --trust-msp Org{}MSP={}", n + 1, org_dir(&args.dir, d).join("msp").display()))
-            .collect();
-        format!("\nTo use them: --mspid Org1MSP --msp {}{trust}", peer.display())
-    });
+    context.out.note(|| next_steps(&args.dir, args.orgs, args.peers));
     Ok(())
+}
+
+/// Formats the commands to go on with.
+fn next_steps(dir: &Path, orgs: u16, peers: u16) -> String {
+    let org = |n: u16| org_dir(dir, &format!("org{n}.example.com"));
+    let msp = |p: u16| quoted(&org(1).join(format!("peers/peer{p}.org1.example.com/msp")));
+    let trust: String =
+        (2..=orgs.min(4)).map(|n| format!(" --trust-msp Org{n}MSP={}", quoted(&org(n).join("msp")))).collect();
+    if peers == 0 {
+        return format!("\nTo trust an organisation: --trust-msp Org1MSP={}", quoted(&org(1).join("msp")));
+    }
+    let mut text = format!(
+        "\nThe TLS pair beside an msp folder is found. To run a peer:\n  \
+         fabric-gossip peer --listen 127.0.0.1:7051 --mspid Org1MSP --msp {}{trust}",
+        msp(0)
+    );
+    if peers > 1 {
+        text += &format!(
+            "\nTo see whether it accepts another one, with an identity that no peer uses:\n  \
+             fabric-gossip handshake 127.0.0.1:7051 --mspid Org1MSP --msp {0}{trust}\nTo survey its network:\n  \
+             fabric-gossip survey 127.0.0.1:7051 --mspid Org1MSP --msp {0}{trust}",
+            msp(peers - 1)
+        );
+    }
+    text
+}
+
+/// Quotes a path for a shell, if it needs that.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 fn make(context: &Context, args: &CryptoArgs, domains: &[String]) -> Result<()> {
@@ -95,4 +123,28 @@ fn report(context: &Context, home: &Path, org: &Org, peers: &[Member]) {
     created(home.join("users").join(&admin), format!("administrator of {id}"));
     created(home.join("ca"), format!("authority for identities of {id}, with its key"));
     created(home.join("tlsca"), format!("authority for TLS of {id}, with its key"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_steps_are_commands_of_the_tool() {
+        use clap::CommandFactory;
+        let text = next_steps(Path::new("crypto"), 2, 3);
+        let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+        assert_eq!(commands.len(), 3);
+        for command in commands {
+            crate::Cli::command().try_get_matches_from(command.split(' ')).unwrap_or_else(|e| panic!("{command}: {e}"));
+        }
+        assert!(text.contains("--trust-msp Org2MSP=crypto/peerOrganizations/org2.example.com/msp"), "{text}");
+        assert!(!next_steps(Path::new("crypto"), 1, 0).contains("fabric-gossip"));
+    }
+
+    #[test]
+    fn paths_are_quoted_for_a_shell() {
+        assert_eq!(quoted(Path::new("/tmp/try")), "/tmp/try");
+        assert_eq!(quoted(Path::new("it's; rm x")), "'it'\\''s; rm x'");
+    }
 }

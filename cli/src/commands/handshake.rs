@@ -9,7 +9,7 @@ use crate::steps::{Pass, Problem, Step, Steps};
 use crate::stop::within;
 use crate::tls_options::{Role, TlsArgs, TlsFiles};
 use crate::tls_probe::TlsProbe;
-use crate::values::{brief, hex, micros, short, timeout, Endpoint, Hex};
+use crate::values::{brief, hex, micros, pki_id, short, timeout, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
@@ -28,7 +28,7 @@ pub struct HandshakeArgs {
     #[command(flatten)]
     target: TargetArg,
     /// The PKI-ID that the peer must have
-    #[arg(long, value_name = "PKIID")]
+    #[arg(long, value_name = "PKIID", value_parser = pki_id)]
     expect: Option<Hex>,
     /// Maximum time for each step
     #[arg(long, value_name = "D", default_value = "3s", value_parser = timeout)]

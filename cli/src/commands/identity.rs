@@ -7,20 +7,29 @@ use crate::options::IdentityArgs;
 use crate::output::{printable, shown};
 use crate::rules::{self, Verdict};
 use crate::summary;
+use crate::values::duration;
 use crate::Context;
 use clap::Args;
 use fabric_gossip::crypto::PeerIdentity;
 use fabric_gossip::msp::{serialized_identity, PemFile};
 use serde_json::json;
+use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Maximum number of bytes that are read from standard input.
+const MAX_INPUT: u64 = 1 << 20;
 
 /// Show the identity in a certificate or MSP folder and validate it offline. For a folder without its own member,
 /// show its trust settings
 #[derive(Args)]
 pub struct IdentityCommandArgs {
-    /// A certificate in PEM, instead of the one in the MSP folder's signcerts
+    /// A certificate in PEM, instead of the one in the MSP folder's signcerts; - reads standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Fail if the certificate expires within this time; of a folder without a member, any of its certificates
+    #[arg(long, value_name = "D", value_parser = duration)]
+    warn_expiry: Option<Duration>,
     #[command(flatten)]
     identity: IdentityArgs,
 }
@@ -28,13 +37,17 @@ pub struct IdentityCommandArgs {
 pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     let msps = args.identity.msps(&context.settings)?;
     let file = match (&args.file, args.identity.msp_dir(&context.settings)?) {
+        (Some(file), _) if file.as_os_str() == "-" => PemFile::new("standard input", read_stdin()?),
         (Some(file), _) => {
             let text = std::fs::read(file).map_err(|e| Failure::file(file, format!("cannot be read: {e}")))?;
             PemFile::new(shown(file), text)
         }
         (None, Some(dir)) => match PemFile::signing_certificate(&dir.path).map_err(|e| dir.error(e.message()))? {
             Some(file) => file,
-            None => return summary::show(context, &dir.path, msps.first().map(|msp| msp.id()).unwrap_or_default()),
+            None => {
+                let mspid = msps.first().map(|msp| msp.id()).unwrap_or_default();
+                return summary::show(context, &dir.path, mspid, args.warn_expiry);
+            }
         },
         (None, None) => {
             return Err(Failure::usage("no identity is named: give a certificate, or --msp DIR and --mspid ID"))
@@ -71,13 +84,19 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     let (subject, issuer) = (certificate::name(x509.subject_name()), certificate::name(x509.issuer_name()));
     let ous = certificate::units(x509.subject_name());
     let (from, expires) = (certificate::date(x509.not_before()), certificate::date(x509.not_after()));
-    let (rule, error) = (problem.as_ref().map(|p| p.rule), problem.as_ref().map(|p| printable(&p.text)));
+    let (serial, fingerprint) = (certificate::serial(x509), certificate::fingerprint(x509));
+    let (key, sans, tls) =
+        (certificate::key_type(x509), certificate::alternative_names(x509), certificate::is_for_tls(x509));
+    let soon = args.warn_expiry.and_then(|time| certificate::expires_within(x509, time));
+    let rule = problem.as_ref().map(|p| p.rule);
+    let error = problem.as_ref().map(|p| &p.text).or(soon.as_ref()).map(|text| printable(text));
     context.out.line(
         || {
             json!({
                 "event": "identity", "path": path, "mspid": mspid, "pki_id": pki_id, "subject": subject,
                 "issuer": issuer, "ous": ous, "not_before": from, "expires": expires, "valid": valid,
-                "rule": rule, "ok": problem.is_none(), "error": error, "hint": problem.as_ref().map(|p| p.hint),
+                "rule": rule, "ok": error.is_none(), "error": error, "hint": problem.as_ref().map(|p| p.hint),
+                "serial": serial, "fingerprint": fingerprint, "key": key, "sans": sans, "tls": tls,
             })
         },
         || {
@@ -87,20 +106,39 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
                 (None, Some(true)) => "yes".to_owned(),
                 _ => "not validated: give its MSP with --msp DIR and --mspid ID, or --trust-msp ID=DIR".to_owned(),
             };
+            let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+            let kind = match tls {
+                true => "\n  kind       TLS certificate: peers authenticate with the one in signcerts of an MSP folder",
+                false => "",
+            };
+            let soon = soon.as_ref().map(|text| format!("\n✘ {}", printable(text))).unwrap_or_default();
             format!(
-                "  file       {path}\n  subject    {}\n  issuer     {}\n  OUs        {}\n  valid      {from} to {expires} ({})\n  \
-                 MSP id     {}\n  PKI-ID     {}\n  accepted   {verdict}",
+                "  file       {path}\n  subject    {}\n  issuer     {}\n  OUs        {}\n  names      {}\n  serial     {}\n  \
+                 SHA-256    {}\n  key        {}\n  valid      {from} to {expires} ({}){kind}\n  MSP id     {}\n  \
+                 PKI-ID     {}\n  accepted   {verdict}{soon}",
                 printable(&subject),
                 printable(&issuer),
                 printable(&ous.join(", ")),
+                printable(&sans.join(", ")),
+                known(&serial),
+                known(&fingerprint),
+                known(&key),
                 certificate::remaining(x509),
                 mspid.as_deref().unwrap_or(unknown),
                 pki_id.as_deref().unwrap_or(unknown),
             )
         },
     );
-    match problem {
+    match error {
         Some(_) => Err(Failure::Reported),
         None => Ok(()),
     }
+}
+
+/// Reads a certificate from standard input.
+fn read_stdin() -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let read = std::io::stdin().take(MAX_INPUT).read_to_end(&mut text);
+    read.map_err(|e| Failure::usage(format!("standard input cannot be read: {e}")))?;
+    Ok(text)
 }

@@ -5,7 +5,8 @@ use crate::identity::Me;
 use crate::logging::Repeated;
 use crate::options::IdentityArgs;
 use crate::output::printable;
-use crate::report::{self, Tally};
+use crate::report::{self, Payload, Tally};
+use crate::terminal::Tone;
 use crate::tls_options::{Role, TlsArgs};
 use crate::values::Endpoint;
 use crate::Context;
@@ -38,6 +39,9 @@ pub struct ListenArgs {
     /// Send every message back
     #[arg(long)]
     echo: bool,
+    /// Show the data of the printed messages, up to 4096 bytes of each
+    #[arg(long, value_name = "FORM", value_enum)]
+    payload: Option<Payload>,
     #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]
@@ -92,7 +96,7 @@ impl Listener<'_> {
     }
 
     fn serve(&self, messages: &Subscription<ReceivedMessage>, events: &Subscription<Event>) {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(self.args.payload);
         while !self.context.stop.is_cancelled() {
             let next = messages.recv_timeout(if tally.is_fresh() { SILENCE } else { TICK });
             while let Ok(Some(event)) = events.try_recv() {
@@ -118,7 +122,8 @@ impl Listener<'_> {
                 let reason = error.message();
                 let address = endpoint.rsplit_once(':').map_or(endpoint.as_str(), |(host, _)| host);
                 let Some(times) = self.refused.count(format!("{address} {reason}")) else { return };
-                self.context.out.line(
+                self.context.out.toned(
+                    Tone::Bad,
                     || json!({"event": "refused", "endpoint": endpoint, "reason": reason, "times": times}),
                     || format!("refused: {endpoint}: {}", printable(reason)),
                 );

@@ -10,6 +10,7 @@ mod members;
 mod peer;
 mod probe;
 mod send;
+mod survey;
 
 use crate::failure::Result;
 use crate::Context;
@@ -25,6 +26,7 @@ pub enum Command {
     Send(send::SendArgs),
     Listen(listen::ListenArgs),
     Members(members::MembersArgs),
+    Survey(survey::SurveyArgs),
     Identity(identity::IdentityCommandArgs),
     Crypto(crypto::CryptoArgs),
     /// Print the completions for a shell
@@ -44,6 +46,7 @@ impl Command {
             Command::Send(args) => send::run(context, args),
             Command::Listen(args) => listen::run(context, args),
             Command::Members(args) => members::run(context, args),
+            Command::Survey(args) => survey::run(context, args),
             Command::Identity(args) => identity::run(context, args),
             Command::Crypto(args) => crypto::run(context, args),
             Command::Completions { shell } => completions::run(*shell),
@@ -56,7 +59,10 @@ impl Command {
     }
 
     pub fn runs_until_stopped(&self) -> bool {
-        matches!(self, Command::Peer(_) | Command::Listen(_))
+        match self {
+            Command::Survey(args) => args.is_watching(),
+            command => matches!(command, Command::Peer(_) | Command::Listen(_)),
+        }
     }
 
     /// Returns whether the command ends by itself within seconds.

@@ -7,11 +7,12 @@ use crate::identity::{Described, Me};
 use crate::keys::{self, Key};
 use crate::logging::Repeated;
 use crate::metrics_page::MetricsPage;
-use crate::options::IdentityArgs;
+use crate::options::{anchor, check_anchors, IdentityArgs};
 use crate::output::printable;
 use crate::peer_config::IntervalArgs;
 use crate::report;
 use crate::settings::Settings;
+use crate::terminal::Tone;
 use crate::tls_options::{Role, TlsArgs};
 use crate::values::{brief, hex, listen_address, reachable, target, Endpoint, Hex};
 use crate::Context;
@@ -66,15 +67,9 @@ pub struct PeerArgs {
     tls: TlsArgs,
 }
 
-fn anchor(text: &str) -> Result<(OrgId, AnchorPeer), String> {
-    let (org, endpoint) =
-        text.split_once('=').ok_or("expected MSPID=host:port, such as Org2MSP=peer0.org2.example.com:7051")?;
-    let Endpoint { host, port } = target(endpoint)?;
-    Ok((OrgId::new(org), AnchorPeer { host, port }))
-}
-
 pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     let me = args.identity.load(&context.settings)?;
+    check_anchors(&args.anchor, &me)?;
     let builder = builder(context, args, &me)?;
     let notices = builder.notices();
     let node = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
@@ -209,6 +204,7 @@ impl<'a> Reporter<'a> {
 
     fn run(&self) {
         let mut identities = HashMap::new();
+        let mut shown = Shown::default();
         while !self.context.stop.is_cancelled() {
             let mut changed = false;
             let mut next = self.notices.recv_timeout(TICK).ok();
@@ -222,7 +218,7 @@ impl<'a> Reporter<'a> {
             }
             self.identities(&mut identities);
             if changed {
-                self.membership(&identities);
+                self.membership(&identities, &mut shown);
             }
             while let Ok(Some(block)) = self.blocks.try_recv() {
                 report::gossiped(&self.context.out, &block.message, &block.from);
@@ -234,7 +230,8 @@ impl<'a> Reporter<'a> {
         match notice {
             Notice::SeedFailed { endpoint, reason } => {
                 let Some(times) = self.failures.count(format!("{endpoint} {reason}")) else { return };
-                self.context.out.line(
+                self.context.out.toned(
+                    Tone::Warning,
                     || json!({"event": "seed_failed", "endpoint": endpoint, "error": reason, "times": times}),
                     || {
                         let times = if times > 1 { format!(" ({times} times so far)") } else { String::new() };
@@ -262,7 +259,8 @@ impl<'a> Reporter<'a> {
         match event {
             comm::Event::Connected { info, .. } => report::connected(self.context, info),
             comm::Event::Disconnected { info, reason } => report::disconnected(self.context, info, reason),
-            comm::Event::PresumedDead { pki_id } => self.context.out.line(
+            comm::Event::PresumedDead { pki_id } => self.context.out.toned(
+                Tone::Bad,
                 || json!({"event": "presumed_dead", "pki_id": pki_id.to_string()}),
                 || format!("presumed dead: {}", brief(pki_id)),
             ),
@@ -304,7 +302,8 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    fn membership(&self, identities: &HashMap<PkiId, Described>) {
+    /// Prints the members as JSON, or as text one line for each that changed.
+    fn membership(&self, identities: &HashMap<PkiId, Described>, shown: &mut Shown) {
         let (alive, dead) = (self.node.peers(), self.node.dead());
         let sorted = |mut members: Vec<NetworkMember>| {
             members.sort_by(|a, b| a.pki_id.cmp(&b.pki_id));
@@ -312,30 +311,37 @@ impl<'a> Reporter<'a> {
         };
         let (alive, dead) = (sorted(alive), sorted(dead));
         let org = |member: &NetworkMember| identities.get(&member.pki_id).and_then(|d| d.mspid.clone());
-        let row = |member: &NetworkMember| -> Value {
-            json!({"endpoint": member.endpoint, "internal_endpoint": member.internal_endpoint,
-                   "pki_id": member.pki_id.to_string(), "mspid": org(member), "metadata": hex(&member.metadata)})
+        let out = &self.context.out;
+        if out.is_json() {
+            let row = |member: &NetworkMember| -> Value {
+                json!({"endpoint": member.endpoint, "internal_endpoint": member.internal_endpoint,
+                       "pki_id": member.pki_id.to_string(), "mspid": org(member), "metadata": hex(&member.metadata)})
+            };
+            let rows = |members: &[NetworkMember]| members.iter().map(row).collect::<Vec<_>>();
+            out.line(|| json!({"event": "membership", "alive": rows(&alive), "dead": rows(&dead)}), String::new);
+            return;
+        }
+        let count = format!("{} alive, {} dead", alive.len(), dead.len());
+        let describe = |member: &NetworkMember| {
+            let name = identities.get(&member.pki_id).map(Described::common_name).unwrap_or_default();
+            let (id, org) = (brief(&member.pki_id), org(member).unwrap_or_else(|| "?".to_owned()));
+            printable(&format!("{id} {name} of {org} at {}", member.preferred_endpoint()))
         };
-        self.context.out.line(
-            || {
-                let rows = |members: &[NetworkMember]| members.iter().map(row).collect::<Vec<_>>();
-                json!({"event": "membership", "alive": rows(&alive), "dead": rows(&dead)})
-            },
-            || {
-                let line = |state: &str, member: &NetworkMember| {
-                    let name = identities.get(&member.pki_id).map(Described::common_name).unwrap_or_default();
-                    let org = org(member).unwrap_or_else(|| "?".to_owned());
-                    printable(&format!(
-                        "    {state}  {}  {name} of {org}  {}",
-                        brief(&member.pki_id),
-                        member.preferred_endpoint()
-                    ))
-                };
-                let mut lines = vec![format!("members: {} alive, {} dead", alive.len(), dead.len())];
-                lines.extend(alive.iter().map(|member| line("alive", member)));
-                lines.extend(dead.iter().map(|member| line("dead ", member)));
-                lines.join("\n")
-            },
-        );
+        let states = alive.iter().map(|member| (member, true)).chain(dead.iter().map(|member| (member, false)));
+        let mut now = Shown::default();
+        for (member, is_alive) in states {
+            let line = format!("{}: {} ({count})", if is_alive { "alive" } else { "dead" }, describe(member));
+            if shown.get(&member.pki_id).is_none_or(|(was_alive, _)| *was_alive != is_alive) {
+                out.toned_note(if is_alive { Tone::Good } else { Tone::Bad }, || line);
+            }
+            now.insert(member.pki_id.clone(), (is_alive, describe(member)));
+        }
+        for (_, (_, described)) in shown.iter().filter(|(id, _)| !now.contains_key(*id)) {
+            out.toned_note(Tone::Warning, || format!("forgotten: {described} ({count})"));
+        }
+        *shown = now;
     }
 }
+
+/// The members as they were printed last: whether alive, and their description.
+type Shown = BTreeMap<PkiId, (bool, String)>;

@@ -10,7 +10,7 @@ use crate::report::Tally;
 use crate::settings::Settings;
 use crate::stop::spawn;
 use crate::tls_options::{Role, TlsArgs};
-use crate::values::{duration, grouped, micros, short, target, timeout, Hex};
+use crate::values::{duration, grouped, micros, pki_id, short, target, timeout, Hex};
 use crate::Context;
 use bytes::Bytes;
 use clap::Args;
@@ -29,7 +29,7 @@ pub struct SendArgs {
     #[command(flatten)]
     target: TargetArg,
     /// The PKI-ID that the peer must have
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = pki_id)]
     pki_id: Option<Hex>,
     /// The channel that the messages belong to
     #[arg(long, value_name = "NAME", default_value = "")]

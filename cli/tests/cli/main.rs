@@ -2,13 +2,18 @@
 
 mod cases;
 mod demo;
+mod gossipers;
 mod handshake;
+mod identities;
+mod markup;
 mod outcome;
 mod peers;
 mod probing;
 mod sending;
 mod settings;
 mod support;
+mod survey;
+mod terminal;
 #[cfg(feature = "c-core")]
 mod transports;
 mod trust;

@@ -176,7 +176,7 @@ fn a_cause_is_reported_once_and_then_counted() {
 
 #[test]
 fn every_documented_event_and_field_is_in_the_code() {
-    let folders = ["src", "src/commands", "src/commands/demo"];
+    let folders = ["src", "src/survey", "src/commands", "src/commands/demo"];
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let files = files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "rs"));
     let code: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();

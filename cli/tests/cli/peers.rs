@@ -105,7 +105,8 @@ fn members_asks_a_peer_whom_it_knows_and_supersedes_nobody() {
         assert_eq!((&row["internal_endpoint"], &row["mspid"]), (&peer.endpoint.clone().into(), &"Org1MSP".into()));
         assert!(row["verified"] == true && row["started_s"].is_u64() && row["sequence"].as_u64() > Some(0), "{row}");
     }
-    assert!(ended.stderr.contains("no peer runs with this identity"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("unless a peer runs with this identity"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("belongs to a running peer"), "{}", ended.stderr);
 
     // With the identity of a running peer it warns; that peer is not affected.
     let flags = Crypto::get().identity(1, 1);
@@ -179,6 +180,7 @@ fn fabrics_settings_serve_and_wrong_ones_are_named() {
         assert!(ended.stderr.contains(text), "{}", ended.stderr);
     };
     wrong(&["--anchor", "Org2MSP"], "MSPID=host:port");
+    wrong(&["--anchor", "Org3MSP=localhost:1"], "the organisation Org3MSP is unknown");
     wrong(&["--alive-interval", "5s", "--alive-expiration", "1s"], "alive_expiration_timeout");
 }
 

@@ -136,7 +136,11 @@ fn a_handshake_names_the_step_that_fails() {
 
     let last = assert_fails_at(&handshake(&endpoint, &crypto.alone(2, 0), &[]), "identity", "not valid for us");
     assert_eq!((&last["pki_id"], &last["mspid"]), (&pki_id.as_str().into(), &"Org1MSP".into()));
-    assert_fails_at(&handshake(&endpoint, &flags, &["--expect", "00ff"]), "identity", "not the expected 00ff");
+    assert_fails_at(
+        &handshake(&endpoint, &flags, &["--expect", &"00ff".repeat(16)]),
+        "identity",
+        "not the expected 00ff",
+    );
 
     let mut claims_another = flags.clone();
     let mspid = claims_another.iter().position(|f| f == "Org2MSP").unwrap();
@@ -202,4 +206,36 @@ fn version_six_addresses_go_in_brackets() {
     let endpoint = listener.await_event("listening")["endpoint"].as_str().unwrap().to_owned();
     assert!(endpoint.starts_with("[::1]:"));
     handshake(&endpoint, &crypto.identity(2, 0), &[]).assert_code(0);
+}
+
+#[test]
+fn several_pings_end_with_a_summary() {
+    let crypto = Crypto::get();
+    let (_listener, endpoint, _) = crypto.listen(&[]);
+    let ca = crypto.tls_ca(1);
+    let pings =
+        |endpoint: &str| run(&["probe", endpoint, "--tls-ca", &ca, "--count", "5", "--interval", "1ms", "--json"]);
+    let ended = pings(&endpoint);
+    ended.assert_code(0);
+    let lines = ended.json();
+    let numbers: Vec<&Value> =
+        lines.iter().filter(|line| line["event"] == "ping").map(|line| &line["number"]).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (&last["event"], &last["ok"], &last["count"], &last["lost"]),
+        (&"probe".into(), &true.into(), &5.into(), &0.into())
+    );
+    let us = |key: &str| last[key].as_u64().unwrap();
+    assert!(us("min_us") <= us("median_us") && us("median_us") <= us("p99_us"), "{last}");
+
+    let ended = pings(&nobody());
+    ended.assert_code(1);
+    let lines = ended.json();
+    let last = lines.last().unwrap();
+    assert_eq!((&last["ok"], &last["lost"], &last["median_us"]), (&false.into(), &5.into(), &Value::Null));
+    assert!(last["error"].as_str().unwrap().starts_with("5 of 5 Pings were lost"), "{last}");
+
+    let text = run(&["probe", &endpoint, "--tls-ca", &ca, "--count", "2", "--interval", "1ms"]);
+    assert!(text.assert_code(0).stdout.contains("2 of 2 Pings answered, 0 lost; min "), "{}", text.stdout);
 }

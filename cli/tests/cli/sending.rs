@@ -235,3 +235,48 @@ fn nobody_who_reads_ends_them_too() {
         assert!(!stderr.contains("panic") && !stderr.contains("defect"), "{stderr}");
     }
 }
+
+#[test]
+fn the_data_of_messages_is_shown_and_cannot_act_on_a_terminal() {
+    for (form, expected) in [("text", "a\u{1b}[31m\n"), ("hex", "611b5b33316d0a")] {
+        let (mut listener, endpoint, _) = Crypto::get().listen(&["--payload", form]);
+        run_send(&endpoint, &["--text", "a\u{1b}[31m\n"]).assert_code(0);
+        let message = listener.await_that("message", |line| line["kind"] == "data_msg");
+        assert_eq!(message["payload"], expected, "{message}");
+    }
+    let flags = Crypto::get().identity(1, 0);
+    let args = Crypto::get().args(&["listen", "--listen", "127.0.0.1:0", "--payload", "text"], &flags);
+    let mut listener = tool().args(args).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(listener.stdout.take().unwrap()));
+    let first = lines.next().unwrap().unwrap();
+    let endpoint = first.split("listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    run_send(&endpoint, &["--text", "a\u{1b}[31m\n"]).assert_code(0);
+    let line = lines.map(Result::unwrap).find(|line| line.contains("data_msg")).unwrap();
+    send_signal("-TERM", listener.id());
+    assert!(listener.wait().unwrap().success());
+    assert!(line.ends_with(": a\\u{1b}[31m\\n"), "{line}");
+}
+
+#[test]
+fn the_commands_beside_the_readmes_program_run_its_other_peer() {
+    let readme = include_str!("../../../README.md").replace("\\\n", "");
+    let commands = readme.lines().filter_map(|line| line.strip_prefix("fabric-gossip "));
+    let commands = commands.filter(|line| !line.starts_with('='));
+    let commands: Vec<Vec<&str>> = commands.map(|line| line.split_whitespace().collect()).collect();
+    let [crypto, listen] = &commands[..] else { panic!("{commands:?}") };
+    let dir = TempDir::new();
+    assert!(tool().args(crypto).current_dir(dir.path()).output().unwrap().status.success());
+    // The port of the program can be in use.
+    let listen: Vec<String> = listen.iter().map(|arg| arg.replace("localhost:7052", "localhost:0")).collect();
+    let mut listener = tool().args(listen).current_dir(dir.path()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(listener.stdout.take().unwrap()));
+    let first = lines.next().unwrap().unwrap();
+    let endpoint = first.split("listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let org = |n: u32| format!("crypto/peerOrganizations/org{n}.example.com");
+    let (msp, trust) = (format!("{}/peers/peer0.org1.example.com/msp", org(1)), format!("Org2MSP={}/msp", org(2)));
+    let send = ["send", &endpoint, "--ack", "--msp", &msp, "--mspid", "Org1MSP", "--trust-msp", &trust];
+    let sent = tool().args(send).current_dir(dir.path()).output().unwrap();
+    send_signal("-TERM", listener.id());
+    assert!(listener.wait().unwrap().success());
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+}

@@ -26,6 +26,13 @@ fn flags_that_make_no_sense() {
     assert_usage(&["probe", "localhost:1", "--no-tls", "--timeout", "5"], &["300ms"]);
     assert_usage(&["handshake", "localhost:1", "--no-tls"], &["--msp", "CORE_PEER_MSPCONFIGPATH"]);
     assert_usage(&["handshake", "localhost:1", "--expect", "xyz"], &["hex"]);
+    assert_usage(&["handshake", "localhost:1", "--expect", "00ff"], &["--expect", "64 hex digits"]);
+    assert_usage(&["send", "localhost:1", "--pki-id", "00ff"], &["--pki-id", "64 hex digits"]);
+    assert_usage(&["handshake", "localhost:1", "--mspid", " Org1MSP"], &["--mspid", "white space"]);
+    assert_usage(&["listen", "--trust-msp", "\"Org2MSP\"=/msp"], &["--trust-msp", "quotes"]);
+    assert_usage(&["peer", "--anchor", "Org 2=h:1"], &["--anchor", "white space"]);
+    assert_usage(&["survey", "--watch", "0s"], &["--watch", "greater than zero"]);
+    assert_usage(&["listen", "--payload", "base64"], &["--payload", "text, hex"]);
     assert_usage(&["listen", "--ack", "--nack", "no"], &["--nack"]);
     assert_usage(&["send", "localhost:1", "--size", "1", "--text", "x"], &["--text"]);
     assert_usage(&["demo", "--peers", "1"], &["--peers"]);

@@ -6,7 +6,7 @@ mod network;
 mod traffic;
 
 use crate::failure::{Failure, Result};
-use crate::output::printable;
+use crate::output::{printable, Progress};
 use crate::values::{micros, short};
 use crate::Context;
 use clap::Args;
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Time limit for operations that normally take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Number of steps of a demonstration with more than two peers.
+const STEPS: u64 = 14;
 
 /// Demonstrate the library without any setup: peers of two organisations connect, exchange messages, and reject
 /// impostors
@@ -36,12 +39,13 @@ type Found = Result<(String, Value), String>;
 
 pub fn run(context: &Context, args: &DemoArgs) -> Result<()> {
     let begin = Instant::now();
-    let mut demo = Demo { context, failed: 0 };
+    let mut demo = Demo { context, taken: 0, failed: 0, progress: Some(context.out.progress("steps", STEPS)) };
     demo.say(&format!(
         "{} peers of two organisations, on this machine, over mutual TLS (transport {}):\n",
         args.peers, context.transport
     ));
     let walked = demo.walk(args);
+    demo.progress = None;
     let (took, failed) = (begin.elapsed(), demo.failed);
     let error = match (&walked, failed) {
         (Err(_), _) => Some(context.interrupted.reason().to_owned()),
@@ -64,7 +68,9 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<()> {
 
 struct Demo<'a> {
     context: &'a Context,
+    taken: u64,
     failed: usize,
+    progress: Option<Progress>,
 }
 
 impl Demo<'_> {
@@ -114,6 +120,10 @@ impl Demo<'_> {
             Err(why) => (false, why, json!({})),
         };
         self.failed += usize::from(!ok);
+        self.taken += 1;
+        if let Some(progress) = &self.progress {
+            progress.set(self.taken);
+        }
         let text = printable(&text);
         self.context.out.line(
             || {
