@@ -81,7 +81,7 @@ fn publishers_take_turns_for_room_and_receivers_share_what_comes() {
         let subscription = demux.subscribe(options, |_| true);
         let publish = |from: u32| {
             let mut batch = demux.batch();
-            (from..from + 3).for_each(|n| assert_eq!(batch.publish(&Item(n)), 0));
+            (from..from + 3).for_each(|n| assert_eq!(batch.publish(Item(n)), 0));
             batch.flush();
             Vec::new()
         };
