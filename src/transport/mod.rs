@@ -55,7 +55,6 @@ pub(crate) mod memory;
 mod server_name;
 #[cfg(any(feature = "c-core", feature = "http2"))]
 mod serving;
-#[cfg(any(feature = "c-core", feature = "http2"))]
 mod status;
 #[cfg(feature = "c-core")]
 mod tcp_info;
