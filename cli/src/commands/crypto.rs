@@ -60,7 +60,7 @@ fn next_steps(dir: &Path, orgs: u16, peers: u16) -> String {
         return format!("\nTo trust an organisation: --trust-msp Org1MSP={}", quoted(&org(1).join("msp")));
     }
     let mut text = format!(
-        "\nThe TLS pair beside an msp folder is found. To run a peer:\n  \
+        "\nThe tool finds the TLS pair beside an MSP folder. To run a peer:\n  \
          fabric-gossip peer --listen 127.0.0.1:7051 --mspid Org1MSP --msp {}{trust}",
         msp(0)
     );

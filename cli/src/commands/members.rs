@@ -127,9 +127,9 @@ impl Row {
 
     fn json(&self) -> Value {
         json!({
-            "endpoint": self.member.endpoint, "internal_endpoint": self.member.internal_endpoint, "pki_id": self.member.pki_id.to_string(),
-            "mspid": self.mspid, "metadata": hex(&self.member.metadata), "verified": self.verified,
-            "incarnation": self.member.time.0, "sequence": self.member.time.1,
+            "endpoint": self.member.endpoint, "internal_endpoint": self.member.internal_endpoint,
+            "pki_id": self.member.pki_id.to_string(), "mspid": self.mspid,
+            "metadata": hex(&self.member.metadata), "verified": self.verified, "incarnation": self.member.time.0, "sequence": self.member.time.1,
             "started_s": self.started().map(|started| started.as_secs()),
         })
     }

@@ -111,7 +111,7 @@ impl Survey<'_> {
             Err(failure) => return Err(self.fail(failure, begin.elapsed())),
         };
         self.print(&report);
-        self.conclude(&report, begin.elapsed())
+        self.conclude(&report, begin.elapsed(), true)
     }
 
     /// Repeats the survey until stopped. The last complete one decides the result.
@@ -120,19 +120,19 @@ impl Survey<'_> {
         let mut last: Option<Report> = None;
         loop {
             let begin = Instant::now();
-            let report = match (self.ask(&mut starts), last) {
+            let (report, changed) = match (self.ask(&mut starts), last) {
                 (Ok(report), None) => {
                     self.print(&report);
-                    report
+                    (report, true)
                 }
                 (Ok(report), Some(last)) => {
-                    self.print_changes(&last, &report);
-                    report
+                    let changed = self.print_changes(&last, &report);
+                    (report, changed)
                 }
                 (Err(Failure::Stopped), Some(last)) => return verdict(&last),
                 (Err(failure), _) => return Err(self.fail(failure, begin.elapsed())),
             };
-            let result = self.conclude(&report, begin.elapsed());
+            let result = self.conclude(&report, begin.elapsed(), changed);
             if matches!(result, Err(Failure::Usage(_))) {
                 return result;
             }
@@ -178,20 +178,26 @@ impl Survey<'_> {
         }
     }
 
-    fn print_changes(&self, before: &Report, after: &Report) {
-        for change in changes(before, after) {
+    /// Returns whether there was a change.
+    fn print_changes(&self, before: &Report, after: &Report) -> bool {
+        let changes = changes(before, after);
+        for change in &changes {
             let tone = table::severity(change.severity);
             let text = || format!("{:<11} {}", change.kind, printable(&change.detail));
-            self.context.out.toned(tone, || json::change(&change), text);
+            self.context.out.toned(tone, || json::change(change), text);
         }
+        !changes.is_empty()
     }
 
-    /// Writes the files and the summary.
-    fn conclude(&self, report: &Report, elapsed: Duration) -> Result<()> {
+    /// Writes the files and the summary; as text, the latter only if something changed.
+    fn conclude(&self, report: &Report, elapsed: Duration, changed: bool) -> Result<()> {
         let written = self.write_files(report);
         let unwritten = written.as_ref().err().and_then(Failure::text).map(str::to_owned);
         let error = unwritten.or_else(|| report.error());
         let (tone, text) = table::summary(report);
+        if !changed && !self.context.out.is_json() {
+            return written.and_then(|()| verdict(report));
+        }
         self.context.out.toned(tone, || json::summary(report, error.as_deref(), elapsed), || text);
         written.and_then(|()| verdict(report))
     }

@@ -58,3 +58,50 @@ pub fn changes(before: &Report, after: &Report) -> Vec<Change> {
     }
     changes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: &str) -> Peer {
+        Peer { pki_id: id.into(), reachable: Some(true), alive_in: 2, started: Some(5), ..Peer::default() }
+    }
+
+    fn kinds(before: &Report, after: &Report) -> Vec<&'static str> {
+        changes(before, after).iter().map(|change| change.kind).collect()
+    }
+
+    fn report(peers: Vec<Peer>) -> Report {
+        Report { peers, ..Report::default() }
+    }
+
+    #[test]
+    fn peers_that_come_and_go_are_changes() {
+        let (one, two) = (report(vec![peer("a")]), report(vec![peer("a"), peer("b")]));
+        assert!(kinds(&two, &two.clone()).is_empty());
+        assert_eq!((kinds(&one, &two), kinds(&two, &one)), (vec!["appeared"], vec!["vanished"]));
+    }
+
+    #[test]
+    fn a_peer_that_fails_and_returns_is_a_change_each_time() {
+        let fine = report(vec![peer("a")]);
+        let failed = report(vec![Peer { reachable: Some(false), alive_in: 0, dead_in: 2, ..peer("a") }]);
+        assert_eq!(kinds(&fine, &failed), ["unreachable", "dead"]);
+        let restarted = report(vec![Peer { started: Some(6), ..peer("a") }]);
+        assert_eq!(kinds(&failed, &restarted), ["reachable", "alive", "restarted"]);
+    }
+
+    #[test]
+    fn a_finding_is_a_change_when_it_appears_and_when_it_is_resolved() {
+        let finding = |detail: &str| Finding {
+            severity: Severity::Warning,
+            kind: "expires_soon",
+            peers: vec!["a".into()],
+            detail: detail.into(),
+        };
+        let (without, with) = (report(vec![]), Report { findings: vec![finding("in 3 days")], ..Report::default() });
+        assert_eq!((kinds(&without, &with), kinds(&with, &without)), (vec!["finding"], vec!["resolved"]));
+        let later = Report { findings: vec![finding("in 2 days")], ..Report::default() };
+        assert!(kinds(&with, &later).is_empty(), "the same finding with another text");
+    }
+}

@@ -8,6 +8,9 @@ use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
 
+/// Maximum number of peers in the map and in the columns of the matrix.
+pub const MAX_DRAWN: usize = 256;
+
 /// Number of days that a full expiry bar stands for.
 const FULL_BAR: i64 = 365;
 
@@ -91,6 +94,7 @@ fn findings(page: &mut String, report: &Report) {
 fn map(page: &mut String, report: &Report) {
     *page += "<section aria-labelledby=\"map\">\n<h2 id=\"map\">Map</h2>\n";
     *page += &svg::map(report);
+    note_limit(page, report.peers.len());
     *page += "<ul class=\"legend\"><li>✔ reachable</li><li>✘ unreachable</li><li>† listed as dead</li><li>? not asked</li>\
               <li>solid line: see each other</li><li>dashed arrow: only one sees the other</li><li>dotted arrow: sees a peer \
               that was not asked, or lists it as dead</li></ul>\n</section>\n";
@@ -144,7 +148,9 @@ fn matrix(page: &mut String, report: &Report) {
     *page += "<section aria-labelledby=\"views\">\n<h2 id=\"views\">Who sees whom</h2>\n\
               <div class=\"scroll\" role=\"region\" aria-labelledby=\"views\" tabindex=\"0\">\n<table class=\"matrix\">\n\
               <caption>Each row is the view of one peer</caption>\n<thead><tr><th scope=\"col\">View of</th>";
-    let listed: Vec<&Peer> = report.peers.iter().filter(|peer| peer.alive_in + peer.dead_in > 0).collect();
+    let mut listed: Vec<&Peer> = report.peers.iter().filter(|peer| peer.alive_in + peer.dead_in > 0).collect();
+    let count = listed.len();
+    listed.truncate(MAX_DRAWN);
     for peer in &listed {
         let _ = write!(page, "<th scope=\"col\">{}</th>", label(peer));
     }
@@ -161,7 +167,16 @@ fn matrix(page: &mut String, report: &Report) {
         }
         *page += "</tr>\n";
     }
-    *page += "</tbody>\n</table>\n</div>\n</section>\n";
+    *page += "</tbody>\n</table>\n</div>\n";
+    note_limit(page, count);
+    *page += "</section>\n";
+}
+
+/// Says that peers are missing, if that is so.
+fn note_limit(page: &mut String, count: usize) {
+    if count > MAX_DRAWN {
+        let _ = writeln!(page, "<p class=\"warn\">Only the first {MAX_DRAWN} of {count} peers are drawn.</p>");
+    }
 }
 
 fn certificates(page: &mut String, report: &Report, warn_days: i64) {
@@ -221,6 +236,14 @@ mod tests {
         let page = render(&report, 30);
         assert!(!page.contains("<script") && !page.contains("' onload") && !page.contains('\x1b'), "{page}");
         assert!(page.contains("&lt;script&gt;") && !page.contains('\u{202e}'));
+    }
+
+    #[test]
+    fn a_large_network_is_drawn_in_part() {
+        let peer = |n: usize| Peer { pki_id: n.to_string(), alive_in: 1, ..Peer::default() };
+        let page = render(&Report { peers: (0..300).map(peer).collect(), ..Report::default() }, 30);
+        assert_eq!((page.matches("<circle").count(), page.matches("Only the first 256 of 300").count()), (256, 2));
+        assert_eq!(page.matches("id=\"peer-").count(), 300);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The map of who sees whom, as SVG: the peers on a circle, and a line for each pair of which one sees the other.
 
-use super::page::{escape, Status};
+use super::page::{escape, Status, MAX_DRAWN};
 use super::{Peer, Report};
 use std::f64::consts::TAU;
 use std::fmt::Write;
@@ -22,14 +22,14 @@ struct Node<'a> {
 
 /// Draws the map. A node links to its row, `#peer-N`.
 pub fn map(report: &Report) -> String {
-    let count = report.peers.len();
+    let count = report.peers.len().min(MAX_DRAWN);
     let radius = (count as f64 * 12.0).max(150.0);
     let (width, height) = (2.0 * (radius + MARGIN.0), 2.0 * (radius + MARGIN.1));
     let place = |(n, peer)| {
         let (sin, cos) = (TAU * n as f64 / count as f64 - TAU / 4.0).sin_cos();
         Node { peer, x: width / 2.0 + radius * cos, y: height / 2.0 + radius * sin, cos, sin }
     };
-    let nodes: Vec<Node<'_>> = report.peers.iter().enumerate().map(place).collect();
+    let nodes: Vec<Node<'_>> = report.peers.iter().take(MAX_DRAWN).enumerate().map(place).collect();
     let mut svg = format!(
         "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"group\" aria-label=\"Map of who sees whom\">\n\
          <defs><marker id=\"arrow\" viewBox=\"0 0 10 10\" refX=\"22\" refY=\"5\" markerWidth=\"8\" markerHeight=\"8\" \
