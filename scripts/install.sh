@@ -16,8 +16,8 @@ destdir=${DESTDIR:-}
 cargo=${CARGO:-cargo}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
 
-case $prefix$libdir in
-/*) ;;
+case $prefix:$libdir in
+/*:/*) ;;
 *) echo "install: PREFIX and LIBDIR must be absolute: $prefix, $libdir" >&2 && exit 2 ;;
 esac
 case ${TRANSPORT:-http2} in
