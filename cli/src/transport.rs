@@ -48,11 +48,11 @@ impl TransportKind {
         })
     }
 
-    /// Returns the name, with the version of the library underneath where it is known.
+    /// Returns the name, with the version of the library underneath.
     fn described(self) -> String {
         match self {
             #[cfg(feature = "http2")]
-            TransportKind::Http2 => self.name().to_owned(),
+            TransportKind::Http2 => format!("{} with nghttp2 {}", self.name(), http2::nghttp2_version()),
             #[cfg(feature = "c-core")]
             TransportKind::CCore => format!("{} with gRPC C core {}", self.name(), c_core::core_version()),
         }
@@ -75,7 +75,7 @@ impl std::fmt::Display for TransportKind {
 /// Returns the transports that are compiled in, for `--version`.
 pub fn compiled_in() -> String {
     let described: Vec<_> = TransportKind::value_variants().iter().map(|kind| kind.described()).collect();
-    format!("transports: {}", described.join(", "))
+    format!("transports: {}; {}", described.join(", "), openssl::version::version())
 }
 
 /// Parses the name of a transport. One that is not compiled in is an error that names the command to build it.

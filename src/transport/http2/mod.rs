@@ -43,6 +43,7 @@ pub use options::Options;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use server::Method;
+pub use session::nghttp2_version;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use session_driver::SessionDriver;

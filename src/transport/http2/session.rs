@@ -490,6 +490,13 @@ impl Drop for Session {
     }
 }
 
+/// Returns the version of nghttp2, such as `1.68.1`.
+pub fn nghttp2_version() -> &'static str {
+    // SAFETY: without a least version, the function returns a constant whose text lives as long as the program.
+    let text = unsafe { std::ffi::CStr::from_ptr((*libnghttp2_sys::nghttp2_version(0)).version_str) };
+    text.to_str().unwrap_or("unknown")
+}
+
 fn setting(id: nghttp2_settings_id, value: u32) -> nghttp2_settings_entry {
     nghttp2_settings_entry { settings_id: id as i32, value }
 }
