@@ -128,7 +128,9 @@ fn crypto_writes_what_it_says_and_overwrites_nothing() {
 fn version_help_and_completions() {
     let version = run(&["--version"]);
     version.assert_code(0);
-    assert!(version.stdout.starts_with(&format!("fabric-gossip {} (transports: http2 with nghttp2 1.", env!("CARGO_PKG_VERSION"))));
+    assert!(version
+        .stdout
+        .starts_with(&format!("fabric-gossip {} (transports: http2 with nghttp2 1.", env!("CARGO_PKG_VERSION"))));
     for command in ["demo", "crypto", "probe", "handshake", "send", "listen"] {
         assert!(run(&["--help"]).assert_code(0).stdout.contains(command));
         assert!(run(&[command, "--help"]).assert_code(0).stdout.contains("--json"));
