@@ -5,7 +5,7 @@ use super::connection::Conn;
 use super::socket::Epoll;
 use super::socket::Interest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{self, spawn, Mutex};
 use std::collections::{BTreeSet, HashMap};
@@ -29,11 +29,18 @@ const FAR: Duration = Duration::from_secs(2);
 /// Interval of the grid. Time limits of many connections then share one wake-up.
 const GRID: Duration = Duration::from_millis(250);
 
+/// The thread is awake, and looks at its notes before it sleeps.
+const AWAKE: u8 = 0;
+/// It sleeps until the next tick at most: only what is urgent wakes it.
+const NAP: u8 = 1;
+/// It sleeps for longer: every note wakes it.
+const SLEEP: u8 = 2;
+
 /// Attends to the connections of a transport. Its thread runs while there are any.
 pub(super) struct Steward {
     epoll: Epoll,
-    /// Whether the thread sleeps for longer than a tick, so that a note must wake it.
-    sleeping: AtomicBool,
+    /// How the thread sleeps: one of the values below.
+    sleep: AtomicU8,
     next_id: AtomicU64,
     /// Number of connections.
     connections: AtomicUsize,
@@ -72,7 +79,7 @@ impl Steward {
         })?;
         Ok(Arc::new(Steward {
             epoll,
-            sleeping: AtomicBool::new(false),
+            sleep: AtomicU8::new(AWAKE),
             next_id: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             state: Mutex::default(),
@@ -102,7 +109,7 @@ impl Steward {
             self.connections.fetch_add(1, Ordering::SeqCst);
             ended
         };
-        self.wake();
+        self.wake(NAP);
         // It has ended already.
         let _ = ended.map(JoinHandle::join);
         Ok(())
@@ -110,28 +117,29 @@ impl Steward {
 
     /// Notes that threads use a connection, so that it has to be checked for being left unattended.
     pub fn watch(&self, conn: &Arc<Conn>) {
-        self.note(Note::Watch(conn.clone()));
+        self.note(Note::Watch(conn.clone()), SLEEP);
     }
 
     /// Notes that something is due on a connection: output, a time limit, or its end.
     pub fn attend(&self, conn: &Arc<Conn>) {
         if !conn.noted.swap(true, Ordering::SeqCst) {
-            self.note(Note::Attend(conn.clone()));
+            self.note(Note::Attend(conn.clone()), NAP);
         }
     }
 
-    fn note(&self, note: Note) {
+    /// Leaves a note. Wakes the thread from this kind of sleep, or a deeper one.
+    fn note(&self, note: Note, from: u8) {
         let mut state = self.state.lock();
         // Without the thread, every connection is over.
         if state.running {
             state.notes.push(note);
             drop(state);
-            self.wake();
+            self.wake(from);
         }
     }
 
-    fn wake(&self) {
-        if self.sleeping.swap(false, Ordering::SeqCst) {
+    fn wake(&self, from: u8) {
+        if self.sleep.load(Ordering::SeqCst) >= from && self.sleep.swap(AWAKE, Ordering::SeqCst) != AWAKE {
             self.epoll.wake();
         }
     }
@@ -143,7 +151,7 @@ impl Steward {
             state.closed = true;
             state.thread.take()
         };
-        self.sleeping.store(false, Ordering::SeqCst);
+        self.sleep.store(AWAKE, Ordering::SeqCst);
         self.epoll.wake();
         // With connections left, it goes on until they have ended.
         let idle = self.connections.load(Ordering::SeqCst) == 0;
@@ -166,14 +174,15 @@ impl Steward {
             let tick_left = (!watch.unattended.is_empty()).then(|| (ticked + tick).saturating_duration_since(now));
             let spare = watch.connections.is_empty().then_some(SPARE);
             let timeout = [timer, tick_left, spare].into_iter().flatten().min();
-            self.sleeping.store(timeout.is_none_or(|timeout| timeout > TICK), Ordering::SeqCst);
+            let sleep = if timeout.is_none_or(|timeout| timeout > TICK) { SLEEP } else { NAP };
+            self.sleep.store(sleep, Ordering::SeqCst);
             let noted = !self.state.lock().notes.is_empty();
             ready.clear();
             let timeout = if noted { Some(Duration::ZERO) } else { timeout };
             if let Err(e) = self.epoll.wait(timeout, &mut ready) {
                 log::error!("the thread that watches connections cannot wait for them: {e}");
             }
-            self.sleeping.store(false, Ordering::SeqCst);
+            self.sleep.store(AWAKE, Ordering::SeqCst);
             for event in &ready {
                 let Some((conn, _)) = watch.connections.get(&event.token).cloned() else { continue };
                 if event.read {
