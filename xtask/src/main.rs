@@ -15,6 +15,7 @@ mod paths;
 mod readme;
 mod rules;
 mod sbom;
+mod script;
 mod snippets;
 mod source;
 mod surface;
