@@ -2,6 +2,8 @@
 //!
 //! It uses the standard library and `serde_json` only, so that it builds in seconds and rebuilds nothing else.
 
+mod book;
+mod book_page;
 mod conformance;
 mod document;
 mod examples;
@@ -34,6 +36,7 @@ usage: cargo xtask <command>
   surface [--check]          list the public items of the library, or fail if docs/public-api.txt is another list
   prints FILE                compare standard input with the `text` block at the head of FILE
   readme                     run the README's block against a live peer
+  book [--all]               check the documentation site, and run the programs of its guide; --all: the slow ones as well
   snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
   symbols exported LIBRARY   compare the exports of a shared library with the C header
   symbols hide FROM TO       make every symbol of a static library local but the functions of the C header
@@ -57,6 +60,8 @@ fn run(arguments: &[&str]) -> Outcome {
         ["examples"] => examples::run(),
         ["prints", file] => examples::compare_input(file),
         ["readme"] => readme::run(),
+        ["book"] => book::run(false),
+        ["book", "--all"] => book::run(true),
         ["snippets", folder] => snippets::run(folder),
         ["symbols", "exported", library] => symbols::check_exports(library),
         ["symbols", "hide", from, to] => symbols::hide(from, to),
