@@ -3,7 +3,7 @@
 //! the marks of the blocks.
 
 use crate::book_page::{missing, Block, Page};
-use crate::markdown::{anchors, links};
+use crate::markdown::{anchors, code, links, rows};
 use crate::{paths, script, tool, Outcome};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,6 +13,8 @@ use std::process::Command;
 
 /// The languages that use the C interface, the programs that they need, and the variable that names another one.
 const BINDINGS: &[(&str, &str, &str)] = &[("c", "cc", "CC"), ("cpp", "c++", "CXX"), ("python", "python3", "PYTHON")];
+/// The heading above the table of refusals.
+const REFUSALS: &str = "## The refusals";
 /// Seconds that the blocks of a page may take; with the slow ones, which compile.
 const LIMIT: u32 = 60;
 const SLOW_LIMIT: u32 = 1800;
@@ -21,6 +23,7 @@ const SLOW_LIMIT: u32 = 1800;
 pub fn run(all: bool) -> Outcome {
     let chapters = check_chapters()?;
     check_links()?;
+    check_texts()?;
     println!("book: {chapters} chapters are listed, and their links lead to files and headings");
     run_pages(all)?;
     build()
@@ -35,6 +38,26 @@ fn check_chapters() -> Result<usize, String> {
         Some(page) => Err(format!("book: {} does not list {}", paths::SUMMARY, page.display())),
         None => Ok(listed.len()),
     }
+}
+
+/// Checks that the library's sources have the texts in the first column of the table of refusals.
+fn check_texts() -> Outcome {
+    let mut sources = String::new();
+    for file in tool::files(&[paths::LIBRARY], "rs")? {
+        sources += &tool::read(file)?;
+    }
+    let table = rows(&tool::read(paths::REFUSALS)?, Some(REFUSALS));
+    let texts: Vec<&str> = table.iter().flat_map(|row| row.cells.first()).flat_map(|cell| code(cell)).collect();
+    match texts.iter().find(|text| !occurs(text, &sources)) {
+        _ if texts.is_empty() => Err(format!("book: {} has no table below {REFUSALS:?}", paths::REFUSALS)),
+        Some(text) => Err(format!("book: {}: the library has no text {text:?}", paths::REFUSALS)),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether each part of a text between `…` is in the sources.
+fn occurs(text: &str, sources: &str) -> bool {
+    text.split('…').all(|part| sources.contains(part.trim_end()))
 }
 
 fn check_links() -> Outcome {
@@ -276,6 +299,13 @@ mod tests {
         assert_eq!(check_link(&scratch.join("a.md"), "#one-two"), Ok(()));
         assert_eq!(check_link(&scratch.join("b.md"), "a.md#one-two"), Ok(()));
         assert!(check_link(&scratch.join("b.md"), "a.md#two").unwrap_err().contains("no heading"));
+    }
+
+    #[test]
+    fn a_text_occurs_if_each_of_its_parts_does() {
+        let sources = r#"format!("Expected {a} in hash, but got {b}")"#;
+        assert!(occurs("Expected … in hash, but got …", sources) && occurs("in hash", sources));
+        assert!(!occurs("Expected … in hash, but had …", sources));
     }
 
     #[test]

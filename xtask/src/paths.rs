@@ -36,6 +36,8 @@ pub const GUIDE: &str = "docs/c-interface.md";
 pub const BOOK: &str = "docs";
 pub const SUMMARY: &str = "docs/SUMMARY.md";
 pub const BOOK_PAGES: &str = "docs/guide";
+/// The page with the table of refusals.
+pub const REFUSALS: &str = "docs/guide/refused.md";
 /// Documents outside of [`BOOK`] whose links are checked.
 pub const LINKED: &[&str] = &["README.md", "CONTRIBUTING.md", "SECURITY.md", "bindings/python/README.md"];
 /// The template of the file for pkg-config.
