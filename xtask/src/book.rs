@@ -144,6 +144,9 @@ fn lacks(page: &Page) -> Option<String> {
     if page.has(&["c", "cpp"]) && !tool::has("pkg-config") {
         return Some("pkg-config is not installed".into());
     }
+    if page.blocks.iter().any(|block| block.text.contains("openssl")) && !tool::is_installed("openssl") {
+        return Some("the command openssl is not installed".into());
+    }
     (!used.is_empty() && !paths::shared_library().exists())
         .then(|| format!("{} is not built (make capi)", paths::shared_library().display()))
 }
@@ -211,24 +214,35 @@ fn environment(scratch: &tool::Scratch) -> Result<Vec<(&'static str, OsString)>,
         ("CARGO_TARGET_DIR", paths::target().into()),
     ];
     if paths::shared_library().exists() {
-        let template = tool::read(paths::root().join(paths::PKG_CONFIG))?;
-        let prefix = [("@PREFIX@/include", "@INCLUDE@"), ("${prefix}/include", "@INCLUDE@")];
-        let file = prefix.iter().fold(template, |text, (from, to)| text.replace(from, to));
-        let file = file
-            .replace("@INCLUDE@", &paths::root().join(paths::INCLUDE).to_string_lossy())
-            .replace("@LIBDIR@", &paths::release().to_string_lossy())
+        let library = scratch.join("lib");
+        tool::at(&library, std::fs::create_dir(&library))?;
+        // With its SONAME, which the library has if `make install` built it.
+        for name in ["libfabric_gossip.so".to_owned(), format!("libfabric_gossip.so.{}", abi()?)] {
+            tool::at(&library, symlink(paths::shared_library(), library.join(name)))?;
+        }
+        let include = paths::root().join(paths::INCLUDE);
+        let file = tool::read(paths::root().join(paths::PKG_CONFIG))?
+            .replace("${prefix}/include", &include.to_string_lossy())
+            .replace("@LIBDIR@", &library.to_string_lossy())
             .replace("@PREFIX@", &scratch.0.to_string_lossy())
             .replace("@VERSION@", "0")
             .replace("@PRIVATE@", "");
         tool::write(scratch.join("fabric-gossip.pc"), &file)?;
         variables.extend([
             ("PKG_CONFIG_PATH", before("PKG_CONFIG_PATH", scratch.0.clone())),
-            ("LD_LIBRARY_PATH", before("LD_LIBRARY_PATH", paths::release())),
+            ("LD_LIBRARY_PATH", before("LD_LIBRARY_PATH", library)),
             ("PYTHONPATH", before("PYTHONPATH", paths::root().join(paths::PYTHON))),
             ("FABRIC_GOSSIP_LIBRARY", paths::shared_library().into()),
         ]);
     }
     Ok(variables)
+}
+
+/// Returns the part of the version that is in the SONAME.
+fn abi() -> Result<String, String> {
+    let mut script = Command::new("sh");
+    script.args(["-c", ". scripts/version.sh && printf %s \"$abi\""]).current_dir(paths::root());
+    tool::output(&mut script)
 }
 
 /// The Rust library, as the build of the tool compiled it.
