@@ -19,13 +19,13 @@ const REFUSALS: &str = "## The refusals";
 const LIMIT: u32 = 60;
 const SLOW_LIMIT: u32 = 1800;
 
-/// Checks the site, and runs the pages of its guide, with all of their blocks or without the slow ones.
-pub fn run(all: bool) -> Outcome {
+/// Checks the site, and runs the pages of its guide or one of them, with all of their blocks or without the slow ones.
+pub fn run(all: bool, only: Option<&str>) -> Outcome {
     let chapters = check_chapters()?;
     check_links()?;
     check_texts()?;
     println!("book: {chapters} chapters are listed, and their links lead to files and headings");
-    run_pages(all)?;
+    run_pages(all, only)?;
     build()
 }
 
@@ -112,7 +112,7 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(normal)
 }
 
-fn run_pages(all: bool) -> Outcome {
+fn run_pages(all: bool, only: Option<&str>) -> Outcome {
     if !paths::tool().exists() {
         return Err("book: the tool is not built, type: make build".into());
     }
@@ -120,7 +120,12 @@ fn run_pages(all: bool) -> Outcome {
         return tool::skip("the programs of the guide", reason);
     }
     let mut library = None;
-    for path in tool::files(&[paths::BOOK_PAGES], "md")? {
+    let mut pages = tool::files(&[paths::BOOK_PAGES], "md")?;
+    pages.retain(|page| only.is_none_or(|only| page.file_stem().is_some_and(|name| name == only)));
+    if pages.is_empty() {
+        return Err(format!("book: {} has no page {}", paths::BOOK_PAGES, only.unwrap_or("")));
+    }
+    for path in pages {
         let name = path.display().to_string();
         let page = Page::read(&tool::read(&path)?).map_err(|e| format!("book: {name}:{e}"))?;
         if let Some(reason) = lacks(&page) {
