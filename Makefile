@@ -22,7 +22,7 @@ TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all check-deps check-deps-all build install package demo test fmt fmt-check clippy doc xtask rules notices versions surface examples readme conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build install package demo test fmt fmt-check clippy doc xtask rules notices versions surface examples readme book conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ demo: deps build ## Build the tool and run real peers on loopback: messages, ack
 	$(TOOL) demo --transport $(TRANSPORT)
 
 # Checks that fail fast come first; the full test run comes last, so that its summary lines end the output.
-test: deps-all fmt-check clippy doc xtask rules notices versions conformance surface examples readme limits shuttle capi ## Run every check and test
+test: deps-all fmt-check clippy doc xtask rules notices versions conformance surface examples readme limits shuttle capi book ## Run every check and test
 	$(CARGO) test --release --no-default-features
 	$(CARGO) test --release $(ALL)
 
@@ -99,9 +99,14 @@ limits: check-deps-all ## Run the tool and an example with too few threads and f
 
 package: check-deps ## Make what is distributed, and use each part in an empty prefix, root or environment (minutes)
 	@scripts/package.sh
+	@$(XTASK) book --all
 
 readme: build ## Run the README's block against a live peer
 	@$(XTASK) readme
+
+# After `capi`, whose library the pages for C, C++ and Python use; they are skipped without it.
+book: build ## Check the documentation site, and run the programs and commands of its guide
+	@$(XTASK) book
 
 header: ## Generate the C header from the doc comments of the C interface
 	@$(XTASK) header

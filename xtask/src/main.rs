@@ -2,6 +2,8 @@
 //!
 //! It uses the standard library and `serde_json` only, so that it builds in seconds and rebuilds nothing else.
 
+mod book;
+mod book_page;
 mod conformance;
 mod document;
 mod examples;
@@ -15,6 +17,7 @@ mod paths;
 mod readme;
 mod rules;
 mod sbom;
+mod script;
 mod snippets;
 mod source;
 mod surface;
@@ -33,6 +36,8 @@ usage: cargo xtask <command>
   surface [--check]          list the public items of the library, or fail if docs/public-api.txt is another list
   prints FILE                compare standard input with the `text` block at the head of FILE
   readme                     run the README's block against a live peer
+  book [--all] [PAGE]        check the documentation site, and run the programs of its guide or of one page of it; with
+                             --all those that take minutes as well
   snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
   symbols exported LIBRARY   compare the exports of a shared library with the C header
   symbols hide FROM TO       make every symbol of a static library local but the functions of the C header
@@ -56,6 +61,10 @@ fn run(arguments: &[&str]) -> Outcome {
         ["examples"] => examples::run(),
         ["prints", file] => examples::compare_input(file),
         ["readme"] => readme::run(),
+        ["book"] => book::run(false, None),
+        ["book", "--all"] => book::run(true, None),
+        ["book", page] => book::run(false, Some(page)),
+        ["book", "--all", page] => book::run(true, Some(page)),
         ["snippets", folder] => snippets::run(folder),
         ["symbols", "exported", library] => symbols::check_exports(library),
         ["symbols", "hide", from, to] => symbols::hide(from, to),

@@ -48,27 +48,67 @@ pub fn code(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Returns the contents of the code blocks in this language, each with the number of its first line.
-pub fn blocks(document: &str, language: &str) -> Vec<(usize, String)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(usize, String, bool)> = None;
+/// A fenced block: the number of its first line, the text behind the fence, and its lines.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Fence {
+    pub line: usize,
+    pub info: String,
+    pub text: String,
+}
+
+/// Returns the closed fenced blocks of a document.
+pub fn fences(document: &str) -> Vec<Fence> {
+    let mut fences = Vec::new();
+    let mut open: Option<Fence> = None;
     for (number, line) in (1..).zip(document.lines()) {
         match (&mut open, line.strip_prefix("```")) {
-            (None, Some(found)) => open = Some((number + 1, String::new(), found == language)),
-            (Some(_), Some(_)) => {
-                let (first, text, wanted) = open.take().unwrap_or_default();
-                if wanted {
-                    blocks.push((first, text));
-                }
+            (None, Some(info)) => {
+                open = Some(Fence { line: number + 1, info: info.trim().to_owned(), text: String::new() })
             }
-            (Some((_, text, _)), None) => {
-                text.push_str(line);
-                text.push('\n');
+            (Some(_), Some(_)) => fences.extend(open.take()),
+            (Some(fence), None) => {
+                fence.text.push_str(line);
+                fence.text.push('\n');
             }
             (None, None) => {}
         }
     }
-    blocks
+    fences
+}
+
+/// Returns the contents of the code blocks in this language, each with the number of its first line.
+pub fn blocks(document: &str, language: &str) -> Vec<(usize, String)> {
+    let wanted = fences(document).into_iter().filter(|fence| fence.info == language);
+    wanted.map(|fence| (fence.line, fence.text)).collect()
+}
+
+/// Returns the targets of the inline links outside of code, each with the number of its line.
+pub fn links(document: &str) -> Vec<(usize, String)> {
+    let (mut links, mut code) = (Vec::new(), false);
+    for (number, line) in (1..).zip(document.lines()) {
+        if line.starts_with("```") {
+            code = !code;
+        } else if !code {
+            let prose: String = line.split('`').step_by(2).collect();
+            let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+            links.extend(targets.map(|(target, _)| (number, target.to_owned())));
+        }
+    }
+    links
+}
+
+/// Returns the anchors of a document's headings, as mdBook and the forges form them.
+pub fn anchors(document: &str) -> Vec<String> {
+    let (mut anchors, mut code) = (Vec::new(), false);
+    for line in document.lines() {
+        code ^= line.starts_with("```");
+        if !code && line.starts_with('#') {
+            let heading = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            anchors.push(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+        }
+    }
+    anchors
 }
 
 /// Returns the part of a document from this heading to the next one of the same or a higher level.
@@ -125,6 +165,24 @@ mod tests {
         assert_eq!(blocks(document, "c"), [(2, "int a;\n".into())]);
         assert_eq!(blocks("```bash\nx\n```\n```sh\ny\n```\n", "sh"), [(5, "y\n".into())]);
         assert_eq!(blocks("```c\nnot closed", "c"), []);
+    }
+
+    #[test]
+    fn a_fence_has_its_line_and_the_text_behind_it() {
+        let fence = Fence { line: 3, info: "sh,run".into(), text: "a\n".into() };
+        assert_eq!(fences("text\n```sh,run\na\n```\n```open\n"), [fence]);
+    }
+
+    #[test]
+    fn links_are_those_outside_of_code() {
+        let document = "[a](x.md) and [b](y.md#z)\n`[c](no.md)`\n```\n[d](no.md)\n```\n[`e`](f)\n";
+        let found: Vec<_> = links(document).into_iter().map(|(line, target)| format!("{line} {target}")).collect();
+        assert_eq!(found, ["1 x.md", "1 y.md#z", "6 f"]);
+    }
+
+    #[test]
+    fn an_anchor_is_the_heading_in_lower_case_with_hyphens() {
+        assert_eq!(anchors("# A `b`, C-d\n```\n# no\n```\n## Version 1.0\n"), ["a-b-c-d", "version-10"]);
     }
 
     #[test]

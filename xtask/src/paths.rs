@@ -32,6 +32,18 @@ pub const CBINDGEN: &str = "capi/cbindgen.toml";
 pub const INCLUDE: &str = "capi/include";
 /// The guide to the C interface.
 pub const GUIDE: &str = "docs/c-interface.md";
+/// The documentation site: its sources, its list of chapters, and the pages whose programs and commands are run.
+pub const BOOK: &str = "docs";
+pub const SUMMARY: &str = "docs/SUMMARY.md";
+pub const BOOK_PAGES: &str = "docs/guide";
+/// The page with the table of refusals.
+pub const REFUSALS: &str = "docs/guide/refused.md";
+/// Documents outside of [`BOOK`] whose links are checked.
+pub const LINKED: &[&str] = &["README.md", "CONTRIBUTING.md", "SECURITY.md", "bindings/python/README.md"];
+/// The template of the file for pkg-config.
+pub const PKG_CONFIG: &str = "packaging/pkgconfig/fabric-gossip.pc.in";
+/// The Python package.
+pub const PYTHON: &str = "bindings/python";
 /// Declarations that the guide's snippets may use.
 pub const PRELUDE: &str = "xtask/src/prelude.h";
 
@@ -76,6 +88,11 @@ pub fn target() -> PathBuf {
 /// Returns the folder of the release profile's output.
 pub fn release() -> PathBuf {
     target().join("release")
+}
+
+/// Returns the path of the shared library of the C interface, which may not be built.
+pub fn shared_library() -> PathBuf {
+    release().join("libfabric_gossip.so")
 }
 
 /// Returns the path of the command-line tool.

@@ -1,11 +1,8 @@
 //! Runs the README's block against a live peer unchanged, and checks its output.
 
 use crate::markdown::{blocks, section};
-use crate::{paths, tool, Outcome};
-use std::fs::File;
+use crate::{paths, script, tool, Outcome};
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
 const HEADING: &str = "## Against a live peer";
 /// The text that the block has to print.
@@ -21,34 +18,18 @@ pub fn run() -> Outcome {
     if !paths::tool().exists() {
         return Err("readme: the tool is not built, type: make build".into());
     }
-    if !tool::has("timeout") {
-        return tool::skip("the README's block", "timeout (coreutils) is not installed");
+    if let Some(reason) = script::lacks() {
+        return tool::skip("the README's block", reason);
     }
     let scratch = tool::Scratch::new()?;
     tool::write(scratch.join("block.sh"), &block(&tool::read(paths::README)?)?)?;
     tool::at(&paths::target(), symlink(paths::target(), scratch.join("target")))?;
-    let create = |name| {
-        let path = scratch.join(name);
-        tool::at(&path, File::create(&path))
-    };
-    let mut command = Command::new("timeout");
-    command.args(["120", "bash", "-euo", "pipefail", "block.sh"]).current_dir(&scratch.0);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
-        command.env_remove(name);
-    }
-    command.stdin(Stdio::null()).stdout(create("out")?).stderr(create("err")?);
-    // Processes that the block starts belong to its process group, and end with it.
-    let mut child = command.process_group(0).spawn().map_err(|e| format!("readme: timeout: {e}"))?;
-    let group = format!("-{}", child.id());
-    let status = child.wait().map_err(|e| format!("readme: {e}"));
-    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-    let printed = tool::read(scratch.join("out"))?;
-    let verdict = match status? {
+    let finished = script::run(&scratch, "block.sh", 120, &[])?;
+    let verdict = match finished.status {
         status if !status.success() => Err(format!("the block ended with {status}")),
-        _ => verdict(&printed, &tool::read(scratch.join("try/peer0.log"))?),
+        _ => verdict(&finished.printed, &tool::read(scratch.join("try/peer0.log"))?),
     };
-    let errors = tool::read(scratch.join("err"))?;
-    verdict.map_err(|fault| format!("readme: {fault}\n{printed}{errors}"))?;
+    verdict.map_err(|fault| format!("readme: {fault}\n{}{}", finished.printed, finished.errors))?;
     println!("readme: the block against a live peer runs as it stands");
     Ok(())
 }
@@ -61,11 +42,6 @@ fn block(readme: &str) -> Result<String, String> {
         1 => Ok(blocks.remove(0).1),
         count => Err(format!("readme: {count} blocks instead of one below {HEADING:?}")),
     }
-}
-
-/// The tool reads settings from these environment variables.
-fn is_setting(name: &str) -> bool {
-    name.starts_with("CORE_PEER_") || name == "FABRIC_CFG_PATH"
 }
 
 /// The last command met the peer, and no other peer replaced the connection or identity of peer0.
@@ -99,10 +75,5 @@ mod tests {
         assert_eq!(verdict(&printed, &log), Ok(()));
         assert!(verdict("", &log).unwrap_err().contains("Org1MSP"));
         assert!(verdict(&printed, "").unwrap_err().contains("never saw us"));
-    }
-
-    #[test]
-    fn settings_of_the_tool_are_not_inherited() {
-        assert!(is_setting("CORE_PEER_LOCALMSPID") && is_setting("FABRIC_CFG_PATH") && !is_setting("PATH"));
     }
 }

@@ -43,6 +43,13 @@ pub fn has(program: &str) -> bool {
     command.arg("--version").stdin(quiet()).stdout(quiet()).stderr(quiet()).status().is_ok_and(|s| s.success())
 }
 
+/// Returns whether the shell finds a program that does not know `--version`.
+pub fn is_installed(program: &str) -> bool {
+    let mut command = Command::new("sh");
+    command.args(["-c", "command -v \"$1\"", "sh", program]).stdout(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 /// Runs a command and fails unless it succeeds. Its output goes where ours goes.
 pub fn run(command: &mut Command) -> Outcome {
     match command.status() {
@@ -175,6 +182,11 @@ mod tests {
         assert_eq!(read(path.join("file")).unwrap(), "text");
         drop(scratch);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_program_is_installed_if_the_shell_finds_it() {
+        assert!(is_installed("sh") && !is_installed("no-such-program"));
     }
 
     #[test]
