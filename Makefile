@@ -99,7 +99,6 @@ limits: check-deps-all ## Run the tool and an example with too few threads and f
 
 package: check-deps ## Make what is distributed, and use each part in an empty prefix, root or environment (minutes)
 	@scripts/package.sh
-	@$(XTASK) book --all
 
 readme: build ## Run the README's block against a live peer
 	@$(XTASK) readme

@@ -26,7 +26,14 @@ pub fn run(all: bool, only: Option<&str>) -> Outcome {
     check_texts()?;
     println!("book: {chapters} chapters are listed, and their links lead to files and headings");
     run_pages(all, only)?;
-    build()
+    match all || tool::has("mdbook") {
+        true => build(),
+        // The chapters and links are checked without it.
+        false => {
+            println!("book: the site is not built: mdbook is not installed");
+            Ok(())
+        }
+    }
 }
 
 /// Compares the list of chapters with the pages, and returns their number.
@@ -128,7 +135,7 @@ fn run_pages(all: bool, only: Option<&str>) -> Outcome {
     for path in pages {
         let name = path.display().to_string();
         let page = Page::read(&tool::read(&path)?).map_err(|e| format!("book: {name}:{e}"))?;
-        if let Some(reason) = lacks(&page) {
+        if let Some(reason) = lacks(&page, all) {
             tool::skip(&format!("the programs of {name}"), &reason)?;
             continue;
         }
@@ -141,7 +148,7 @@ fn run_pages(all: bool, only: Option<&str>) -> Outcome {
 }
 
 /// Returns why this machine cannot run a page.
-fn lacks(page: &Page) -> Option<String> {
+fn lacks(page: &Page, all: bool) -> Option<String> {
     let used: Vec<_> = BINDINGS.iter().filter(|(language, _, _)| page.has(&[language])).collect();
     if let Some((_, program, _)) = used.iter().find(|(_, program, _)| !tool::has(program)) {
         return Some(format!("{program} is not installed"));
@@ -152,7 +159,7 @@ fn lacks(page: &Page) -> Option<String> {
     if page.blocks.iter().any(|block| block.text.contains("openssl")) && !tool::is_installed("openssl") {
         return Some("the command openssl is not installed".into());
     }
-    (!used.is_empty() && !paths::shared_library().exists())
+    (!all && !used.is_empty() && !paths::shared_library().exists())
         .then(|| format!("{} is not built (make capi)", paths::shared_library().display()))
 }
 
@@ -177,7 +184,7 @@ fn run_page(name: &str, page: &Page, all: bool, library: Option<&Library>) -> Ou
     // The clone that a reader has.
     link(paths::root(), "page/fabric-gossip")?;
     tool::write(scratch.join("page.sh"), &format!("cd page\n{}", page.script(all)))?;
-    let variables = environment(&scratch)?;
+    let variables = environment(&scratch, all)?;
     let finished = script::run(&scratch, "page.sh", if all { SLOW_LIMIT } else { LIMIT }, &variables)?;
     let out = |line: usize| tool::read(blocks.join(format!("{line}.out"))).unwrap_or_default();
     if !finished.status.success() {
@@ -194,8 +201,9 @@ fn run_page(name: &str, page: &Page, all: bool, library: Option<&Library>) -> Ou
     Ok(())
 }
 
-/// Returns the environment of a user who has installed everything in an own prefix.
-fn environment(scratch: &tool::Scratch) -> Result<Vec<(&'static str, OsString)>, String> {
+/// Returns the environment of a user who has installed the tool and the libraries in an own prefix. With `all`, the pages
+/// install the libraries themselves.
+fn environment(scratch: &tool::Scratch, all: bool) -> Result<Vec<(&'static str, OsString)>, String> {
     let before = |name: &str, first: PathBuf| {
         let mut list = OsString::from(first);
         if let Some(rest) = std::env::var_os(name).filter(|rest| !rest.is_empty()) {
@@ -208,17 +216,20 @@ fn environment(scratch: &tool::Scratch) -> Result<Vec<(&'static str, OsString)>,
         Some(set) => set,
         None => Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(folder).into(),
     };
+    // A tool that a page installs comes first.
+    let mut path = OsString::from(scratch.join("home/.cargo/bin:"));
+    path.push(before("PATH", scratch.join("bin")));
     let mut variables = vec![
         ("BLOCKS", scratch.join("blocks").into()),
         ("HOME", scratch.join("home").into()),
-        ("PATH", before("PATH", scratch.join("bin"))),
+        ("PATH", path),
         ("CARGO_HOME", home("CARGO_HOME", ".cargo")),
         ("RUSTUP_HOME", home("RUSTUP_HOME", ".rustup")),
         // `cargo install` must not write to the folder of the user who runs this check.
         ("CARGO_INSTALL_ROOT", scratch.join("home/.cargo").into()),
         ("CARGO_TARGET_DIR", paths::target().into()),
     ];
-    if paths::shared_library().exists() {
+    if !all && paths::shared_library().exists() {
         let library = scratch.join("lib");
         tool::at(&library, std::fs::create_dir(&library))?;
         // With its SONAME, which the library has if `make install` built it.
