@@ -50,6 +50,22 @@ struct Parts {
     acknowledged: AtomicBool,
 }
 
+impl Parts {
+    /// Returns a message that was built here, and of which nothing is lost by encoding it.
+    fn of(message: Part<GossipMessage>, envelope: Part<Envelope>, wire: Part<Bytes>) -> Self {
+        Parts {
+            message,
+            whole: true,
+            decoded: false,
+            envelope,
+            layout: Layout::default(),
+            wire,
+            content: 0,
+            acknowledged: AtomicBool::new(false),
+        }
+    }
+}
+
 /// A part of a message: given, or derived from another part when it is first needed.
 enum Part<T> {
     Given(T),
@@ -79,21 +95,8 @@ impl<T> Part<T> {
 impl SignedMessage {
     /// Returns a message with this envelope.
     fn new(message: GossipMessage, whole: bool, decoded: bool, envelope: Envelope) -> Self {
-        let layout = Layout::default();
-        Self::with(Part::Given(message), whole, decoded, Part::Given(envelope), layout, Part::derived(), 0)
-    }
-
-    fn with(
-        message: Part<GossipMessage>,
-        whole: bool,
-        decoded: bool,
-        envelope: Part<Envelope>,
-        layout: Layout,
-        wire: Part<Bytes>,
-        content: u32,
-    ) -> Self {
-        let acknowledged = AtomicBool::new(false);
-        SignedMessage(Arc::new(Parts { message, whole, decoded, envelope, layout, wire, content, acknowledged }))
+        let parts = Parts::of(Part::Given(message), Part::Given(envelope), Part::derived());
+        SignedMessage(Arc::new(Parts { whole, decoded, ..parts }))
     }
 
     /// Encodes a message without a signature, as used for messages to a single peer.
@@ -185,7 +188,8 @@ impl SignedMessage {
             Some(secret) => Part::Given(Envelope { secret: Some(secret), ..Envelope::at(&wire, &layout) }),
             None => Part::derived(),
         };
-        Ok(Self::with(Part::Given(message), encoded.is_none(), false, envelope, layout, Part::Given(wire), 0))
+        let parts = Parts::of(Part::Given(message), envelope, Part::Given(wire));
+        Ok(SignedMessage(Arc::new(Parts { whole: encoded.is_none(), layout, ..parts })))
     }
 
     /// Decodes a received envelope without copying: the parts are slices of `wire`.
@@ -197,14 +201,15 @@ impl SignedMessage {
         if let Some(layout) = Envelope::locate(&wire)? {
             let checked = proto::check::<GossipMessage>(&wire[layout.payload.clone()]).map_err(in_payload)?;
             if checked.plain {
-                let (message, envelope) = (Part::derived(), Part::derived());
-                return Ok(Self::with(message, true, true, envelope, layout, Part::Given(wire), checked.oneof));
+                let parts = Parts::of(Part::derived(), Part::derived(), Part::Given(wire));
+                let content = checked.oneof;
+                return Ok(SignedMessage(Arc::new(Parts { decoded: true, layout, content, ..parts })));
             }
         }
         let envelope = Envelope::decode(&wire)?;
         let (message, whole) = decode_payload(&envelope)?;
-        let (message, envelope) = (Part::Given(message), Part::Given(envelope));
-        Ok(Self::with(message, whole, true, envelope, Layout::default(), Part::Given(wire), 0))
+        let parts = Parts::of(Part::Given(message), Part::Given(envelope), Part::Given(wire));
+        Ok(SignedMessage(Arc::new(Parts { whole, decoded: true, ..parts })))
     }
 
     /// Decodes the message in a nested envelope, which may be absent.
