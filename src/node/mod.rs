@@ -283,7 +283,8 @@ impl Node {
     }
 
     /// Subscribes to network events from now on: members that join, change, die or are forgotten; seeds that cannot be
-    /// reached; identities that are replaced or expire. Events not received in time are dropped and counted.
+    /// reached; identities that are replaced or expire. Events not received in time are dropped and counted. A notice is
+    /// published after its change has taken effect: a reader of the membership may see the change first.
     pub fn notices(&self) -> Subscription<Notice> {
         subscribe(&self.shared().notices)
     }
