@@ -56,11 +56,13 @@ struct Batch<'a> {
     under_way: usize,
     /// Number and bytes of messages that were written and are not settled yet.
     written: (usize, usize),
+    /// Small items that were written.
+    spent: Vec<Item>,
 }
 
 impl<'a> Batch<'a> {
     fn new(writer: &'a mut Writer, conn: &'a Arc<Connection>, under_way: usize) -> Self {
-        Batch { writer, conn, under_way, written: (0, 0) }
+        Batch { writer, conn, under_way, written: (0, 0), spent: Vec::new() }
     }
 
     /// Settles what was written, before anything that may block.
@@ -89,8 +91,12 @@ impl Outgoing for Batch<'_> {
         if peer.closing.is_cancelled() && matches!(peer.step(), Step::Close) {
             return None;
         }
-        if hand.len() == self.under_way && peer.outbox.take_queued(hand) == 0 {
-            return None;
+        if hand.len() == self.under_way {
+            let queued = peer.outbox.take_queued(hand, &mut self.spent);
+            self.spent.clear();
+            if queued == 0 {
+                return None;
+            }
         }
         while let Some(item) = hand.get(self.under_way) {
             if let Some(wire) = item.sending_on(self.conn, &*comm.clock) {
@@ -114,6 +120,8 @@ impl Outgoing for Batch<'_> {
                 self.settle();
                 let Writer { comm, peer, .. } = &*self.writer;
                 comm.keep_written(peer, self.conn, item);
+            } else if item.is_small() {
+                self.spent.push(item);
             }
         }
     }
