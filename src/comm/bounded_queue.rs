@@ -65,6 +65,8 @@ struct Front<T> {
     items: VecDeque<T>,
     /// Time at which a publisher was last notified of room.
     told: Option<Instant>,
+    /// Number of items that were taken out together the last time.
+    together: usize,
 }
 
 /// Reason why an item was not put in.
@@ -132,7 +134,7 @@ impl<T: ByteSize> BoundedQueue<T> {
             capacity,
             max_bytes,
             state: Mutex::new(State { items: VecDeque::new(), ended: false }),
-            front: Mutex::new(Front { items: VecDeque::new(), told: None }),
+            front: Mutex::new(Front { items: VecDeque::new(), told: None, together: 0 }),
             arrived: Condvar::new(),
             held: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
@@ -283,7 +285,7 @@ impl<T: ByteSize> BoundedQueue<T> {
             match look {
                 0..=6 => (0..1 << look).for_each(|_| std::hint::spin_loop()),
                 7..LOOKS => thread::yield_now(),
-                LOOKS if timeout.is_none_or(|timeout| timeout >= LONG) => {
+                LOOKS if timeout.is_none_or(|timeout| timeout >= LONG) && !self.is_flowing() => {
                     if let Some(item) = self.spin.run(|| self.take()) {
                         return Ok(item);
                     }
@@ -296,6 +298,12 @@ impl<T: ByteSize> BoundedQueue<T> {
             }
         }
         Err(RecvError::Timeout)
+    }
+
+    /// Returns whether items arrive several at a time: polling for more would take the processor from the threads that
+    /// bring them.
+    fn is_flowing(&self) -> bool {
+        self.front.lock().together > 1
     }
 
     /// Waits until there is an item.
@@ -333,6 +341,7 @@ impl<T: ByteSize> BoundedQueue<T> {
         let mut front = self.front.lock();
         if front.items.is_empty() {
             std::mem::swap(&mut front.items, &mut self.state.lock().items);
+            front.together = front.items.len();
         }
         let item = front.items.pop_front()?;
         self.held.fetch_sub(1, Ordering::SeqCst);
@@ -431,6 +440,16 @@ mod tests {
         assert!(queue.try_recv().is_ok());
         assert!(put(&queue, false) && !put(&queue, false));
         assert_eq!(queue.len(), 100);
+    }
+
+    #[test]
+    fn a_receiver_polls_for_single_items_and_sleeps_while_several_arrive_at_a_time() {
+        let queue = BoundedQueue::new(100, 1000, Duration::ZERO);
+        for (count, flowing) in [(1, false), (2, true), (5, true), (1, false)] {
+            assert!((0..count).all(|_| put(&queue, false)));
+            assert!((0..count).all(|_| queue.try_recv().is_ok()));
+            assert_eq!((queue.try_recv().err(), queue.is_flowing()), (Some(RecvError::Timeout), flowing), "{count}");
+        }
     }
 
     #[test]
