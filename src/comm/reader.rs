@@ -121,19 +121,20 @@ fn refuse(comm: &Arc<CommState>, stream: &Arc<dyn Stream>, error: Error) -> Stat
 pub(super) fn read(comm: &Arc<CommState>, peer: &Arc<PeerEntry>, conn: &Arc<Connection>) -> Status {
     let origin = Arc::new(Origin { info: conn.info.clone(), peer: peer.clone(), comm: Arc::downgrade(comm) });
     let mut batch = comm.messages.batch();
-    let mut received = Vec::new();
-    let (end, error) = 'read: loop {
+    let (mut received, mut messages) = (Vec::new(), Vec::new());
+    let (end, error) = loop {
         if let Err(end) = conn.stream.recv_batch(&mut received) {
             break (end, None);
         }
         comm.metrics.messages_received.fetch_add(received.len() as u64, Ordering::Relaxed);
         peer.outbox.answered();
         conn.probation.prove();
-        for wire in received.drain(..) {
-            match SignedMessage::decode(wire) {
-                Ok(message) => dispatch(comm, &origin, message, &mut batch),
-                Err(e) => break 'read (StreamEnd::Local, Some(e)),
-            }
+        let decoded = SignedMessage::decode_together(received.drain(..), &mut messages);
+        for message in messages.drain(..) {
+            dispatch(comm, &origin, message, &mut batch);
+        }
+        if let Err(e) = decoded {
+            break (StreamEnd::Local, Some(e));
         }
         count_dropped(comm, &origin, batch.flush());
     };

@@ -27,11 +27,22 @@ const ACK: u32 = 22;
 type Signer = fn(&[u8]) -> Result<Vec<u8>>;
 const NO_SIGNER: Option<Signer> = None;
 
+/// Maximum number of received messages that share an allocation.
+const TOGETHER: usize = 16;
+
+/// Maximum size in bytes of received messages that share an allocation: 16 KiB. A program that keeps one of them keeps
+/// all of them.
+const TOGETHER_BYTES: usize = 16 << 10;
+
 /// An immutable gossip message with its envelope. Clones share all data.
 ///
-/// A received message is checked when it arrives and decoded when it is first read, on the reading thread.
+/// A received message is checked when it arrives and decoded when it is first read, on the reading thread. Small
+/// messages that arrive together share memory, up to 16 of them: it is freed with the last one.
 #[derive(Clone)]
-pub struct SignedMessage(Arc<Parts>);
+pub struct SignedMessage {
+    group: Arc<[Parts]>,
+    index: usize,
+}
 
 struct Parts {
     message: Part<GossipMessage>,
@@ -64,6 +75,27 @@ impl Parts {
             acknowledged: AtomicBool::new(false),
         }
     }
+
+    /// See [`SignedMessage::decode`].
+    fn decode(wire: Bytes) -> Result<Self> {
+        if let Some(layout) = Envelope::locate(&wire)? {
+            let checked = proto::check::<GossipMessage>(&wire[layout.payload.clone()]).map_err(in_payload)?;
+            if checked.plain {
+                let parts = Parts::of(Part::derived(), Part::derived(), Part::Given(wire));
+                return Ok(Parts { decoded: true, layout, content: checked.oneof, ..parts });
+            }
+        }
+        let envelope = Envelope::decode(&wire)?;
+        let (message, whole) = decode_payload(&envelope)?;
+        let parts = Parts::of(Part::Given(message), Part::Given(envelope), Part::Given(wire));
+        Ok(Parts { whole, decoded: true, ..parts })
+    }
+}
+
+impl From<Parts> for SignedMessage {
+    fn from(parts: Parts) -> Self {
+        SignedMessage { group: Arc::new([parts]), index: 0 }
+    }
 }
 
 /// A part of a message: given, or derived from another part when it is first needed.
@@ -93,10 +125,14 @@ impl<T> Part<T> {
 }
 
 impl SignedMessage {
+    fn parts(&self) -> &Parts {
+        &self.group[self.index]
+    }
+
     /// Returns a message with this envelope.
     fn new(message: GossipMessage, whole: bool, decoded: bool, envelope: Envelope) -> Self {
         let parts = Parts::of(Part::Given(message), Part::Given(envelope), Part::derived());
-        SignedMessage(Arc::new(Parts { whole, decoded, ..parts }))
+        Parts { whole, decoded, ..parts }.into()
     }
 
     /// Encodes a message without a signature, as used for messages to a single peer.
@@ -120,7 +156,7 @@ impl SignedMessage {
     /// # Errors
     /// As [`sign`](Self::sign).
     pub fn resign(&self, signer: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Self> {
-        let encoded = match self.0.whole {
+        let encoded = match self.parts().whole {
             true => None,
             false => Some(proto::reencode::<GossipMessage>(&self.envelope().payload)?),
         };
@@ -133,7 +169,7 @@ impl SignedMessage {
     /// As [`noop_sign`](Self::noop_sign).
     #[doc(hidden)]
     pub fn with_nonce(&self, nonce: u64) -> Result<Self> {
-        let encoded = match self.0.whole {
+        let encoded = match self.parts().whole {
             true => None,
             false => {
                 // If a field occurs twice, the last one takes effect.
@@ -189,7 +225,7 @@ impl SignedMessage {
             None => Part::derived(),
         };
         let parts = Parts::of(Part::Given(message), envelope, Part::Given(wire));
-        Ok(SignedMessage(Arc::new(Parts { whole: encoded.is_none(), layout, ..parts })))
+        Ok(Parts { whole: encoded.is_none(), layout, ..parts }.into())
     }
 
     /// Decodes a received envelope without copying: the parts are slices of `wire`.
@@ -198,18 +234,40 @@ impl SignedMessage {
     /// [`ErrorKind::Protocol`] if the envelope or the message in it is malformed; an absent payload is an empty
     /// message.
     pub fn decode(wire: Bytes) -> Result<Self> {
-        if let Some(layout) = Envelope::locate(&wire)? {
-            let checked = proto::check::<GossipMessage>(&wire[layout.payload.clone()]).map_err(in_payload)?;
-            if checked.plain {
-                let parts = Parts::of(Part::derived(), Part::derived(), Part::Given(wire));
-                let content = checked.oneof;
-                return Ok(SignedMessage(Arc::new(Parts { decoded: true, layout, content, ..parts })));
+        Parts::decode(wire).map(Self::from)
+    }
+
+    /// Decodes envelopes that were received together and appends the messages to `messages`. Small ones share an
+    /// allocation.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), for the first malformed envelope. The messages before it are appended.
+    pub(crate) fn decode_together(wires: impl IntoIterator<Item = Bytes>, messages: &mut Vec<Self>) -> Result<()> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        let mut share = |group: &mut Vec<Parts>| {
+            if group.is_empty() {
+                return;
+            }
+            let group: Arc<[Parts]> = group.drain(..).collect();
+            messages.extend((0..group.len()).map(|index| SignedMessage { group: group.clone(), index }));
+        };
+        for wire in wires {
+            if group.len() == TOGETHER || bytes + wire.len() > TOGETHER_BYTES {
+                share(&mut group);
+                bytes = 0;
+            }
+            bytes += wire.len();
+            match Parts::decode(wire) {
+                Ok(parts) => group.push(parts),
+                Err(e) => {
+                    share(&mut group);
+                    return Err(e);
+                }
             }
         }
-        let envelope = Envelope::decode(&wire)?;
-        let (message, whole) = decode_payload(&envelope)?;
-        let parts = Parts::of(Part::Given(message), Part::Given(envelope), Part::Given(wire));
-        Ok(SignedMessage(Arc::new(Parts { whole, decoded: true, ..parts })))
+        share(&mut group);
+        Ok(())
     }
 
     /// Decodes the message in a nested envelope, which may be absent.
@@ -224,9 +282,10 @@ impl SignedMessage {
 
     /// Returns the message.
     pub fn message(&self) -> &GossipMessage {
-        self.0.message.get_or(|| {
+        let parts = self.parts();
+        parts.message.get_or(|| {
             // It was checked when it arrived, so that decoding does not fail.
-            let payload = self.0.wire.given().map(|wire| wire.slice(self.0.layout.payload.clone())).unwrap_or_default();
+            let payload = parts.wire.given().map(|wire| wire.slice(parts.layout.payload.clone())).unwrap_or_default();
             proto::decode_plain(&payload).unwrap_or_else(|e| {
                 log::error!("a message that was found well formed cannot be decoded: {e}");
                 GossipMessage::default()
@@ -236,15 +295,15 @@ impl SignedMessage {
 
     /// Returns whether the content is an acknowledgement. Does not decode the message.
     pub(crate) fn is_ack(&self) -> bool {
-        match self.0.message.given() {
+        match self.parts().message.given() {
             Some(message) => matches!(message.content, Some(Content::Ack(_))),
-            None => self.0.content == ACK,
+            None => self.parts().content == ACK,
         }
     }
 
     /// Records that this received message was acknowledged, or not after all. Returns what was recorded before.
     pub(crate) fn set_acknowledged(&self, acknowledged: bool) -> bool {
-        self.0.acknowledged.swap(acknowledged, Ordering::SeqCst)
+        self.parts().acknowledged.swap(acknowledged, Ordering::SeqCst)
     }
 
     /// Returns the message's content; the tag may not fit it.
@@ -259,9 +318,8 @@ impl SignedMessage {
 
     /// Returns the envelope.
     pub fn envelope(&self) -> &Envelope {
-        self.0
-            .envelope
-            .get_or(|| self.0.wire.given().map(|wire| Envelope::at(wire, &self.0.layout)).unwrap_or_default())
+        let parts = self.parts();
+        parts.envelope.get_or(|| parts.wire.given().map(|wire| Envelope::at(wire, &parts.layout)).unwrap_or_default())
     }
 
     /// Returns the envelope in the form for nesting in another message.
@@ -273,13 +331,13 @@ impl SignedMessage {
     /// Returns the serialized envelope as sent on the stream. It is shared, not copied; for a received message, it is
     /// the received bytes.
     pub fn wire(&self) -> Bytes {
-        self.0.wire.get_or(|| self.envelope().encode()).clone()
+        self.parts().wire.get_or(|| self.envelope().encode()).clone()
     }
 
     /// Returns the size of the serialized envelope in bytes, without serializing it.
     #[doc(hidden)]
     pub fn wire_len(&self) -> usize {
-        self.0.wire.given().map_or_else(|| self.envelope().encoded_len(), Bytes::len)
+        self.parts().wire.given().map_or_else(|| self.envelope().encoded_len(), Bytes::len)
     }
 
     /// Returns whether payload and signature are both present. Does not check the signature.
@@ -316,7 +374,7 @@ impl SignedMessage {
 
     fn with_secret(&self, secret: Option<SecretEnvelope>) -> Self {
         let envelope = Envelope { secret, ..self.envelope().clone() };
-        Self::new(self.message().clone(), self.0.whole, self.0.decoded, envelope)
+        Self::new(self.message().clone(), self.parts().whole, self.parts().decoded, envelope)
     }
 
     /// Returns the endpoint in the secret envelope; empty if there is none. Does not verify its signature.
@@ -334,7 +392,7 @@ impl SignedMessage {
     /// Returns whether the message was decoded, so that keeping a part of it keeps everything that it was received
     /// with. The parts of a message that was built here share no memory with each other.
     pub(crate) fn is_decoded(&self) -> bool {
-        self.0.decoded
+        self.parts().decoded
     }
 }
 
@@ -350,5 +408,46 @@ fn in_payload(error: Error) -> Error {
 impl fmt::Debug for SignedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SignedMessage({:?})", self.envelope())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::data;
+
+    fn wire(number: u64, size: usize) -> Bytes {
+        SignedMessage::noop_sign(data(0, b"ch".as_slice(), number, vec![7; size])).unwrap().wire()
+    }
+
+    /// Returns the numbers of the messages, each with the number of messages in its allocation.
+    fn numbers(messages: &[SignedMessage]) -> Vec<(u64, usize)> {
+        let number = |message: &SignedMessage| match message.content() {
+            Some(Content::DataMsg(data)) => data.payload.as_ref().map_or(0, |payload| payload.seq_num),
+            _ => 0,
+        };
+        messages.iter().map(|message| (number(message), message.group.len())).collect()
+    }
+
+    #[test]
+    fn small_messages_that_arrive_together_share_an_allocation() {
+        let mut messages = Vec::new();
+        let small = (1..=18).map(|n| wire(n, 10));
+        let large = [wire(19, 20_000), wire(20, 9_000), wire(21, 9_000), wire(22, 10)];
+        SignedMessage::decode_together(small.chain(large), &mut messages).unwrap();
+        let groups = [16; 16].into_iter().chain([2, 2, 1, 1, 2, 2]);
+        assert_eq!(numbers(&messages), (1..=22).zip(groups).collect::<Vec<_>>());
+        assert_eq!(messages[21].wire(), wire(22, 10));
+        assert_eq!(numbers(&[messages[3].detached()]), [(4, 1)], "a kept message keeps no other");
+    }
+
+    #[test]
+    fn the_messages_before_a_malformed_one_are_decoded() {
+        let mut messages = Vec::new();
+        let wires = [wire(1, 10), wire(2, 10), Bytes::from_static(b"\xff"), wire(3, 10)];
+        let error = SignedMessage::decode_together(wires, &mut messages).unwrap_err();
+        assert_eq!((error.kind(), numbers(&messages)), (ErrorKind::Protocol, vec![(1, 2), (2, 2)]));
+        SignedMessage::decode_together([], &mut messages).unwrap();
+        assert_eq!(messages.len(), 2);
     }
 }
