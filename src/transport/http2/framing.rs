@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 /// Length in bytes of what precedes a message.
 pub(super) const PREFIX: usize = 5;
 
-/// Size in bytes up to which consecutive small messages share an allocation: 4 KiB. A program that keeps one of them
-/// keeps at most this much.
-const SHARED: usize = 4 << 10;
+/// Size in bytes up to which consecutive small messages share an allocation: 16 KiB, a TLS record. A program that keeps
+/// one of them keeps at most this much.
+const SHARED: usize = 16 << 10;
 
 /// Size in bytes up to which a message is allocated as a whole before its bytes have arrived: 64 KiB. A longer one
 /// grows as they arrive.
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn messages_are_cut_out_of_pieces_of_any_size() {
-        let lengths = [0, 1, 100, 0, 4091, 4092, 5000, 70_000, 300_000, 3, 65_536, 0];
+        let lengths = [0, 1, 100, 0, 5000, 11_000, 16_379, 16_380, 70_000, 300_000, 3, 65_536, 0];
         let bytes = framed(&lengths);
         for piece in [1, 2, 5, 7, 100, 4096, 16_384, bytes.len()] {
             let messages = cut(&bytes, piece);
