@@ -4,7 +4,7 @@ use super::Verifier;
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, gossip, put_bytes, put_tag, put_varint, varint_len, Reader, LEN};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use std::fmt;
 use std::ops::Range;
 
@@ -104,7 +104,7 @@ impl Envelope {
     }
 
     /// Appends the fields after the payload.
-    pub(super) fn put_tail(&self, out: &mut Vec<u8>) {
+    pub(super) fn put_tail(&self, out: &mut impl BufMut) {
         put_signature(out, &self.signature);
         if let Some(secret) = &self.secret {
             put_header(out, SECRET, secret.encoded_len());
@@ -187,18 +187,18 @@ impl SecretEnvelope {
 }
 
 /// Writes tag and length of a bytes field.
-fn put_header(out: &mut Vec<u8>, number: u32, len: usize) {
+fn put_header(out: &mut impl BufMut, number: u32, len: usize) {
     put_tag(out, number, LEN);
     put_varint(out, len as u64);
 }
 
 /// Writes the start of an envelope, up to a payload of this length.
-pub(super) fn put_payload_header(out: &mut Vec<u8>, payload_len: usize) {
+pub(super) fn put_payload_header(out: &mut impl BufMut, payload_len: usize) {
     put_header(out, PAYLOAD, payload_len);
 }
 
 /// Writes the signature after the payload; an empty one is omitted.
-pub(super) fn put_signature(out: &mut Vec<u8>, signature: &[u8]) {
+pub(super) fn put_signature(out: &mut impl BufMut, signature: &[u8]) {
     if !signature.is_empty() {
         put_bytes(out, SIGNATURE, signature);
     }

@@ -4,6 +4,7 @@
 //! recipients. Received messages are verified and forwarded as received, and never re-encoded.
 
 pub(crate) mod channel;
+mod chunk;
 pub(crate) mod compare;
 pub(crate) mod envelope;
 pub(crate) mod new;

@@ -1,7 +1,7 @@
 //! A message with its envelope, in decoded and encoded form.
 
 use super::envelope::{field_len, put_payload_header, put_signature, Envelope, Layout, SecretEnvelope};
-use super::{Content, GossipMessage, Verifier};
+use super::{chunk, Content, GossipMessage, Verifier};
 use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, gossip, put_tag, put_varint, VARINT};
@@ -197,7 +197,7 @@ impl SignedMessage {
         let payload_len = payload_len as usize;
         let mut envelope = Envelope { secret, ..Envelope::default() };
         let signature_room = if signer.is_some() { SIGNATURE_ROOM } else { 0 };
-        let mut wire = Vec::with_capacity(field_len(payload_len) + signature_room + envelope.encoded_len());
+        let mut wire = chunk::take(field_len(payload_len) + signature_room + envelope.encoded_len());
         if payload_len > 0 {
             put_payload_header(&mut wire, payload_len);
         }
@@ -206,7 +206,8 @@ impl SignedMessage {
         match &encoded {
             Some(bytes) => wire.extend_from_slice(bytes),
             None => {
-                let mut out = CodedOutputStream::vec(&mut wire);
+                wire.resize(start + payload_len, 0);
+                let mut out = CodedOutputStream::bytes(&mut wire[start..]);
                 message
                     .write_to_with_cached_sizes(&mut out)
                     .and_then(|()| out.flush())
@@ -219,7 +220,7 @@ impl SignedMessage {
             layout.signature = wire.len() - signature.len()..wire.len();
         }
         envelope.put_tail(&mut wire);
-        let wire = Bytes::from(wire);
+        let wire = chunk::finish(wire);
         let envelope = match envelope.secret.take() {
             Some(secret) => Part::Given(Envelope { secret: Some(secret), ..Envelope::at(&wire, &layout) }),
             None => Part::derived(),

@@ -1,6 +1,7 @@
 //! The wire format of message fields: tags, varints, lengths.
 
 use crate::error::{Error, ErrorKind, Result};
+use bytes::BufMut;
 
 /// Wire type of integers, booleans and enums.
 pub(crate) const VARINT: u8 = 0;
@@ -144,21 +145,21 @@ pub(crate) fn varint_len(value: u64) -> usize {
 }
 
 #[inline]
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        out.put_u8(value as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.put_u8(value as u8);
 }
 
-pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u8) {
+pub(crate) fn put_tag(out: &mut impl BufMut, number: u32, wire_type: u8) {
     put_varint(out, u64::from(number) << 3 | u64::from(wire_type));
 }
 
 /// Writes a field of wire type [`LEN`].
-pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut impl BufMut, number: u32, bytes: &[u8]) {
     put_tag(out, number, LEN);
     put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
+    out.put_slice(bytes);
 }
