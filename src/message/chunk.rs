@@ -11,7 +11,7 @@ const MEDIUM: std::ops::RangeInclusive<usize> = 512..=4 << 10;
 /// Size in bytes of an allocation that messages share: 16 KiB. A program that keeps one of them keeps all of it.
 const CHUNK: usize = 16 << 10;
 
-thread_local! {
+crate::sync::thread_local! {
     /// The rest of this thread's last allocation.
     static REST: Cell<BytesMut> = Cell::default();
 }

@@ -2,13 +2,14 @@
 //! module holds no TLS library's handles.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 use bytes::Bytes;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::ssl::{SslContext, SslMethod};
 use openssl::x509::X509;
+use std::any::Any;
 use std::ffi::CString;
 use std::fmt;
 use std::path::Path;
@@ -201,6 +202,25 @@ pub(super) struct Checked {
     pub roots: CString,
     pub client_roots: Option<CString>,
     pub server_name: Option<CString>,
+    pub derived: Derived,
+}
+
+/// The value that a transport derives from a configuration, such as a TLS library's contexts. All transports that use
+/// the configuration share it.
+#[derive(Default)]
+pub(super) struct Derived(Mutex<Option<Arc<dyn Any + Send + Sync>>>);
+
+impl Derived {
+    /// Returns the value, which begins as its default.
+    pub fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut value = self.0.lock();
+        if let Some(known) = value.as_ref().and_then(|value| value.clone().downcast().ok()) {
+            return known;
+        }
+        let made = Arc::new(T::default());
+        *value = Some(made.clone());
+        made
+    }
 }
 
 /// A certificate and its key.
@@ -293,7 +313,8 @@ impl Checked {
             Some(name) => Some(CString::new(name).map_err(|_| config_error("the TLS server name has a zero byte"))?),
             None => None,
         };
-        Ok(Checked { server, client, roots: roots("TLS roots", &config.roots)?, client_roots, server_name })
+        let roots = roots("TLS roots", &config.roots)?;
+        Ok(Checked { server, client, roots, client_roots, server_name, derived: Derived::default() })
     }
 }
 

@@ -1,4 +1,4 @@
-//! OpenSSL's contexts, made once for each generation of certificates.
+//! OpenSSL's contexts, made once for each configuration and shared by the transports that use it.
 
 use super::wire::{Wire, WireError};
 use crate::error::Result;
@@ -17,7 +17,6 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::X509;
 use std::ffi::CStr;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// The protocol that TLS negotiates, in TLS's notation.
 const ALPN: &[u8] = b"\x02h2";
@@ -25,14 +24,14 @@ const ALPN: &[u8] = b"\x02h2";
 /// Makes TLS connections.
 pub(super) struct Contexts {
     tls: Tls,
-    current: Mutex<Option<Arc<Generation>>>,
 }
 
-struct Generation {
-    number: u64,
-    checked: Arc<Checked>,
-    client: SslContext,
-    server: Option<SslContext>,
+/// The contexts of a configuration. They are made for the first connection in their direction: that takes about a
+/// millisecond.
+#[derive(Default)]
+struct Made {
+    client: Mutex<Option<SslContext>>,
+    server: Mutex<Option<SslContext>>,
 }
 
 /// A connection before its handshake, and the certificate that this side presents.
@@ -45,7 +44,7 @@ pub(super) struct Prepared {
 
 impl Contexts {
     pub fn new(tls: Tls) -> Contexts {
-        Contexts { tls, current: Mutex::new(None) }
+        Contexts { tls }
     }
 
     /// Returns an error if there is no certificate for a server.
@@ -58,28 +57,15 @@ impl Contexts {
         }
     }
 
-    fn generation(&self) -> Result<Arc<Generation>, ErrorStack> {
-        let (number, checked) = self.tls.current();
-        if let Some(known) = self.current.lock().clone().filter(|known| known.number == number) {
-            return Ok(known);
-        }
-        // Two threads may make one each; the second one stays.
-        let client = client_context(&checked)?;
-        let server = checked.server.as_ref().map(|pair| server_context(&checked, pair)).transpose()?;
-        let made = Arc::new(Generation { number, checked, client, server });
-        *self.current.lock() = Some(made.clone());
-        Ok(made)
-    }
-
     /// Prepares a connection to `host`.
     pub fn client(&self, host: &str) -> Result<Prepared, ErrorStack> {
-        let generation = self.generation()?;
-        let checked = &generation.checked;
+        let checked = self.tls.current().1;
+        let context = once(&checked.derived.get::<Made>().client, || client_context(&checked))?;
         let name = match &checked.server_name {
             Some(name) => name.to_string_lossy().into_owned(),
             None => host.to_owned(),
         };
-        let mut ssl = Ssl::new(&generation.client)?;
+        let mut ssl = Ssl::new(&context)?;
         ssl.set_connect_state();
         let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(&name);
         if bare.parse::<IpAddr>().is_err() {
@@ -91,13 +77,25 @@ impl Contexts {
 
     /// Prepares an accepted connection.
     pub fn server(&self) -> Result<Prepared, ErrorStack> {
-        let generation = self.generation()?;
-        let context = generation.server.as_ref().ok_or_else(ErrorStack::get)?;
-        let mut ssl = Ssl::new(context)?;
+        let checked = self.tls.current().1;
+        let pair = checked.server.as_ref().ok_or_else(ErrorStack::get)?;
+        let context = once(&checked.derived.get::<Made>().server, || server_context(&checked, pair))?;
+        let mut ssl = Ssl::new(&context)?;
         ssl.set_accept_state();
-        let local_cert = generation.checked.server.as_ref().map(|pair| pair.der.clone());
-        Ok(Prepared { wire: Wire::tls(ssl)?, local_cert, name: String::new() })
+        Ok(Prepared { wire: Wire::tls(ssl)?, local_cert: Some(pair.der.clone()), name: String::new() })
     }
+}
+
+/// Returns the context, which is made by the first call that succeeds.
+fn once(
+    context: &Mutex<Option<SslContext>>,
+    make: impl FnOnce() -> Result<SslContext, ErrorStack>,
+) -> Result<SslContext, ErrorStack> {
+    let mut context = context.lock();
+    if let Some(context) = &*context {
+        return Ok(context.clone());
+    }
+    Ok(context.insert(make()?).clone())
 }
 
 /// Checks an established TLS connection. Returns the certificate of the peer, as DER. `server` is the name for which a
@@ -180,4 +178,34 @@ fn server_context(checked: &Checked, pair: &Pair) -> Result<SslContext, ErrorSta
     }
     builder.set_alpn_select_callback(|_, offered| select_next_proto(ALPN, offered).ok_or(AlpnError::ALERT_FATAL));
     Ok(builder.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::cryptogen::Org;
+    use crate::transport::{Pem, TlsConfig};
+
+    fn config(org: &Org) -> TlsConfig {
+        let member = org.peer("peer0").unwrap();
+        let pem = |text: String| Pem::new("test", text);
+        TlsConfig::new(pem(member.tls_cert), pem(member.tls_key), pem(org.tls_ca_cert().unwrap()))
+    }
+
+    #[test]
+    fn transports_with_the_same_configuration_share_its_contexts_until_it_is_replaced() {
+        let org = Org::new("Org1MSP", "org1").unwrap();
+        let tls = Tls::new(config(&org)).unwrap();
+        let contexts = || {
+            let other = Contexts::new(tls.clone());
+            let ssl = |prepared: Prepared| prepared.wire.ssl().unwrap().ssl_context().to_owned();
+            (ssl(other.client("localhost").unwrap()), ssl(other.server().unwrap()))
+        };
+        let same = |a: &SslContext, b: &SslContext| std::ptr::eq(&**a, &**b);
+        let (first, second) = (contexts(), contexts());
+        assert!(same(&first.0, &second.0) && same(&first.1, &second.1) && !same(&first.0, &first.1));
+        tls.replace(config(&org)).unwrap();
+        let third = contexts();
+        assert!(!same(&first.0, &third.0) && !same(&first.1, &third.1));
+    }
 }
