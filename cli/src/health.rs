@@ -13,7 +13,11 @@ impl Health {
     /// Checks what makes a peer useless to others: its certificates have expired.
     pub fn new(metrics: &CommSnapshot) -> Health {
         let checks = [
-            ("identity", metrics.gossip_comm_identity_expires_in, "our identity has expired: enroll it again and restart"),
+            (
+                "identity",
+                metrics.gossip_comm_identity_expires_in,
+                "our identity has expired: enroll it again and restart",
+            ),
             ("tls", metrics.gossip_comm_tls_expires_in, "our TLS certificate has expired: replace it and send SIGHUP"),
         ];
         let failed = checks.into_iter().filter(|(_, expires_in, _)| expires_in.is_some_and(|seconds| seconds <= 0));

@@ -58,7 +58,9 @@ impl MetricsPage {
         let listener = TcpListener::bind(address).map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
         if tls.is_none() && !local.ip().is_loopback() {
-            log::warn!("{local} serves metrics to other machines without TLS: give --metrics-tls-cert, or use loopback");
+            log::warn!(
+                "{local} serves metrics to other machines without TLS: give --metrics-tls-cert, or use loopback"
+            );
         }
         let (tls, stop, clients) = (RwLock::new(tls), Cancel::new(), Mutex::default());
         let server = Arc::new(Server { listener, tls, pages, stop, clients });

@@ -136,10 +136,10 @@ impl Reloader {
             current.page = new.page;
         }
 
-        let known = || node.identity_info().into_iter().map(|info| info.pki_id).collect::<BTreeSet<_>>();
-        let before = known();
+        let known = node.identity_info();
         node.suspect_peers(|_| true);
-        done.removed = before.difference(&known()).cloned().collect();
+        let removed = known.into_iter().filter(|info| current.me.crypto.validate_identity(&info.identity).is_err());
+        done.removed = removed.map(|info| info.pki_id).collect();
         Ok(done)
     }
 }

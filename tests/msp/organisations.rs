@@ -157,7 +157,10 @@ fn msps_are_replaced_in_one_step_and_our_own_identity_stays() {
     service.replace_msps(&renewed);
     service.validate_identity(&other.identity()).unwrap();
     assert!(service.validate_identity(&them.identity()).is_err(), "an organisation that the new one lacks");
-    assert!(service.verify_by_channel(b"ch", &signed.0, &signed.1, b"foo").is_err(), "a channel that the new one lacks");
+    assert!(
+        service.verify_by_channel(b"ch", &signed.0, &signed.1, b"foo").is_err(),
+        "a channel that the new one lacks"
+    );
     service.verify(&us.identity(), &service.sign(b"foo").unwrap(), b"foo").expect("signed by our own key");
 }
 

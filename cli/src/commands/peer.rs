@@ -3,10 +3,10 @@
 use crate::address;
 use crate::certificate;
 use crate::failure::{Failure, Result};
+use crate::health::Health;
 use crate::identity::{Described, Me};
 use crate::keys::{self, Key};
 use crate::logging::Repeated;
-use crate::health::Health;
 use crate::metrics_options::MetricsArgs;
 use crate::metrics_page::{MetricsPage, Pages};
 use crate::options::{anchor, check_anchors, IdentityArgs};
