@@ -5,6 +5,9 @@ mod demo;
 mod gossipers;
 mod handshake;
 mod identities;
+#[allow(dead_code)]
+#[path = "../../../tests/msp/issuer.rs"]
+mod issuer;
 mod markup;
 mod metrics_page;
 mod outcome;

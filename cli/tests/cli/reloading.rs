@@ -1,17 +1,13 @@
 //! `peer` reads its files again on SIGHUP.
 
-#[allow(dead_code)]
-#[path = "../../../tests/msp/issuer.rs"]
-mod issuer;
-
 use crate::gossipers::Identity;
+use crate::issuer::Issuer;
 use crate::support::*;
 use fabric_gossip::comm::{Comm, RemotePeer};
 use fabric_gossip::internals::message::hello;
 use fabric_gossip::message::{Content, PullMsgType, SignedMessage};
 use fabric_gossip::testing::cryptogen::Org;
 use fabric_gossip::transport::{Pem, Tls, TlsConfig};
-use issuer::Issuer;
 use openssl::pkey::PKey;
 use openssl::ssl::{Ssl, SslContext, SslMethod};
 use openssl::x509::X509;
