@@ -23,7 +23,7 @@ pub struct MetricsArgs {
     /// [CORE_OPERATIONS_LISTENADDRESS]
     #[arg(long, value_name = "H:P", value_parser = page_address)]
     metrics: Option<Endpoint>,
-    /// Serve them by HTTPS, with this certificate [CORE_OPERATIONS_TLS_CERT_FILE, if CORE_OPERATIONS_TLS_ENABLED]
+    /// Serve them over HTTPS, with this certificate [CORE_OPERATIONS_TLS_CERT_FILE, if CORE_OPERATIONS_TLS_ENABLED]
     #[arg(long, value_name = "FILE", requires = "metrics_tls_key")]
     metrics_tls_cert: Option<PathBuf>,
     /// The key of --metrics-tls-cert [CORE_OPERATIONS_TLS_KEY_FILE, if CORE_OPERATIONS_TLS_ENABLED]

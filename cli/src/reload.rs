@@ -67,11 +67,12 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    /// From here on, SIGHUP no longer ends the process.
-    pub fn new(sources: Sources, current: Files) -> Result<Reloader> {
+    /// Reads the files for the first time. SIGHUP no longer ends the process, from before that on.
+    pub fn new(sources: Sources) -> Result<Reloader> {
         let requested = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(SIGHUP, requested.clone())
             .map_err(|e| Failure::Peer(format!("cannot watch for SIGHUP: {e}")))?;
+        let current = sources.read()?;
         Ok(Reloader { sources, current, requested, reading: None })
     }
 

@@ -71,9 +71,7 @@ pub struct PeerArgs {
 }
 
 pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
-    let sources = args.sources(context);
-    let files = sources.read()?;
-    let mut reloader = Reloader::new(sources, files)?;
+    let mut reloader = Reloader::new(args.sources(context))?;
     let files = reloader.current();
     check_anchors(&args.anchor, &files.me)?;
     let builder = builder(context, args, files)?;
