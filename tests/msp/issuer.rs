@@ -16,7 +16,7 @@ use openssl::x509::{X509Builder, X509NameBuilder, X509};
 
 pub const MSPID: &str = "IssuerMSP";
 
-const ECDSA_WITH_SHA256: [u8; 10] = [0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+pub const ECDSA_WITH_SHA256: [u8; 10] = [0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 
 pub struct Issuer {
     pub key: PKey<Private>,
@@ -68,17 +68,8 @@ impl Issuer {
         self.list(algorithm, &[2, 1, serial], sign)
     }
 
-    /// Returns a list that revokes this certificate, as PEM.
-    pub fn revoke_cert(&self, cert: &X509) -> String {
-        let algorithm = der(0x30, &[&ECDSA_WITH_SHA256]);
-        // A byte of zero in front keeps the number positive.
-        let serial = [vec![0], cert.serial_number().to_bn().unwrap().to_vec()].concat();
-        let serial = if serial[1] < 0x80 { &serial[1..] } else { &serial[..] };
-        pem("X509 CRL", &self.list(&algorithm, &der(2, &[serial]), |content| self.sign(content)))
-    }
-
-    /// Returns a list with this serial number, an INTEGER.
-    fn list(&self, algorithm: &[u8], serial: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    /// Returns a list that revokes this serial number, an INTEGER.
+    pub fn list(&self, algorithm: &[u8], serial: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let time = der(0x17, &[b"200101000000Z"]);
         let entry = der(0x30, &[serial, &time]);
         let key_id = der(0x30, &[&der(0x80, &[self.cert.subject_key_id().unwrap().as_slice()])]);
