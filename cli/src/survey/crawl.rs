@@ -225,8 +225,8 @@ impl Shared<'_> {
         let probe = TlsProbe::new(files, &host);
         let expiry = move || {
             let left = || Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
-            let address = (host.as_str(), port).to_socket_addrs().ok()?.next()?;
-            let tcp = TcpStream::connect_timeout(&address, left()?).ok()?;
+            let mut addresses = (host.as_str(), port).to_socket_addrs().ok()?;
+            let tcp = addresses.find_map(|address| TcpStream::connect_timeout(&address, left()?).ok())?;
             probe.expiry(tcp, left()?)
         };
         Ok(within(self.crawl.stop, left, expiry)?.flatten())
