@@ -6,12 +6,14 @@ use crate::keys;
 use crate::output::shown;
 use crate::settings::{NamedPath, Settings};
 use fabric_gossip::crypto::{PeerIdentity, PkiId};
-use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
+use fabric_gossip::msp::{Msp, MspConfig, MspCryptoService, SigningIdentity};
 use fabric_gossip::proto::{self, msp::SerializedIdentity};
+use fabric_gossip::Error;
 use openssl::sha::sha256;
 use openssl::x509::X509;
 use serde_json::{json, Value};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -24,6 +26,58 @@ pub struct Me {
     pub crypto: Arc<MspCryptoService>,
     /// Our own MSP first, then those of the organisations that we trust.
     pub msps: Vec<Arc<Msp>>,
+    /// The folders of these MSPs.
+    pub folders: Vec<MspFolder>,
+}
+
+/// The content of an MSP folder.
+#[derive(Clone, Debug)]
+pub struct MspFolder {
+    dir: PathBuf,
+    pub config: MspConfig,
+    /// The files that are skipped, as in Fabric, because they cannot be read or are not PEM.
+    pub skipped: BTreeSet<PathBuf>,
+}
+
+impl MspFolder {
+    fn read(mspid: &str, dir: &NamedPath) -> Result<MspFolder> {
+        if !dir.path.is_dir() {
+            return Err(dir.error("MSP folder not found"));
+        }
+        let config = MspConfig::load(&dir.path, mspid).map_err(|e| wrong_folder(mspid, &dir.path, &e))?;
+        let skipped = skipped(&dir.path, &config);
+        Ok(MspFolder { dir: dir.path.clone(), config, skipped })
+    }
+
+    /// Creates the MSP.
+    fn msp(&self) -> Result<Msp> {
+        Msp::new(self.config.clone()).map_err(|e| wrong_folder(&self.config.mspid, &self.dir, &e))
+    }
+}
+
+/// Lists the files that are in the folder and not in its configuration.
+fn skipped(dir: &Path, config: &MspConfig) -> BTreeSet<PathBuf> {
+    let parts = [
+        ("cacerts", &config.root_certs),
+        ("intermediatecerts", &config.intermediate_certs),
+        ("tlscacerts", &config.tls_root_certs),
+        ("tlsintermediatecerts", &config.tls_intermediate_certs),
+        ("admincerts", &config.admins),
+        ("crls", &config.revocation_lists),
+    ];
+    let skipped = parts.into_iter().flat_map(|(name, read)| {
+        let files = std::fs::read_dir(dir.join(name)).into_iter().flatten().flatten();
+        let paths = files.map(|file| file.path()).filter(|path| !path.is_dir());
+        paths.filter(|path| read.iter().all(|file| Path::new(&file.name) != path))
+    });
+    skipped.collect()
+}
+
+fn wrong_folder(mspid: &str, dir: &Path, e: &Error) -> Failure {
+    match e.message().contains(&dir.display().to_string()) {
+        true => Failure::usage(e.message()),
+        false => Failure::usage(format!("MSP {mspid} in {}: {}", shown(dir), e.message())),
+    }
 }
 
 /// Location of our private key.
@@ -73,15 +127,18 @@ impl Me {
     /// Loads our identity from our local MSP folder, and the folders of other organisations by their MSP ids. One id
     /// can have several folders: a member of any of them is valid.
     pub fn load(mspid: &str, dir: &NamedPath, key: &KeySource, trust: &[(String, NamedPath)]) -> Result<Me> {
-        let msp = Arc::new(load_msp(mspid, dir)?);
+        let mut folders = vec![MspFolder::read(mspid, dir)?];
+        let msp = Arc::new(folders[0].msp()?);
         let signer = key.load(&msp, &dir.path)?;
         let (identity, pki_id) = (signer.serialize(), signer.pki_id());
         let mut msps = vec![msp];
         for (mspid, dir) in trust {
-            msps.push(Arc::new(load_msp(mspid, dir)?));
+            let folder = MspFolder::read(mspid, dir)?;
+            msps.push(Arc::new(folder.msp()?));
+            folders.push(folder);
         }
         let crypto = crypto_service(&msps, Some(signer)).ok_or_else(|| Failure::usage("no MSP"))?;
-        Ok(Me { mspid: mspid.to_owned(), identity, pki_id, crypto, msps })
+        Ok(Me { mspid: mspid.to_owned(), identity, pki_id, crypto, msps, folders })
     }
 
     pub fn describe(&self) -> Described {
@@ -98,16 +155,7 @@ pub fn crypto_service(msps: &[Arc<Msp>], signer: Option<SigningIdentity>) -> Opt
 }
 
 pub fn load_msp(mspid: &str, dir: &NamedPath) -> Result<Msp> {
-    if !dir.path.is_dir() {
-        return Err(dir.error("MSP folder not found"));
-    }
-    Msp::load(&dir.path, mspid).map_err(|e| {
-        let (text, dir) = (e.message(), dir.path.display().to_string());
-        match text.contains(&dir) {
-            true => Failure::usage(text),
-            false => Failure::usage(format!("MSP {mspid} in {}: {text}", shown(Path::new(&dir)))),
-        }
-    })
+    MspFolder::read(mspid, dir)?.msp()
 }
 
 /// Returns the PKI-ID of an identity: the hash of its MSP id and its unmodified certificate.

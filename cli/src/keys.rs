@@ -72,10 +72,16 @@ keys! {
     DIAL_TIMEOUT = "peer.gossip.dialTimeout", "--dial-timeout";
     CONN_TIMEOUT = "peer.gossip.connTimeout", "--conn-timeout";
     SEND_BUFF_SIZE = "peer.gossip.sendBuffSize", "";
+    OPERATIONS_ADDRESS = "operations.listenAddress", "--metrics";
+    OPERATIONS_TLS_ENABLED = "operations.tls.enabled", "--metrics-tls-cert";
+    OPERATIONS_TLS_CERT = "operations.tls.cert.file", "--metrics-tls-cert";
+    OPERATIONS_TLS_KEY = "operations.tls.key.file", "--metrics-tls-key";
+    OPERATIONS_CLIENT_AUTH_REQUIRED = "operations.tls.clientAuthRequired", "--metrics-client-ca";
+    OPERATIONS_CLIENT_ROOT_CAS = "operations.tls.clientRootCAs.files", "--metrics-client-ca";
 }
 
 /// Sections in which all keys concern security. A key that is set there and not read is named in a warning.
-pub const SECURITY_SECTIONS: [&str; 2] = ["peer.tls", "peer.BCCSP"];
+pub const SECURITY_SECTIONS: [&str; 3] = ["peer.tls", "peer.BCCSP", "operations.tls"];
 
 /// The section of a provider that is not in use: none of its keys apply.
 pub const BCCSP_PKCS11: &str = "peer.BCCSP.PKCS11";

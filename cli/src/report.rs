@@ -1,8 +1,10 @@
 //! Printing of received messages, and of connections that open and close.
 
+use crate::failure::Result;
 use crate::identity::Described;
 use crate::order::Order;
 use crate::output::{printable, Output};
+use crate::reload::Reloaded;
 use crate::terminal::Tone;
 use crate::values::{brief, grouped, hex};
 use crate::Context;
@@ -121,6 +123,37 @@ pub fn disconnected(context: &Context, info: &ConnectionInfo, reason: &str) {
         || {
             let name = Described::new(&info.identity).common_name();
             format!("disconnected: {}, at {}: {}", printable(&name), info.endpoint, printable(reason))
+        },
+    );
+}
+
+/// Prints the result of a reload.
+pub fn reloaded(context: &Context, result: &Result<Reloaded>) {
+    let nothing = Reloaded::default();
+    let (done, error) = match result {
+        Ok(done) => (done, None),
+        Err(failure) => (&nothing, Some(failure.text().unwrap_or("stopped"))),
+    };
+    let tone = if error.is_some() || !done.restart.is_empty() { Tone::Warning } else { Tone::Plain };
+    context.out.toned(
+        tone,
+        || {
+            let removed: Vec<_> = done.removed.iter().map(PkiId::to_string).collect();
+            json!({"event": "reload", "ok": error.is_none(), "error": error, "changed": done.changed,
+                   "restart": done.restart, "removed": removed})
+        },
+        || {
+            if let Some(error) = error {
+                return format!("reload failed, nothing has changed: {}", printable(error));
+            }
+            let changed = if done.changed.is_empty() { "nothing".to_owned() } else { done.changed.join(", ") };
+            let removed: Vec<_> = done.removed.iter().map(brief).collect();
+            let removed = match removed.is_empty() {
+                true => String::new(),
+                false => format!("; no longer valid: {}", removed.join(", ")),
+            };
+            let restart = if done.restart.is_empty() { "" } else { "; restart to use our new identity" };
+            format!("reloaded, changed: {changed}{removed}{restart}")
         },
     );
 }

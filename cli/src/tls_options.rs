@@ -56,6 +56,8 @@ pub type TlsSetup = Option<TlsFiles>;
 /// Certificates for both directions.
 pub struct TlsFiles {
     pub tls: Tls,
+    /// The content of `tls`, to replace that of a running peer.
+    pub config: TlsConfig,
     /// The pair to present when dialling: certificate (with its chain) and key, as PEM.
     pub client: (Vec<u8>, Vec<u8>),
     pub roots: Vec<Certificate>,
@@ -120,9 +122,9 @@ impl TlsArgs {
         if let Some(name) = &server_name {
             config = config.server_name(name);
         }
-        let tls = Tls::new(config)?;
+        let tls = Tls::new(config.clone())?;
         let (cert, key) = client.unwrap_or(pair);
-        Ok(Some(TlsFiles { tls, client: (cert.text, key.text), roots, server_name }))
+        Ok(Some(TlsFiles { tls, config, client: (cert.text, key.text), roots, server_name }))
     }
 
     fn off(&self, settings: &Settings) -> Result<bool> {
@@ -242,20 +244,20 @@ fn is_passed_over(role: Role, file: &NamedPath) -> bool {
     passed_over
 }
 
-fn read_all(file: &NamedPath) -> Result<Vec<Certificate>> {
+pub fn read_all(file: &NamedPath) -> Result<Vec<Certificate>> {
     Certificate::read_all(&file.path).map_err(|e| file.relay(e))
 }
 
-fn as_pem(certificates: &[Certificate]) -> Result<Pem> {
+pub fn as_pem(certificates: &[Certificate]) -> Result<Pem> {
     let pems = certificates.iter().map(|c| Pem::new(c.source.clone(), c.pem.clone()));
     pems.reduce(Pem::and).ok_or_else(|| Failure::usage("no TLS authority to trust"))
 }
 
 /// A PEM file: its content and where it came from.
 #[derive(Clone)]
-struct PemFile {
-    source: String,
-    text: Vec<u8>,
+pub struct PemFile {
+    pub source: String,
+    pub text: Vec<u8>,
 }
 
 impl From<PemFile> for Pem {
@@ -264,13 +266,13 @@ impl From<PemFile> for Pem {
     }
 }
 
-fn pem(file: &NamedPath) -> Result<PemFile> {
+pub fn pem(file: &NamedPath) -> Result<PemFile> {
     let text = std::fs::read(&file.path).map_err(|e| file.error(format!("cannot be read: {e}")))?;
     Ok(PemFile { source: file.to_string(), text })
 }
 
 /// Reads one of our certificates; it must be valid now.
-fn read_cert(file: &NamedPath) -> Result<PemFile> {
+pub fn read_cert(file: &NamedPath) -> Result<PemFile> {
     let first = read_all(file)?.swap_remove(0);
     first.check_dates().map_err(|why| file.error(why))?;
     pem(file)

@@ -62,6 +62,12 @@ impl TlsProbe {
         }
     }
 
+    /// Returns when the server's certificate expires, in seconds since 1970, valid or not; `None` if there is none.
+    pub fn expiry(&self, tcp: TcpStream, limit: Duration) -> Option<i64> {
+        let stream = self.handshake(tcp, limit, &Arc::default()).ok()?;
+        certificate::unix(stream.ssl().peer_certificate()?.not_after())
+    }
+
     /// Completes the handshake even if the server's certificate is wrong; the error in it goes to `flaw`.
     fn handshake(
         &self,

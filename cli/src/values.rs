@@ -87,6 +87,14 @@ pub fn listen_address(text: &str) -> Result<Endpoint, String> {
     }
 }
 
+/// Parses the address of a page. An address without a host means loopback.
+pub fn page_address(text: &str) -> Result<Endpoint, String> {
+    match text.starts_with(':') {
+        true => format!("127.0.0.1{text}").parse(),
+        false => text.parse(),
+    }
+}
+
 impl Endpoint {
     /// Returns whether the host stands for all interfaces of the machine.
     pub fn is_unspecified(&self) -> bool {
@@ -222,6 +230,7 @@ mod tests {
         }
         assert!(reachable("0.0.0.0:1").is_err() && reachable("[::]:1").is_err() && reachable("10.0.0.1:1").is_ok());
         assert_eq!(listen_address(":7051").map(|e| e.to_string()).as_deref(), Ok("0.0.0.0:7051"));
+        assert_eq!(page_address(":9443").map(|e| e.to_string()).as_deref(), Ok("127.0.0.1:9443"));
         assert!(target("h:0").is_err());
     }
 

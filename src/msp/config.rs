@@ -25,7 +25,7 @@ pub enum MspVersion {
 }
 
 /// A file with a PEM block; its name is used in errors.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PemFile {
     /// Its origin, such as `cacerts/ca.pem`.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct PemFile {
 }
 
 /// An organisational unit, optionally restricted to members of one authority.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OuIdentifier {
     /// The OU as written in certificates.
     pub organizational_unit_identifier: String,
@@ -43,7 +43,7 @@ pub struct OuIdentifier {
 }
 
 /// Roles by OU: `NodeOUs` of `config.yaml`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeOus {
     /// Whether members must have exactly one of these OUs.
     pub enable: bool,
@@ -58,7 +58,7 @@ pub struct NodeOus {
 }
 
 /// The configuration of an MSP. `mspid` and `root_certs` are required, everything else has a default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MspConfig {
     /// The organisation's name in the network.
     pub mspid: String,

@@ -154,6 +154,17 @@ impl MspCryptoService {
         });
     }
 
+    /// Adopts the MSPs and channels of another service in one step, for instance of one made from renewed files. Our own
+    /// identity stays. Identities found valid before are validated again when they are next used.
+    pub fn replace_msps(&self, with: &MspCryptoService) {
+        let with = with.state();
+        self.update(|state| {
+            state.local = with.local.clone();
+            state.channels = with.channels.clone();
+            state.trusted = with.trusted.clone();
+        });
+    }
+
     /// Adds or replaces a channel.
     pub fn set_channel(&self, name: impl Into<String>, channel: Channel) {
         let name = name.into();

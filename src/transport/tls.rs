@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// PEM text and its source, for error messages.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
     source: String,
     text: Vec<u8>,
@@ -80,7 +80,7 @@ impl fmt::Debug for Pem {
 }
 
 /// Client certificate policy of a server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
     /// Request a certificate, but neither require nor verify it: Fabric's default. The gossip handshake authenticates,
     /// and refuses a peer without a certificate.
@@ -91,7 +91,7 @@ pub enum ClientAuth {
 }
 
 /// Certificates, keys and roots for both directions. [`Tls::new`] checks them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
     server: Option<(Pem, Pem)>,
     client: Option<(Pem, Pem)>,

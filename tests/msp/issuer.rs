@@ -16,6 +16,8 @@ use openssl::x509::{X509Builder, X509NameBuilder, X509};
 
 pub const MSPID: &str = "IssuerMSP";
 
+pub const ECDSA_WITH_SHA256: [u8; 10] = [0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+
 pub struct Issuer {
     pub key: PKey<Private>,
     pub cert: X509,
@@ -58,14 +60,18 @@ impl Issuer {
 
     /// Returns a list that revokes this serial number, with the signature that `sign` makes of its content.
     pub fn revoke(&self, serial: u8, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
-        let ecdsa_with_sha256 = der(0x30, &[&[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
-        self.revoke_by(&ecdsa_with_sha256, serial, sign)
+        self.revoke_by(&der(0x30, &[&ECDSA_WITH_SHA256]), serial, sign)
     }
 
     /// As [`revoke`](Self::revoke), with this AlgorithmIdentifier.
     pub fn revoke_by(&self, algorithm: &[u8], serial: u8, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
+        self.list(algorithm, &[2, 1, serial], sign)
+    }
+
+    /// Returns a list that revokes this serial number, an INTEGER.
+    pub fn list(&self, algorithm: &[u8], serial: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let time = der(0x17, &[b"200101000000Z"]);
-        let entry = der(0x30, &[&[2, 1, serial], &time]);
+        let entry = der(0x30, &[serial, &time]);
         let key_id = der(0x30, &[&der(0x80, &[self.cert.subject_key_id().unwrap().as_slice()])]);
         let extension = der(0x30, &[&[0x06, 3, 0x55, 0x1d, 0x23], &der(0x04, &[&key_id])]);
         let extensions = der(0xa0, &[&der(0x30, &[&extension])]);

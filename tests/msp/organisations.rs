@@ -145,6 +145,26 @@ fn m5_signatures_of_members_and_of_others() {
 }
 
 #[test]
+fn msps_are_replaced_in_one_step_and_our_own_identity_stays() {
+    let (ours, theirs, others) = (org(1), org(2), org(3));
+    let (us, them, other) = (ours.peer("peer0").unwrap(), theirs.peer("peer0").unwrap(), others.peer("peer0").unwrap());
+    let service = ours.crypto_service(&us, &[&theirs]).unwrap();
+    service.set_channel("ch", Channel::new([theirs.msp().unwrap()], Some(vec!["Org2MSP".into()])));
+    let signed = (them.identity(), theirs.crypto_service(&them, &[]).unwrap().sign(b"foo").unwrap());
+    service.verify_by_channel(b"ch", &signed.0, &signed.1, b"foo").unwrap();
+
+    let renewed = ours.crypto_service(&ours.peer("renewed").unwrap(), &[&others]).unwrap();
+    service.replace_msps(&renewed);
+    service.validate_identity(&other.identity()).unwrap();
+    assert!(service.validate_identity(&them.identity()).is_err(), "an organisation that the new one lacks");
+    assert!(
+        service.verify_by_channel(b"ch", &signed.0, &signed.1, b"foo").is_err(),
+        "a channel that the new one lacks"
+    );
+    service.verify(&us.identity(), &service.sign(b"foo").unwrap(), b"foo").expect("signed by our own key");
+}
+
+#[test]
 fn m6_expiration_is_the_certificates_end() {
     let org = org(1);
     let service = org.crypto_service(&org.peer("peer0").unwrap(), &[]).unwrap();

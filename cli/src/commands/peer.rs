@@ -3,17 +3,20 @@
 use crate::address;
 use crate::certificate;
 use crate::failure::{Failure, Result};
+use crate::health::Health;
 use crate::identity::{Described, Me};
 use crate::keys::{self, Key};
 use crate::logging::Repeated;
-use crate::metrics_page::MetricsPage;
+use crate::metrics_options::MetricsArgs;
+use crate::metrics_page::{MetricsPage, Pages};
 use crate::options::{anchor, check_anchors, IdentityArgs};
 use crate::output::printable;
 use crate::peer_config::IntervalArgs;
+use crate::reload::{Files, Reloader, Sources};
 use crate::report;
 use crate::settings::Settings;
 use crate::terminal::Tone;
-use crate::tls_options::{Role, TlsArgs};
+use crate::tls_options::TlsArgs;
 use crate::values::{brief, hex, listen_address, reachable, target, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
@@ -27,10 +30,11 @@ use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// Polling interval for changes without an event: newly pulled identities, and the stop switch.
+/// Polling interval for changes without an event: newly pulled identities, SIGHUP, and the stop switch.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Run a node: join the network, maintain its membership, and print events until stopped
+/// Run a node: join the network, maintain its membership, and print events until stopped. SIGHUP reads the TLS files, the
+/// MSP folders and their revocation lists again; a new identity needs a restart
 #[derive(Args)]
 pub struct PeerArgs {
     /// Where to listen, host:port; port 0 takes a free one [CORE_PEER_LISTENADDRESS, else 127.0.0.1:0]
@@ -56,9 +60,8 @@ pub struct PeerArgs {
     /// Metadata to publish to all members
     #[arg(long, value_name = "HEX")]
     metadata: Option<Hex>,
-    /// Serve metrics for Prometheus at http://H:P/metrics
-    #[arg(long, value_name = "H:P")]
-    metrics: Option<Endpoint>,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     #[command(flatten)]
     intervals: IntervalArgs,
     #[command(flatten)]
@@ -68,37 +71,46 @@ pub struct PeerArgs {
 }
 
 pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
-    let me = args.identity.load(&context.settings)?;
-    check_anchors(&args.anchor, &me)?;
-    let builder = builder(context, args, &me)?;
+    let mut reloader = Reloader::new(args.sources(context))?;
+    let files = reloader.current();
+    check_anchors(&args.anchor, &files.me)?;
+    let builder = builder(context, args, files)?;
     let notices = builder.notices();
     let node = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
     for channel in &args.channel {
-        node.join_channel(channel.clone(), channel_orgs(&me, &args.anchor))?;
+        node.join_channel(channel.clone(), channel_orgs(&files.me, &args.anchor))?;
     }
     let reporter = Reporter::new(context, &node, notices);
-    let metrics = args.metrics.as_ref().map(|address| {
-        let node = node.clone();
-        MetricsPage::serve(&address.to_string(), move || node.metrics().to_prometheus())
-    });
-    let metrics = metrics.transpose()?;
-    announce(context, &node, &me, metrics.as_ref());
-    reporter.run();
-    drop(metrics);
+    let page = page(context, args, files, &node)?;
+    announce(context, &node, &files.me, page.as_ref());
+    reporter.run(&mut reloader, page.as_ref());
+    drop(page);
     node.stop();
     context.out.line(|| json!({"event": "stopped", "ok": true, "error": null}), || "stopped".to_owned());
     Ok(())
 }
 
-fn builder(context: &Context, args: &PeerArgs, me: &Me) -> Result<NodeBuilder> {
-    let settings = &context.settings;
+/// Serves the metrics, if they have an address.
+fn page(context: &Context, args: &PeerArgs, files: &Files, node: &Node) -> Result<Option<MetricsPage>> {
+    let Some(address) = args.metrics.address(&context.settings)? else { return Ok(None) };
+    let (metrics, health) = (node.clone(), node.clone());
+    let pages = Pages {
+        metrics: Box::new(move || metrics.metrics().to_prometheus()),
+        health: Box::new(move || Health::new(&health.comm().metrics())),
+    };
+    let failed = |why: &str| args.metrics.cannot_listen(&address, &context.settings, why);
+    MetricsPage::serve(&address.to_string(), files.page.clone(), pages, failed).map(Some)
+}
+
+fn builder(context: &Context, args: &PeerArgs, files: &Files) -> Result<NodeBuilder> {
+    let (settings, me) = (&context.settings, &files.me);
     let mut config = args.intervals.node(settings)?;
     config.bootstrap = args.bootstrap(settings)?;
     let comm = args.intervals.comm(settings)?;
-    let tls = args.tls.load(Role::Serve, &args.identity, &me.msps, settings)?;
     let listen = args.listen(settings)?;
     let endpoint = args.endpoint(&listen, settings)?.to_string();
-    let transport = context.transport.create(tls.map(|files| files.tls), Limits::default())?;
+    let tls = files.tls.as_ref().map(|files| files.tls.clone());
+    let transport = context.transport.create(tls, Limits::default())?;
     let mut builder = Node::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
         .config(config)
         .comm(|builder| builder.config(comm).transport(transport).listen(listen.to_string()))
@@ -121,6 +133,16 @@ fn configured(flag: &Option<Endpoint>, key: Key, settings: &Settings) -> Result<
 }
 
 impl PeerArgs {
+    /// Returns the flags and settings that name files.
+    fn sources(&self, context: &Context) -> Sources {
+        Sources {
+            identity: self.identity.clone(),
+            tls: self.tls.clone(),
+            metrics: self.metrics.clone(),
+            settings: context.settings.clone(),
+        }
+    }
+
     fn bootstrap(&self, settings: &Settings) -> Result<Vec<String>> {
         if !self.bootstrap.is_empty() {
             return Ok(self.bootstrap.iter().map(Endpoint::to_string).collect());
@@ -159,10 +181,10 @@ impl PeerArgs {
     }
 }
 
-fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPage>) {
+fn announce(context: &Context, node: &Node, me: &Me, page: Option<&MetricsPage>) {
     let listening = node.comm().local_addr().unwrap_or_default();
     let (endpoint, pki_id) = (node.self_member().preferred_endpoint().to_owned(), me.pki_id.to_string());
-    let metrics = metrics.map(MetricsPage::address);
+    let metrics = page.map(MetricsPage::address);
     context.out.line(
         || {
             json!({"event": "listening", "endpoint": endpoint, "pki_id": pki_id, "mspid": me.mspid,
@@ -170,7 +192,7 @@ fn announce(context: &Context, node: &Node, me: &Me, metrics: Option<&MetricsPag
         },
         || {
             let (name, org) = (printable(&me.describe().common_name()), printable(&me.mspid));
-            let page = metrics.map(|at| format!(", metrics at http://{at}/metrics")).unwrap_or_default();
+            let page = page.map(|page| format!(", metrics at {}", page.url())).unwrap_or_default();
             format!("{name} of {org} at {endpoint} (PKI-ID {pki_id}), listening on {listening}{page}")
         },
     );
@@ -202,7 +224,7 @@ impl<'a> Reporter<'a> {
         Reporter { context, node, notices, blocks, connections, failures: Repeated::default() }
     }
 
-    fn run(&self) {
+    fn run(&self, reloader: &mut Reloader, page: Option<&MetricsPage>) {
         let mut identities = HashMap::new();
         let mut shown = Shown::default();
         while !self.context.stop.is_cancelled() {
@@ -222,6 +244,9 @@ impl<'a> Reporter<'a> {
             }
             while let Ok(Some(block)) = self.blocks.try_recv() {
                 report::gossiped(&self.context.out, &block.message, &block.from);
+            }
+            if let Some(result) = reloader.poll(self.node, page) {
+                report::reloaded(self.context, &result);
             }
         }
     }

@@ -84,9 +84,10 @@ pub fn run(context: &Context, args: &SurveyArgs) -> Result<()> {
     let me = args.identity.load(&context.settings)?;
     check_anchors(&args.anchor, &me)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
-    let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
+    let transport = context.transport.create(files.as_ref().map(|files| files.tls.clone()), Limits::default())?;
     let max_peers = usize::from(args.max_peers);
-    let crawl = Crawl { me: &me, transport, timeout: args.timeout, max_peers, stop: &context.stop };
+    let crawl =
+        Crawl { me: &me, transport, tls: files.as_ref(), timeout: args.timeout, max_peers, stop: &context.stop };
     let survey = Survey { context, args, me: &me, crawl, given };
     crawl::warn(&me);
     match args.watch {

@@ -115,6 +115,7 @@ impl<'a> Comparison<'a> {
                 peer.endpoint = visit.endpoint.clone();
                 peer.reachable = Some(visit.round_trip.is_some());
                 peer.round_trip = visit.round_trip;
+                peer.tls_expires = visit.tls_expires;
                 peer.error = visit.error.clone();
             }
             if is_unknown {
@@ -372,39 +373,52 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// Certificates that have expired, or expire soon.
     fn certificates(&mut self) {
-        let now = self.settings.now.as_secs() as Seconds;
-        let soon = Seconds::try_from(self.settings.warn_expiry.as_secs()).unwrap_or(Seconds::MAX);
         let ids: Vec<String> = self.peers.keys().cloned().collect();
         for id in ids {
-            let Some(Identity { expires, invalid, .. }) = self.answers.identities.get(&id) else { continue };
-            let name = self.peers[&id].label();
-            let expires = expires.unwrap_or(Seconds::MAX);
-            let date = rfc3339::seconds(expires.clamp(0, 253_402_300_799));
-            let left = expires.saturating_sub(now);
-            if left < 0 {
-                self.find(Severity::Error, "expired", [id], format!("the certificate of {name} expired on {date}"));
-            } else if let Some(why) = invalid {
-                self.find(
-                    Severity::Error,
-                    "invalid_identity",
-                    [id],
-                    format!("the identity of {name} is not valid for us: {why}"),
-                );
-            } else if left < soon {
-                let left = match left / DAY {
-                    0 => format!("in {}", since(Duration::from_secs(left as u64))),
-                    1 => "in 1 day".to_owned(),
-                    days => format!("in {days} days"),
+            let name = self.label(&id);
+            let tls = self.peers[&id].tls_expires.and_then(|expires| self.ending(expires));
+            if let Some(Identity { expires, invalid, .. }) = self.answers.identities.get(&id) {
+                let ending = expires.and_then(|expires| self.ending(expires));
+                let found = match (ending, invalid) {
+                    (Some((Severity::Error, ends)), _) => {
+                        Some((Severity::Error, "expired", format!("the certificate of {name} {ends}")))
+                    }
+                    (_, Some(why)) => {
+                        let detail = format!("the identity of {name} is not valid for us: {why}");
+                        Some((Severity::Error, "invalid_identity", detail))
+                    }
+                    (Some((severity, ends)), None) => {
+                        Some((severity, "expires_soon", format!("the certificate of {name} {ends}")))
+                    }
+                    (None, None) => None,
                 };
-                self.find(
-                    Severity::Warning,
-                    "expires_soon",
-                    [id],
-                    format!("the certificate of {name} expires {left}, on {date}"),
-                );
+                if let Some((severity, kind, detail)) = found {
+                    self.find(severity, kind, [id.clone()], detail);
+                }
+            }
+            if let Some((severity, ends)) = tls {
+                let kind = if severity == Severity::Error { "tls_expired" } else { "tls_expires_soon" };
+                self.find(severity, kind, [id], format!("the TLS certificate of {name} {ends}"));
             }
         }
+    }
+
+    /// Returns when a certificate expired, or will do so soon.
+    fn ending(&self, expires: Seconds) -> Option<(Severity, String)> {
+        let soon = Seconds::try_from(self.settings.warn_expiry.as_secs()).unwrap_or(Seconds::MAX);
+        let date = rfc3339::seconds(expires.clamp(0, 253_402_300_799));
+        let left = expires.saturating_sub(self.settings.now.as_secs() as Seconds);
+        if left < 0 {
+            return Some((Severity::Error, format!("expired on {date}")));
+        }
+        let time = match left / DAY {
+            0 => format!("in {}", since(Duration::from_secs(left as u64))),
+            1 => "in 1 day".to_owned(),
+            days => format!("in {days} days"),
+        };
+        (left < soon).then(|| (Severity::Warning, format!("expires {time}, on {date}")))
     }
 
     fn count_starts(&self, starts: &mut Starts) {
@@ -700,6 +714,18 @@ mod tests {
         network.answers.identities.get_mut("b").unwrap().invalid = Some("revoked".into());
         network.answers.identities.remove("f");
         network.assert_finds(&["error invalid_identity b", "warning expires_soon a"]);
+    }
+
+    #[test]
+    fn tls_certificates_that_end_are_found() {
+        let mut network = pair();
+        network.settings.warn_expiry = Duration::from_secs(30 * DAY as u64);
+        network.answers.visits[0].tls_expires = Some(NOW as Seconds + 29 * DAY);
+        network.answers.visits[1].tls_expires = Some(NOW as Seconds + 31 * DAY);
+        network.assert_finds(&["warning tls_expires_soon a"]);
+        network.answers.visits[1].tls_expires = Some(NOW as Seconds - 1);
+        network.assert_finds(&["error tls_expired b", "warning tls_expires_soon a"]);
+        assert_eq!(network.report().peer("a").unwrap().tls_days_left(NOW as Seconds), Some(29));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! The network part: visits the given peers, and in turn the members that they list.
 
-use super::{Answers, Identity, Member, View, Visit};
+use super::{Answers, Identity, Member, Seconds, View, Visit};
 use crate::certificate;
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
 use crate::output::printable;
 use crate::query::{self, Listed, Lists, Pulled, Query};
+use crate::stop::within;
+use crate::tls_options::TlsFiles;
+use crate::tls_probe::TlsProbe;
+use crate::values::Endpoint;
 use crossbeam_channel::{unbounded, Receiver};
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::{Comm, ConnectionInfo, RemotePeer};
@@ -13,6 +17,7 @@ use fabric_gossip::crypto::{PeerIdentity, PkiId};
 use fabric_gossip::transport::Transport;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +29,8 @@ const WORKERS: usize = 8;
 pub struct Crawl<'a> {
     pub me: &'a Me,
     pub transport: Arc<dyn Transport>,
+    /// The files of `transport`; `None` for plain text.
+    pub tls: Option<&'a TlsFiles>,
     /// Maximum time for each peer.
     pub timeout: Duration,
     /// Maximum number of peers to visit.
@@ -189,7 +196,10 @@ impl Shared<'_> {
     fn question(&self, visit: &mut Visit) -> Result<()> {
         let Crawl { me, transport, timeout, stop, .. } = self.crawl;
         let query = Query { me, comm: self.comm, stop, deadline: Instant::now() + *timeout };
-        let client = transport.dial(&visit.endpoint, *timeout, stop)?;
+        let dialled = transport.dial(&visit.endpoint, *timeout, stop);
+        // Also if the transport refuses the server's certificate: then the cause may be its end.
+        visit.tls_expires = self.tls_expiry(&visit.endpoint, query.deadline)?;
+        let client = dialled?;
         // The first Ping is part of the dial.
         client.ping(*timeout)?;
         let sent = Instant::now();
@@ -206,6 +216,20 @@ impl Shared<'_> {
         }
         self.comm.close_conn(&RemotePeer::with_id("", info.id));
         Ok(())
+    }
+
+    /// Returns when the TLS certificate of the server expires, if it presents one in time.
+    fn tls_expiry(&self, endpoint: &str, deadline: Instant) -> Result<Option<Seconds>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (Some(files), Ok(Endpoint { host, port })) = (self.crawl.tls, endpoint.parse()) else { return Ok(None) };
+        let probe = TlsProbe::new(files, &host);
+        let expiry = move || {
+            let left = || Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
+            let mut addresses = (host.as_str(), port).to_socket_addrs().ok()?;
+            let tcp = addresses.find_map(|address| TcpStream::connect_timeout(&address, left()?).ok())?;
+            probe.expiry(tcp, left()?)
+        };
+        Ok(within(self.crawl.stop, left, expiry)?.flatten())
     }
 
     fn view(&self, query: &Query<'_>, info: &ConnectionInfo) -> Result<View> {

@@ -18,6 +18,7 @@ pub fn peer(peer: &Peer, report: &Report) -> Value {
         "reachable": peer.reachable, "rtt_us": peer.round_trip.map(micros), "error": peer.error,
         "alive_in": peer.alive_in, "dead_in": peer.dead_in, "views": report.views,
         "expires": peer.expires.map(rfc3339::seconds), "days_left": peer.days_left(report.now),
+        "tls_expires": peer.tls_expires.map(rfc3339::seconds), "tls_days_left": peer.tls_days_left(report.now),
         "started": peer.started.map(|nanos| rfc3339::seconds(seconds(nanos))), "incarnation": peer.started,
         "sequence": peer.sequence, "verified": peer.verified, "sees_alive": sees(true), "sees_dead": sees(false),
     })

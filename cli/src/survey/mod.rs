@@ -67,6 +67,8 @@ pub struct Visit {
     pub expected: Option<String>,
     /// Time of a Ping, if it was answered.
     pub round_trip: Option<Duration>,
+    /// End of the validity of the server's TLS certificate, if it presented one.
+    pub tls_expires: Option<Seconds>,
     /// The peer that authenticated itself.
     pub peer: Option<String>,
     /// Its lists of members. Peers of other organisations are not asked.
@@ -115,7 +117,9 @@ pub struct Peer {
     /// Number of views that list it as alive, and as dead.
     pub alive_in: usize,
     pub dead_in: usize,
+    /// End of the validity of its identity, and of its server's TLS certificate.
     pub expires: Option<Seconds>,
+    pub tls_expires: Option<Seconds>,
     pub started: Option<Nanos>,
     pub sequence: u64,
     pub verified: Option<bool>,
@@ -154,10 +158,19 @@ impl Peer {
         self.dead_in > 0 && self.alive_in == 0
     }
 
-    /// Returns the full days until its certificate expires; negative afterwards.
+    /// Returns the full days until its identity expires; negative afterwards.
     pub fn days_left(&self, now: Seconds) -> Option<i64> {
-        self.expires.map(|expires| expires.saturating_sub(now).div_euclid(DAY))
+        self.expires.map(|expires| days_until(expires, now))
     }
+
+    /// Returns the full days until its TLS certificate expires; negative afterwards.
+    pub fn tls_days_left(&self, now: Seconds) -> Option<i64> {
+        self.tls_expires.map(|expires| days_until(expires, now))
+    }
+}
+
+fn days_until(end: Seconds, now: Seconds) -> i64 {
+    end.saturating_sub(now).div_euclid(DAY)
 }
 
 const DAY: Seconds = 86_400;

@@ -104,7 +104,7 @@ fn peers(page: &mut String, report: &Report) {
     *page += "<section aria-labelledby=\"peers\">\n<h2 id=\"peers\">Peers</h2>\n\
               <div class=\"scroll\" role=\"region\" aria-labelledby=\"peers\" tabindex=\"0\">\n<table>\n\
               <caption>Alive in: number of the compared views that list the peer as alive</caption>\n<thead><tr>";
-    for heading in ["Peer", "State", "Organisation", "Endpoint", "Ping", "Alive in", "Expires", "Up"] {
+    for heading in ["Peer", "State", "Organisation", "Endpoint", "Ping", "Alive in", "Expires", "TLS expires", "Up"] {
         let _ = write!(page, "<th scope=\"col\">{heading}</th>");
     }
     *page += "</tr></thead>\n<tbody>\n";
@@ -132,7 +132,8 @@ fn peers(page: &mut String, report: &Report) {
             endpoints.join("<br/>"),
             peer.round_trip.map(short).unwrap_or_default(),
             table::listed(peer, report),
-            table::expires(peer, report),
+            table::days(peer.days_left(report.now)),
+            table::days(peer.tls_days_left(report.now)),
             table::up(peer, report).unwrap_or_default(),
         ];
         for cell in cells {
@@ -192,7 +193,7 @@ fn certificates(page: &mut String, report: &Report, warn_days: i64) {
             _ => "good",
         };
         let part = days.clamp(0, FULL_BAR) * 100 / FULL_BAR;
-        let text = table::expires(peer, report);
+        let text = table::days(Some(days));
         let until = peer.expires.map(rfc3339::seconds).unwrap_or_default();
         let _ = writeln!(
             page,

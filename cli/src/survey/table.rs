@@ -6,10 +6,10 @@ use crate::terminal::Tone;
 use crate::values::{short, since};
 use std::time::Duration;
 
-const HEADINGS: [&str; 8] = ["", "PEER", "ORGANISATION", "ENDPOINT", "PING", "ALIVE IN", "EXPIRES", "UP"];
+const HEADINGS: [&str; 9] = ["", "PEER", "ORGANISATION", "ENDPOINT", "PING", "ALIVE IN", "EXPIRES", "TLS", "UP"];
 
 /// The columns that are cut to fit, the first of them first, and their smallest width.
-const FLEXIBLE: [(usize, usize); 3] = [(3, 12), (1, 14), (2, 8)];
+const FLEXIBLE: [(usize, usize); 3] = [(3, 10), (1, 13), (2, 8)];
 
 /// Returns the lines of the table; with a width, no line is longer if that is possible.
 pub fn peers(report: &Report, width: Option<usize>) -> Vec<(Tone, String)> {
@@ -87,7 +87,8 @@ fn cells(peer: &Peer, report: &Report) -> [String; HEADINGS.len()] {
         printable(&peer.endpoint),
         peer.round_trip.map(short).unwrap_or_default(),
         listed(peer, report),
-        expires(peer, report),
+        days(peer.days_left(report.now)),
+        days(peer.tls_days_left(report.now)),
         up(peer, report).unwrap_or_default(),
     ]
 }
@@ -101,9 +102,9 @@ pub fn listed(peer: &Peer, report: &Report) -> String {
     }
 }
 
-/// Returns the days until the certificate expires.
-pub fn expires(peer: &Peer, report: &Report) -> String {
-    match peer.days_left(report.now) {
+/// Formats the days until a certificate expires.
+pub fn days(left: Option<i64>) -> String {
+    match left {
         None => String::new(),
         Some(days) if days < 0 => "expired".to_owned(),
         Some(1) => "1 day".to_owned(),
@@ -152,6 +153,7 @@ mod tests {
             alive_in: 2,
             dead_in: 1,
             expires: Some(10 * 86_400),
+            tls_expires: Some(3 * 86_400),
             started: Some(2_000_000_000),
             ..Peer::default()
         };
@@ -162,7 +164,7 @@ mod tests {
     fn a_row_has_the_properties_of_a_peer() {
         let lines = peers(&report(), None);
         assert!(lines[0].1.contains("ORGANISATION"));
-        for part in ["peer0.a-long-name", "Org1MSP", ":7051", "2/3 dead 1", "9 days", "1 min"] {
+        for part in ["peer0.a-long-name", "Org1MSP", ":7051", "2/3 dead 1", "9 days   2 days", "1 min"] {
             assert!(lines[1].1.contains(part), "{part}: {}", lines[1].1);
         }
         assert!(!lines[1].1.contains('\x1b'), "control characters are escaped");

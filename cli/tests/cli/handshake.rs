@@ -1,9 +1,6 @@
 //! `handshake` and `identity` distinguish causes: each one is staged, and must be named with a remedy.
 
-#[allow(dead_code)]
-#[path = "../../../tests/msp/issuer.rs"]
-mod issuer;
-
+use crate::issuer::{self, ec_key, Issuer, MSPID};
 use crate::support::*;
 use fabric_gossip::internals::message as wire;
 use fabric_gossip::message::{Content, SignedMessage};
@@ -13,7 +10,6 @@ use fabric_gossip::testing::cryptogen::{Member, Org};
 use fabric_gossip::transport::http2::{Http2Transport, Options};
 use fabric_gossip::transport::{Acceptor, Status, Stream};
 use fabric_gossip::transport::{ClientAuth, Limits, Pem, Server, Tls, TlsConfig, Transport};
-use issuer::{ec_key, Issuer, MSPID};
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;

@@ -5,10 +5,15 @@ mod demo;
 mod gossipers;
 mod handshake;
 mod identities;
+#[allow(dead_code)]
+#[path = "../../../tests/msp/issuer.rs"]
+mod issuer;
 mod markup;
+mod metrics_page;
 mod outcome;
 mod peers;
 mod probing;
+mod reloading;
 mod sending;
 mod settings;
 mod support;

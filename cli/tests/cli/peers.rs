@@ -149,7 +149,8 @@ fn metrics_are_served_while_it_runs() {
     assert!(page.contains("gossip_membership_total_peers_known{channel=\"mychannel\"} 0"), "{page}");
     assert!(page.contains("\ngossip_comm_messages_sent "), "{page}");
     let health = ask("GET /healthz HTTP/1.1\r\n\r\n");
-    assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nok\n"), "{health}");
+    assert!(health.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"), "{health}");
+    assert!(health.contains("\r\n\r\n{\"status\":\"OK\",\"time\":\""), "{health}");
     assert!(ask("GET /else HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
     assert!(ask("POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
 }

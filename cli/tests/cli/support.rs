@@ -150,6 +150,11 @@ impl Running {
         found.unwrap_or_else(|| self.await_that(name, so))
     }
 
+    /// Returns whether an event with this name came that satisfies `so`, among those that were read so far.
+    pub fn has_seen(&self, name: &str, so: impl Fn(&Value) -> bool) -> bool {
+        self.seen.iter().map(|line| parse(line)).any(|value| value["event"] == name && so(&value))
+    }
+
     pub fn signal(&self, signal: &str) {
         send_signal(signal, self.child.id());
     }

@@ -109,6 +109,11 @@ fn a_survey_finds_the_dead_the_unreachable_the_expiring_and_the_one_sided() {
     assert!(of_a["rtt_us"].is_u64() && of_a["verified"] == true && of_a["started"].is_string(), "{of_a}");
     assert_eq!((&of_a["endpoint"], &of_a["mspid"]), (&network.a.endpoint.clone().into(), &"Org1MSP".into()));
     assert_eq!(of_b["days_left"], 10);
+    for visited in [of_a, of_b, of_f] {
+        let days = visited["tls_days_left"].as_i64().expect("it presents a certificate");
+        assert!((3640..3660).contains(&days) && visited["tls_expires"].is_string(), "ten years: {visited}");
+    }
+    assert_eq!(peer(&id(&network.u))["tls_days_left"], Value::Null);
     assert_eq!(
         (&of_f["mspid"], &of_f["reachable"], &of_f["sees_alive"]),
         (&"Org2MSP".into(), &true.into(), &Value::Null)
