@@ -140,8 +140,8 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
         (false, true) => Form::TimedText,
         (false, false) => Form::Text,
     };
-    // A command that ends by itself continues without readers: its exit code gives the result.
-    let closed = if cli.command.ends_by_itself() { Cancel::new() } else { stop.clone() };
+    // Such a command continues without readers: its exit code gives the result.
+    let closed = if cli.command.completes_unread() { Cancel::new() } else { stop.clone() };
     let context = Context {
         out: Output::new(form, Terminal::new(cli.color), closed),
         settings,

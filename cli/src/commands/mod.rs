@@ -65,8 +65,8 @@ impl Command {
         }
     }
 
-    /// Returns whether the command ends by itself within seconds.
-    pub fn ends_by_itself(&self) -> bool {
-        !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_))
+    /// Returns whether the command completes its work also when nobody reads its output.
+    pub fn completes_unread(&self) -> bool {
+        !self.runs_until_stopped() && !matches!(self, Command::Demo(_))
     }
 }
