@@ -191,7 +191,7 @@ fn variants(ours: &Path, theirs: Option<&Path>, members: &members::Folders) -> V
     variants.extend([of_async("async", "multi"), of_async("async-current", "current")].into_iter().flatten());
     // Not of this project: see `docs/benchmark.md`.
     let fabric = std::env::var_os("FABRIC_PEER").map(PathBuf::from);
-    variants.extend(fabric.map(|program| Variant { name: "fabric-go", program, args: Vec::new() }));
+    variants.extend(fabric.map(|program| Variant { name: "fabric-go", program, args: both.clone().into() }));
     variants.extend([child("bare-http2"), child("bare-c-core"), child("plain-tls")]);
     variants
 }
