@@ -270,6 +270,10 @@ int main(int argc, char **argv)
     gossip_config *settings = load_config(dir, 1, 0, 1);
     check(gossip_node_start(crypto, settings, NULL, &node, &error), &error);
     gossip_config_free(settings);
+    gossip_channel_orgs *orgs = NULL;
+    check(gossip_channel_orgs_new(&orgs, &error), &error);
+    check(gossip_node_join_channel(node, "mychannel", orgs, &error), &error);
+    gossip_channel_orgs_free(orgs);
     from = start_peer(dir, 0);
     to = start_peer(dir, 1);
     gossip_subscription *inbox = subscribe(to);
