@@ -2,7 +2,10 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
+use crate::keys;
 use crate::output::printable;
+use crate::settings::Settings;
+use crate::values::target;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::{Comm, ConnectionInfo, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
@@ -12,7 +15,7 @@ use fabric_gossip::proto::gossip::{
     self, AliveMessage, DataRequest, GossipHello, MembershipRequest, MembershipResponse, PeerTime,
 };
 use fabric_gossip::{Error, ErrorKind};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Our own time in the request: older than any peer's, so that it supersedes none. With a current time and the identity
@@ -217,6 +220,26 @@ impl Listed {
     }
 }
 
+/// Warns, before a connection is made, if the peer with our identity runs at one of the addresses in its settings: our
+/// connection to the peer at `asked` would replace its own. Returns whether it does.
+pub fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings, asked: &str) -> Result<bool> {
+    let mut endpoints = BTreeSet::new();
+    for key in [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT, keys::ADDRESS] {
+        endpoints.extend(settings.parsed(key, target)?.map(|endpoint| endpoint.to_string()));
+    }
+    for endpoint in endpoints.iter().filter(|endpoint| *endpoint != asked) {
+        let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
+        if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
+            log::warn!(
+                "the identity belongs to the peer that runs at {endpoint}: this connection replaces that peer's own \
+                 connection, which it must open again"
+            );
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Warns, before a peer is asked, that the question leaves an entry in the network's lists.
 pub fn warn_of_entry(me: &Me) {
     log::warn!(
@@ -226,7 +249,7 @@ pub fn warn_of_entry(me: &Me) {
     );
 }
 
-/// Warns that our connections replaced those of the peer with our identity.
+/// Warns, after an answer has shown it, that our connection replaced that of the peer with our identity.
 pub fn warn_of_running_peer() {
     log::warn!(
         "the identity belongs to a running peer: this connection replaced that peer's own connection, which it must \
