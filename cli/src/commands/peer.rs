@@ -2,6 +2,7 @@
 
 use crate::address;
 use crate::certificate;
+use crate::channels::Channels;
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
 use crate::keys::{self, Key};
@@ -14,7 +15,7 @@ use crate::report;
 use crate::settings::Settings;
 use crate::terminal::Tone;
 use crate::tls_options::{Role, TlsArgs};
-use crate::values::{brief, hex, listen_address, reachable, target, Endpoint, Hex};
+use crate::values::{brief, channel, hex, listen_address, reachable, target, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{self, Subscription};
@@ -48,7 +49,7 @@ pub struct PeerArgs {
     #[arg(long, value_name = "H:P", value_parser = target)]
     bootstrap: Vec<Endpoint>,
     /// Join this channel, with all known organisations; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = channel)]
     channel: Vec<String>,
     /// An anchor peer of the channels, with its organisation; repeatable
     #[arg(long, value_name = "MSPID=H:P", value_parser = anchor)]
@@ -77,13 +78,14 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
         node.join_channel(channel.clone(), channel_orgs(&me, &args.anchor))?;
     }
     let reporter = Reporter::new(context, &node, notices);
+    let channels = Channels::new(context, &node, &args.channel);
     let metrics = args.metrics.as_ref().map(|address| {
         let node = node.clone();
         MetricsPage::serve(&address.to_string(), move || node.metrics().to_prometheus())
     });
     let metrics = metrics.transpose()?;
     announce(context, &node, &me, metrics.as_ref());
-    reporter.run();
+    reporter.run(channels);
     drop(metrics);
     node.stop();
     context.out.line(|| json!({"event": "stopped", "ok": true, "error": null}), || "stopped".to_owned());
@@ -202,7 +204,7 @@ impl<'a> Reporter<'a> {
         Reporter { context, node, notices, blocks, connections, failures: Repeated::default() }
     }
 
-    fn run(&self) {
+    fn run(&self, mut channels: Channels<'_>) {
         let mut identities = HashMap::new();
         let mut shown = Shown::default();
         while !self.context.stop.is_cancelled() {
@@ -220,6 +222,7 @@ impl<'a> Reporter<'a> {
             if changed {
                 self.membership(&identities, &mut shown);
             }
+            channels.print_changes(&identities);
             while let Ok(Some(block)) = self.blocks.try_recv() {
                 report::gossiped(&self.context.out, &block.message, &block.from);
             }

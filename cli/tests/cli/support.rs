@@ -150,6 +150,11 @@ impl Running {
         found.unwrap_or_else(|| self.await_that(name, so))
     }
 
+    /// Returns the last line that was read, as it was printed.
+    pub fn last_line(&self) -> &str {
+        self.seen.last().map_or("", String::as_str)
+    }
+
     pub fn signal(&self, signal: &str) {
         send_signal(signal, self.child.id());
     }
