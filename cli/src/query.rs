@@ -5,6 +5,7 @@ use crate::identity::{Described, Me};
 use crate::keys;
 use crate::output::printable;
 use crate::settings::Settings;
+use crate::stop::within;
 use crate::values::target;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::{Comm, ConnectionInfo, ReceivedMessage, RemotePeer, Subscription};
@@ -25,6 +26,9 @@ const OLDEST: (u64, u64) = (1, 1);
 /// Maximum number of members in one list of an answer, and of identities that are pulled from one peer. The rest is
 /// ignored.
 const MAX_ENTRIES: usize = 10_000;
+
+/// Maximum time for finding out whether the peer with our identity runs at an endpoint.
+const FIND_OURSELVES: Duration = Duration::from_secs(3);
 
 /// Interval for checking whether the command was stopped.
 const TICK: Duration = Duration::from_millis(50);
@@ -220,24 +224,31 @@ impl Listed {
     }
 }
 
-/// Warns, before a connection is made, if the peer with our identity runs at one of the addresses in its settings: our
-/// connection to the peer at `asked` would replace its own. Returns whether it does.
-pub fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings, asked: &str) -> Result<bool> {
-    let mut endpoints = BTreeSet::new();
-    for key in [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT, keys::ADDRESS] {
-        endpoints.extend(settings.parsed(key, target)?.map(|endpoint| endpoint.to_string()));
-    }
-    for endpoint in endpoints.iter().filter(|endpoint| *endpoint != asked) {
-        let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
-        if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
+/// Returns the endpoints in our settings at which the peer with our identity would run, without the one to ask.
+pub fn own_endpoints(settings: &Settings, asked: &str) -> Result<BTreeSet<String>> {
+    let published = [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT];
+    let published = published.into_iter().map(|key| settings.parsed(key, target)).collect::<Result<Vec<_>>>()?;
+    // An argument names the peer to ask in place of this address, which may then be wrong.
+    let address = settings.parsed(keys::ADDRESS, target).ok().flatten();
+    let endpoints = published.into_iter().flatten().chain(address).map(|endpoint| endpoint.to_string());
+    Ok(endpoints.filter(|endpoint| endpoint != asked).collect())
+}
+
+/// Warns, before a connection is made, if the peer with our identity runs at one of these endpoints: our connection would
+/// replace its own. Returns whether it does.
+pub fn warn_if_running(comm: &Comm, me: &Me, endpoints: &BTreeSet<String>, stop: &Cancel) -> bool {
+    for endpoint in endpoints {
+        let (comm, peer) = (comm.clone(), RemotePeer::new(endpoint.as_str()));
+        let Ok(Some(Ok(found))) = within(stop, FIND_OURSELVES, move || comm.handshake(&peer)) else { continue };
+        if found.info.id == me.pki_id {
             log::warn!(
                 "the identity belongs to the peer that runs at {endpoint}: this connection replaces that peer's own \
                  connection, which it must open again"
             );
-            return Ok(true);
+            return true;
         }
     }
-    Ok(false)
+    false
 }
 
 /// Warns, before a peer is asked, that the question leaves an entry in the network's lists.

@@ -35,9 +35,10 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let endpoint = args.target.endpoint(&context.settings)?.to_string();
     let me = args.identity.load(&context.settings)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
+    let ours = query::own_endpoints(&context.settings, &endpoint)?;
     let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
     let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).transport(transport).start()?;
-    let running = query::warn_if_running(&comm, &me, &context.settings, &endpoint)?;
+    let running = query::warn_if_running(&comm, &me, &ours, &context.stop);
     let query = Query { me: &me, comm: &comm, stop: &context.stop, deadline: Instant::now() + args.timeout };
     let asked = ask(&query, &endpoint, running);
     comm.stop();

@@ -66,9 +66,10 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
     let payload = args.payload()?;
     let me = args.identity.load(&context.settings)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
+    let ours = query::own_endpoints(&context.settings, &peer.endpoint)?;
     let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
     let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).transport(transport).start()?;
-    query::warn_if_running(&comm, &me, &context.settings, &peer.endpoint)?;
+    query::warn_if_running(&comm, &me, &ours, &context.stop);
     let replies = args.listen_replies.map(|_| print_replies(context, &comm)).transpose()?;
 
     let mode = if args.ack { Mode::Acknowledged } else { Mode::Written };
