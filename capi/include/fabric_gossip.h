@@ -1689,7 +1689,7 @@ gossip_result gossip_node_update_ledger_height(const struct gossip_node *node,
 // Publishes the chaincodes that we can execute to the members of a channel, in place of those published before, within
 // `channel.publish_state_info_interval`. `names` and `versions` have `count` elements each.
 //
-// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other peers would not keep. Does not
+// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep. Does not
 // block.
 gossip_result gossip_node_update_chaincodes(const struct gossip_node *node,
                                             const char *channel,

@@ -148,13 +148,14 @@ impl Channel {
     /// Replaces the chaincodes that we announce.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] if other peers would not keep an announcement with them.
+    /// [`ErrorKind::TooLarge`] if nodes would not keep an announcement with them.
     pub(super) fn set_chaincodes(&mut self, chaincodes: Vec<Chaincode>) -> Result<()> {
         let chaincodes = chaincodes.into_iter().map(Chaincode::encoded).collect();
         let properties = Properties { chaincodes, ..self.properties.clone() };
         let size = properties.compute_size();
         if size > MAX_PROPERTIES as u64 {
-            let text = format!("the chaincodes take {size} bytes; peers accept {MAX_PROPERTIES} bytes");
+            let text =
+                format!("the chaincodes take {size} bytes; nodes keep announcements of up to {MAX_PROPERTIES} bytes");
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
         self.properties = properties;

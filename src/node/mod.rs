@@ -223,7 +223,7 @@ impl Node {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::TooLarge`] for more than 252 KiB, which other
-    /// peers would not keep.
+    /// nodes of this library would not keep.
     pub fn update_chaincodes(&self, channel: &[u8], chaincodes: Vec<Chaincode>) -> Result<()> {
         self.shared().call(|core, cx| core.update_chaincodes(channel, chaincodes, cx))
     }

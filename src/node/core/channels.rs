@@ -113,7 +113,7 @@ impl NodeCore {
     /// Announces the chaincodes that we can execute to the members of a channel, in place of those announced before.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::TooLarge`] if other peers would not keep the
+    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::TooLarge`] if other nodes would not keep the
     /// announcement.
     pub fn update_chaincodes(&mut self, name: &[u8], chaincodes: Vec<Chaincode>, cx: &mut Context<'_>) -> Result<()> {
         self.announce(name, cx, |channel| channel.set_chaincodes(chaincodes))
