@@ -363,6 +363,9 @@ typedef struct gossip_ack_handle gossip_ack_handle;
 // Bytes that belong to the caller.
 typedef struct gossip_buffer gossip_buffer;
 
+// A snapshot of the members of a channel.
+typedef struct gossip_channel_member_list gossip_channel_member_list;
+
 // The organisations of a channel with their anchor peers, for gossip_node_join_channel. Not thread-safe.
 typedef struct gossip_channel_orgs gossip_channel_orgs;
 
@@ -622,6 +625,26 @@ typedef struct gossip_seed {
     // Time until the next attempt, in nanoseconds; 0 during an attempt and once it has answered.
     gossip_duration next_attempt;
 } gossip_seed;
+
+// A peer that is alive and in a channel, with its announcement in that channel. Its fields are lent until the list that
+// contains it is freed.
+typedef struct gossip_channel_member {
+    // The peer, as the membership knows it.
+    struct gossip_member member;
+    // Its ledger height: the number of blocks that it has of the channel. 0 if it announces none.
+    uint64_t ledger_height;
+    // Number of chaincodes that it announces; see gossip_channel_member_list_chaincode.
+    size_t chaincode_count;
+} gossip_channel_member;
+
+// A chaincode that a peer announces. Its fields are lent until the list that contains it is freed. Both are unchecked:
+// they can be empty, and contain control characters.
+typedef struct gossip_chaincode {
+    // Its name.
+    struct gossip_str name;
+    // Its version.
+    struct gossip_str version;
+} gossip_chaincode;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1551,13 +1574,25 @@ gossip_result gossip_node_lookup(const struct gossip_node *node,
                                  struct gossip_error **error);
 
 // Returns the peers that are alive and in a channel. Free the list with gossip_member_list_free.
-// GOSSIP_INVALID_ARGUMENT: we were never in this channel.
+// gossip_node_peers_of_channel returns their announcements as well. GOSSIP_INVALID_ARGUMENT: we were never in this
+// channel.
 //
 // Does not block.
 gossip_result gossip_node_channel_peers(const struct gossip_node *node,
                                         const char *channel,
                                         struct gossip_member_list **list,
                                         struct gossip_error **error);
+
+// Returns the same peers as gossip_node_channel_peers, each with the ledger height and the chaincodes that it
+// announces, sorted by PKI-ID. Corresponds to Fabric's PeersOfChannel. A peer announces a change within its publishing
+// interval, 4 s by default. Free the list with gossip_channel_member_list_free. GOSSIP_INVALID_ARGUMENT: we were never
+// in this channel.
+//
+// Does not block.
+gossip_result gossip_node_peers_of_channel(const struct gossip_node *node,
+                                           const char *channel,
+                                           struct gossip_channel_member_list **list,
+                                           struct gossip_error **error);
 
 // Returns the bootstrap and anchor peers, and the endpoints given to gossip_node_connect. All of them are retried
 // without limit. Free the list with gossip_seed_list_free.
@@ -1643,13 +1678,25 @@ gossip_result gossip_node_leave_channel(const struct gossip_node *node,
                                         const char *channel,
                                         struct gossip_error **error);
 
-// Publishes our number of blocks to the members of a channel.
+// Publishes our number of blocks to the members of a channel, within `channel.publish_state_info_interval`.
 //
 // GOSSIP_CONFIG: we are not in it. Does not block.
 gossip_result gossip_node_update_ledger_height(const struct gossip_node *node,
                                                const char *channel,
                                                uint64_t height,
                                                struct gossip_error **error);
+
+// Publishes the chaincodes that we can execute to the members of a channel, in place of those published before, within
+// `channel.publish_state_info_interval`. `names` and `versions` have `count` elements each.
+//
+// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep. Does not
+// block.
+gossip_result gossip_node_update_chaincodes(const struct gossip_node *node,
+                                            const char *channel,
+                                            const char *const *names,
+                                            const char *const *versions,
+                                            size_t count,
+                                            struct gossip_error **error);
 
 // Gossips a block of a channel to its members in our organisation; each receiver forwards it. The message is sent
 // unsigned, as blocks are in Fabric.
@@ -1798,6 +1845,31 @@ gossip_result gossip_seed_list_at(const struct gossip_seed_list *list,
 
 // Frees the list. Passing NULL is a no-op.
 void gossip_seed_list_free(struct gossip_seed_list *list);
+
+// Returns the number of members.
+//
+// Thread-safe. Does not block.
+size_t gossip_channel_member_list_len(const struct gossip_channel_member_list *list);
+
+// Writes the member at an index, starting at 0, to `member`.
+//
+// Thread-safe. Does not block.
+gossip_result gossip_channel_member_list_at(const struct gossip_channel_member_list *list,
+                                            size_t index,
+                                            struct gossip_channel_member *member,
+                                            struct gossip_error **error);
+
+// Writes a chaincode of the member at an index to `chaincode`. `number` counts its chaincodes, starting at 0.
+//
+// Thread-safe. Does not block.
+gossip_result gossip_channel_member_list_chaincode(const struct gossip_channel_member_list *list,
+                                                   size_t index,
+                                                   size_t number,
+                                                   struct gossip_chaincode *chaincode,
+                                                   struct gossip_error **error);
+
+// Frees the list. Passing NULL is a no-op.
+void gossip_channel_member_list_free(struct gossip_channel_member_list *list);
 
 // Returns all values in Prometheus' text format, version 0.0.4. The host serves it.
 //

@@ -604,6 +604,19 @@ struct member {
     bytes metadata, pki_id;
 };
 
+// A chaincode that a peer announces. Texts of other peers can contain control characters.
+struct chaincode {
+    std::string name, version;
+};
+
+// A peer that is alive and in a channel, with its announcement in that channel.
+struct channel_member {
+    gossip::member member;
+    // The number of blocks that it has; 0 if it announces none.
+    std::uint64_t ledger_height;
+    std::vector<chaincode> chaincodes;
+};
+
 // A connection to a peer.
 struct connection {
     explicit connection(const gossip_connection &of)
@@ -650,6 +663,21 @@ std::vector<Item> items(List *owned, void (*free)(List *), std::size_t (*len)(co
 }
 inline std::vector<member> take(gossip_member_list *list) {
     return items<member>(list, gossip_member_list_free, gossip_member_list_len, gossip_member_list_at);
+}
+inline std::vector<channel_member> take(gossip_channel_member_list *owned) {
+    const unique<gossip_channel_member_list, gossip_channel_member_list_free> list(owned);
+    std::vector<channel_member> found;
+    for (std::size_t n = 0; n < gossip_channel_member_list_len(list.get()); ++n) {
+        gossip_channel_member raw{};
+        call(gossip_channel_member_list_at, list.get(), n, &raw);
+        channel_member &added = found.emplace_back(channel_member{member(raw.member), raw.ledger_height, {}});
+        for (std::size_t number = 0; number < raw.chaincode_count; ++number) {
+            gossip_chaincode of{};
+            call(gossip_channel_member_list_chaincode, list.get(), n, number, &of);
+            added.chaincodes.push_back({std::string(view(of.name)), std::string(view(of.version))});
+        }
+    }
+    return found;
 }
 inline std::vector<connection> take(gossip_connection_list *list) {
     return items<connection>(list, gossip_connection_list_free, gossip_connection_list_len, gossip_connection_list_at);
@@ -1083,6 +1111,11 @@ public:
         const char *name = detail::c_str(channel);
         return detail::take(detail::make<gossip_member_list>(gossip_node_channel_peers, get(), name));
     }
+    // Returns the same peers as channel_peers, with what they announce there, sorted by PKI-ID.
+    std::vector<channel_member> peers_of_channel(const std::string &channel) const {
+        const char *name = detail::c_str(channel);
+        return detail::take(detail::make<gossip_channel_member_list>(gossip_node_peers_of_channel, get(), name));
+    }
     std::vector<seed> seeds() const { return detail::take(detail::make<gossip_seed_list>(gossip_node_seeds, get())); }
     std::vector<identity> identities() const {
         return detail::take(detail::make<gossip_identity_list>(gossip_node_identities, get()));
@@ -1135,6 +1168,15 @@ public:
     }
     void update_ledger_height(const std::string &channel, std::uint64_t height) const {
         detail::call(gossip_node_update_ledger_height, get(), detail::c_str(channel), height);
+    }
+    void update_chaincodes(const std::string &channel, const std::vector<chaincode> &chaincodes) const {
+        std::vector<const char *> names, versions;
+        for (const chaincode &published : chaincodes) {
+            names.push_back(detail::c_str(published.name));
+            versions.push_back(detail::c_str(published.version));
+        }
+        detail::call(gossip_node_update_chaincodes, get(), detail::c_str(channel), names.data(), versions.data(),
+                     names.size());
     }
     void gossip(const message_view &spread) const { detail::call(gossip_node_gossip, get(), spread.get()); }
     void send(const message_view &sent, const std::vector<peer> &peers) const {

@@ -39,6 +39,8 @@ mod node;
 
 mod list;
 
+mod channel_member;
+
 mod metrics;
 
 mod guard;

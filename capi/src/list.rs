@@ -150,7 +150,7 @@ impl gossip_seed_list {
 }
 
 /// Returns the element of a list at an index, or an error if there is none.
-fn at<T>(list: &[T], index: usize) -> super::error::Outcome<&T> {
+pub(super) fn at<T>(list: &[T], index: usize) -> super::error::Outcome<&T> {
     list.get(index)
         .ok_or_else(|| super::invalid(format!("element {index} is out of range: the list has {}", list.len())))
 }

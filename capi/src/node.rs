@@ -1,5 +1,6 @@
 //! Nodes: peers of the network.
 
+use super::channel_member::gossip_channel_member_list;
 use super::comm::{gossip_comm, send, set_up, wanted};
 use super::config::gossip_config;
 use super::crypto::gossip_crypto;
@@ -17,7 +18,7 @@ use super::transport;
 use super::{duration, gossip_duration};
 use bytes::Bytes;
 use gossip::crypto::{OrgId, PeerIdentity, PkiId};
-use gossip::node::{AnchorPeer, ChannelOrgs, Gossiped, Node, SeedRole, SendCriteria};
+use gossip::node::{AnchorPeer, Chaincode, ChannelOrgs, Gossiped, Node, SeedRole, SendCriteria};
 use std::ffi::{c_char, c_void};
 use std::time::Instant;
 
@@ -141,7 +142,8 @@ pub unsafe extern "C" fn gossip_node_lookup(
 }
 
 /// Returns the peers that are alive and in a channel. Free the list with gossip_member_list_free.
-/// GOSSIP_INVALID_ARGUMENT: we were never in this channel.
+/// gossip_node_peers_of_channel returns their announcements as well. GOSSIP_INVALID_ARGUMENT: we were never in this
+/// channel.
 ///
 /// Does not block.
 #[no_mangle]
@@ -155,8 +157,33 @@ pub unsafe extern "C" fn gossip_node_channel_peers(
         let list = Out::new(list, "list")?;
         let (node, channel) = (handle::get(node, "node")?, handle::text(channel, "channel")?);
         let peers = node.0.channel_peers(channel.as_bytes());
-        list.give(peers.ok_or_else(|| super::invalid(format!("this node never joined channel {channel}")))?.into())
+        list.give(peers.ok_or_else(|| never_joined(channel))?.into())
     })
+}
+
+/// Returns the same peers as gossip_node_channel_peers, each with the ledger height and the chaincodes that it
+/// announces, sorted by PKI-ID. Corresponds to Fabric's PeersOfChannel. A peer announces a change within its publishing
+/// interval, 4 s by default. Free the list with gossip_channel_member_list_free. GOSSIP_INVALID_ARGUMENT: we were never
+/// in this channel.
+///
+/// Does not block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_node_peers_of_channel(
+    node: *const gossip_node,
+    channel: *const c_char,
+    list: *mut *mut gossip_channel_member_list,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let list = Out::new(list, "list")?;
+        let (node, channel) = (handle::get(node, "node")?, handle::text(channel, "channel")?);
+        let peers = node.0.peers_of_channel(channel.as_bytes());
+        list.give(peers.ok_or_else(|| never_joined(channel))?.into())
+    })
+}
+
+fn never_joined(channel: &str) -> Box<gossip_error> {
+    super::invalid(format!("this node never joined channel {channel}"))
 }
 
 /// Returns the bootstrap and anchor peers, and the endpoints given to gossip_node_connect. All of them are retried
@@ -344,7 +371,7 @@ pub unsafe extern "C" fn gossip_node_leave_channel(
     guard(error, || Ok(handle::get(node, "node")?.0.leave_channel(handle::text(channel, "channel")?.as_bytes())?))
 }
 
-/// Publishes our number of blocks to the members of a channel.
+/// Publishes our number of blocks to the members of a channel, within `channel.publish_state_info_interval`.
 ///
 /// GOSSIP_CONFIG: we are not in it. Does not block.
 #[no_mangle]
@@ -357,6 +384,34 @@ pub unsafe extern "C" fn gossip_node_update_ledger_height(
     guard(error, || {
         let channel = handle::text(channel, "channel")?;
         Ok(handle::get(node, "node")?.0.update_ledger_height(channel.as_bytes(), height)?)
+    })
+}
+
+/// Publishes the chaincodes that we can execute to the members of a channel, in place of those published before, within
+/// `channel.publish_state_info_interval`. `names` and `versions` have `count` elements each.
+///
+/// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep. Does not
+/// block.
+#[no_mangle]
+pub unsafe extern "C" fn gossip_node_update_chaincodes(
+    node: *const gossip_node,
+    channel: *const c_char,
+    names: *const *const c_char,
+    versions: *const *const c_char,
+    count: usize,
+    error: *mut *mut gossip_error,
+) -> gossip_result {
+    guard(error, || {
+        let (node, channel) = (handle::get(node, "node")?, handle::text(channel, "channel")?);
+        let (names, versions) = (handle::array(names, count, "names")?, handle::array(versions, count, "versions")?);
+        let mut chaincodes = Vec::new();
+        for (name, version) in names.iter().zip(versions) {
+            chaincodes.push(Chaincode {
+                name: handle::text(*name, "an element of names")?.to_owned(),
+                version: handle::text(*version, "an element of versions")?.to_owned(),
+            });
+        }
+        Ok(node.0.update_chaincodes(channel.as_bytes(), chaincodes)?)
     })
 }
 

@@ -154,6 +154,7 @@ static void lists(void)
 {
     gossip_connection_list *connections = NULL;
     gossip_member_list *members = NULL;
+    gossip_channel_member_list *of_channel = NULL;
     gossip_identity_list *identities = NULL;
     gossip_seed_list *seeds = NULL;
     gossip_metrics *metrics = NULL;
@@ -174,6 +175,8 @@ static void lists(void)
     gossip_seed_list_free(seeds);
     gossip_metrics_free(metrics);
     gossip_buffer_free(org);
+    check(gossip_node_peers_of_channel(node, "mychannel", &of_channel, &error), &error);
+    gossip_channel_member_list_free(of_channel);
     gossip_channel_orgs_free(orgs);
 }
 
@@ -267,6 +270,10 @@ int main(int argc, char **argv)
     gossip_config *settings = load_config(dir, 1, 0, 1);
     check(gossip_node_start(crypto, settings, NULL, &node, &error), &error);
     gossip_config_free(settings);
+    gossip_channel_orgs *orgs = NULL;
+    check(gossip_channel_orgs_new(&orgs, &error), &error);
+    check(gossip_node_join_channel(node, "mychannel", orgs, &error), &error);
+    gossip_channel_orgs_free(orgs);
     from = start_peer(dir, 0);
     to = start_peer(dir, 1);
     gossip_subscription *inbox = subscribe(to);

@@ -287,6 +287,46 @@ static void freed_in_the_wrong_order(const char *dir)
     gossip_ack_handle_free(ack);
 }
 
+// A channel that was never joined, elements beyond the end of a list, and texts that are none.
+static void channels_and_their_members(const char *dir)
+{
+    gossip_error *error = NULL;
+    gossip_node *node = NULL;
+    gossip_channel_orgs *orgs = NULL;
+    gossip_channel_member_list *list = NULL;
+    gossip_channel_member member;
+    gossip_chaincode chaincode;
+    const char *names[] = {"basic", NULL}, *versions[] = {"1.0", "2.0"}, *binary[] = {"\xff"};
+    gossip_crypto *crypto = load_crypto(dir, 1, 0);
+    gossip_config *config = load_config(dir, 1, 0, 1);
+    check(gossip_node_start(crypto, config, NULL, &node, &error), &error);
+    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_node_peers_of_channel(node, "mychannel", &list, &error));
+    EXPECT(GOSSIP_CONFIG, gossip_node_update_chaincodes(node, "mychannel", names, versions, 1, &error));
+    check(gossip_channel_orgs_new(&orgs, &error), &error);
+    check(gossip_channel_orgs_add(orgs, "Org1MSP", &error), &error);
+    check(gossip_node_join_channel(node, "mychannel", orgs, &error), &error);
+    EXPECT(GOSSIP_NULL_POINTER, gossip_node_update_chaincodes(node, "mychannel", names, versions, 2, &error));
+    EXPECT(GOSSIP_INVALID_UTF8, gossip_node_update_chaincodes(node, "mychannel", binary, versions, 1, &error));
+    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_node_update_chaincodes(node, "mychannel", names, versions, SIZE_MAX, &error));
+    static char large[300 << 10];
+    memset(large, 'x', sizeof large - 1);
+    const char *too_large = large;
+    EXPECT(GOSSIP_TOO_LARGE, gossip_node_update_chaincodes(node, "mychannel", &too_large, versions, 1, &error));
+    check(gossip_node_update_chaincodes(node, "mychannel", names, versions, 1, &error), &error);
+    check(gossip_node_update_chaincodes(node, "mychannel", NULL, NULL, 0, &error), &error);
+    check(gossip_node_peers_of_channel(node, "mychannel", &list, &error), &error);
+    CHECK(gossip_channel_member_list_len(list) == 0);
+    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_channel_member_list_at(list, 0, &member, &error));
+    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_channel_member_list_chaincode(list, 0, SIZE_MAX, &chaincode, &error));
+    gossip_channel_member_list_free(list);
+    check(gossip_node_leave_channel(node, "mychannel", &error), &error);
+    EXPECT(GOSSIP_CONFIG, gossip_node_update_chaincodes(node, "mychannel", names, versions, 1, &error));
+    gossip_channel_orgs_free(orgs);
+    gossip_config_free(config);
+    gossip_crypto_free(crypto);
+    gossip_node_free(node);
+}
+
 // A subscription with room for one block, which waits without limit, is closed and not freed: it delays no other.
 static void closed_it_holds_up_nobody(const char *dir)
 {
@@ -326,6 +366,7 @@ int main(int argc, char **argv)
     lists_end(dir);
     use_after_the_stop(dir);
     freed_in_the_wrong_order(dir);
+    channels_and_their_members(dir);
     closed_it_holds_up_nobody(dir);
     return EXIT_SUCCESS;
 }

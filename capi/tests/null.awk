@@ -78,7 +78,7 @@ function valid(type, name,    bare) {
     if (bare == "char *") return "valid.text"
     if (bare == "uint8_t *") return "valid.data"
     if (bare == "void *") return "NULL"
-    if (bare ~ /^(gossip_member|gossip_connection|gossip_identity|gossip_seed) \*$/) { sub(/ \*/, "", bare); return "&none." substr(bare, 8) "_at" }
+    if (bare ~ /^(gossip_member|gossip_channel_member|gossip_chaincode|gossip_connection|gossip_identity|gossip_seed) \*$/) { sub(/ \*/, "", bare); return "&none." substr(bare, 8) "_at" }
     if (bare == "gossip_peer *") return "&valid.peer"
     if (bare == "gossip_crypto_callbacks *") return "&valid.callbacks"
     if (bare ~ /^gossip_[a-z_]+ \*$/) { sub(/ \*/, "", bare); return "valid." substr(bare, 8) }

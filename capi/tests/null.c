@@ -24,6 +24,7 @@ static struct {
     gossip_node *node;
     gossip_channel_orgs *channel_orgs;
     gossip_member_list *member_list;
+    gossip_channel_member_list *channel_member_list;
     gossip_connection_list *connection_list;
     gossip_identity_list *identity_list;
     gossip_seed_list *seed_list;
@@ -47,11 +48,14 @@ static struct {
     gossip_ack_handle *ack_handle;
     gossip_channel_orgs *channel_orgs;
     gossip_member_list *member_list;
+    gossip_channel_member_list *channel_member_list;
     gossip_connection_list *connection_list;
     gossip_identity_list *identity_list;
     gossip_seed_list *seed_list;
     gossip_metrics *metrics;
     gossip_member member_at;
+    gossip_channel_member channel_member_at;
+    gossip_chaincode chaincode_at;
     gossip_connection connection_at;
     gossip_identity identity_at;
     gossip_seed seed_at;
@@ -174,6 +178,8 @@ static void make_valid(const char *dir)
     valid.event = receive(valid.subscription);
 
     check(gossip_node_self(valid.node, &valid.member_list, &error), &error);
+    check(gossip_node_join_channel(valid.node, "mychannel", valid.channel_orgs, &error), &error);
+    check(gossip_node_peers_of_channel(valid.node, "mychannel", &valid.channel_member_list, &error), &error);
     check(gossip_comm_connections(valid.comm, &valid.connection_list, &error), &error);
     check(gossip_node_identities(valid.node, &valid.identity_list, &error), &error);
     check(gossip_node_seeds(valid.node, &valid.seed_list, &error), &error);
@@ -186,6 +192,7 @@ static void free_valid(void)
     gossip_seed_list_free(valid.seed_list);
     gossip_identity_list_free(valid.identity_list);
     gossip_connection_list_free(valid.connection_list);
+    gossip_channel_member_list_free(valid.channel_member_list);
     gossip_member_list_free(valid.member_list);
     gossip_event_free(valid.event);
     gossip_subscription_free(valid.subscription);

@@ -426,6 +426,9 @@ static void call_all_of_node(enum kind kind, const gossip_node *node)
     LIST(gossip_node_dead(node, &list, &error));
     LIST(gossip_node_lookup(node, (const uint8_t *)"partner", 7, &list, &error));
     LIST(gossip_node_channel_peers(node, "mychannel", &list, &error));
+    gossip_channel_member_list *of_channel = NULL;
+    CALL(gossip_node_peers_of_channel(node, "mychannel", &of_channel, &error));
+    gossip_channel_member_list_free(of_channel);
     gossip_seed_list *seeds = NULL;
     CALL(gossip_node_seeds(node, &seeds, &error));
     gossip_seed_list_free(seeds);
@@ -440,6 +443,7 @@ static void call_all_of_node(enum kind kind, const gossip_node *node)
     join(node, "another", kind);
     CALL(gossip_node_leave_channel(node, "another", &error));
     CALL(gossip_node_update_ledger_height(node, "mychannel", 1, &error));
+    CALL(gossip_node_update_chaincodes(node, "mychannel", NULL, NULL, 0, &error));
     CALL(gossip_node_gossip(node, message, &error));
     CALL(gossip_node_send(node, message, &world.peer, 1, &error));
     CALL(gossip_node_send_by_criteria(node, message, SHORT, 0, 1, NULL, &error));

@@ -277,6 +277,15 @@ void nodes_find_each_other_and_spread_a_block() {
     while (first.channel_peers("mychannel").empty()) {
         CHECK(all.recv(10s));
     }
+    second.update_ledger_height("mychannel", 7);
+    second.update_chaincodes("mychannel", {{"basic", "1.0"}, {"", ""}});
+    std::vector<gossip::channel_member> of_channel;
+    while ((of_channel = first.peers_of_channel("mychannel")).at(0).chaincodes.empty()) {
+        CHECK(all.recv(10s));
+    }
+    CHECK(of_channel.size() == 1 && of_channel[0].member.pki_id == peer.pki_id && of_channel[0].ledger_height == 7);
+    CHECK(of_channel[0].chaincodes.size() == 2 && of_channel[0].chaincodes[1].name.empty());
+    CHECK(of_channel[0].chaincodes[0].name == "basic" && of_channel[0].chaincodes[0].version == "1.0");
     first.gossip(block("a block"));
     const auto event = blocks.recv(10s);
     CHECK(event && event->kind() == GOSSIP_EVENT_GOSSIPED && event->message().data().text() == "a block");

@@ -3,6 +3,7 @@
 
 mod address;
 mod certificate;
+mod channels;
 mod commands;
 mod core_yaml;
 mod delivery;

@@ -197,7 +197,7 @@ fn printable_lines(text: &str) -> String {
 }
 
 /// Returns whether a character is a control character or changes the text direction.
-fn is_unsafe(c: char) -> bool {
+pub fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -2,7 +2,11 @@
 
 use crate::failure::{Failure, Result};
 use crate::identity::{Described, Me};
+use crate::keys;
 use crate::output::printable;
+use crate::settings::Settings;
+use crate::stop::within;
+use crate::values::target;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::{Comm, ConnectionInfo, ReceivedMessage, RemotePeer, Subscription};
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
@@ -12,7 +16,7 @@ use fabric_gossip::proto::gossip::{
     self, AliveMessage, DataRequest, GossipHello, MembershipRequest, MembershipResponse, PeerTime,
 };
 use fabric_gossip::{Error, ErrorKind};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Our own time in the request: older than any peer's, so that it supersedes none. With a current time and the identity
@@ -22,6 +26,9 @@ const OLDEST: (u64, u64) = (1, 1);
 /// Maximum number of members in one list of an answer, and of identities that are pulled from one peer. The rest is
 /// ignored.
 const MAX_ENTRIES: usize = 10_000;
+
+/// Maximum time for finding out whether the peer with our identity runs at an endpoint.
+const FIND_OURSELVES: Duration = Duration::from_secs(3);
 
 /// Interval for checking whether the command was stopped.
 const TICK: Duration = Duration::from_millis(50);
@@ -217,6 +224,33 @@ impl Listed {
     }
 }
 
+/// Returns the endpoints in our settings at which the peer with our identity would run, without the one to ask.
+pub fn own_endpoints(settings: &Settings, asked: &str) -> Result<BTreeSet<String>> {
+    let published = [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT];
+    let published = published.into_iter().map(|key| settings.parsed(key, target)).collect::<Result<Vec<_>>>()?;
+    // An argument names the peer to ask in place of this address, which may then be wrong.
+    let address = settings.parsed(keys::ADDRESS, target).ok().flatten();
+    let endpoints = published.into_iter().flatten().chain(address).map(|endpoint| endpoint.to_string());
+    Ok(endpoints.filter(|endpoint| endpoint != asked).collect())
+}
+
+/// Warns, before a connection is made, if the peer with our identity runs at one of these endpoints: our connection would
+/// replace its own. Returns whether it does.
+pub fn warn_if_running(comm: &Comm, me: &Me, endpoints: &BTreeSet<String>, stop: &Cancel) -> bool {
+    for endpoint in endpoints {
+        let (comm, peer) = (comm.clone(), RemotePeer::new(endpoint.as_str()));
+        let Ok(Some(Ok(found))) = within(stop, FIND_OURSELVES, move || comm.handshake(&peer)) else { continue };
+        if found.info.id == me.pki_id {
+            log::warn!(
+                "the identity belongs to the peer that runs at {endpoint}: this connection replaces that peer's own \
+                 connection, which it must open again"
+            );
+            return true;
+        }
+    }
+    false
+}
+
 /// Warns, before a peer is asked, that the question leaves an entry in the network's lists.
 pub fn warn_of_entry(me: &Me) {
     log::warn!(
@@ -226,7 +260,7 @@ pub fn warn_of_entry(me: &Me) {
     );
 }
 
-/// Warns that our connections replaced those of the peer with our identity.
+/// Warns, after an answer has shown it, that our connection replaced that of the peer with our identity.
 pub fn warn_of_running_peer() {
     log::warn!(
         "the identity belongs to a running peer: this connection replaced that peer's own connection, which it must \

@@ -5,6 +5,7 @@ use crate::failure::{Failure, Result};
 use crate::keys::{self, Key};
 use crate::options::IdentityArgs;
 use crate::settings::{NamedPath, Origin, Settings};
+use crate::values::server_name;
 use clap::{Args, ValueEnum};
 use fabric_gossip::msp::Msp;
 use fabric_gossip::testing::cryptogen;
@@ -37,7 +38,7 @@ pub struct TlsArgs {
     #[arg(long, value_name = "POLICY", value_enum)]
     tls_client_auth: Option<ClientAuthPolicy>,
     /// The name to check the server's certificate for, instead of the one dialled [CORE_PEER_TLS_SERVERHOSTOVERRIDE]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = server_name)]
     tls_server_name: Option<String>,
     /// Plain text: only for tests, connection messages can be replayed [CORE_PEER_TLS_ENABLED=false]
     #[arg(long)]
@@ -117,7 +118,7 @@ impl TlsArgs {
         }
         let server_name = match &self.tls_server_name {
             Some(name) => Some(name.clone()),
-            None => settings.text(keys::TLS_SERVER_HOST_OVERRIDE)?,
+            None => settings.parsed(keys::TLS_SERVER_HOST_OVERRIDE, server_name)?,
         };
         if let Some(name) = &server_name {
             config = config.server_name(name);

@@ -1,6 +1,7 @@
 //! Parsing and formatting of durations, endpoints and binary values on the command line.
 
 use crate::go_values;
+use crate::output::is_unsafe;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -144,12 +145,32 @@ pub fn pki_id(text: &str) -> Result<Hex, String> {
 
 /// Parses an MSP id.
 pub fn msp_id(text: &str) -> Result<String, String> {
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "\"'=/".contains(c);
+    let odd = |c: char| c.is_whitespace() || is_unsafe(c) || "\"'=/".contains(c);
     match text.chars().find(|c| odd(*c)) {
         None if text.is_empty() => Err("an MSP id is not empty, such as Org1MSP".into()),
         None => Ok(text.to_owned()),
         Some('"' | '\'') => Err("the quotes are part of the MSP id: leave them out".into()),
-        Some(_) => Err("expected an MSP id without white space, = and /, such as Org1MSP".into()),
+        Some(_) => Err("expected an MSP id without white space, control characters, = and /, such as Org1MSP".into()),
+    }
+}
+
+/// Parses the name of a channel.
+pub fn channel(text: &str) -> Result<String, String> {
+    match text.contains(|c: char| c.is_whitespace() || is_unsafe(c)) {
+        true => {
+            Err("expected the name of a channel without white space and control characters, such as mychannel".into())
+        }
+        false if text.is_empty() => Err("the name of a channel is not empty, such as mychannel".into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Parses the name in a server's certificate.
+pub fn server_name(text: &str) -> Result<String, String> {
+    let name = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+    match text.parse::<IpAddr>().is_ok() || !text.is_empty() && text.bytes().all(name) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a host name or an IP address, without port and brackets".into()),
     }
 }
 
@@ -249,8 +270,22 @@ mod tests {
     #[test]
     fn msp_ids() {
         assert_eq!(msp_id("Org1-MSP.test"), Ok("Org1-MSP.test".to_owned()));
-        for text in ["", " Org1MSP", "Org1MSP\r", "\"Org1MSP\"", "Org1MSP=/msp", "a/b"] {
+        for text in ["", " Org1MSP", "Org1MSP\r", "\"Org1MSP\"", "Org1MSP=/msp", "a/b", "Org1\u{202e}PSM", "a\u{9b}"] {
             assert!(msp_id(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_channels_and_servers() {
+        assert_eq!(channel("my-Channel.1"), Ok("my-Channel.1".to_owned()));
+        for text in ["", "my channel", "a\x1b[31m", "a\u{2066}", "a\n"] {
+            assert!(channel(text).is_err(), "{text:?}");
+        }
+        for text in ["peer0.org1.example.com", "10.0.0.1", "::1", "a_b"] {
+            assert_eq!(server_name(text).as_deref(), Ok(text));
+        }
+        for text in ["", "h:7051", "[::1]", "a b", "https://h", "\"h\"", "h\r"] {
+            assert!(server_name(text).is_err(), "{text:?}");
         }
     }
 

@@ -1,16 +1,25 @@
 //! A channel: its members and the blocks seen.
 
+use super::channel_member::Chaincode;
 use super::config::NodeConfig;
 use super::message_store::MessageStore;
 use super::peers::AlivePeer;
 use crate::crypto::{OrgId, PkiId};
 use crate::discovery::Limiter;
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::{self, channel_mac, Content, GossipMessage, InvalidationResult, SignedMessage};
 use crate::proto::gossip::{Properties, StateInfo};
 use bytes::Bytes;
+use protobuf::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
+
+/// Maximum size of state information that is kept, in bytes of the serialized envelope.
+pub(super) const MAX_STATE: usize = 256 << 10;
+
+/// Maximum size of our own properties: leaves room for the rest of our state information.
+const MAX_PROPERTIES: usize = MAX_STATE - (4 << 10);
 
 /// Settings of channels.
 #[derive(Clone, Debug)]
@@ -136,6 +145,23 @@ impl Channel {
         self.properties.ledger_height = height;
     }
 
+    /// Replaces the chaincodes that we announce.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] if nodes would not keep an announcement with them.
+    pub(super) fn set_chaincodes(&mut self, chaincodes: Vec<Chaincode>) -> Result<()> {
+        let chaincodes = chaincodes.into_iter().map(Chaincode::encoded).collect();
+        let properties = Properties { chaincodes, ..self.properties.clone() };
+        let size = properties.compute_size();
+        if size > MAX_PROPERTIES as u64 {
+            let text =
+                format!("the chaincodes take {size} bytes; nodes keep announcements of up to {MAX_PROPERTIES} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        self.properties = properties;
+        Ok(())
+    }
+
     /// Returns our current state information, to be signed.
     pub(super) fn own_state(&self, incarnation: u64, sequence: u64) -> GossipMessage {
         let properties = Properties { left_channel: self.left, ..self.properties.clone() };
@@ -224,13 +250,13 @@ impl Channel {
 
     /// Returns whether a peer has announced that it is in the channel, and its organisation belongs to it.
     pub(super) fn has_peer(&self, peer: &AlivePeer) -> bool {
-        let told = self.states.latest(&peer.pki_id).and_then(state_info);
-        self.has_org(peer.org.as_ref()) && told.is_some_and(|info| !has_left(info))
+        self.state_of(peer).is_some()
     }
 
-    /// Returns the properties that a peer has published.
-    pub(super) fn properties_of(&self, pki_id: &PkiId) -> Option<&Properties> {
-        self.states.latest(pki_id).and_then(state_info)?.properties.as_ref()
+    /// Returns the state information of a peer that [is in the channel](Self::has_peer).
+    pub(super) fn state_of(&self, peer: &AlivePeer) -> Option<&SignedMessage> {
+        let state = self.states.latest(&peer.pki_id).filter(|_| self.has_org(peer.org.as_ref()))?;
+        state_info(state).is_some_and(|info| !has_left(info)).then_some(state)
     }
 
     /// Returns whether a block has not been seen yet and its number is inside the window.

@@ -7,6 +7,7 @@
 mod builder;
 mod cert_store;
 mod channel;
+mod channel_member;
 mod config;
 pub(crate) mod core;
 mod disclosure;
@@ -29,6 +30,7 @@ pub use self::core::SeedRole;
 pub use crate::discovery::{Change, DiscoveryConfig, NetworkMember, Notice, Seed, Timestamp};
 pub use builder::NodeBuilder;
 pub use channel::{AnchorPeer, ChannelConfig, ChannelOrgs};
+pub use channel_member::{Chaincode, ChannelMember};
 pub use config::NodeConfig;
 pub use driver::Gossiped;
 pub use emitter::EmitterConfig;
@@ -120,10 +122,23 @@ impl Node {
         self.shared().core.lock().discovery().lookup(pki_id)
     }
 
-    /// Returns the peers that are alive and in a channel; `None` if this node was never in the channel. Fabric's
-    /// `PeersOfChannel`.
+    /// Returns the peers that are alive and in a channel, without this node; empty after this node left the channel,
+    /// `None` if it was never in it. [`peers_of_channel`](Self::peers_of_channel) returns their announcements as well.
     pub fn channel_peers(&self, channel: &[u8]) -> Option<Vec<NetworkMember>> {
         self.shared().core.lock().channel_peers(channel)
+    }
+
+    /// Returns the same peers as [`channel_peers`](Self::channel_peers), each with the ledger height and the chaincodes
+    /// that it announces, sorted by PKI-ID. Fabric's `PeersOfChannel`: peers that left the channel are not in it, nor
+    /// those that are not alive.
+    ///
+    /// A peer announces a change within its publishing interval, 4 s by default.
+    pub fn peers_of_channel(&self, channel: &[u8]) -> Option<Vec<ChannelMember>> {
+        // Announcements can be large: their texts are copied without the lock.
+        let states = self.shared().core.lock().peers_of_channel(channel)?;
+        let mut peers: Vec<_> = states.into_iter().map(|(member, state)| ChannelMember::new(member, &state)).collect();
+        peers.sort_by(|a, b| a.member.pki_id.cmp(&b.member.pki_id));
+        Some(peers)
     }
 
     /// Returns the bootstrap peers, the anchor peers and the endpoints passed to [`connect`](Self::connect), each with
@@ -193,12 +208,24 @@ impl Node {
         self.shared().call(|core, cx| core.leave_channel(channel, cx))
     }
 
-    /// Announces this node's ledger height to the members of a channel.
+    /// Announces this node's ledger height to the members of a channel, within
+    /// [`publish_state_info_interval`](ChannelConfig::publish_state_info_interval).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in.
     pub fn update_ledger_height(&self, channel: &[u8], height: u64) -> Result<()> {
         self.shared().call(|core, cx| core.update_ledger_height(channel, height, cx))
+    }
+
+    /// Announces the chaincodes that this node can execute to the members of a channel, in place of those announced
+    /// before, within [`publish_state_info_interval`](ChannelConfig::publish_state_info_interval). Fabric's
+    /// `UpdateChaincodes`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::TooLarge`] for more than 252 KiB, which other
+    /// nodes of this library would not keep.
+    pub fn update_chaincodes(&self, channel: &[u8], chaincodes: Vec<Chaincode>) -> Result<()> {
+        self.shared().call(|core, cx| core.update_chaincodes(channel, chaincodes, cx))
     }
 
     /// Gossips a data message to the members of its channel in this node's organisation; each recipient passes it on.

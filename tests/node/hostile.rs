@@ -22,6 +22,7 @@ for_each_transport!(
     weakness_31_identities_that_nobody_asked_for_are_not_learned,
     weakness_32_a_flood_of_everything_leaves_the_others_their_turn,
     weakness_34_what_others_bring_is_verified_in_its_turn,
+    what_is_announced_in_a_channel_is_limited_and_the_announcers_own,
 );
 
 /// A member that sends arbitrary messages.
@@ -319,6 +320,34 @@ fn weakness_31_identities_that_nobody_asked_for_are_not_learned(net: &impl Form)
     mallory.settle();
     eventually("all is judged", || peers[0].metrics().gossip_verifications_waiting == 0);
     assert!(peers[0].identity_info().iter().all(|known| known.pki_id != id("eve")));
+    assert_unharmed(&peers);
+}
+
+fn what_is_announced_in_a_channel_is_limited_and_the_announcers_own(net: &impl Form) {
+    let peers = network(net, 2);
+    join_all(&peers);
+    let mallory = Mallory::join(net, &peers[0]);
+    let seen = |name: &str| {
+        let of_channel = peers[0].peers_of_channel(CHANNEL.as_bytes()).unwrap();
+        let found = of_channel.into_iter().find(|peer| peer.member.pki_id == id(name))?;
+        Some((found.ledger_height, found.chaincodes.len()))
+    };
+    let announce = |name: &str, sequence: u64, height: u64, chaincodes: usize| {
+        let chaincodes = vec![proto::Chaincode::default(); chaincodes];
+        let properties = proto::Properties { ledger_height: height, chaincodes, ..Default::default() };
+        let state = wire::state_info(&id(name), CHANNEL.as_bytes(), u64::MAX, sequence, properties);
+        mallory.say(&signed(state, "mallory"));
+    };
+    announce("mallory", 1, 1, 100_000);
+    eventually("everything within the limit is seen", || seen("mallory") == Some((1, 100_000)));
+    announce("mallory", 2, 2, 140_000);
+    announce("node1", 1, 3, 1);
+    mallory.settle();
+    eventually("all is judged", || peers[0].metrics().gossip_verifications_waiting == 0);
+    assert_eq!(seen("mallory"), Some((1, 100_000)), "too large");
+    assert_eq!(seen("node1"), Some((0, 0)), "in another peer's name");
+    announce("mallory", 3, u64::MAX, 0);
+    eventually("the next announcement is seen", || seen("mallory") == Some((u64::MAX, 0)));
     assert_unharmed(&peers);
 }
 

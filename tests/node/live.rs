@@ -4,8 +4,9 @@ use crate::common::live::*;
 use crate::common::*;
 use fabric_gossip::comm::Subscription;
 use fabric_gossip::config::SubscriptionOptions;
+use fabric_gossip::crypto::PkiId;
 use fabric_gossip::message::{self, Content};
-use fabric_gossip::node::{Gossiped, Notice, SeedRole, SendCriteria};
+use fabric_gossip::node::{Chaincode, ChannelMember, Gossiped, Notice, SeedRole, SendCriteria};
 use fabric_gossip::{Error, ErrorKind};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ for_each_transport!(
     g24_a_bootstrap_peer_of_another_organisation_is_named_and_the_others_serve,
     g26_who_leaves_a_channel_is_no_longer_in_it,
     g27_metrics_count_the_peers_of_each_channel,
+    the_peers_of_a_channel_have_what_they_announce_there,
+    an_announcement_that_nobody_would_keep_is_an_error_and_changes_nothing,
     organisations_meet_through_anchors_and_hide_internal_endpoints,
     a_stopped_peer_is_noticed_and_a_returning_one_welcomed,
     a_peer_with_a_new_certificate_takes_the_place_of_the_old,
@@ -196,6 +199,70 @@ fn g27_metrics_count_the_peers_of_each_channel(net: &impl Form) {
     let page = first.metrics().to_prometheus();
     assert!(page.contains("gossip_membership_total_peers_known{channel=\"mychannel\"} 1"), "{page}");
     assert!(page.contains("\ngossip_membership_alive 1\n") && page.contains("gossip_comm_messages_sent"), "{page}");
+}
+
+/// A peer's announcement: its ledger height, and the names and versions of its chaincodes.
+type Announced = (u64, Vec<(String, String)>);
+
+/// Returns the peers of the channel, as a node sees them.
+fn announced(node: &Peer) -> Vec<(String, Announced)> {
+    let peers = node.peers_of_channel(CHANNEL.as_bytes()).unwrap_or_default();
+    let pair = |chaincode: Chaincode| (chaincode.name, chaincode.version);
+    let name = |pki_id: &PkiId| String::from_utf8_lossy(pki_id.as_bytes()).into_owned();
+    let announced = |peer: ChannelMember| (peer.ledger_height, peer.chaincodes.into_iter().map(pair).collect());
+    peers.into_iter().map(|peer| (name(&peer.member.pki_id), announced(peer))).collect()
+}
+
+fn chaincodes<const N: usize>(of: [(&str, &str); N]) -> Vec<Chaincode> {
+    of.map(|(name, version)| Chaincode { name: name.into(), version: version.into() }).into()
+}
+
+fn the_peers_of_a_channel_have_what_they_announce_there(net: &impl Form) {
+    let peers = network(net, 3);
+    let channel = CHANNEL.as_bytes();
+    assert_eq!(peers[0].peers_of_channel(channel), None, "it was never in the channel");
+    join_all(&peers);
+    let silent = || (0, vec![]);
+    let seen = |of1: Announced, of2: Announced| vec![("node1".to_owned(), of1), ("node2".to_owned(), of2)];
+    assert_eq!(announced(&peers[0]), seen(silent(), silent()), "sorted, and without itself");
+    let found = &peers[0].peers_of_channel(channel).unwrap()[0];
+    assert_eq!(found.member.internal_endpoint, peers[1].endpoint);
+
+    peers[1].update_ledger_height(channel, u64::MAX).unwrap();
+    peers[2].update_chaincodes(channel, chaincodes([("basic", "1.0"), ("a\x1b[31m\0", "")])).unwrap();
+    peers[2].update_ledger_height(channel, 7).unwrap();
+    let texts = |of: &[(&str, &str)]| of.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>();
+    let told = seen((u64::MAX, vec![]), (7, texts(&[("basic", "1.0"), ("a\x1b[31m\0", "")])));
+    eventually("both announce something", || announced(&peers[0]) == told);
+    peers[2].update_chaincodes(channel, chaincodes([("basic", "2.0")])).unwrap();
+    let told = seen((u64::MAX, vec![]), (7, texts(&[("basic", "2.0")])));
+    eventually("the later chaincodes replace the earlier ones", || announced(&peers[0]) == told);
+
+    // A peer that left is not in the channel, and one that is dead is in none.
+    peers[2].leave_channel(channel).unwrap();
+    eventually("one left", || announced(&peers[0]) == told[..1]);
+    assert_eq!(peers[2].peers_of_channel(channel), Some(vec![]), "it sees nobody");
+    for result in [peers[2].update_chaincodes(channel, vec![]), peers[2].update_ledger_height(channel, 1)] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Config);
+    }
+    peers[1].stop();
+    eventually("one is dead", || announced(&peers[0]).is_empty());
+}
+
+fn an_announcement_that_nobody_would_keep_is_an_error_and_changes_nothing(net: &impl Form) {
+    let peers = network(net, 2);
+    join_all(&peers);
+    let channel = CHANNEL.as_bytes();
+    peers[1].update_chaincodes(channel, chaincodes([("basic", "1.0")])).unwrap();
+    let error = peers[1].update_chaincodes(channel, chaincodes([("large", &"x".repeat(252 << 10))])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    peers[1].update_ledger_height(channel, 1).unwrap();
+    let name = |peer: &Peer| Some(announced(peer).first()?.1 .1.first()?.0.clone());
+    eventually("the height is seen", || announced(&peers[0])[0].1 .0 == 1);
+    assert_eq!(name(&peers[0]).as_deref(), Some("basic"));
+    // The largest one that is no error is kept.
+    peers[1].update_chaincodes(channel, chaincodes([("large", &"x".repeat((252 << 10) - 100))])).unwrap();
+    eventually("the largest announcement is seen", || name(&peers[0]).as_deref() == Some("large"));
 }
 
 fn organisations_meet_through_anchors_and_hide_internal_endpoints(net: &impl Form) {

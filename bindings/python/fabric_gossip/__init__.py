@@ -8,7 +8,9 @@
 
 The following holds for all of it:
 
-* The library is loaded on first use: see `load`. Calls release the GIL.
+* Importing loads the library: the file that FABRIC_GOSSIP_LIBRARY names, else the one in this package, else the one that
+  the system finds. ImportError says which files were tried, and the remedy.
+* Calls release the GIL.
 * Handles are freed when they are closed (`close`, `with`) or garbage-collected, in any order: a handle that depends
   on another one keeps what it needs. A thread that is in a call keeps its handle until it returns.
 * Failures raise `Error`, with `code`, `message`, `peer`, `step` and `parts`; time limits raise `Timeout`.
@@ -23,15 +25,15 @@ The following holds for all of it:
 
 from ._codes import Code, Content, EventKind, LogLevel, MspPart, MspRole, MspVersion, WhenFull
 from ._comm import Ack, Comm, Config, Metrics
-from ._core import Error, Full, Nack, Stopped, Timeout, load
+from ._core import Error, Full, Nack, Stopped, Timeout
 from ._identity import Crypto, DerSignature, Msp, RawSignature, Tls, serialized_identity
 from ._log import log, log_to, version
 from ._messages import Connection, Event, Member, Message, Peer, Subscription
-from ._node import Identity, Node, Seed
+from ._node import Chaincode, ChannelMember, Identity, Node, Seed
 
 __all__ = [
-    "Ack", "Code", "Comm", "Config", "Connection", "Content", "Crypto", "DerSignature", "Error", "Event", "EventKind",
-    "Full", "Identity", "LogLevel", "Member", "Message", "Metrics", "Msp", "MspPart", "MspRole", "MspVersion", "Nack",
-    "Node", "Peer", "RawSignature", "Seed", "Stopped", "Subscription", "Timeout", "Tls", "WhenFull", "load", "log",
-    "log_to", "serialized_identity", "version",
+    "Ack", "Chaincode", "ChannelMember", "Code", "Comm", "Config", "Connection", "Content", "Crypto", "DerSignature",
+    "Error", "Event", "EventKind", "Full", "Identity", "LogLevel", "Member", "Message", "Metrics", "Msp", "MspPart",
+    "MspRole", "MspVersion", "Nack", "Node", "Peer", "RawSignature", "Seed", "Stopped", "Subscription", "Timeout", "Tls",
+    "WhenFull", "log", "log_to", "serialized_identity", "version",
 ]

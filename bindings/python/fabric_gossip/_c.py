@@ -20,6 +20,7 @@ from ctypes import c_uint32 as U32
 from ctypes import c_uint64 as U64
 from ctypes import c_void_p as HANDLE
 from pathlib import Path
+from typing import Iterator
 
 #: The interface that this module was written for: the header's major and minor version.
 MAJOR, MINOR = 0, 1
@@ -51,6 +52,14 @@ class Peer(Structure):
 
 class Member(Structure):
     _fields_ = [("endpoint", Str), ("internal_endpoint", Str), ("metadata", Bytes), ("pki_id", Bytes)]
+
+
+class ChannelMember(Structure):
+    _fields_ = [("member", Member), ("ledger_height", U64), ("chaincode_count", SIZE)]
+
+
+class Chaincode(Structure):
+    _fields_ = [("name", Str), ("version", Str)]
 
 
 class Connection(Structure):
@@ -250,6 +259,7 @@ FUNCTIONS = {
     "gossip_node_dead": (U32, HANDLE, OUT, OUT),
     "gossip_node_lookup": (U32, HANDLE, DATA, SIZE, OUT, OUT),
     "gossip_node_channel_peers": (U32, HANDLE, TEXT, OUT, OUT),
+    "gossip_node_peers_of_channel": (U32, HANDLE, TEXT, OUT, OUT),
     "gossip_node_seeds": (U32, HANDLE, OUT, OUT),
     "gossip_node_identities": (U32, HANDLE, OUT, OUT),
     "gossip_node_connect": (U32, HANDLE, TEXT, OUT),
@@ -264,6 +274,7 @@ FUNCTIONS = {
     "gossip_node_join_channel": (U32, HANDLE, TEXT, HANDLE, OUT),
     "gossip_node_leave_channel": (U32, HANDLE, TEXT, OUT),
     "gossip_node_update_ledger_height": (U32, HANDLE, TEXT, U64, OUT),
+    "gossip_node_update_chaincodes": (U32, HANDLE, TEXT, POINTER(TEXT), POINTER(TEXT), SIZE, OUT),
     "gossip_node_gossip": (U32, HANDLE, HANDLE, OUT),
     "gossip_node_send": (U32, HANDLE, HANDLE, POINTER(Peer), SIZE, OUT),
     "gossip_node_send_by_criteria": (U32, HANDLE, HANDLE, U64, SIZE, SIZE, TEXT, OUT),
@@ -276,6 +287,10 @@ FUNCTIONS = {
     "gossip_member_list_len": (SIZE, HANDLE),
     "gossip_member_list_at": (U32, HANDLE, SIZE, POINTER(Member), OUT),
     "gossip_member_list_free": (None, HANDLE),
+    "gossip_channel_member_list_len": (SIZE, HANDLE),
+    "gossip_channel_member_list_at": (U32, HANDLE, SIZE, POINTER(ChannelMember), OUT),
+    "gossip_channel_member_list_chaincode": (U32, HANDLE, SIZE, SIZE, POINTER(Chaincode), OUT),
+    "gossip_channel_member_list_free": (None, HANDLE),
     "gossip_connection_list_len": (SIZE, HANDLE),
     "gossip_connection_list_at": (U32, HANDLE, SIZE, POINTER(Connection), OUT),
     "gossip_connection_list_free": (None, HANDLE),
@@ -303,36 +318,52 @@ REMEDY = (
 )
 
 
-def find(path: "str | os.PathLike[str] | None" = None) -> str:
-    """Returns the library's file: `path`, else FABRIC_GOSSIP_LIBRARY, else the file in this package, else the file that
-    the system's loader finds.
+def candidates() -> "Iterator[str]":
+    """Yields the files to try: the one that FABRIC_GOSSIP_LIBRARY names, and no other; else the one in this package, and
+    the one that the system's loader finds.
     """
-    if path is not None:
-        return os.fspath(path)
-    given = os.environ.get("FABRIC_GOSSIP_LIBRARY") or (str(INSTALLED) if INSTALLED.exists() else None)
-    return given or ctypes.util.find_library("fabric_gossip") or "libfabric_gossip.so"
+    given = os.environ.get("FABRIC_GOSSIP_LIBRARY")
+    if given:
+        yield given
+        return
+    yield str(INSTALLED)
+    # A library in the package that cannot be loaded is an error: another one could be of another release.
+    if not INSTALLED.exists():
+        yield ctypes.util.find_library("fabric_gossip") or "libfabric_gossip.so"
 
 
-def load(path: "str | os.PathLike[str] | None" = None) -> ctypes.CDLL:
+def load() -> ctypes.CDLL:
     """Loads the library, checks that it has this interface, and declares its functions.
 
-    OSError: the library cannot be loaded; the text has the remedy. ImportError: it has a different version.
+    ImportError: no library can be loaded, or it has a different version; the text has the files tried and the remedy.
     """
-    file = find(path)
-    try:
-        library = ctypes.CDLL(file)
-    except OSError as error:
-        raise OSError(f"the library of fabric-gossip cannot be loaded: {error}. To remedy this, {REMEDY}") from None
+    tried = []
+    for file in candidates():
+        try:
+            library = ctypes.CDLL(file)
+        except OSError as error:
+            tried.append(f"\n  {error}" if file in str(error) else f"\n  {file}: {error}")
+            continue
+        return declared(library, file)
+    files = "".join(tried)
+    raise ImportError(f"the library of fabric_gossip cannot be loaded. Tried:{files}\nTo remedy this, {REMEDY}")
+
+
+def declared(library: ctypes.CDLL, file: str) -> ctypes.CDLL:
+    """Declares the functions of the library in `file`, if it has this interface."""
     try:
         library.gossip_version.restype = Str
     except AttributeError:
-        raise ImportError(f"{file} is not the library fabric_gossip") from None
+        raise ImportError(f"{file} is not the library fabric_gossip. To remedy this, {REMEDY}") from None
     version = str(library.gossip_version())
     major, minor = (int(number) for number in version.split(".")[:2])
     # Before 1.0 a different minor version means a different interface; from then on a larger one has additions.
     if major != MAJOR or (minor != MINOR if MAJOR == 0 else minor < MINOR):
-        raise ImportError(f"{file} has version {version}; this module needs {MAJOR}.{MINOR}")
+        raise ImportError(f"{file} has version {version}; this module needs {MAJOR}.{MINOR}. To remedy this, {REMEDY}")
     for name, (result, *arguments) in FUNCTIONS.items():
-        function = getattr(library, name)
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            raise ImportError(f"{file} is older than this module: it has no {name}. To remedy this, {REMEDY}") from None
         function.restype, function.argtypes = result, arguments
     return library

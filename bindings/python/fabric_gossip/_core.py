@@ -63,42 +63,23 @@ _ERRORS = {Code.TIMEOUT: Timeout, Code.STOPPED: Stopped, Code.FULL: Full, Code.N
 
 # Loading and calling the library.
 
-_library: Optional[ctypes.CDLL] = None
-_load_lock = threading.Lock()
+_library = c.load()
 #: Number of forks between the process that loaded this module and this one.
 _generation = 0
 #: Whether a handle was created in this process, and whether one was created in a parent before the fork.
 _used, _used_before_fork = False, False
 
 
-def load(path: Optional[Text] = None) -> None:
-    """Loads the library: `path`, else FABRIC_GOSSIP_LIBRARY, else the one in this package, else as the system finds it.
-
-    Called automatically on first use. OSError: the library cannot be loaded; the text has the remedy. ImportError: it has
-    a different version. RuntimeError: it is already loaded, and `path` is given.
-    """
-    global _library
-    with _load_lock:
-        if _library is None:
-            _library = c.load(path)
-        elif path is not None:
-            raise RuntimeError("the library is already loaded")
-
-
 def loaded() -> ctypes.CDLL:
-    if _library is None:
-        load()
     if _used_before_fork:
         raise RuntimeError("the library cannot be used after a fork: start processes with 'spawn' or 'forkserver'")
-    assert _library is not None
     return _library
 
 
 def _after_fork() -> None:
-    global _generation, _used, _used_before_fork, _load_lock
+    global _generation, _used, _used_before_fork
     _generation += 1
     _used, _used_before_fork = False, _used or _used_before_fork
-    _load_lock = threading.Lock()
     LIVE.clear()
     LATER.clear()
 
@@ -331,7 +312,7 @@ def _at_exit() -> None:
             owner._end()
         except Exception:
             report("stopping at the end of the interpreter")
-    if _library is not None and not _used_before_fork:
+    if not _used_before_fork:
         call("gossip_set_log_callback", c.LogCallback(), 0, None, c.FreeCallback())
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ctypes import byref
+from ctypes import byref, c_char_p
 from typing import Callable, Iterable, Mapping, NamedTuple, Optional, Union
 
 from . import _c as c
 from ._codes import WhenFull
 from ._comm import Comm, Config, Metrics, accept, take_list, take_metrics
-from ._core import KEPT, LIVE, Handle, Owner, Span, as_data, as_text, call, make, make_with, nanoseconds, unsigned, wrap
+from ._core import (
+    KEPT, LIVE, Handle, Owner, Span, as_data, as_text, call, loaded, make, make_with, nanoseconds, unsigned, wrap,
+)
 from ._identity import Crypto
 from ._messages import AnyPeer, Event, Member, Message, Subscription, as_peers, options
 
@@ -50,6 +52,24 @@ class Seed(NamedTuple):
         return cls(str(seed.endpoint), pki_id, seed.connected, seed.attempts, error, seed.next_attempt / 1e9)
 
 
+class Chaincode(NamedTuple):
+    """A chaincode that a peer announces. Texts of other peers can contain control characters."""
+
+    name: str
+    version: str
+
+
+class ChannelMember(NamedTuple):
+    """A peer that is alive and in a channel, with its announcement in that channel."""
+
+    #: The peer, as the membership knows it.
+    member: Member
+    #: The number of blocks that it has; 0 if it announces none.
+    ledger_height: int
+    #: The chaincodes that it can execute.
+    chaincodes: "tuple[Chaincode, ...]"
+
+
 class Node(Owner):
     """A peer of the network: maintains the membership, pulls identities, joins channels and forwards their messages."""
 
@@ -88,8 +108,23 @@ class Node(Owner):
         return found[0] if found else None
 
     def channel_peers(self, channel: str) -> "list[Member]":
-        """Returns the peers that are alive and in a channel."""
+        """Returns the peers that are alive and in a channel. `peers_of_channel` returns their announcements as well."""
         return take_list("member", Member, make("gossip_node_channel_peers", self._h, as_text(channel)))
+
+    def peers_of_channel(self, channel: str) -> "list[ChannelMember]":
+        """Returns the same peers as `channel_peers`, each with the ledger height and the chaincodes that it announces,
+        sorted by PKI-ID. Error with Code.INVALID_ARGUMENT: we were never in this channel."""
+        made = make("gossip_node_peers_of_channel", self._h, as_text(channel))
+        members, lib, found = Handle(made, "gossip_channel_member_list_free"), loaded(), []
+        one, chaincode = c.ChannelMember(), c.Chaincode()
+        for index in range(lib.gossip_channel_member_list_len(members)):
+            call("gossip_channel_member_list_at", members, index, byref(one))
+            chaincodes = []
+            for number in range(one.chaincode_count):
+                call("gossip_channel_member_list_chaincode", members, index, number, byref(chaincode))
+                chaincodes.append(Chaincode(str(chaincode.name), str(chaincode.version)))
+            found.append(ChannelMember(Member._of(one.member), one.ledger_height, tuple(chaincodes)))
+        return found
 
     def seeds(self) -> "list[Seed]":
         """Returns the bootstrap and anchor peers, and the endpoints given to `connect`."""
@@ -149,6 +184,14 @@ class Node(Owner):
     def update_ledger_height(self, channel: str, height: int) -> None:
         """Publishes our number of blocks to the members of a channel."""
         call("gossip_node_update_ledger_height", self._h, as_text(channel), unsigned(height))
+
+    def update_chaincodes(self, channel: str, chaincodes: "Iterable[tuple[str, str]]") -> None:
+        """Publishes the chaincodes that we can execute, names with versions, to the members of a channel, in place of
+        those published before."""
+        pairs = [(as_text(name), as_text(version)) for name, version in chaincodes]
+        texts = c_char_p * len(pairs)
+        names, versions = texts(*(name for name, _ in pairs)), texts(*(version for _, version in pairs))
+        call("gossip_node_update_chaincodes", self._h, as_text(channel), names, versions, len(pairs))
 
     def gossip(self, message: Message) -> None:
         """Gossips a block of a channel to its members in our organisation; each receiver forwards it."""

@@ -508,6 +508,21 @@ class Nodes(unittest.TestCase):
                 for node in (first, second):
                     node.join_channel("mychannel", {"Org1MSP": []})
                 self.until(first.comm(), lambda: first.channel_peers("mychannel"))
+                (found,) = first.peers_of_channel("mychannel")
+                self.assertEqual((found.member.pki_id, found.ledger_height, found.chaincodes), (peer.pki_id, 0, ()))
+                second.update_ledger_height("mychannel", 2**64 - 1)
+                chaincodes = (gossip.Chaincode("basic", "1.0"), gossip.Chaincode("\x1bä", ""))
+                second.update_chaincodes("mychannel", chaincodes)
+                announced = lambda: [(of.ledger_height, of.chaincodes) for of in first.peers_of_channel("mychannel")]
+                self.until(first.comm(), lambda: announced() == [(2**64 - 1, chaincodes)])
+                second.update_chaincodes("mychannel", [])
+                self.until(first.comm(), lambda: announced() == [(2**64 - 1, ())])
+                with self.assertRaises(gossip.Error) as raised:
+                    first.peers_of_channel("another")
+                self.assertEqual(raised.exception.code, gossip.Code.INVALID_ARGUMENT)
+                with self.assertRaises(gossip.Error) as raised:
+                    first.update_chaincodes("another", [("basic", "1.0")])
+                self.assertEqual(raised.exception.code, gossip.Code.CONFIG)
                 first.gossip(block(b"a block", 1))
                 event = blocks.recv(TEN)
                 self.assertEqual((event.kind, event.message.data), (gossip.EventKind.GOSSIPED, b"a block"))
@@ -527,22 +542,54 @@ class Nodes(unittest.TestCase):
 
 
 class Loading(unittest.TestCase):
-    def test_another_version_is_not_loaded(self) -> None:
-        with mock.patch.object(_c, "MINOR", _c.MINOR + 1), self.assertRaisesRegex(ImportError, "this module needs"):
+    def fails(self, library: str) -> str:
+        """Returns the text of the error if FABRIC_GOSSIP_LIBRARY names this library."""
+        with mock.patch.dict(os.environ, FABRIC_GOSSIP_LIBRARY=library), self.assertRaises(ImportError) as raised:
             _c.load()
+        self.assertIn("pip install ", str(raised.exception))
+        self.assertIn("FABRIC_GOSSIP_LIBRARY", str(raised.exception))
+        return str(raised.exception)
+
+    def test_another_version_is_not_loaded(self) -> None:
+        with mock.patch.object(_c, "MINOR", _c.MINOR + 1):
+            self.assertIn("this module needs", self.fails(os.environ["FABRIC_GOSSIP_LIBRARY"]))
+
+    def test_a_library_without_one_of_the_functions_is_not_loaded(self) -> None:
+        with mock.patch.dict(_c.FUNCTIONS, gossip_of_tomorrow=(None,)):
+            self.assertIn("it has no gossip_of_tomorrow", self.fails(os.environ["FABRIC_GOSSIP_LIBRARY"]))
 
     def test_another_library_is_not_loaded(self) -> None:
-        with self.assertRaisesRegex(ImportError, "is not the library"):
-            _c.load("libc.so.6")
-        with self.assertRaisesRegex(OSError, "/nowhere/.*pip install .*FABRIC_GOSSIP_LIBRARY"):
-            _c.load("/nowhere/libfabric_gossip.so")
+        self.assertIn("is not the library", self.fails("libc.so.6"))
+        self.assertIn("Tried:\n  /nowhere/libfabric_gossip.so: ", self.fails("/nowhere/libfabric_gossip.so"))
+
+    def test_an_import_without_the_library_names_the_files_tried_and_the_remedy(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            # The module alone, as in a clone.
+            package = Path(folder, "fabric_gossip")
+            package.mkdir()
+            for file in Path(gossip.__file__).parent.glob("*.py"):
+                (package / file.name).write_bytes(file.read_bytes())
+            environment = {name: value for name, value in os.environ.items() if name != "FABRIC_GOSSIP_LIBRARY"}
+            # Without a library of the system.
+            environment.update(PYTHONPATH=folder, PATH="", LD_LIBRARY_PATH="")
+            command = [sys.executable, "-c", "import fabric_gossip"]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        last = done.stderr[done.stderr.rindex("ImportError: "):].splitlines()
+        self.assertEqual((done.returncode, len(last)), (1, 4), done.stderr)
+        self.assertIn("cannot be loaded", last[0])
+        self.assertIn(str(package / "libfabric_gossip.so"), last[1])
+        self.assertIn("libfabric_gossip.so: ", last[2])
+        self.assertRegex(last[3], r"pip install \./bindings/python .*make install.*FABRIC_GOSSIP_LIBRARY")
 
     def test_the_variable_comes_before_the_installed_library(self) -> None:
         with tempfile.NamedTemporaryFile() as file, mock.patch.object(_c, "INSTALLED", Path(file.name)):
             with mock.patch.dict(os.environ, FABRIC_GOSSIP_LIBRARY="/set.so"):
-                self.assertEqual((_c.find("/given.so"), _c.find()), ("/given.so", "/set.so"))
+                self.assertEqual(list(_c.candidates()), ["/set.so"])
             with mock.patch.dict(os.environ, FABRIC_GOSSIP_LIBRARY=""):
-                self.assertEqual(_c.find(), file.name)
+                self.assertEqual(list(_c.candidates()), [file.name])
+        with mock.patch.object(_c, "INSTALLED", Path("/nowhere.so")):
+            with mock.patch.dict(os.environ, FABRIC_GOSSIP_LIBRARY=""):
+                self.assertEqual(len(list(_c.candidates())), 2)
 
 
 if __name__ == "__main__":

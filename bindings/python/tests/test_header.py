@@ -27,6 +27,7 @@ CALLBACKS = {
 }
 STRUCTURES = {
     "gossip_str": c.Str, "gossip_bytes": c.Bytes, "gossip_peer": c.Peer, "gossip_member": c.Member,
+    "gossip_channel_member": c.ChannelMember, "gossip_chaincode": c.Chaincode,
     "gossip_connection": c.Connection, "gossip_identity": c.Identity, "gossip_seed": c.Seed,
     "gossip_subscription_options": c.SubscriptionOptions, "gossip_crypto_callbacks": c.CryptoCallbacks,
 }
@@ -43,7 +44,7 @@ def kind_of(declared: str, in_callback: bool) -> object:
     words = re.sub(r"\b(const|struct|enum)\b", "", declared)
     name, stars = re.sub(r"[*\s]", "", words), words.count("*")
     if stars == 0:
-        return CALLBACKS.get(name) or PLAIN[name]
+        return CALLBACKS.get(name) or STRUCTURES.get(name) or PLAIN[name]
     if name in ("char", "uint8_t") and not in_callback:
         return c.TEXT if stars == 1 else ctypes.POINTER(c.TEXT)
     if stars == 2:

@@ -1,5 +1,5 @@
 // Three nodes in one process, over mutual TLS on loopback, each configured with at most one other: all discover all,
-// a block spreads through a channel, each node judges it, and one that stops is noticed.
+// one announces what it has of a channel, a block spreads through it, each node judges it, and one that stops is noticed.
 //
 //   fabric-gossip crypto --orgs 2 --peers 3 DIR
 //   cc -std=c11 node.c $(pkg-config --cflags --libs fabric-gossip) -o node && ./node DIR
@@ -11,6 +11,7 @@
 // peer1 knows 2 others
 // peer2 knows 2 others
 // peer0 sees what peer2 says of itself: "ready"
+// peer0 sees what peer1 has of the channel: 7 blocks, chaincode basic 1.0
 // peer1 has block 1, "the block"
 // peer2 has block 1, "the block"
 // peer0 lists 1 member as dead
@@ -99,6 +100,29 @@ static void await_channel_peers(const gossip_node *node, size_t wanted)
     }
 }
 
+// Waits until the only peer with a ledger has announced its chaincodes, and prints what it announces.
+static void print_announcement(const gossip_node *node)
+{
+    gossip_error *error = NULL;
+    const struct timespec moment = {.tv_nsec = 10000000};
+    for (bool found = false; !found; nanosleep(&moment, NULL)) {
+        gossip_channel_member_list *list = NULL;
+        check(gossip_node_peers_of_channel(node, CHANNEL, &list, &error), &error);
+        for (size_t i = 0; i < gossip_channel_member_list_len(list) && !found; i++) {
+            gossip_channel_member peer;
+            gossip_chaincode chaincode;
+            check(gossip_channel_member_list_at(list, i, &peer, &error), &error);
+            found = peer.ledger_height > 0 && peer.chaincode_count > 0;
+            if (!found)
+                continue;
+            check(gossip_channel_member_list_chaincode(list, i, 0, &chaincode, &error), &error);
+            printf("peer0 sees what peer1 has of the channel: %" PRIu64 " blocks, chaincode %s %s\n",
+                   peer.ledger_height, chaincode.name.data, chaincode.version.data);
+        }
+        gossip_channel_member_list_free(list);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *dir = dir_argument(argc, argv);
@@ -133,6 +157,10 @@ int main(int argc, char **argv)
     gossip_channel_orgs_free(orgs);
 
     await_channel_peers(nodes[0], NODES - 1);
+    const char *name = "basic", *version = "1.0";
+    check(gossip_node_update_ledger_height(nodes[1], CHANNEL, 7, &error), &error);
+    check(gossip_node_update_chaincodes(nodes[1], CHANNEL, &name, &version, 1, &error), &error);
+    print_announcement(nodes[0]);
     const char *text = "the block";
     gossip_message *block = NULL;
     check(gossip_message_new_data(CHANNEL, 1, (const uint8_t *)text, strlen(text), &block, &error), &error);

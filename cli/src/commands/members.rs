@@ -35,15 +35,19 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let endpoint = args.target.endpoint(&context.settings)?.to_string();
     let me = args.identity.load(&context.settings)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
+    let ours = query::own_endpoints(&context.settings, &endpoint)?;
     let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
     let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).transport(transport).start()?;
+    let running = query::warn_if_running(&comm, &me, &ours, &context.stop);
     let query = Query { me: &me, comm: &comm, stop: &context.stop, deadline: Instant::now() + args.timeout };
-    let asked = ask(&query, &endpoint);
+    let asked = ask(&query, &endpoint, running);
     comm.stop();
     match asked {
         Ok(found) => {
             found.print(context);
-            found.warn(&me);
+            if !running {
+                found.warn(&me);
+            }
             Ok(())
         }
         Err(_) if context.stop.is_cancelled() => Err(fail(context, Failure::Stopped)),
@@ -61,8 +65,9 @@ fn fail(context: &Context, failure: Failure) -> Failure {
     failure
 }
 
-/// Asks a peer of our organisation.
-fn ask(query: &Query<'_>, endpoint: &str) -> Result<Found> {
+/// Asks a peer of our organisation. `running`: whether a peer is known to run with our identity, which then keeps its
+/// own entry.
+fn ask(query: &Query<'_>, endpoint: &str, running: bool) -> Result<Found> {
     let (me, info) = (query.me, query.connect(endpoint)?);
     let theirs = query.organisation(&info);
     if theirs.as_deref() != Some(&me.mspid) {
@@ -73,7 +78,9 @@ fn ask(query: &Query<'_>, endpoint: &str) -> Result<Found> {
             me.mspid
         )));
     }
-    query::warn_of_entry(me);
+    if !running {
+        query::warn_of_entry(me);
+    }
     let lists = query.membership(&info)?;
     let pulled = query.identities(&info, |_| false).unwrap_or_else(|e| {
         log::info!("the members' organisations are unknown: {}", e.text().unwrap_or_default());

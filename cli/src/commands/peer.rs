@@ -2,6 +2,7 @@
 
 use crate::address;
 use crate::certificate;
+use crate::channels::Channels;
 use crate::failure::{Failure, Result};
 use crate::health::Health;
 use crate::identity::{Described, Me};
@@ -17,7 +18,7 @@ use crate::report;
 use crate::settings::Settings;
 use crate::terminal::Tone;
 use crate::tls_options::TlsArgs;
-use crate::values::{brief, hex, listen_address, reachable, target, Endpoint, Hex};
+use crate::values::{brief, channel, hex, listen_address, reachable, target, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{self, Subscription};
@@ -52,7 +53,7 @@ pub struct PeerArgs {
     #[arg(long, value_name = "H:P", value_parser = target)]
     bootstrap: Vec<Endpoint>,
     /// Join this channel, with all known organisations; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = channel)]
     channel: Vec<String>,
     /// An anchor peer of the channels, with its organisation; repeatable
     #[arg(long, value_name = "MSPID=H:P", value_parser = anchor)]
@@ -81,9 +82,10 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
         node.join_channel(channel.clone(), channel_orgs(&files.me, &args.anchor))?;
     }
     let reporter = Reporter::new(context, &node, notices);
+    let channels = Channels::new(context, &node, &args.channel);
     let page = page(context, args, files, &node)?;
     announce(context, &node, &files.me, page.as_ref());
-    reporter.run(&mut reloader, page.as_ref());
+    reporter.run(&mut reloader, page.as_ref(), channels);
     drop(page);
     node.stop();
     context.out.line(|| json!({"event": "stopped", "ok": true, "error": null}), || "stopped".to_owned());
@@ -224,7 +226,7 @@ impl<'a> Reporter<'a> {
         Reporter { context, node, notices, blocks, connections, failures: Repeated::default() }
     }
 
-    fn run(&self, reloader: &mut Reloader, page: Option<&MetricsPage>) {
+    fn run(&self, reloader: &mut Reloader, page: Option<&MetricsPage>, mut channels: Channels<'_>) {
         let mut identities = HashMap::new();
         let mut shown = Shown::default();
         while !self.context.stop.is_cancelled() {
@@ -242,6 +244,7 @@ impl<'a> Reporter<'a> {
             if changed {
                 self.membership(&identities, &mut shown);
             }
+            channels.print_changes(&identities);
             while let Ok(Some(block)) = self.blocks.try_recv() {
                 report::gossiped(&self.context.out, &block.message, &block.from);
             }

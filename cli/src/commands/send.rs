@@ -2,15 +2,13 @@
 
 use crate::delivery::{Delivery, Mode};
 use crate::failure::{Failure, Result};
-use crate::identity::Me;
-use crate::keys;
 use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
+use crate::query;
 use crate::report::Tally;
-use crate::settings::Settings;
 use crate::stop::spawn;
 use crate::tls_options::{Role, TlsArgs};
-use crate::values::{duration, grouped, micros, pki_id, short, target, timeout, Hex};
+use crate::values::{channel, duration, grouped, micros, pki_id, short, timeout, Hex};
 use crate::Context;
 use bytes::Bytes;
 use clap::Args;
@@ -32,8 +30,8 @@ pub struct SendArgs {
     #[arg(long, value_name = "HEX", value_parser = pki_id)]
     pki_id: Option<Hex>,
     /// The channel that the messages belong to
-    #[arg(long, value_name = "NAME", default_value = "")]
-    channel: String,
+    #[arg(long, value_name = "NAME", value_parser = channel)]
+    channel: Option<String>,
     /// Number of messages; each carries its number as seq_num, from 0
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
@@ -68,14 +66,15 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
     let payload = args.payload()?;
     let me = args.identity.load(&context.settings)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
+    let ours = query::own_endpoints(&context.settings, &peer.endpoint)?;
     let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
     let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).transport(transport).start()?;
-    warn_if_running(&comm, &me, &context.settings)?;
+    query::warn_if_running(&comm, &me, &ours, &context.stop);
     let replies = args.listen_replies.map(|_| print_replies(context, &comm)).transpose()?;
 
     let mode = if args.ack { Mode::Acknowledged } else { Mode::Written };
     let mut delivery = Delivery::new(context, &comm, peer, mode, args.timeout);
-    delivery.run(args.count, &args.channel, &payload);
+    delivery.run(args.count, args.channel.as_deref().unwrap_or_default(), &payload);
     if let Some((listen, replies)) = args.listen_replies.zip(replies) {
         summarize(context, args, &delivery, payload.len());
         delivery.linger(listen);
@@ -92,23 +91,6 @@ pub fn run(context: &Context, args: &SendArgs) -> Result<()> {
         _ if delivery.lost().is_none() && delivery.reasons().is_empty() => Err(Failure::Stopped),
         _ => Err(Failure::Reported),
     }
-}
-
-/// Warns if the peer with this identity runs at the address in its own settings: our connection would replace its own.
-fn warn_if_running(comm: &Comm, me: &Me, settings: &Settings) -> Result<()> {
-    for key in [keys::GOSSIP_ENDPOINT, keys::GOSSIP_EXTERNAL_ENDPOINT] {
-        let Some(endpoint) = settings.parsed(key, target)? else { continue };
-        let endpoint = endpoint.to_string();
-        let found = comm.handshake(&RemotePeer::new(endpoint.as_str()));
-        if found.is_ok_and(|handshake| handshake.info.id == me.pki_id) {
-            log::warn!(
-                "the identity belongs to the peer that runs at {endpoint}: this connection replaces that peer's own \
-                 connection, which it must open again"
-            );
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn summarize(context: &Context, args: &SendArgs, delivery: &Delivery, size: usize) {

@@ -1,9 +1,16 @@
 //! `peer` and `members`: nodes as processes.
 
 use crate::support::*;
-use serde_json::Value;
+use fabric_gossip::crypto::OrgId;
+use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
+use fabric_gossip::node::{Chaincode, ChannelOrgs, NodeConfig};
+use fabric_gossip::transport::{Pem, Tls, TlsConfig};
+use fabric_gossip::Node;
+use serde_json::{json, Value};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// A running node, and the first event it printed.
 struct Peer {
@@ -87,6 +94,74 @@ fn organisations_meet_in_a_channel_through_anchors() {
     assert_eq!((&row["endpoint"], &row["internal_endpoint"]), (&"localhost:1".into(), &"".into()));
     assert_eq!(row["mspid"], "Org2MSP");
     other.await_membership(&[&first.pki_id], &[]);
+}
+
+#[test]
+fn what_is_announced_in_a_channel_is_printed_and_cannot_act_on_a_terminal() {
+    let mut tool = peer(1, 0, &["--channel", "mychannel"]);
+    let home = Crypto::get().peer(1, 1);
+    let node = node(&home, &tool.endpoint);
+    node.join_channel("mychannel", ChannelOrgs([(OrgId::new("Org1MSP"), Vec::new())].into())).unwrap();
+    let id = node.comm().pki_id().to_string();
+    let of_node = |line: &Value| line["peers"][0].clone();
+    let first = tool
+        .running
+        .await_that("channel", |line| line["channel"] == "mychannel" && of_node(line)["mspid"] == "Org1MSP");
+    let row = of_node(&first);
+    assert_eq!((&row["pki_id"], &row["endpoint"]), (&id.into(), &node.self_member().internal_endpoint.into()));
+    assert_eq!((&row["ledger_height"], &row["chaincodes"]), (&0.into(), &json!([])));
+
+    let basic = Chaincode { name: "basic".into(), version: "1.0".into() };
+    let hostile = Chaincode { name: "\x1b[2J\u{9b}".into(), version: "\n".into() };
+    node.update_chaincodes(b"mychannel", vec![basic, hostile]).unwrap();
+    node.update_ledger_height(b"mychannel", u64::MAX).unwrap();
+    let told = tool.running.await_that("channel", |line| of_node(line)["ledger_height"] == u64::MAX);
+    let expected = json!([{"name": "basic", "version": "1.0"}, {"name": "\x1b[2J\u{9b}", "version": "\n"}]);
+    assert_eq!(of_node(&told)["chaincodes"], expected);
+    assert!(!tool.running.last_line().contains(|c: char| c.is_control()), "{}", tool.running.last_line());
+
+    node.leave_channel(b"mychannel").unwrap();
+    tool.running.await_that("channel", |line| line["peers"] == json!([]));
+}
+
+/// Starts a node in this process with the identity in a peer's folder.
+fn node(home: &str, bootstrap: &str) -> Node {
+    let file = |name: &str| Pem::file(format!("{home}/tls/{name}")).unwrap();
+    let tls = TlsConfig::new(file("server.crt"), file("server.key"), file("ca.crt"));
+    let msp = Arc::new(Msp::load(format!("{home}/msp"), "Org1MSP").unwrap());
+    let signer = SigningIdentity::load(&msp, format!("{home}/msp"), SystemTime::now()).unwrap();
+    let identity = signer.serialize();
+    let crypto = Arc::new(MspCryptoService::new(msp, Some(signer)));
+    let mut config = NodeConfig::default();
+    config.discovery.alive_time_interval = Duration::from_millis(100);
+    config.channel.publish_state_info_interval = Duration::from_millis(100);
+    Node::builder(identity, crypto.clone(), crypto)
+        .config(config)
+        .bootstrap([bootstrap])
+        .comm(|comm| comm.tls(Tls::new(tls).unwrap()).listen("127.0.0.1:0"))
+        .start()
+        .unwrap()
+}
+
+#[test]
+fn members_warns_beforehand_if_its_settings_name_the_running_peer_with_its_identity() {
+    let first = peer(1, 0, &[]);
+    let mut second = peer(1, 1, &["--bootstrap", &first.endpoint]);
+    second.await_membership(&[&first.pki_id], &[]);
+    let flags = Crypto::get().identity(1, 1);
+    for variable in ["CORE_PEER_GOSSIP_ENDPOINT", "CORE_PEER_ADDRESS"] {
+        let ended =
+            run_with(&Crypto::get().args(&["members", &first.endpoint], &flags), &[(variable, &second.endpoint)]);
+        ended.assert_code(0);
+        assert!(ended.stderr.contains(&second.endpoint), "{}", ended.stderr);
+        assert_eq!(ended.stderr.matches("connection replace").count(), 1, "said once: {}", ended.stderr);
+        assert!(!ended.stderr.contains("unless a peer runs with this identity"), "{}", ended.stderr);
+    }
+    // The warnings come before the connection, so also if there is none.
+    let unreachable = Crypto::get().args(&["members", "127.0.0.1:1"], &flags);
+    let ended = run_with(&unreachable, &[("CORE_PEER_GOSSIP_ENDPOINT", &second.endpoint)]);
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("connection replaces that peer's own"), "{}", ended.stderr);
 }
 
 #[test]

@@ -155,6 +155,11 @@ impl Running {
         self.seen.iter().map(|line| parse(line)).any(|value| value["event"] == name && so(&value))
     }
 
+    /// Returns the last line that was read, as it was printed.
+    pub fn last_line(&self) -> &str {
+        self.seen.last().map_or("", String::as_str)
+    }
+
     pub fn signal(&self, signal: &str) {
         send_signal(signal, self.child.id());
     }

@@ -31,6 +31,12 @@ fn flags_that_make_no_sense() {
     assert_usage(&["handshake", "localhost:1", "--mspid", " Org1MSP"], &["--mspid", "white space"]);
     assert_usage(&["listen", "--trust-msp", "\"Org2MSP\"=/msp"], &["--trust-msp", "quotes"]);
     assert_usage(&["peer", "--anchor", "Org 2=h:1"], &["--anchor", "white space"]);
+    assert_usage(&["survey", "--anchor", "=h:1"], &["--anchor", "not empty"]);
+    assert_usage(&["survey", "localhost:1", "--mspid", ""], &["--mspid", "not empty"]);
+    assert_usage(&["members", "localhost:1", "--mspid", "Org1\u{202e}PSM"], &["--mspid", "control characters"]);
+    assert_usage(&["peer", "--channel", ""], &["--channel", "not empty"]);
+    assert_usage(&["send", "localhost:1", "--channel", "my\x1bchannel"], &["--channel", "control characters"]);
+    assert_usage(&["probe", "localhost:1", "--tls-server-name", "h:7051"], &["--tls-server-name", "without port"]);
     assert_usage(&["survey", "--watch", "0s"], &["--watch", "greater than zero"]);
     assert_usage(&["listen", "--payload", "base64"], &["--payload", "text, hex"]);
     assert_usage(&["listen", "--ack", "--nack", "no"], &["--nack"]);

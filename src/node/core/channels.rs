@@ -8,16 +8,14 @@ use crate::discovery::{Effect, NetworkMember};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::message::{self, Content, Envelope, SignedMessage};
-use crate::node::channel::{Channel, ChannelConfig, ChannelOrgs};
+use crate::node::channel::{Channel, ChannelConfig, ChannelOrgs, MAX_STATE};
+use crate::node::channel_member::Chaincode;
 use crate::node::forward::Gossip;
 use crate::node::peers::AlivePeer;
-use crate::proto::gossip::{Properties, StateInfo, StateInfoPullRequest, StateInfoSnapshot};
+use crate::proto::gossip::{StateInfo, StateInfoPullRequest, StateInfoSnapshot};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Instant;
-
-/// Maximum size of state information that is kept, in bytes of the serialized envelope.
-const MAX_STATE: usize = 256 << 10;
 
 /// The newest state information of peers of our organisation in channels that we are not in; each is forwarded once.
 #[derive(Debug, Default)]
@@ -106,8 +104,30 @@ impl NodeCore {
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in.
     pub fn update_ledger_height(&mut self, name: &[u8], height: u64, cx: &mut Context<'_>) -> Result<()> {
+        self.announce(name, cx, |channel| {
+            channel.set_ledger_height(height);
+            Ok(())
+        })
+    }
+
+    /// Announces the chaincodes that we can execute to the members of a channel, in place of those announced before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::TooLarge`] if other nodes would not keep the
+    /// announcement.
+    pub fn update_chaincodes(&mut self, name: &[u8], chaincodes: Vec<Chaincode>, cx: &mut Context<'_>) -> Result<()> {
+        self.announce(name, cx, |channel| channel.set_chaincodes(chaincodes))
+    }
+
+    /// Changes what we announce in a channel, and signs it.
+    fn announce(
+        &mut self,
+        name: &[u8],
+        cx: &mut Context<'_>,
+        change: impl FnOnce(&mut Channel) -> Result<()>,
+    ) -> Result<()> {
         let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
-        channel.set_ledger_height(height);
+        change(channel)?;
         let name = channel.name.clone();
         self.sign_own_state(&name, cx);
         Ok(())
@@ -126,9 +146,14 @@ impl NodeCore {
         self.channels.keys().map(|name| &name[..])
     }
 
-    /// Returns the properties that a peer has published in a channel.
-    pub fn channel_properties(&self, name: &[u8], peer: &PkiId) -> Option<&Properties> {
-        self.channels.get(name)?.properties_of(peer)
+    /// Returns the [peers of a channel](Self::channel_peers), each with its state information.
+    pub fn peers_of_channel(&self, name: &[u8]) -> Option<Vec<(NetworkMember, SignedMessage)>> {
+        let channel = self.channels.get(name)?;
+        let states = self.peers.iter().filter(|_| !channel.left()).filter_map(|peer| {
+            let state = channel.state_of(peer)?.clone();
+            Some((self.discovery.lookup(&peer.pki_id)?, state))
+        });
+        Some(states.collect())
     }
 
     fn replace_anchors(&mut self, name: &Bytes, orgs: &ChannelOrgs, cx: &mut Context<'_>) {
