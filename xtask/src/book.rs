@@ -2,9 +2,10 @@
 //! empty folder and home folder with the tool and the libraries of this build. [`book_page`](crate::book_page) describes
 //! the marks of the blocks.
 
-use crate::book_page::{missing, Block, Page};
+use crate::book_page::{missing, Block, Page, Way};
 use crate::markdown::{anchors, code, links, rows};
-use crate::{paths, script, tool, Outcome};
+use crate::script::{self, Environment};
+use crate::{paths, tool, Outcome};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -15,25 +16,18 @@ use std::process::Command;
 const BINDINGS: &[(&str, &str, &str)] = &[("c", "cc", "CC"), ("cpp", "c++", "CXX"), ("python", "python3", "PYTHON")];
 /// The heading above the table of refusals.
 const REFUSALS: &str = "## The refusals";
-/// Seconds that the blocks of a page may take; with the slow ones, which compile.
+/// Seconds that the blocks of a page may take.
 const LIMIT: u32 = 60;
-const SLOW_LIMIT: u32 = 1800;
 
-/// Checks the site, and runs the pages of its guide or one of them, with all of their blocks or without the slow ones.
-pub fn run(all: bool, only: Option<&str>) -> Outcome {
+/// Checks the site, and runs the pages of its guide or one of them without their slow blocks, which
+/// [`roles`](crate::roles) runs.
+pub fn run(only: Option<&str>) -> Outcome {
     let chapters = check_chapters()?;
     check_links()?;
     check_texts()?;
     println!("book: {chapters} chapters are listed, and their links lead to files and headings");
-    run_pages(all, only)?;
-    match all || tool::has("mdbook") {
-        true => build(),
-        // The chapters and links are checked without it.
-        false => {
-            println!("book: the site is not built: mdbook is not installed");
-            Ok(())
-        }
-    }
+    run_pages(only)?;
+    build()
 }
 
 /// Compares the list of chapters with the pages, and returns their number.
@@ -119,7 +113,7 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(normal)
 }
 
-fn run_pages(all: bool, only: Option<&str>) -> Outcome {
+fn run_pages(only: Option<&str>) -> Outcome {
     if !paths::tool().exists() {
         return Err("book: the tool is not built, type: make build".into());
     }
@@ -135,20 +129,20 @@ fn run_pages(all: bool, only: Option<&str>) -> Outcome {
     for path in pages {
         let name = path.display().to_string();
         let page = Page::read(&tool::read(&path)?).map_err(|e| format!("book: {name}:{e}"))?;
-        if let Some(reason) = lacks(&page, all) {
+        if let Some(reason) = lacks(&page) {
             tool::skip(&format!("the programs of {name}"), &reason)?;
             continue;
         }
         if library.is_none() && page.blocks.iter().any(|block| block.compile) {
             library = Some(Library::find()?);
         }
-        run_page(&name, &page, all, library.as_ref()).map_err(|e| format!("book: {name}:{e}"))?;
+        run_page(&name, &page, library.as_ref()).map_err(|e| format!("book: {name}:{e}"))?;
     }
     Ok(())
 }
 
 /// Returns why this machine cannot run a page.
-fn lacks(page: &Page, all: bool) -> Option<String> {
+fn lacks(page: &Page) -> Option<String> {
     let used: Vec<_> = BINDINGS.iter().filter(|(language, _, _)| page.has(&[language])).collect();
     if let Some((_, program, _)) = used.iter().find(|(_, program, _)| !tool::has(program)) {
         return Some(format!("{program} is not installed"));
@@ -159,77 +153,120 @@ fn lacks(page: &Page, all: bool) -> Option<String> {
     if page.blocks.iter().any(|block| block.text.contains("openssl")) && !tool::is_installed("openssl") {
         return Some("the command openssl is not installed".into());
     }
-    (!all && !used.is_empty() && !paths::shared_library().exists())
+    (!used.is_empty() && !paths::shared_library().exists())
         .then(|| format!("{} is not built (make capi)", paths::shared_library().display()))
 }
 
-fn run_page(name: &str, page: &Page, all: bool, library: Option<&Library>) -> Outcome {
-    let count = page.blocks.iter().filter(|block| block.compile || (block.run && (all || !block.slow))).count();
-    if count == 0 {
+fn run_page(name: &str, page: &Page, library: Option<&Library>) -> Outcome {
+    if !page.blocks.iter().any(|block| block.compile || block.runs(Way::Built)) {
         return Ok(());
     }
-    let scratch = tool::Scratch::new()?;
-    let blocks = scratch.join("blocks");
-    for folder in [&blocks, &scratch.join("home"), &scratch.join("bin"), &scratch.join("page")] {
-        tool::at(folder, std::fs::create_dir(folder))?;
-    }
-    for block in &page.blocks {
-        tool::write(blocks.join(format!("{}.text", block.line)), &block.text)?;
-        if let (true, Some(library)) = (block.compile, library) {
-            library.compile(block, &blocks)?;
+    let place = Place::new()?;
+    if let Some(library) = library {
+        for block in page.blocks.iter().filter(|block| block.compile) {
+            library.compile(block, &place.blocks())?;
         }
     }
-    let link = |from: PathBuf, to: &str| tool::at(&scratch.join(to), symlink(from, scratch.join(to)));
-    link(paths::tool(), "bin/fabric-gossip")?;
+    let bin = place.scratch.join("bin");
+    tool::at(&bin, std::fs::create_dir(&bin))?;
+    let link = |from: PathBuf, to: PathBuf| tool::at(&to, symlink(from, &to));
+    link(paths::tool(), bin.join("fabric-gossip"))?;
     // The clone that a reader has.
-    link(paths::root(), "page/fabric-gossip")?;
-    tool::write(scratch.join("page.sh"), &format!("cd page\n{}", page.script(all)))?;
-    let variables = environment(&scratch, all)?;
-    let finished = script::run(&scratch, "page.sh", if all { SLOW_LIMIT } else { LIMIT }, &variables)?;
-    let out = |line: usize| tool::read(blocks.join(format!("{line}.out"))).unwrap_or_default();
-    if !finished.status.success() {
-        let at = tool::read(blocks.join("at")).unwrap_or_default();
-        let printed = at.trim().parse().map(out).unwrap_or_default();
-        return Err(format!("{}: the block ended with {}\n{printed}{}", at.trim(), finished.status, finished.errors));
-    }
-    for (block, of) in page.printed(all) {
-        if let Some(line) = missing(&block.text, &out(of)) {
-            return Err(format!("{of}: the block did not print: {line}\n{}{}", out(of), finished.errors));
-        }
-    }
+    link(paths::root(), place.repository())?;
+    let variables = environment(&place)?;
+    let count = place.run(page, Way::Built, LIMIT, Environment::Ours(&variables))?;
     println!("book: {name}: {count} blocks run as they stand");
     Ok(())
 }
 
-/// Returns the environment of a user who has installed the tool and the libraries in an own prefix. With `all`, the pages
-/// install the libraries themselves.
-fn environment(scratch: &tool::Scratch, all: bool) -> Result<Vec<(&'static str, OsString)>, String> {
-    let before = |name: &str, first: PathBuf| {
-        let mut list = OsString::from(first);
-        if let Some(rest) = std::env::var_os(name).filter(|rest| !rest.is_empty()) {
-            list.push(":");
-            list.push(rest);
+/// An empty folder and an empty home folder, in which a page runs.
+pub struct Place {
+    pub scratch: tool::Scratch,
+}
+
+impl Place {
+    /// Creates the folders.
+    pub fn new() -> Result<Place, String> {
+        let scratch = tool::Scratch::new()?;
+        for folder in ["blocks", "home", "page"].map(|name| scratch.join(name)) {
+            tool::at(&folder, std::fs::create_dir(&folder))?;
         }
-        list
-    };
-    let home = |name: &str, folder: &str| match std::env::var_os(name) {
-        Some(set) => set,
-        None => Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(folder).into(),
-    };
-    // A tool that a page installs comes first.
-    let mut path = OsString::from(scratch.join("home/.cargo/bin:"));
-    path.push(before("PATH", scratch.join("bin")));
-    let mut variables = vec![
-        ("BLOCKS", scratch.join("blocks").into()),
-        ("HOME", scratch.join("home").into()),
-        ("PATH", path),
-        ("CARGO_HOME", home("CARGO_HOME", ".cargo")),
-        ("RUSTUP_HOME", home("RUSTUP_HOME", ".rustup")),
-        // `cargo install` must not write to the folder of the user who runs this check.
-        ("CARGO_INSTALL_ROOT", scratch.join("home/.cargo").into()),
-        ("CARGO_TARGET_DIR", paths::target().into()),
-    ];
-    if !all && paths::shared_library().exists() {
+        Ok(Place { scratch })
+    }
+
+    /// Returns the folder with the texts, programs and output of the blocks.
+    pub fn blocks(&self) -> PathBuf {
+        self.scratch.join("blocks")
+    }
+
+    /// Returns the path at which the pages expect a clone of the repository.
+    pub fn repository(&self) -> PathBuf {
+        self.scratch.join("page/fabric-gossip")
+    }
+
+    /// Returns the variables that each page needs: its folders, and `PATH` with this folder in front of ours.
+    pub fn variables(&self, first: &str) -> Vec<(&'static str, OsString)> {
+        let home = self.scratch.join("home");
+        vec![
+            ("BLOCKS", self.blocks().into()),
+            ("HOME", home.clone().into()),
+            ("PATH", before("PATH", self.scratch.join(first))),
+            ("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup")),
+            // `cargo install` must not write to the folder of the user who runs this check.
+            ("CARGO_INSTALL_ROOT", home.join(".cargo").into()),
+        ]
+    }
+
+    /// Runs the blocks of a page, compares what they print, and returns the number of those that are checked.
+    pub fn run(&self, page: &Page, way: Way, seconds: u32, environment: Environment) -> Result<usize, String> {
+        let blocks = self.blocks();
+        for block in &page.blocks {
+            tool::write(blocks.join(format!("{}.text", block.line)), &block.text)?;
+        }
+        tool::write(self.scratch.join("page.sh"), &format!("cd page\n{}", page.script(way)))?;
+        let finished = script::run(&self.scratch, "page.sh", seconds, environment)?;
+        let out = |line: usize| tool::read(blocks.join(format!("{line}.out"))).unwrap_or_default();
+        if !finished.status.success() {
+            let at = tool::read(blocks.join("at")).unwrap_or_default();
+            let printed = at.trim().parse().map(out).unwrap_or_default();
+            return Err(format!(
+                "{}: the block ended with {}\n{printed}{}",
+                at.trim(),
+                finished.status,
+                finished.errors
+            ));
+        }
+        for (block, of) in page.printed(way) {
+            if let Some(line) = missing(&block.text, &out(of)) {
+                return Err(format!("{of}: the block did not print: {line}\n{}{}", out(of), finished.errors));
+            }
+        }
+        Ok(page.blocks.iter().filter(|block| block.runs(way) || (way == Way::Built && block.compile)).count())
+    }
+}
+
+/// Returns the value of a list of folders with one more in front.
+fn before(name: &str, first: PathBuf) -> OsString {
+    let mut list = OsString::from(first);
+    if let Some(rest) = std::env::var_os(name).filter(|rest| !rest.is_empty()) {
+        list.push(":");
+        list.push(rest);
+    }
+    list
+}
+
+/// Returns the value of a variable that names a folder, or its default below our home folder.
+fn home_of(name: &str, folder: &str) -> OsString {
+    std::env::var_os(name)
+        .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(folder).into())
+}
+
+/// Returns the environment of a user who has installed the tool and the libraries in an own prefix.
+fn environment(place: &Place) -> Result<Vec<(&'static str, OsString)>, String> {
+    let scratch = &place.scratch;
+    let mut variables = place.variables("bin");
+    variables.extend([("CARGO_HOME", home_of("CARGO_HOME", ".cargo")), ("CARGO_TARGET_DIR", paths::target().into())]);
+    if paths::shared_library().exists() {
         let library = scratch.join("lib");
         tool::at(&library, std::fs::create_dir(&library))?;
         // With its SONAME, which the library has if `make install` built it.
@@ -278,6 +315,7 @@ impl Library {
     /// Compiles a block as a reader's program.
     fn compile(&self, block: &Block, blocks: &Path) -> Outcome {
         let file = |ending: &str| blocks.join(format!("{}.{ending}", block.line));
+        tool::write(file("text"), &block.text)?;
         // The tool's build enables a feature that a reader does not have.
         if block.text.contains("fabric_gossip::testing") {
             return Err(format!("{}: a program of the guide uses the feature testing", block.line));
@@ -300,10 +338,11 @@ fn library_in(messages: &str) -> Option<String> {
     files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".rlib")).map(str::to_owned)
 }
 
-/// Builds the site where mdBook is installed.
+/// Builds the site where mdBook is installed. The chapters and links are checked without it.
 fn build() -> Outcome {
     if !tool::has("mdbook") {
-        return tool::skip("the documentation site", "mdbook is not installed (cargo install mdbook --locked)");
+        println!("book: the site is not built: mdbook is not installed (cargo install mdbook --locked)");
+        return Ok(());
     }
     let site = paths::target().join("book");
     tool::run(Command::new("mdbook").arg("build").arg(paths::BOOK).arg("--dest-dir").arg(&site))?;
@@ -350,7 +389,7 @@ mod tests {
     }
 
     fn run_alone(document: &str) -> Outcome {
-        run_page("page", &Page::read(document)?, false, None)
+        run_page("page", &Page::read(document)?, None)
     }
 
     #[test]

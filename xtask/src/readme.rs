@@ -24,7 +24,7 @@ pub fn run() -> Outcome {
     let scratch = tool::Scratch::new()?;
     tool::write(scratch.join("block.sh"), &block(&tool::read(paths::README)?)?)?;
     tool::at(&paths::target(), symlink(paths::target(), scratch.join("target")))?;
-    let finished = script::run(&scratch, "block.sh", 120, &[])?;
+    let finished = script::run(&scratch, "block.sh", 120, script::Environment::Ours(&[]))?;
     let verdict = match finished.status {
         status if !status.success() => Err(format!("the block ended with {status}")),
         _ => verdict(&finished.printed, &tool::read(scratch.join("try/peer0.log"))?),
