@@ -67,7 +67,7 @@ fn check_links() -> Outcome {
     let mut faults = Vec::new();
     for page in &pages {
         for (line, target) in links(&tool::read(page)?) {
-            if let Err(fault) = check_link(page, &target) {
+            if let Err(fault) = check_link(Path::new(paths::BOOK), page, &target) {
                 faults.push(format!("book: {}:{line}: {fault}", page.display()));
             }
         }
@@ -78,7 +78,9 @@ fn check_links() -> Outcome {
     }
 }
 
-fn check_link(page: &Path, target: &str) -> Outcome {
+/// Checks a link. One from a page of the site must lead to a file of the site, because nothing else is published with it;
+/// one from another document may lead to any file of the repository.
+fn check_link(book: &Path, page: &Path, target: &str) -> Outcome {
     if target.contains("://") || target.starts_with("mailto:") {
         return Ok(());
     }
@@ -90,6 +92,9 @@ fn check_link(page: &Path, target: &str) -> Outcome {
     };
     if !path.exists() {
         return Err(format!("the link to {target} leads to no file"));
+    }
+    if page.starts_with(book) && !(path.starts_with(book) && path.is_file()) {
+        return Err(format!("the link to {target} is broken on the site: name the file of the repository as `code`"));
     }
     match anchor {
         Some(anchor) if path.extension().is_some_and(|e| e == "md") => match anchors(&tool::read(&path)?) {
@@ -357,6 +362,7 @@ mod tests {
     #[test]
     fn a_link_leads_to_a_file_and_a_heading() {
         // The working directory of tests is the package's folder.
+        let check_link = |page: &Path, target: &str| check_link(Path::new("elsewhere"), page, target);
         let page = Path::new("src/book.rs");
         assert_eq!(check_link(page, "markdown.rs"), Ok(()));
         assert_eq!(check_link(page, "../Cargo.toml"), Ok(()));
@@ -368,6 +374,18 @@ mod tests {
         assert_eq!(check_link(&scratch.join("a.md"), "#one-two"), Ok(()));
         assert_eq!(check_link(&scratch.join("b.md"), "a.md#one-two"), Ok(()));
         assert!(check_link(&scratch.join("b.md"), "a.md#two").unwrap_err().contains("no heading"));
+    }
+
+    #[test]
+    fn a_page_of_the_site_links_to_files_of_the_site_only() {
+        // The working directory of tests is the package's folder; its folder `src` stands for the site.
+        let check_link = |page: &str, target: &str| check_link(Path::new("src"), Path::new(page), target);
+        assert_eq!(check_link("src/book.rs", "markdown.rs"), Ok(()));
+        assert_eq!(check_link("src/guide/page.md", "../book.rs"), Ok(()));
+        assert_eq!(check_link("README.md", "src"), Ok(()));
+        for target in ["../Cargo.toml", "../src", "."] {
+            assert!(check_link("src/book.rs", target).unwrap_err().contains("broken on the site"), "{target}");
+        }
     }
 
     #[test]
