@@ -100,7 +100,7 @@ limits: check-deps-all ## Run the tool and an example with too few threads and f
 package: check-deps ## Make what is distributed, and use each part in an empty prefix, root or environment (minutes)
 	@scripts/package.sh
 
-readme: build ## Run the README's block against a live peer
+readme: build ## Compile the README's programs outside of the repository, and run its block against a live peer
 	@$(XTASK) readme
 
 # After `capi`, whose library the pages for C, C++ and Python use; they are skipped without it.

@@ -36,7 +36,7 @@ usage: cargo xtask <command>
   examples                   run the Rust examples and compare their output with their heads
   surface [--check]          list the public items of the library, or fail if docs/public-api.txt is another list
   prints FILE                compare standard input with the `text` block at the head of FILE
-  readme                     run the README's block against a live peer
+  readme                     compile the README's programs outside of the tree; run its block against a live peer
   book [PAGE]                check the documentation site, and run the programs of its guide or of one page of it
   roles [ROLE]               follow each quick start page, or one of them, from a fresh clone in an empty home (minutes)
   snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
