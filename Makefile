@@ -22,7 +22,7 @@ TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all check-deps check-deps-all build install package demo test fmt fmt-check clippy doc xtask rules notices versions surface examples readme book roles conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build install package demo test fmt fmt-check clippy doc xtask rules notices versions surface examples readme book roles screenshots conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ book: build ## Check the documentation site, and run the programs and commands o
 
 roles: ## Follow the quick start of each role from a fresh clone in an empty home, without the C core (minutes)
 	@$(XTASK) roles
+
+screenshots: build ## Take the pictures in docs/images: the page of survey, and the tool on a terminal (Chromium)
+	@scripts/screenshots.sh
 
 header: ## Generate the C header from the doc comments of the C interface
 	@$(XTASK) header
