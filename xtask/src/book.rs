@@ -12,12 +12,21 @@ use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-/// The languages that use the C interface, the programs that they need, and the variable that names another one.
-const BINDINGS: &[(&str, &str, &str)] = &[("c", "cc", "CC"), ("cpp", "c++", "CXX"), ("python", "python3", "PYTHON")];
+/// The languages that use the C interface, and the programs that they need.
+const BINDINGS: &[(&str, &[&str])] = &[
+    ("c", &["cc", "pkg-config"]),
+    ("cpp", &["c++", "pkg-config"]),
+    ("python", &["python3"]),
+    ("go", &["go", "cc", "pkg-config"]),
+    ("java", &["java"]),
+    ("js", &["node", "npm"]),
+];
+/// The first version of Java with the API for foreign functions.
+const JAVA: u32 = 22;
 /// The heading above the table of refusals.
 const REFUSALS: &str = "## The refusals";
 /// Seconds that the blocks of a page may take.
-const LIMIT: u32 = 60;
+const LIMIT: u32 = 180;
 
 /// Checks the site, and runs the pages of its guide or one of them without their slow blocks, which
 /// [`roles`](crate::roles) runs.
@@ -148,18 +157,49 @@ fn run_pages(only: Option<&str>) -> Outcome {
 
 /// Returns why this machine cannot run a page.
 fn lacks(page: &Page) -> Option<String> {
-    let used: Vec<_> = BINDINGS.iter().filter(|(language, _, _)| page.has(&[language])).collect();
-    if let Some((_, program, _)) = used.iter().find(|(_, program, _)| !tool::has(program)) {
+    let used: Vec<_> = BINDINGS.iter().filter(|(language, _)| page.has(&[language])).collect();
+    let mut programs = used.iter().flat_map(|(_, programs)| *programs);
+    if let Some(program) = programs.find(|program| !tool::is_installed(program)) {
         return Some(format!("{program} is not installed"));
     }
-    if page.has(&["c", "cpp"]) && !tool::has("pkg-config") {
-        return Some("pkg-config is not installed".into());
+    if page.has(&["java"]) {
+        let version = tool::output(Command::new(java()).arg("--version")).ok().and_then(|text| java_version(&text));
+        if version.is_none_or(|version| version < JAVA) {
+            let found = version.map_or("unknown".into(), |version| version.to_string());
+            return Some(format!(
+                "Java {JAVA} is needed, and the version of java is {found} (JAVA_HOME names another one)"
+            ));
+        }
+    }
+    if page.has(&["js"]) && !reaches_registry() {
+        return Some("npm does not reach its registry".into());
     }
     if page.blocks.iter().any(|block| block.text.contains("openssl")) && !tool::is_installed("openssl") {
         return Some("the command openssl is not installed".into());
     }
     (!used.is_empty() && !paths::shared_library().exists())
         .then(|| format!("{} is not built (make capi)", paths::shared_library().display()))
+}
+
+/// Returns the path of the program `java` in `JAVA_HOME`, or its name.
+fn java() -> PathBuf {
+    match std::env::var_os("JAVA_HOME") {
+        Some(home) => Path::new(&home).join("bin/java"),
+        None => "java".into(),
+    }
+}
+
+/// Returns the first number in the first line that `java --version` prints.
+fn java_version(printed: &str) -> Option<u32> {
+    let word = printed.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    word.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Returns whether npm can download packages.
+fn reaches_registry() -> bool {
+    let mut npm = Command::new("npm");
+    npm.args(["ping", "--fetch-retries=0", "--fetch-timeout=10000"]);
+    npm.output().is_ok_and(|output| output.status.success())
 }
 
 fn run_page(name: &str, page: &Page, library: Option<&Library>) -> Outcome {
@@ -176,6 +216,9 @@ fn run_page(name: &str, page: &Page, library: Option<&Library>) -> Outcome {
     tool::at(&bin, std::fs::create_dir(&bin))?;
     let link = |from: PathBuf, to: PathBuf| tool::at(&to, symlink(from, &to));
     link(paths::tool(), bin.join("fabric-gossip"))?;
+    if java().is_absolute() {
+        link(java(), bin.join("java"))?;
+    }
     // The clone that a reader has.
     link(paths::root(), place.repository())?;
     let variables = environment(&place)?;
@@ -270,6 +313,8 @@ fn home_of(name: &str, folder: &str) -> OsString {
 fn environment(place: &Place) -> Result<Vec<(&'static str, OsString)>, String> {
     let scratch = &place.scratch;
     let mut variables = place.variables("bin");
+    // Go compiles its standard library once, and not once for each run.
+    variables.push(("GOCACHE", paths::target().join("go").into()));
     variables.extend([("CARGO_HOME", home_of("CARGO_HOME", ".cargo")), ("CARGO_TARGET_DIR", paths::target().into())]);
     if paths::shared_library().exists() {
         let library = scratch.join("lib");
@@ -404,6 +449,13 @@ mod tests {
         let messages = artifact("bytes", "b") + "no JSON\n" + &artifact("fabric_gossip", "f");
         assert_eq!(library_in(&messages).as_deref(), Some("/x/f.rlib"));
         assert_eq!(library_in(&artifact("bytes", "b")), None);
+    }
+
+    #[test]
+    fn the_version_of_java_is_the_first_number() {
+        assert_eq!(java_version("openjdk 25.0.1 2025-10-21 LTS\nOpenJDK Runtime\n"), Some(25));
+        assert_eq!(java_version("java 22 2024-03-19\n"), Some(22));
+        assert_eq!(java_version("java\n"), None);
     }
 
     fn run_alone(document: &str) -> Outcome {

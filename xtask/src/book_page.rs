@@ -16,7 +16,7 @@ use crate::markdown::{fences, Fence};
 use std::fmt::Write;
 
 /// Languages whose blocks need a mark.
-const PROGRAMS: &[&str] = &["sh", "bash", "rust", "c", "cpp", "python"];
+const PROGRAMS: &[&str] = &["sh", "bash", "rust", "c", "cpp", "python", "go", "java", "js"];
 
 /// A block, and what happens to it.
 #[derive(Debug, Default, PartialEq, Eq)]
