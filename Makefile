@@ -103,7 +103,7 @@ package: check-deps ## Make what is distributed, and use each part in an empty p
 readme: build ## Compile the README's programs outside of the repository, and run its block against a live peer
 	@$(XTASK) readme
 
-# After `capi`, whose library the pages for C, C++ and Python use; they are skipped without it.
+# After `capi`, whose library the pages for other languages use; they are skipped without it. JAVA_HOME names a Java.
 book: build ## Check the documentation site, and run the programs and commands of its guide
 	@$(XTASK) book
 
