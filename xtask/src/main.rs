@@ -14,6 +14,7 @@ mod markdown;
 mod notices;
 mod packages;
 mod paths;
+mod place;
 mod readme;
 mod roles;
 mod rules;

@@ -4,8 +4,8 @@
 //! The toolchain is that of `RUSTUP_HOME`. If `CARGO_HOME` is set, its downloads are used; rustup sets it. If
 //! `CARGO_TARGET_DIR` is set, everything is built there, which saves minutes but does not show that an empty one suffices.
 
-use crate::book::Place;
 use crate::book_page::{Page, Way};
+use crate::place::Place;
 use crate::script::{self, Environment};
 use crate::{paths, tool, Outcome};
 use std::ffi::OsString;
