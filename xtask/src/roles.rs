@@ -2,7 +2,8 @@
 //! and no installed tool. The commands are those of the page in the clone, including the ones that install.
 //!
 //! The toolchain is that of `RUSTUP_HOME`. If `CARGO_HOME` is set, its downloads are used; rustup sets it. If
-//! `CARGO_TARGET_DIR` is set, everything is built there, which saves minutes but does not show that an empty one suffices.
+//! `CARGO_TARGET_DIR` is set, everything is built in its folder `roles`, which saves minutes in a second run but does not show
+//! that an empty one suffices. Another folder than ours: a clone would replace our programs, and cargo would not notice.
 
 use crate::book_page::{Page, Way};
 use crate::place::Place;
@@ -82,7 +83,7 @@ fn follow(role: &str) -> Outcome {
         .filter(|(name, _)| is_kept(name))
         .collect();
     if std::env::var_os("CARGO_TARGET_DIR").is_some() {
-        variables.push(("CARGO_TARGET_DIR", paths::target().into()));
+        variables.push(("CARGO_TARGET_DIR", paths::target().join("roles").into()));
     }
     // The ones of the place come last, and win.
     let mut all: Vec<(&str, OsString)> = ours.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
