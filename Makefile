@@ -22,7 +22,7 @@ TOOL_FEATURES = $(if $(filter c-core,$(TRANSPORT)),--features c-core)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps deps-all check-deps check-deps-all build install package demo test fmt fmt-check clippy doc xtask rules notices versions surface examples readme book conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
+.PHONY: help deps deps-all check-deps check-deps-all build install package demo test fmt fmt-check clippy doc xtask rules notices versions surface examples readme book roles screenshots conformance header capi capi-sanitize sanitize miri hostile interop shuttle valgrind bench bench-layer bench-transports nodes soak limits clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,12 +100,18 @@ limits: check-deps-all ## Run the tool and an example with too few threads and f
 package: check-deps ## Make what is distributed, and use each part in an empty prefix, root or environment (minutes)
 	@scripts/package.sh
 
-readme: build ## Run the README's block against a live peer
+readme: build ## Compile the README's programs outside of the repository, and run its block against a live peer
 	@$(XTASK) readme
 
-# After `capi`, whose library the pages for C, C++ and Python use; they are skipped without it.
+# After `capi`, whose library the pages for other languages use; they are skipped without it. JAVA_HOME names a Java.
 book: build ## Check the documentation site, and run the programs and commands of its guide
 	@$(XTASK) book
+
+roles: ## Follow the quick start of each role from a fresh clone in an empty home, without the C core (minutes)
+	@$(XTASK) roles
+
+screenshots: build ## Take the pictures in docs/images: the page of survey, and the tool on a terminal (Chromium)
+	@scripts/screenshots.sh
 
 header: ## Generate the C header from the doc comments of the C interface
 	@$(XTASK) header

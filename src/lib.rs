@@ -57,6 +57,87 @@
 //! # }
 //! ```
 //!
+//! # Each type in a few lines
+//!
+//! These functions compile with the default features. An identity, from the MSP folders that `cryptogen` and
+//! `fabric-ca-client` create ([`msp`]):
+//!
+//! ```
+//! use fabric_gossip::msp::{Msp, MspCryptoService, SigningIdentity};
+//! use fabric_gossip::{PeerIdentity, Result};
+//! use std::{sync::Arc, time::SystemTime};
+//!
+//! fn identity() -> Result<(PeerIdentity, Arc<MspCryptoService>)> {
+//!     let msp = Arc::new(Msp::load("peer0/msp", "Org1MSP")?);
+//!     let signer = SigningIdentity::load(&msp, "peer0/msp", SystemTime::now())?;
+//!     let identity = signer.serialize();
+//!     let crypto = Arc::new(MspCryptoService::new(msp, Some(signer)));
+//!     crypto.trust(Arc::new(Msp::load("org2/msp", "Org2MSP")?)); // accepts peers of another organisation, too
+//!     Ok((identity, crypto))
+//! }
+//! ```
+//!
+//! TLS in both directions, for clients of one authority ([`transport::Tls`]); the module [`transport`] has an example of
+//! the choice of a transport:
+//!
+//! ```
+//! use fabric_gossip::transport::{ClientAuth, Pem, Tls, TlsConfig};
+//!
+//! fn tls() -> fabric_gossip::Result<Tls> {
+//!     let roots = Pem::file("tls/ca.crt")?;
+//!     let config = TlsConfig::new(Pem::file("tls/server.crt")?, Pem::file("tls/server.key")?, roots.clone());
+//!     Tls::new(config.client_auth(ClientAuth::Verify(roots)))
+//! }
+//! ```
+//!
+//! A [`Comm`] with both, which sends a block and waits for the acknowledgement of one peer:
+//!
+//! ```
+//! use fabric_gossip::{message, msp::MspCryptoService, transport::Tls, Comm, PeerIdentity, RemotePeer, Result};
+//! use std::{sync::Arc, time::Duration};
+//!
+//! fn send(identity: PeerIdentity, crypto: Arc<MspCryptoService>, tls: Tls) -> Result<()> {
+//!     let comm = Comm::builder(identity, crypto.clone(), crypto).listen("0.0.0.0:7051").tls(tls).start()?;
+//!     let block = message::data(0, "mychannel", 1, "the block");
+//!     let result = comm.send_with_ack(block, Duration::from_secs(3), 1, &[RemotePeer::new("peer1:7051")]);
+//!     println!("{result}");
+//!     comm.stop();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A [`Subscription`] to the [messages](SignedMessage) that a predicate selects:
+//!
+//! ```
+//! use fabric_gossip::{message::Content, Comm, Result};
+//!
+//! fn receive(comm: &Comm) -> Result<()> {
+//!     for received in comm.subscribe(|m| matches!(m.message().content(), Some(Content::DataMsg(_)))).iter() {
+//!         println!("{} sent {}", received.connection_info().endpoint, received.message());
+//!         received.ack(None)?;
+//!     }
+//!     Ok(()) // the comm is stopped
+//! }
+//! ```
+//!
+//! A [`Node`], which adds membership and channels to a [`Comm`], and its [`metrics`]:
+//!
+//! ```
+//! use fabric_gossip::{msp::MspCryptoService, transport::Tls, Node, PeerIdentity, Result};
+//! use std::{sync::Arc, time::Duration};
+//!
+//! fn join(identity: PeerIdentity, crypto: Arc<MspCryptoService>, tls: Tls) -> Result<Node> {
+//!     let node = Node::builder(identity, crypto.clone(), crypto)
+//!         .comm(|comm| comm.listen("0.0.0.0:7051").tls(tls))
+//!         .endpoint("peer0.org1.example.com:7051")
+//!         .bootstrap(["peer1.org1.example.com:7051"])
+//!         .start()?;
+//!     node.wait_for_members(1, Duration::from_secs(20))?;
+//!     print!("{}{}", node.comm().metrics().to_prometheus(), node.metrics().to_prometheus());
+//!     Ok(node)
+//! }
+//! ```
+//!
 //! # Modules
 //!
 //! | Module | Content |

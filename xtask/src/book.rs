@@ -2,38 +2,42 @@
 //! empty folder and home folder with the tool and the libraries of this build. [`book_page`](crate::book_page) describes
 //! the marks of the blocks.
 
-use crate::book_page::{missing, Block, Page};
+use crate::book_page::{Block, Page, Way};
 use crate::markdown::{anchors, code, links, rows};
-use crate::{paths, script, tool, Outcome};
+use crate::place::{before, home_of, Place};
+use crate::script::{self, Environment};
+use crate::{paths, tool, Outcome};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-/// The languages that use the C interface, the programs that they need, and the variable that names another one.
-const BINDINGS: &[(&str, &str, &str)] = &[("c", "cc", "CC"), ("cpp", "c++", "CXX"), ("python", "python3", "PYTHON")];
+/// The languages that use the C interface, and the programs that they need.
+const BINDINGS: &[(&str, &[&str])] = &[
+    ("c", &["cc", "pkg-config"]),
+    ("cpp", &["c++", "pkg-config"]),
+    ("python", &["python3"]),
+    ("go", &["go", "cc", "pkg-config"]),
+    ("java", &["java"]),
+    ("js", &["node", "npm"]),
+];
+/// The first version of Java with the API for foreign functions.
+const JAVA: u32 = 22;
 /// The heading above the table of refusals.
 const REFUSALS: &str = "## The refusals";
-/// Seconds that the blocks of a page may take; with the slow ones, which compile.
-const LIMIT: u32 = 60;
-const SLOW_LIMIT: u32 = 1800;
+/// Seconds that the blocks of a page may take.
+const LIMIT: u32 = 180;
 
-/// Checks the site, and runs the pages of its guide or one of them, with all of their blocks or without the slow ones.
-pub fn run(all: bool, only: Option<&str>) -> Outcome {
+/// Checks the site, and runs the pages of its guide or one of them without their slow blocks, which
+/// [`roles`](crate::roles) runs.
+pub fn run(only: Option<&str>) -> Outcome {
     let chapters = check_chapters()?;
     check_links()?;
     check_texts()?;
     println!("book: {chapters} chapters are listed, and their links lead to files and headings");
-    run_pages(all, only)?;
-    match all || tool::has("mdbook") {
-        true => build(),
-        // The chapters and links are checked without it.
-        false => {
-            println!("book: the site is not built: mdbook is not installed");
-            Ok(())
-        }
-    }
+    run_pages(only)?;
+    build()
 }
 
 /// Compares the list of chapters with the pages, and returns their number.
@@ -73,7 +77,7 @@ fn check_links() -> Outcome {
     let mut faults = Vec::new();
     for page in &pages {
         for (line, target) in links(&tool::read(page)?) {
-            if let Err(fault) = check_link(page, &target) {
+            if let Err(fault) = check_link(Path::new(paths::BOOK), page, &target) {
                 faults.push(format!("book: {}:{line}: {fault}", page.display()));
             }
         }
@@ -84,7 +88,9 @@ fn check_links() -> Outcome {
     }
 }
 
-fn check_link(page: &Path, target: &str) -> Outcome {
+/// Checks a link. One from a page of the site must lead to a file of the site, because nothing else is published with it;
+/// one from another document may lead to any file of the repository.
+fn check_link(book: &Path, page: &Path, target: &str) -> Outcome {
     if target.contains("://") || target.starts_with("mailto:") {
         return Ok(());
     }
@@ -96,6 +102,9 @@ fn check_link(page: &Path, target: &str) -> Outcome {
     };
     if !path.exists() {
         return Err(format!("the link to {target} leads to no file"));
+    }
+    if page.starts_with(book) && !(path.starts_with(book) && path.is_file()) {
+        return Err(format!("the link to {target} is broken on the site: name the file of the repository as `code`"));
     }
     match anchor {
         Some(anchor) if path.extension().is_some_and(|e| e == "md") => match anchors(&tool::read(&path)?) {
@@ -119,7 +128,7 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(normal)
 }
 
-fn run_pages(all: bool, only: Option<&str>) -> Outcome {
+fn run_pages(only: Option<&str>) -> Outcome {
     if !paths::tool().exists() {
         return Err("book: the tool is not built, type: make build".into());
     }
@@ -135,101 +144,98 @@ fn run_pages(all: bool, only: Option<&str>) -> Outcome {
     for path in pages {
         let name = path.display().to_string();
         let page = Page::read(&tool::read(&path)?).map_err(|e| format!("book: {name}:{e}"))?;
-        if let Some(reason) = lacks(&page, all) {
+        if let Some(reason) = lacks(&page) {
             tool::skip(&format!("the programs of {name}"), &reason)?;
             continue;
         }
         if library.is_none() && page.blocks.iter().any(|block| block.compile) {
             library = Some(Library::find()?);
         }
-        run_page(&name, &page, all, library.as_ref()).map_err(|e| format!("book: {name}:{e}"))?;
+        run_page(&name, &page, library.as_ref()).map_err(|e| format!("book: {name}:{e}"))?;
     }
     Ok(())
 }
 
 /// Returns why this machine cannot run a page.
-fn lacks(page: &Page, all: bool) -> Option<String> {
-    let used: Vec<_> = BINDINGS.iter().filter(|(language, _, _)| page.has(&[language])).collect();
-    if let Some((_, program, _)) = used.iter().find(|(_, program, _)| !tool::has(program)) {
+fn lacks(page: &Page) -> Option<String> {
+    let used: Vec<_> = BINDINGS.iter().filter(|(language, _)| page.has(&[language])).collect();
+    let mut programs = used.iter().flat_map(|(_, programs)| *programs);
+    if let Some(program) = programs.find(|program| !tool::is_installed(program)) {
         return Some(format!("{program} is not installed"));
     }
-    if page.has(&["c", "cpp"]) && !tool::has("pkg-config") {
-        return Some("pkg-config is not installed".into());
+    if page.has(&["java"]) {
+        let version = tool::output(Command::new(java()).arg("--version")).ok().and_then(|text| java_version(&text));
+        if version.is_none_or(|version| version < JAVA) {
+            let found = version.map_or("unknown".into(), |version| version.to_string());
+            return Some(format!(
+                "Java {JAVA} is needed, and the version of java is {found} (JAVA_HOME names another one)"
+            ));
+        }
+    }
+    if page.has(&["js"]) && !reaches_registry() {
+        return Some("npm does not reach its registry".into());
     }
     if page.blocks.iter().any(|block| block.text.contains("openssl")) && !tool::is_installed("openssl") {
         return Some("the command openssl is not installed".into());
     }
-    (!all && !used.is_empty() && !paths::shared_library().exists())
+    (!used.is_empty() && !paths::shared_library().exists())
         .then(|| format!("{} is not built (make capi)", paths::shared_library().display()))
 }
 
-fn run_page(name: &str, page: &Page, all: bool, library: Option<&Library>) -> Outcome {
-    let count = page.blocks.iter().filter(|block| block.compile || (block.run && (all || !block.slow))).count();
-    if count == 0 {
+/// Returns the path of the program `java` in `JAVA_HOME`, or its name.
+fn java() -> PathBuf {
+    match std::env::var_os("JAVA_HOME") {
+        Some(home) => Path::new(&home).join("bin/java"),
+        None => "java".into(),
+    }
+}
+
+/// Returns the first number in the first line that `java --version` prints.
+fn java_version(printed: &str) -> Option<u32> {
+    let word = printed.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    word.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Returns whether npm can download packages.
+fn reaches_registry() -> bool {
+    let mut npm = Command::new("npm");
+    npm.args(["ping", "--fetch-retries=0", "--fetch-timeout=10000"]);
+    npm.output().is_ok_and(|output| output.status.success())
+}
+
+fn run_page(name: &str, page: &Page, library: Option<&Library>) -> Outcome {
+    if !page.blocks.iter().any(|block| block.compile || block.runs(Way::Built)) {
         return Ok(());
     }
-    let scratch = tool::Scratch::new()?;
-    let blocks = scratch.join("blocks");
-    for folder in [&blocks, &scratch.join("home"), &scratch.join("bin"), &scratch.join("page")] {
-        tool::at(folder, std::fs::create_dir(folder))?;
-    }
-    for block in &page.blocks {
-        tool::write(blocks.join(format!("{}.text", block.line)), &block.text)?;
-        if let (true, Some(library)) = (block.compile, library) {
-            library.compile(block, &blocks)?;
+    let place = Place::new()?;
+    if let Some(library) = library {
+        for block in page.blocks.iter().filter(|block| block.compile) {
+            library.compile(block, &place.blocks())?;
         }
     }
-    let link = |from: PathBuf, to: &str| tool::at(&scratch.join(to), symlink(from, scratch.join(to)));
-    link(paths::tool(), "bin/fabric-gossip")?;
+    let bin = place.scratch.join("bin");
+    tool::at(&bin, std::fs::create_dir(&bin))?;
+    let link = |from: PathBuf, to: PathBuf| tool::at(&to, symlink(from, &to));
+    link(paths::tool(), bin.join("fabric-gossip"))?;
+    if java().is_absolute() {
+        link(java(), bin.join("java"))?;
+    }
     // The clone that a reader has.
-    link(paths::root(), "page/fabric-gossip")?;
-    tool::write(scratch.join("page.sh"), &format!("cd page\n{}", page.script(all)))?;
-    let variables = environment(&scratch, all)?;
-    let finished = script::run(&scratch, "page.sh", if all { SLOW_LIMIT } else { LIMIT }, &variables)?;
-    let out = |line: usize| tool::read(blocks.join(format!("{line}.out"))).unwrap_or_default();
-    if !finished.status.success() {
-        let at = tool::read(blocks.join("at")).unwrap_or_default();
-        let printed = at.trim().parse().map(out).unwrap_or_default();
-        return Err(format!("{}: the block ended with {}\n{printed}{}", at.trim(), finished.status, finished.errors));
-    }
-    for (block, of) in page.printed(all) {
-        if let Some(line) = missing(&block.text, &out(of)) {
-            return Err(format!("{of}: the block did not print: {line}\n{}{}", out(of), finished.errors));
-        }
-    }
+    link(paths::root(), place.repository())?;
+    let variables = environment(&place)?;
+    let count = place.run(page, Way::Built, LIMIT, Environment::Ours(&variables))?;
     println!("book: {name}: {count} blocks run as they stand");
     Ok(())
 }
 
-/// Returns the environment of a user who has installed the tool and the libraries in an own prefix. With `all`, the pages
-/// install the libraries themselves.
-fn environment(scratch: &tool::Scratch, all: bool) -> Result<Vec<(&'static str, OsString)>, String> {
-    let before = |name: &str, first: PathBuf| {
-        let mut list = OsString::from(first);
-        if let Some(rest) = std::env::var_os(name).filter(|rest| !rest.is_empty()) {
-            list.push(":");
-            list.push(rest);
-        }
-        list
-    };
-    let home = |name: &str, folder: &str| match std::env::var_os(name) {
-        Some(set) => set,
-        None => Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(folder).into(),
-    };
-    // A tool that a page installs comes first.
-    let mut path = OsString::from(scratch.join("home/.cargo/bin:"));
-    path.push(before("PATH", scratch.join("bin")));
-    let mut variables = vec![
-        ("BLOCKS", scratch.join("blocks").into()),
-        ("HOME", scratch.join("home").into()),
-        ("PATH", path),
-        ("CARGO_HOME", home("CARGO_HOME", ".cargo")),
-        ("RUSTUP_HOME", home("RUSTUP_HOME", ".rustup")),
-        // `cargo install` must not write to the folder of the user who runs this check.
-        ("CARGO_INSTALL_ROOT", scratch.join("home/.cargo").into()),
-        ("CARGO_TARGET_DIR", paths::target().into()),
-    ];
-    if !all && paths::shared_library().exists() {
+/// Returns the environment of a user who has installed the tool and the libraries in an own prefix.
+fn environment(place: &Place) -> Result<Vec<(&'static str, OsString)>, String> {
+    let scratch = &place.scratch;
+    let mut variables = place.variables("bin");
+    // Go compiles its standard library once, and not once for each run.
+    variables.push(("GOCACHE", paths::target().join("go").into()));
+    variables.extend([("CARGO_HOME", home_of("CARGO_HOME", ".cargo")), ("CARGO_TARGET_DIR", paths::target().into())]);
+    if paths::shared_library().exists() {
         let library = scratch.join("lib");
         tool::at(&library, std::fs::create_dir(&library))?;
         // With its SONAME, which the library has if `make install` built it.
@@ -278,6 +284,7 @@ impl Library {
     /// Compiles a block as a reader's program.
     fn compile(&self, block: &Block, blocks: &Path) -> Outcome {
         let file = |ending: &str| blocks.join(format!("{}.{ending}", block.line));
+        tool::write(file("text"), &block.text)?;
         // The tool's build enables a feature that a reader does not have.
         if block.text.contains("fabric_gossip::testing") {
             return Err(format!("{}: a program of the guide uses the feature testing", block.line));
@@ -300,10 +307,11 @@ fn library_in(messages: &str) -> Option<String> {
     files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".rlib")).map(str::to_owned)
 }
 
-/// Builds the site where mdBook is installed.
+/// Builds the site where mdBook is installed. The chapters and links are checked without it.
 fn build() -> Outcome {
     if !tool::has("mdbook") {
-        return tool::skip("the documentation site", "mdbook is not installed (cargo install mdbook --locked)");
+        println!("book: the site is not built: mdbook is not installed (cargo install mdbook --locked)");
+        return Ok(());
     }
     let site = paths::target().join("book");
     tool::run(Command::new("mdbook").arg("build").arg(paths::BOOK).arg("--dest-dir").arg(&site))?;
@@ -318,6 +326,7 @@ mod tests {
     #[test]
     fn a_link_leads_to_a_file_and_a_heading() {
         // The working directory of tests is the package's folder.
+        let check_link = |page: &Path, target: &str| check_link(Path::new("elsewhere"), page, target);
         let page = Path::new("src/book.rs");
         assert_eq!(check_link(page, "markdown.rs"), Ok(()));
         assert_eq!(check_link(page, "../Cargo.toml"), Ok(()));
@@ -329,6 +338,18 @@ mod tests {
         assert_eq!(check_link(&scratch.join("a.md"), "#one-two"), Ok(()));
         assert_eq!(check_link(&scratch.join("b.md"), "a.md#one-two"), Ok(()));
         assert!(check_link(&scratch.join("b.md"), "a.md#two").unwrap_err().contains("no heading"));
+    }
+
+    #[test]
+    fn a_page_of_the_site_links_to_files_of_the_site_only() {
+        // The working directory of tests is the package's folder; its folder `src` stands for the site.
+        let check_link = |page: &str, target: &str| check_link(Path::new("src"), Path::new(page), target);
+        assert_eq!(check_link("src/book.rs", "markdown.rs"), Ok(()));
+        assert_eq!(check_link("src/guide/page.md", "../book.rs"), Ok(()));
+        assert_eq!(check_link("README.md", "src"), Ok(()));
+        for target in ["../Cargo.toml", "../src", "."] {
+            assert!(check_link("src/book.rs", target).unwrap_err().contains("broken on the site"), "{target}");
+        }
     }
 
     #[test]
@@ -349,8 +370,15 @@ mod tests {
         assert_eq!(library_in(&artifact("bytes", "b")), None);
     }
 
+    #[test]
+    fn the_version_of_java_is_the_first_number() {
+        assert_eq!(java_version("openjdk 25.0.1 2025-10-21 LTS\nOpenJDK Runtime\n"), Some(25));
+        assert_eq!(java_version("java 22 2024-03-19\n"), Some(22));
+        assert_eq!(java_version("java\n"), None);
+    }
+
     fn run_alone(document: &str) -> Outcome {
-        run_page("page", &Page::read(document)?, false, None)
+        run_page("page", &Page::read(document)?, None)
     }
 
     #[test]

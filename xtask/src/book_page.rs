@@ -5,7 +5,7 @@
 //! | Block | Effect |
 //! |---|---|
 //! | `sh,run` | runs, in the same shell as the other blocks of the page |
-//! | `sh,slow` | runs only on request: it installs or compiles something that takes long |
+//! | `sh,slow` | runs only for a [reader](Way::Reader): it installs or compiles something that takes long |
 //! | `rust,compile` `rust,run` | is compiled against the library; `run` also runs it, in the page's folder |
 //! | any language, `file=NAME` | is written to this file of the page's folder, for later blocks |
 //! | `text,printed` | each line is printed, in this order, by the last block that ran; `…` stands for any text |
@@ -16,7 +16,7 @@ use crate::markdown::{fences, Fence};
 use std::fmt::Write;
 
 /// Languages whose blocks need a mark.
-const PROGRAMS: &[&str] = &["sh", "bash", "rust", "c", "cpp", "python"];
+const PROGRAMS: &[&str] = &["sh", "bash", "rust", "c", "cpp", "python", "go", "java", "js"];
 
 /// A block, and what happens to it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,25 @@ pub struct Block {
     printed: bool,
 }
 
+/// The surroundings in which a page runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The tool, the libraries and the Rust programs of this build are in place.
+    Built,
+    /// Nothing is in place: a reader types every command of the page, and compiles its Rust programs by one of them.
+    Reader,
+}
+
 impl Block {
+    /// Returns whether the block runs by itself.
+    pub fn runs(&self, way: Way) -> bool {
+        self.run
+            && match way {
+                Way::Built => !self.slow,
+                Way::Reader => !self.compile,
+            }
+    }
+
     fn read(fence: Fence) -> Result<Block, String> {
         let mut words = fence.info.split(',');
         let language = words.next().unwrap_or_default().to_owned();
@@ -90,14 +108,14 @@ impl Page {
 
     /// Returns the script. It expects the texts and compiled programs of the blocks in the folder `$BLOCKS`, named after
     /// their lines, and puts there what each block prints and, in `at`, the line of the block that runs.
-    pub fn script(&self, all: bool) -> String {
+    pub fn script(&self, way: Way) -> String {
         let mut script = String::new();
         for block in &self.blocks {
             let line = block.line;
             if let Some(file) = &block.file {
                 let _ = writeln!(script, "mkdir -p \"$(dirname '{file}')\" && cp \"$BLOCKS/{line}.text\" '{file}'");
             }
-            if block.run && (all || !block.slow) {
+            if block.runs(way) {
                 let _ = writeln!(script, "echo {line} >\"$BLOCKS/at\"\nexec >\"$BLOCKS/{line}.out\"");
                 let _ = match block.compile {
                     true => writeln!(script, "\"$BLOCKS/{line}.program\""),
@@ -109,12 +127,12 @@ impl Page {
     }
 
     /// Returns the blocks that state what is printed, each with the line of the block that prints it.
-    pub fn printed(&self, all: bool) -> Vec<(&Block, usize)> {
+    pub fn printed(&self, way: Way) -> Vec<(&Block, usize)> {
         let (mut printed, mut last) = (Vec::new(), None);
         for block in &self.blocks {
             match last {
                 Some(line) if block.printed => printed.push((block, line)),
-                _ if block.run => last = (all || !block.slow).then_some(block.line),
+                _ if block.run => last = block.runs(way).then_some(block.line),
                 _ => {}
             }
         }
@@ -175,21 +193,27 @@ mod tests {
     }
 
     #[test]
-    fn blocks_run_in_their_order_and_slow_ones_on_request() {
+    fn blocks_run_in_their_order_and_slow_ones_for_a_reader() {
         let page = Page::read(PAGE).unwrap();
-        let script = page.script(false);
+        let script = page.script(Way::Built);
         let at = |text| script.find(text).unwrap_or_else(|| panic!("{text} is not in {script}"));
         assert!(at("\na\n") < at("cp \"$BLOCKS/8.text\" 'src/main.rs'") && at("cp ") < at("\"$BLOCKS/8.program\""));
-        assert!(!script.contains("\nc\n") && page.script(true).contains("\nc\n"));
+        assert!(!script.contains("\nc\n") && page.script(Way::Reader).contains("\nc\n"));
+    }
+
+    #[test]
+    fn a_reader_writes_a_rust_program_and_compiles_it_by_a_command_of_the_page() {
+        let script = Page::read(PAGE).unwrap().script(Way::Reader);
+        assert!(script.contains("cp \"$BLOCKS/8.text\" 'src/main.rs'") && !script.contains("8.program"), "{script}");
     }
 
     #[test]
     fn an_output_belongs_to_the_block_that_ran_before_it() {
         let page = Page::read(PAGE).unwrap();
-        let lines = |all| page.printed(all).iter().map(|(block, of)| (block.line, *of)).collect::<Vec<_>>();
-        assert_eq!(lines(true), [(5, 2), (14, 11)]);
+        let lines = |way| page.printed(way).iter().map(|(block, of)| (block.line, *of)).collect::<Vec<_>>();
+        assert_eq!(lines(Way::Reader), [(5, 2), (14, 11)]);
         // The second one states what a block prints that does not run.
-        assert_eq!(lines(false), [(5, 2)]);
+        assert_eq!(lines(Way::Built), [(5, 2)]);
     }
 
     #[test]

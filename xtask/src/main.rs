@@ -14,7 +14,9 @@ mod markdown;
 mod notices;
 mod packages;
 mod paths;
+mod place;
 mod readme;
+mod roles;
 mod rules;
 mod sbom;
 mod script;
@@ -35,9 +37,9 @@ usage: cargo xtask <command>
   examples                   run the Rust examples and compare their output with their heads
   surface [--check]          list the public items of the library, or fail if docs/public-api.txt is another list
   prints FILE                compare standard input with the `text` block at the head of FILE
-  readme                     run the README's block against a live peer
-  book [--all] [PAGE]        check the documentation site, and run the programs of its guide or of one page of it; with
-                             --all those that take minutes as well
+  readme                     compile the README's programs outside of the tree; run its block against a live peer
+  book [PAGE]                check the documentation site, and run the programs of its guide or of one page of it
+  roles [ROLE]               follow each quick start page, or one of them, from a fresh clone in an empty home (minutes)
   snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
   symbols exported LIBRARY   compare the exports of a shared library with the C header
   symbols hide FROM TO       make every symbol of a static library local but the functions of the C header
@@ -61,10 +63,10 @@ fn run(arguments: &[&str]) -> Outcome {
         ["examples"] => examples::run(),
         ["prints", file] => examples::compare_input(file),
         ["readme"] => readme::run(),
-        ["book"] => book::run(false, None),
-        ["book", "--all"] => book::run(true, None),
-        ["book", page] => book::run(false, Some(page)),
-        ["book", "--all", page] => book::run(true, Some(page)),
+        ["book"] => book::run(None),
+        ["book", page] => book::run(Some(page)),
+        ["roles"] => roles::run(None),
+        ["roles", role] => roles::run(Some(role)),
         ["snippets", folder] => snippets::run(folder),
         ["symbols", "exported", library] => symbols::check_exports(library),
         ["symbols", "hide", from, to] => symbols::hide(from, to),

@@ -1,6 +1,7 @@
-//! Runs the README's block against a live peer unchanged, and checks its output.
+//! Compiles the README's Rust programs in a package of a user, runs its block against a live peer unchanged, and checks the
+//! block's output.
 
-use crate::markdown::{blocks, section};
+use crate::markdown::{blocks, fences, section};
 use crate::{paths, script, tool, Outcome};
 use std::os::unix::fs::symlink;
 
@@ -13,8 +14,19 @@ const LOGGED: &[(&str, &str)] = &[
     ("\"event\":\"stopped\"", "peer0 did not run until it was stopped"),
 ];
 
-/// Runs the block in an empty folder.
+/// The manifest of a package outside of the repository. It selects the transport that compiles in a minute.
+const MANIFEST: &str = r#"[package]
+name = "program"
+version = "0.0.0"
+edition = "2021"
+
+[dependencies]
+fabric-gossip = { path = "@ROOT@", default-features = false, features = ["http2"] }
+"#;
+
+/// Compiles the programs, and runs the block in an empty folder.
 pub fn run() -> Outcome {
+    compile()?;
     if !paths::tool().exists() {
         return Err("readme: the tool is not built, type: make build".into());
     }
@@ -24,7 +36,7 @@ pub fn run() -> Outcome {
     let scratch = tool::Scratch::new()?;
     tool::write(scratch.join("block.sh"), &block(&tool::read(paths::README)?)?)?;
     tool::at(&paths::target(), symlink(paths::target(), scratch.join("target")))?;
-    let finished = script::run(&scratch, "block.sh", 120, &[])?;
+    let finished = script::run(&scratch, "block.sh", 120, script::Environment::Ours(&[]))?;
     let verdict = match finished.status {
         status if !status.success() => Err(format!("the block ended with {status}")),
         _ => verdict(&finished.printed, &tool::read(scratch.join("try/peer0.log"))?),
@@ -32,6 +44,40 @@ pub fn run() -> Outcome {
     verdict.map_err(|fault| format!("readme: {fault}\n{}{}", finished.printed, finished.errors))?;
     println!("readme: the block against a live peer runs as it stands");
     Ok(())
+}
+
+/// Compiles the Rust programs with the features that a user has, and not with those of this repository's tests.
+fn compile() -> Outcome {
+    let programs = programs(&tool::read(paths::README)?);
+    if programs.is_empty() {
+        return Err("readme: there is no Rust program".into());
+    }
+    let scratch = tool::Scratch::new()?;
+    let sources = scratch.join("src/bin");
+    tool::at(&sources, std::fs::create_dir_all(&sources))?;
+    for (line, text) in &programs {
+        tool::write(sources.join(format!("line{line}.rs")), text)?;
+    }
+    tool::write(scratch.join("Cargo.toml"), &MANIFEST.replace("@ROOT@", &paths::root().to_string_lossy()))?;
+    // The versions of this repository; cargo removes the packages that the program does not use.
+    let lock = scratch.join("Cargo.lock");
+    tool::at(&lock, std::fs::copy(paths::root().join("Cargo.lock"), &lock))?;
+    let mut check = tool::cargo();
+    check.args(["check", "--quiet", "--release", "--manifest-path"]).arg(scratch.join("Cargo.toml"));
+    tool::run(check.env("CARGO_TARGET_DIR", paths::target()))?;
+    println!("readme: {} Rust programs compile outside of the repository", programs.len());
+    Ok(())
+}
+
+/// Returns the blocks in Rust as whole programs, each with the number of its first line.
+fn programs(readme: &str) -> Vec<(usize, String)> {
+    let is_rust = |info: &str| info.split(',').next() == Some("rust");
+    let complete = |text: String| match text.contains("fn main()") {
+        true => text,
+        false => format!("#![allow(dead_code)]\n{text}fn main() {{}}\n"),
+    };
+    let blocks = fences(readme).into_iter().filter(|fence| is_rust(&fence.info));
+    blocks.map(|fence| (fence.line, complete(fence.text))).collect()
 }
 
 /// Returns the one shell block below the heading.
@@ -66,6 +112,14 @@ mod tests {
         assert!(block(&readme("")).is_err());
         assert!(block(&readme("```bash\na\n```\n```bash\nb\n```\n")).is_err());
         assert!(block("").is_err());
+    }
+
+    #[test]
+    fn the_programs_are_the_blocks_in_rust() {
+        let readme =
+            "```rust,no_run\nfn main() {}\n```\n```sh\nfn main()\n```\n```rust\nfn f() {}\n```\n```rusty\n```\n";
+        let whole = "#![allow(dead_code)]\nfn f() {}\nfn main() {}\n";
+        assert_eq!(programs(readme), [(2, "fn main() {}\n".to_owned()), (8, whole.to_owned())]);
     }
 
     #[test]

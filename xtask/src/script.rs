@@ -15,23 +15,39 @@ pub struct Finished {
     pub errors: String,
 }
 
+/// The environment of a script.
+pub enum Environment<'a> {
+    /// The one of this process without the tool's settings, and these variables in addition.
+    Ours(&'a [(&'a str, OsString)]),
+    /// These variables only.
+    Only(&'a [(&'a str, OsString)]),
+}
+
 /// Returns the reason why no script can run on this machine, or `None` if one can.
 pub fn lacks() -> Option<&'static str> {
     (!tool::has("timeout")).then_some("timeout (coreutils) is not installed")
 }
 
-/// Runs the script `name` of the folder with bash, which ends at the first command that fails. `variables` are added to the
-/// environment, from which the tool's settings are removed.
-pub fn run(folder: &Scratch, name: &str, seconds: u32, variables: &[(&str, OsString)]) -> Result<Finished, String> {
+/// Runs the script `name` of the folder with bash, which ends at the first command that fails.
+pub fn run(folder: &Scratch, name: &str, seconds: u32, environment: Environment) -> Result<Finished, String> {
     let create = |name| {
         let path = folder.join(name);
         tool::at(&path, File::create(&path))
     };
     let mut command = Command::new("timeout");
     command.args([&seconds.to_string(), "bash", "-euo", "pipefail", name]).current_dir(&folder.0);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
-        command.env_remove(name);
-    }
+    let variables = match environment {
+        Environment::Ours(added) => {
+            for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
+                command.env_remove(name);
+            }
+            added
+        }
+        Environment::Only(all) => {
+            command.env_clear();
+            all
+        }
+    };
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(create("out")?).stderr(create("err")?);
     // Processes that the script starts belong to its process group, and end with it.
@@ -56,7 +72,7 @@ mod tests {
     fn a_script_ends_at_its_first_failure_and_leaves_no_process() {
         let folder = Scratch::new().unwrap();
         tool::write(folder.join("try.sh"), "sleep 1000 &\necho $! $word\necho late >&2\nfalse\necho no\n").unwrap();
-        let finished = run(&folder, "try.sh", 60, &[("word", "a".into())]).unwrap();
+        let finished = run(&folder, "try.sh", 60, Environment::Ours(&[("word", "a".into())])).unwrap();
         assert_eq!(finished.status.code(), Some(1));
         assert_eq!(finished.errors, "late\n");
         let (process, word) = finished.printed.trim().split_once(' ').unwrap();
@@ -66,6 +82,14 @@ mod tests {
         while std::fs::read_to_string(&status).is_ok_and(|state| !state.contains(") Z")) {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_script_may_have_an_environment_that_is_not_ours() {
+        let folder = Scratch::new().unwrap();
+        tool::write(folder.join("try.sh"), "echo $word ${CARGO_MANIFEST_DIR:-unset}\n").unwrap();
+        let variables = [("word", "a".into()), ("PATH", std::env::var_os("PATH").unwrap_or_default())];
+        assert_eq!(run(&folder, "try.sh", 60, Environment::Only(&variables)).unwrap().printed, "a unset\n");
     }
 
     #[test]
