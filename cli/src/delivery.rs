@@ -108,7 +108,7 @@ impl<'a> Delivery<'a> {
         }
         match self.mode {
             Mode::Acknowledged => {
-                while !self.pending.is_empty() && self.goes_on() {
+                while !self.pending.is_empty() && self.is_answered() {
                     self.collect(1);
                     self.show();
                 }
@@ -208,13 +208,19 @@ impl<'a> Delivery<'a> {
         self.goes_on();
     }
 
-    /// Processes the events of the connection; returns `false` if nothing more can be delivered.
+    /// Processes the events of the connection; returns `false` if nothing more is to be delivered.
     fn goes_on(&mut self) -> bool {
+        self.is_answered() && !self.context.stop.is_cancelled()
+    }
+
+    /// Processes the events of the connection; returns `false` if no answer is to be waited for. A closed stdout is no
+    /// reason: the exit code tells whether the peer accepted what was sent before.
+    fn is_answered(&mut self) -> bool {
         self.watch();
         if self.lost.is_none() && self.disconnected.is_some_and(|at| at.elapsed() > RECONNECT) {
             self.lost = Some("the connection was closed, and dialling again failed".into());
         }
-        self.lost.is_none() && !self.context.stop.is_cancelled()
+        self.lost.is_none() && self.context.interrupted.signal().is_none()
     }
 
     fn watch(&mut self) {

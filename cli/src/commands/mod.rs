@@ -67,6 +67,6 @@ impl Command {
 
     /// Returns whether the command completes its work also when nobody reads its output.
     pub fn completes_unread(&self) -> bool {
-        !self.runs_until_stopped() && !matches!(self, Command::Demo(_))
+        !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_))
     }
 }
