@@ -37,7 +37,8 @@ const TOGETHER_BYTES: usize = 16 << 10;
 /// An immutable gossip message with its envelope. Clones share all data.
 ///
 /// A received message is checked when it arrives and decoded when it is first read, on the reading thread. Small
-/// messages that arrive together share memory, up to 16 of them: it is freed with the last one.
+/// messages that arrive together share memory, up to 16 of them: it is freed with the last one, and
+/// [`detached`](Self::detached) copies one out of it.
 #[derive(Clone)]
 pub struct SignedMessage {
     group: Arc<[Parts]>,
@@ -383,11 +384,19 @@ impl SignedMessage {
         self.envelope().secret.as_ref().map(SecretEnvelope::internal_endpoint).unwrap_or_default()
     }
 
-    /// Returns a copy in separate memory. A message nested in a large one otherwise keeps all of that in memory.
-    #[doc(hidden)]
+    /// Returns a copy in separate memory, for programs that keep a message for long: a received message keeps those that
+    /// arrived together with it, up to 16 KiB, and a nested one keeps the message that it came in.
     pub fn detached(&self) -> Self {
         let wire = Bytes::copy_from_slice(&self.wire());
         Self::decode(wire).unwrap_or_else(|_| self.clone())
+    }
+
+    /// Returns the message for keeping: a copy if it shares its allocation with others, otherwise the same.
+    pub(crate) fn kept(&self) -> Self {
+        match self.group.len() {
+            1 => self.clone(),
+            _ => self.detached(),
+        }
     }
 
     /// Returns whether the message was decoded, so that keeping a part of it keeps everything that it was received
@@ -439,7 +448,8 @@ mod tests {
         let groups = [16; 16].into_iter().chain([2, 2, 1, 1, 2, 2]);
         assert_eq!(numbers(&messages), (1..=22).zip(groups).collect::<Vec<_>>());
         assert_eq!(messages[21].wire(), wire(22, 10));
-        assert_eq!(numbers(&[messages[3].detached()]), [(4, 1)], "a kept message keeps no other");
+        assert_eq!(numbers(&[messages[3].kept()]), [(4, 1)], "a kept message keeps no other");
+        assert_eq!(messages[18].kept().wire().as_ptr(), messages[18].wire().as_ptr(), "it is alone already");
     }
 
     #[test]

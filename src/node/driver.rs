@@ -232,7 +232,8 @@ fn one_of<T: ByteSize>(subscription: &Subscription<T>) -> Option<T> {
 }
 
 fn received(message: &ReceivedMessage) -> Event {
-    Event::Received { message: message.message().clone(), from: message.connection_info().id.clone() }
+    // The core may keep it.
+    Event::Received { message: message.message().kept(), from: message.connection_info().id.clone() }
 }
 
 /// Returns the event for a peer that proved to be at an endpoint that we dialled.
