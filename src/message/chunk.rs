@@ -32,7 +32,8 @@ pub(super) fn take(size: usize) -> BytesMut {
         BUILT.set(built + 1);
         return BytesMut::with_capacity(size);
     }
-    let mut rest = REST.take();
+    // Fails while the thread ends.
+    let mut rest = REST.try_with(Cell::take).unwrap_or_default();
     if rest.capacity() < size {
         rest = BytesMut::with_capacity(CHUNK);
     }
@@ -42,7 +43,8 @@ pub(super) fn take(size: usize) -> BytesMut {
 /// Returns what was written to a buffer from [`take`]. The next message gets the rest of it.
 pub(super) fn finish(mut buffer: BytesMut) -> Bytes {
     if buffer.capacity() - buffer.len() >= *MEDIUM.start() {
-        REST.set(buffer.split_off(buffer.len()));
+        let rest = buffer.split_off(buffer.len());
+        let _ = REST.try_with(|kept| kept.set(rest));
     }
     buffer.freeze()
 }

@@ -6,7 +6,7 @@ use crate::crypto::PeerIdentity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::{self, gossip, put_tag, put_varint, VARINT};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use protobuf::{CodedOutputStream, Message};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -17,6 +17,10 @@ const SIGNATURE_ROOM: usize = 112;
 
 /// Maximum size of a protobuf message, in bytes.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
+
+/// Size in bytes up to which room for a message is filled with zeros before it is encoded: for a longer one, that takes
+/// longer than a stream's buffer.
+const FILLED: usize = 16 << 10;
 
 /// Field number of a message's nonce.
 const NONCE: u32 = 1;
@@ -207,8 +211,14 @@ impl SignedMessage {
         match &encoded {
             Some(bytes) => wire.extend_from_slice(bytes),
             None => {
-                wire.resize(start + payload_len, 0);
-                let mut out = CodedOutputStream::bytes(&mut wire[start..]);
+                let mut writer;
+                let mut out = if payload_len <= FILLED {
+                    wire.resize(start + payload_len, 0);
+                    CodedOutputStream::bytes(&mut wire[start..])
+                } else {
+                    writer = (&mut wire).writer();
+                    CodedOutputStream::new(&mut writer)
+                };
                 message
                     .write_to_with_cached_sizes(&mut out)
                     .and_then(|()| out.flush())
@@ -450,6 +460,21 @@ mod tests {
         assert_eq!(messages[21].wire(), wire(22, 10));
         assert_eq!(numbers(&[messages[3].kept()]), [(4, 1)], "a kept message keeps no other");
         assert_eq!(messages[18].kept().wire().as_ptr(), messages[18].wire().as_ptr(), "it is alone already");
+    }
+
+    #[test]
+    fn messages_of_every_size_are_encoded_alike() {
+        for size in [0, 1, 400, 1000, 4000, FILLED - 40, FILLED, FILLED + 40, 70_000, 1 << 20] {
+            for number in 0..20 {
+                let decoded = SignedMessage::decode(wire(number, size)).unwrap();
+                let payload = decoded.envelope().payload.clone();
+                assert_eq!(
+                    payload,
+                    data(0, b"ch".as_slice(), number, vec![7; size]).write_to_bytes().unwrap(),
+                    "{size}"
+                );
+            }
+        }
     }
 
     #[test]
