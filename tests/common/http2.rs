@@ -195,11 +195,6 @@ impl Http2 {
         Ok(())
     }
 
-    /// Half-closes a stream.
-    pub fn finish(&mut self, stream: u32) -> Result<()> {
-        self.frame(DATA, END_STREAM, stream, &[])
-    }
-
     /// Ends a stream immediately.
     pub fn reset(&mut self, stream: u32) -> Result<()> {
         self.windows.remove(&stream);

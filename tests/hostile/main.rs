@@ -20,7 +20,7 @@ mod violations;
 use attack::Attack;
 use common::{eventually, PATIENCE};
 use fabric_gossip::message;
-use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::testing::cryptogen::{Member, Org};
 use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::{Comm, RemotePeer};
 use parking_lot::Mutex;
@@ -107,10 +107,7 @@ impl Witness {
     fn new(org: &Org, name: &str, endpoint: &str, patience: Duration) -> Self {
         let member = org.peer(name).unwrap();
         let crypto = org.crypto_service(&member, &[]).unwrap();
-        let pem = |name: &str, text: &String| Pem::new(name, text.clone());
-        let (cert, key) = (pem("certificate", &member.tls_cert), pem("key", &member.tls_key));
-        let tls = Tls::new(TlsConfig::new(cert, key, pem("roots", &member.tls_ca_cert))).unwrap();
-        let comm = Comm::builder(member.identity(), crypto.clone(), crypto).tls(tls).start().unwrap();
+        let comm = Comm::builder(member.identity(), crypto.clone(), crypto).tls(tls_of(&member)).start().unwrap();
         Witness { comm, victim: RemotePeer::new(endpoint), nonce: 0, patience }
     }
 
@@ -126,6 +123,13 @@ impl Witness {
     fn round_trips(&mut self, count: usize) -> Times {
         Times::of((0..count).map(|_| self.round_trip().expect("nothing disturbs it")).collect())
     }
+}
+
+/// The TLS material of a member.
+fn tls_of(member: &Member) -> Tls {
+    let pem = |name: &str, text: &String| Pem::new(name, text.clone());
+    let (cert, key) = (pem("certificate", &member.tls_cert), pem("key", &member.tls_key));
+    Tls::new(TlsConfig::new(cert, key, pem("roots", &member.tls_ca_cert))).unwrap()
 }
 
 /// Round trips.

@@ -5,10 +5,14 @@ use super::attack::Attack;
 use super::common::http2::*;
 use super::common::PATIENCE;
 use super::victim::{Over, Victim, MSP_ID};
-use super::{Witness, TURN};
+use super::{tls_of, Witness, TURN};
+use crossbeam_channel::{bounded, Receiver};
 use fabric_gossip::testing::cryptogen::Org;
+use fabric_gossip::transport::http2::{Http2Transport, Options};
+use fabric_gossip::transport::{Acceptor, Limits, Status, Stream, Transport};
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 const PROTOCOL_ERROR: u32 = 1;
 const INTERNAL_ERROR: u32 = 2;
@@ -58,13 +62,6 @@ impl Drop for Scene {
     }
 }
 
-/// Opens a stream whose client has ended its side.
-fn half_closed(connection: &mut Http2) -> Result<u32> {
-    let stream = connection.open()?;
-    connection.finish(stream)?;
-    Ok(stream)
-}
-
 #[test]
 fn broken_rules_end_the_connection_with_their_code() {
     let _turn = TURN.lock();
@@ -92,14 +89,12 @@ fn broken_rules_end_the_connection_with_their_code() {
     scene.ends("an initial window above the maximum", &[FLOW_CONTROL_ERROR], |c| {
         c.frame(SETTINGS, 0, 0, &[0, 4, 0xff, 0xff, 0xff, 0xff])
     });
-    scene.ends("more DATA than the window", &[FLOW_CONTROL_ERROR], |c| {
-        let stream = c.open()?;
-        c.raw(&frame(DATA, 0, stream, &announcement(90_000)))?;
-        c.raw(&frame(DATA, 0, stream, &[7; 16 << 10]).repeat(5))
-    });
     scene.ends("DATA after the end of the stream", &[STREAM_CLOSED, PROTOCOL_ERROR], |c| {
-        let stream = half_closed(c)?;
-        c.frame(DATA, 0, stream, b"x")
+        // In one write: DATA that follows the server's own end of the stream is ignored.
+        let stream = c.number_of_next();
+        let mut out = frame(HEADERS, END_HEADERS | END_STREAM, stream, &literal(0));
+        add_frame(&mut out, DATA, 0, stream, b"x");
+        c.raw(&out)
     });
     scene.ends("a frame above 16 KiB", &[FRAME_SIZE_ERROR], |c| c.raw(&frame(250, 0, 0, &[0; 20_000])));
     scene.ends("SETTINGS of five bytes", &[FRAME_SIZE_ERROR], |c| c.frame(SETTINGS, 0, 0, &[0; 5]));
@@ -114,6 +109,34 @@ fn broken_rules_end_the_connection_with_their_code() {
         c.frame(PING, 0, 0, &[0; 8])
     });
     scene.ends("CONTINUATION without HEADERS", &[PROTOCOL_ERROR], |c| c.frame(CONTINUATION, 0, 1, &literal(0)));
+}
+
+/// Takes no message of any stream until the test is over: a message that an application waits for has its window granted
+/// again while it comes.
+struct TakesNothing(Receiver<()>);
+
+impl Acceptor for TakesNothing {
+    fn gossip_stream(&self, _: Arc<dyn Stream>) -> Status {
+        let _ = self.0.recv();
+        Status::ok()
+    }
+}
+
+#[test]
+fn more_data_than_the_window_ends_the_connection() {
+    let org = Org::new(MSP_ID, "test.example.com").unwrap();
+    let server = tls_of(&org.peer("server").unwrap());
+    let (over, until_over) = bounded(0);
+    let transport = Http2Transport::new(Some(server), Limits::default(), Options::default()).unwrap();
+    let server = transport.listen("127.0.0.1:0", Arc::new(TakesNothing(until_over))).unwrap();
+    let mut connection = Http2::connect(server.local_addr(), Some(&org.peer("hostile").unwrap())).unwrap();
+    let stream = connection.open().unwrap();
+    connection.raw(&frame(DATA, 0, stream, &announcement(90_000))).unwrap();
+    // The connection may end while this is written.
+    let _ = connection.raw(&frame(DATA, 0, stream, &[7; 16 << 10]).repeat(5));
+    connection.await_close();
+    assert_eq!(connection.goaway, Some(FLOW_CONTROL_ERROR));
+    drop(over);
 }
 
 #[test]
