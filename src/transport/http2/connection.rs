@@ -184,7 +184,7 @@ impl Conn {
             if !parked && core.role != Role::Taken && !core.ended {
                 let mut buffers = self.take_role(&mut core);
                 drop(core);
-                let received = self.receive(&mut buffers, left, spin);
+                let received = self.receive(&mut buffers, RECEIVE, left, spin);
                 parked = matches!(received, Received::Nothing);
                 tried = true;
                 core = self.core.lock();
@@ -229,10 +229,16 @@ impl Conn {
         std::mem::take(&mut core.buffers)
     }
 
-    /// Receives, without a lock. Waits for at most `limit` and a slice of time.
-    pub(super) fn receive(&self, buffers: &mut ReadBuffers, limit: Option<Duration>, spin: Option<&Spin>) -> Received {
-        if buffers.cipher.len() < RECEIVE {
-            buffers.cipher = vec![0; RECEIVE];
+    /// Receives at most `size` bytes, without a lock. Waits for at most `limit` and a slice of time.
+    pub(super) fn receive(
+        &self,
+        buffers: &mut ReadBuffers,
+        size: usize,
+        limit: Option<Duration>,
+        spin: Option<&Spin>,
+    ) -> Received {
+        if buffers.cipher.len() < size {
+            buffers.cipher = vec![0; size];
         }
         let mut received = None;
         if let Some(spin) = spin {
@@ -416,7 +422,8 @@ impl Conn {
                 turn.sent = 0;
                 let mut core = self.core.lock();
                 core.written = core.encrypted;
-                if core.waiting > 0 {
+                // Readers wait for nothing that is sent.
+                if core.writers > 0 {
                     self.changed.notify_all();
                 }
                 if core.ended {

@@ -1,8 +1,10 @@
 //! The work of the thread that drives connections which no other thread reads: the steward, or the acceptor.
 
 use super::connection::{Conn, Effects, LINGER};
+use super::session::Session;
 use super::socket::Interest;
 use super::state::{Core, ReadBuffers, Role};
+use super::wire::PIECE;
 use crate::sync;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,31 +13,36 @@ use std::time::{Duration, Instant};
 const WITHHELD: Duration = Duration::from_millis(100);
 
 impl Conn {
-    /// Reads what has arrived. Returns whether the driver must renew its registration immediately.
-    pub fn drive_read(self: &Arc<Self>) -> bool {
+    /// Reads what has arrived. If it concerns a stream and threads wait, one of them reads from now on; after a ping, the
+    /// driver goes on.
+    pub fn drive_read(self: &Arc<Self>) {
         let mut core = self.core.lock();
         if core.role != Role::Armed || core.ended {
-            return false;
+            return;
         }
         core.role = Role::Taken;
-        let mut buffers = std::mem::take(&mut core.buffers);
+        let _ = core.session_mut().map(Session::take_stirred);
         drop(core);
-        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
+        let mut buffers = ReadBuffers::default();
+        let received = self.receive(&mut buffers, PIECE, Some(Duration::ZERO), None);
         let mut core = self.core.lock();
         let effects = self.process(&mut core, buffers, received);
-        let rearm = core.waiting == 0 && !core.ended;
-        if rearm {
-            core.role = Role::Armed;
-        } else {
+        let over = core.ended || core.failure.is_some();
+        let stirred = over || core.session_mut().is_none_or(Session::take_stirred);
+        if core.ended || stirred && core.waiting > 0 {
             core.role = Role::Free(sync::now());
             if !core.ended && !std::mem::replace(&mut core.watched, true) {
                 self.steward.watch(self);
             }
+        } else {
+            core.role = Role::Armed;
+            core.release_buffers();
         }
-        self.changed.notify_all();
+        if stirred {
+            self.changed.notify_all();
+        }
         drop(core);
         self.carry_out(effects);
-        rearm
     }
 
     /// Continues to send: the socket has room again. If another thread has the write turn, that thread continues, and
@@ -47,13 +54,12 @@ impl Conn {
 
     /// Reads what has arrived on a connection that has no stream yet, and returns what follows from it.
     pub fn drive_pending(self: &Arc<Self>) -> Effects {
-        let mut buffers = self.with(|core| std::mem::take(&mut core.buffers));
-        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
+        let mut buffers = ReadBuffers::default();
+        let received = self.receive(&mut buffers, PIECE, Some(Duration::ZERO), None);
         let mut core = self.core.lock();
         let effects = self.process(&mut core, buffers, received);
         // A stranger's connection keeps no buffers while it is silent.
-        core.buffers = ReadBuffers::default();
-        core.wire.release();
+        core.release_buffers();
         drop(core);
         self.flush();
         effects
@@ -73,9 +79,7 @@ impl Conn {
             Role::Free(_) | Role::Armed => {
                 core.watched = false;
                 core.role = Role::Armed;
-                core.buffers = ReadBuffers::default();
-                core.wire.release();
-                core.release_batch();
+                core.release_buffers();
                 Some(true)
             }
         }
@@ -100,7 +104,6 @@ impl Conn {
             if !flush {
                 return next;
             }
-            self.changed.notify_all();
             self.flush();
         }
         Some(now)
@@ -112,6 +115,7 @@ impl Conn {
         }
         if core.closing.is_none() && core.failure.is_some() {
             core.close(LINGER);
+            self.changed.notify_all();
         }
         if let Some(at) = core.closing {
             if at <= now {
@@ -152,12 +156,16 @@ impl Conn {
             let until = core.idle_since + limits.max_connection_idle;
             if now >= until {
                 core.close(LINGER);
+                self.changed.notify_all();
                 return (Some(now + LINGER), true);
             }
             next = next.min(until);
         }
         let (expired, deadline) = core.expire(now);
-        flush |= expired;
+        if expired {
+            self.changed.notify_all();
+            flush = true;
+        }
         next = deadline.map_or(next, |at| next.min(at));
         if let Some(session) = &mut core.session {
             let budget = &self.settings.budget;

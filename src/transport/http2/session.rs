@@ -81,6 +81,8 @@ struct State {
     /// The header block that is being received.
     headers: Headers,
     settings_received: bool,
+    /// Whether a frame other than PING arrived since the mark was read.
+    stirred: bool,
     /// Bytes of DATA frames that arrived since the last call of `receive`.
     arrived: usize,
     /// Bytes that arrived and for which no connection window was returned yet.
@@ -116,6 +118,7 @@ impl Session {
             events: Vec::new(),
             headers: Headers::default(),
             settings_received: false,
+            stirred: false,
             arrived: 0,
             withheld: 0,
             answered: false,
@@ -277,6 +280,12 @@ impl Session {
     /// Returns what happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.state_mut().events)
+    }
+
+    /// Returns whether anything arrived, since the last call of this method, for which a thread may wait: any frame but
+    /// PING.
+    pub fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.state_mut().stirred)
     }
 
     /// Returns whether DATA or HEADERS were sent since the last call of this method.
@@ -650,6 +659,7 @@ unsafe extern "C" fn on_frame(_: *mut nghttp2_session, frame: *const nghttp2_fra
     let (state, hd) = unsafe { (state(user_data), (*frame).hd) };
     let kind = nghttp2_frame_type::from(hd.type_);
     let has = |flag: nghttp2_flag| nghttp2_flag::from(hd.flags) & flag != 0;
+    state.stirred |= kind != NGHTTP2_PING;
     match kind {
         NGHTTP2_HEADERS => {
             let fields = std::mem::take(&mut state.headers.fields);
@@ -718,6 +728,7 @@ unsafe extern "C" fn on_data(
     // SAFETY: nghttp2 passes the session's state and data of this length, which is not zero.
     let (state, data) = unsafe { (state(user_data), std::slice::from_raw_parts(data, length)) };
     state.arrived += length;
+    state.stirred = true;
     if let Some(flow) = state.flows.get_mut(&id) {
         flow.receive(data);
     }

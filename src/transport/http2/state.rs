@@ -18,7 +18,7 @@ pub(super) struct Core {
     pub watched: bool,
     /// Number of threads that wait for a change.
     pub waiting: usize,
-    /// Number of threads that wait for window.
+    /// Number of the waiting threads that wait for window, or for what was queued to be sent.
     pub writers: usize,
     pub buffers: ReadBuffers,
     /// Number of bytes of ciphertext made, and sent.
@@ -199,7 +199,10 @@ impl Core {
         Ok(())
     }
 
-    pub fn release_batch(&mut self) {
+    /// Releases the memory for receiving and sending that a connection without traffic does not need.
+    pub fn release_buffers(&mut self) {
+        self.buffers = ReadBuffers::default();
+        self.wire.release();
         if let Some(session) = &mut self.session {
             session.release_batch();
         }

@@ -351,3 +351,20 @@ fn a_metadata_value_may_begin_with_a_space() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_ping_concerns_no_thread_that_waits_for_a_stream() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    pair.client.queue(id, "message".into());
+    pair.exchange();
+    assert!(pair.server.take_stirred());
+    pair.client.take_stirred();
+    pair.client.ping();
+    pair.server.ping();
+    pair.exchange();
+    assert!(!pair.server.take_stirred() && !pair.client.take_stirred());
+    pair.client.reset(id, reset::CANCEL);
+    pair.exchange();
+    assert!(pair.server.take_stirred());
+}
