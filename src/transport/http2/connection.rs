@@ -189,10 +189,16 @@ impl Conn {
                 tried = true;
                 core = self.core.lock();
                 core.role = Role::Free(sync::now());
-                if parked && left.is_none_or(|left| left >= SLICE) {
-                    core.rest();
-                }
                 let effects = self.process(&mut core, buffers, received);
+                if parked && !core.ended && left.is_none_or(|left| left >= SLICE) {
+                    // Nothing comes: the steward reads until something does.
+                    core.role = Role::Armed;
+                    core.release_buffers();
+                    drop(core);
+                    self.steward.arm(self);
+                    core = self.core.lock();
+                    continue;
+                }
                 if core.waiting > 0 && !parked {
                     self.changed.notify_all();
                 }
@@ -214,9 +220,9 @@ impl Conn {
         }
     }
 
-    /// Lets another waiting thread take the read role.
+    /// Lets another waiting thread take the read role, unless the steward has it.
     fn hand_over(&self, core: &Core) {
-        if core.waiting > 0 && core.role != Role::Taken {
+        if core.waiting > 0 && matches!(core.role, Role::Free(_)) {
             self.changed.notify_one();
         }
     }

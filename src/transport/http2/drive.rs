@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 const WITHHELD: Duration = Duration::from_millis(100);
 
 impl Conn {
-    /// Reads what has arrived. If it concerns a stream and threads wait, one of them reads from now on; after a ping, the
-    /// driver goes on.
+    /// Reads what has arrived. If it is for readers, they read from now on, and the driver again when they leave the
+    /// connection unattended, which paces it if their application does not keep up. After a ping or more window, the driver
+    /// goes on.
     pub fn drive_read(self: &Arc<Self>) {
         let mut core = self.core.lock();
         if core.role != Role::Armed || core.ended {
@@ -28,8 +29,9 @@ impl Conn {
         let mut core = self.core.lock();
         let effects = self.process(&mut core, buffers, received);
         let over = core.ended || core.failure.is_some();
-        let stirred = over || core.session_mut().is_none_or(Session::take_stirred);
-        if core.ended || stirred && core.waiting > 0 {
+        let (stirred, window) = core.session_mut().map_or((true, true), Session::take_stirred);
+        let stirred = stirred || over;
+        if core.ended || stirred {
             core.role = Role::Free(sync::now());
             if !core.ended && !std::mem::replace(&mut core.watched, true) {
                 self.steward.watch(self);
@@ -38,7 +40,7 @@ impl Conn {
             core.role = Role::Armed;
             core.release_buffers();
         }
-        if stirred {
+        if stirred || window && core.writers > 0 {
             self.changed.notify_all();
         }
         drop(core);
@@ -76,11 +78,16 @@ impl Conn {
             }
             Role::Taken => None,
             Role::Free(since) if now.saturating_duration_since(since) < unattended => None,
-            Role::Free(_) | Role::Armed => {
+            Role::Free(_) => {
                 core.watched = false;
                 core.role = Role::Armed;
                 core.release_buffers();
                 Some(true)
+            }
+            // A thread has registered the socket.
+            Role::Armed => {
+                core.watched = false;
+                Some(false)
             }
         }
     }

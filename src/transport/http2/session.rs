@@ -81,8 +81,9 @@ struct State {
     /// The header block that is being received.
     headers: Headers,
     settings_received: bool,
-    /// Whether a frame other than PING arrived since the mark was read.
+    /// Whether a frame other than PING and WINDOW_UPDATE arrived, and a WINDOW_UPDATE, since the marks were read.
     stirred: bool,
+    window_grew: bool,
     /// Bytes of DATA frames that arrived since the last call of `receive`.
     arrived: usize,
     /// Bytes that arrived and for which no connection window was returned yet.
@@ -119,6 +120,7 @@ impl Session {
             headers: Headers::default(),
             settings_received: false,
             stirred: false,
+            window_grew: false,
             arrived: 0,
             withheld: 0,
             answered: false,
@@ -282,10 +284,11 @@ impl Session {
         std::mem::take(&mut self.state_mut().events)
     }
 
-    /// Returns whether anything arrived, since the last call of this method, for which a thread may wait: any frame but
-    /// PING.
-    pub fn take_stirred(&mut self) -> bool {
-        std::mem::take(&mut self.state_mut().stirred)
+    /// Returns whether anything arrived, since the last call of this method, for which a reader may wait: any frame but
+    /// PING and WINDOW_UPDATE; and whether a WINDOW_UPDATE arrived, for which a writer may wait.
+    pub fn take_stirred(&mut self) -> (bool, bool) {
+        let state = self.state_mut();
+        (std::mem::take(&mut state.stirred), std::mem::take(&mut state.window_grew))
     }
 
     /// Returns whether DATA or HEADERS were sent since the last call of this method.
@@ -659,7 +662,11 @@ unsafe extern "C" fn on_frame(_: *mut nghttp2_session, frame: *const nghttp2_fra
     let (state, hd) = unsafe { (state(user_data), (*frame).hd) };
     let kind = nghttp2_frame_type::from(hd.type_);
     let has = |flag: nghttp2_flag| nghttp2_flag::from(hd.flags) & flag != 0;
-    state.stirred |= kind != NGHTTP2_PING;
+    match kind {
+        NGHTTP2_PING => {}
+        NGHTTP2_WINDOW_UPDATE => state.window_grew = true,
+        _ => state.stirred = true,
+    }
     match kind {
         NGHTTP2_HEADERS => {
             let fields = std::mem::take(&mut state.headers.fields);

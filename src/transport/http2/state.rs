@@ -208,13 +208,6 @@ impl Core {
         }
     }
 
-    /// Lets the steward take the read role over soon: nothing comes.
-    pub fn rest(&mut self) {
-        if let (Role::Free(since), Some(past)) = (self.role, sync::now().checked_sub(Duration::from_secs(1))) {
-            self.role = Role::Free(since.min(past));
-        }
-    }
-
     /// Ends the connection because of this failure. What the session still wants to send is sent.
     pub fn fail(&mut self, failure: Failure) {
         let (text, goaway) = match failure {

@@ -12,13 +12,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Interval at which connections in use are checked for having been left unattended. It doubles with each check that
-/// finds all of them in use, up to the longest.
-const TICK: Duration = Duration::from_millis(4);
-const LONGEST_TICK: Duration = Duration::from_millis(64);
+/// Interval at which connections in use are checked for having been left unattended.
+const TICK: Duration = Duration::from_millis(50);
 
-/// Time after which a connection counts as unattended.
-const UNATTENDED: Duration = Duration::from_millis(3);
+/// Time after which a connection counts as unattended: threads that take part in a conversation read again earlier. Only
+/// pings, the peer's end and unneeded windows wait meanwhile.
+const UNATTENDED: Duration = Duration::from_millis(30);
 
 /// Time for which the thread waits for another connection after the last one has ended.
 const SPARE: Duration = Duration::from_secs(2);
@@ -166,12 +165,11 @@ impl Steward {
         let mut watch = Watch::new();
         let mut ready = Vec::new();
         let mut ticked = sync::now();
-        let mut tick = TICK;
         let mut idle_since = sync::now();
         loop {
             let now = sync::now();
             let timer = watch.due.first().map(|(at, _)| at.saturating_duration_since(now));
-            let tick_left = (!watch.unattended.is_empty()).then(|| (ticked + tick).saturating_duration_since(now));
+            let tick_left = (!watch.unattended.is_empty()).then(|| (ticked + TICK).saturating_duration_since(now));
             let spare = watch.connections.is_empty().then_some(SPARE);
             let timeout = [timer, tick_left, spare].into_iter().flatten().min();
             let sleep = if timeout.is_none_or(|timeout| timeout > TICK) { SLEEP } else { NAP };
@@ -192,22 +190,16 @@ impl Steward {
                     conn.drive_write();
                     watch.look_at(conn.clone(), sync::now());
                 }
-                self.renew(&conn);
+                self.arm(&conn);
             }
             let notes = std::mem::take(&mut self.state.lock().notes);
-            let in_use = watch.unattended.len();
             for note in notes {
                 self.take_note(note, &mut watch);
             }
-            if watch.unattended.len() > in_use {
-                tick = TICK;
-            }
             let now = sync::now();
-            if now >= ticked + tick {
-                let in_use = watch.unattended.len();
+            if now >= ticked + TICK {
                 self.check_unattended(&mut watch, now);
                 ticked = now;
-                tick = if watch.unattended.len() < in_use { TICK } else { (tick * 2).min(LONGEST_TICK) };
             }
             self.check_timers(&mut watch, now);
             if !watch.connections.is_empty() {
@@ -235,7 +227,7 @@ impl Steward {
                 }
                 // The acceptor leaves the read role to the steward; a dialling thread has it.
                 match conn.interest().read {
-                    true => self.renew(&conn),
+                    true => self.arm(&conn),
                     false => watch.unattended.push(conn.clone()),
                 }
                 watch.look_at(conn, sync::now());
@@ -248,18 +240,25 @@ impl Steward {
             Note::Attend(conn) => {
                 conn.noted.store(false, Ordering::SeqCst);
                 if watch.connections.contains_key(&conn.id) {
-                    self.renew(&conn);
+                    self.arm(&conn);
                     watch.look_at(conn, sync::now());
                 }
             }
         }
     }
 
-    fn renew(&self, conn: &Conn) {
-        let interest = conn.interest();
-        if interest.read || interest.write {
+    /// Registers the socket of a connection for what the steward has to wait for. May be called by any thread after a
+    /// change; of two at the same time, the last one to register finds the change of the other.
+    pub fn arm(&self, conn: &Conn) {
+        let mut registered = Interest { read: false, write: false };
+        loop {
+            let interest = conn.interest();
+            if interest == registered || !(interest.read || interest.write) {
+                return;
+            }
             // An error means that the connection is gone, which its timers find.
             let _ = self.epoll.renew(conn.socket.raw(), interest, conn.id);
+            registered = interest;
         }
     }
 
@@ -268,7 +267,7 @@ impl Steward {
             None => true,
             Some(register) => {
                 if register {
-                    self.renew(conn);
+                    self.arm(conn);
                 }
                 false
             }

@@ -353,18 +353,21 @@ fn a_metadata_value_may_begin_with_a_space() {
 }
 
 #[test]
-fn a_ping_concerns_no_thread_that_waits_for_a_stream() {
+fn a_ping_concerns_nobody_and_a_window_only_writers() {
     let mut pair = Pair::new();
     let id = pair.open();
-    pair.client.queue(id, "message".into());
+    pair.client.queue(id, vec![1; FIRST_WINDOW - 5].into());
     pair.exchange();
-    assert!(pair.server.take_stirred());
+    assert!(pair.server.take_stirred().0);
     pair.client.take_stirred();
     pair.client.ping();
     pair.server.ping();
     pair.exchange();
-    assert!(!pair.server.take_stirred() && !pair.client.take_stirred());
+    assert_eq!((pair.client.take_stirred(), pair.server.take_stirred()), ((false, false), (false, false)));
+    pair.server.take(id).unwrap();
+    pair.exchange();
+    assert_eq!(pair.client.take_stirred(), (false, true));
     pair.client.reset(id, reset::CANCEL);
     pair.exchange();
-    assert!(pair.server.take_stirred());
+    assert!(pair.server.take_stirred().0);
 }
