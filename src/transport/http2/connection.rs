@@ -75,12 +75,25 @@ impl Turn {
     }
 }
 
+/// What a thread waits for.
+#[derive(Clone, Copy)]
+pub(super) enum Awaits<'a> {
+    /// Something from the peer, for which it may poll for a moment.
+    Arrival(Option<&'a Spin>),
+    /// The sending of what was queued, which may need more window.
+    Sending,
+}
+
 /// Work that follows from received bytes and is done without a lock.
 #[derive(Default)]
 pub(super) struct Effects {
     requests: Vec<(i32, Vec<Field>)>,
     unary: Vec<(i32, String)>,
     flush: bool,
+    /// Whether something came for which a thread may wait: any frame but PING and WINDOW_UPDATE.
+    pub arrival: bool,
+    /// Whether more window came.
+    pub window: bool,
 }
 
 impl Effects {
@@ -165,23 +178,32 @@ impl Conn {
     pub fn wait<R>(
         self: &Arc<Self>,
         until: Option<Instant>,
-        spin: Option<&Spin>,
+        awaits: Awaits,
         mut check: impl FnMut(&mut Core) -> Option<R>,
     ) -> Option<R> {
+        let (spin, writer) = match awaits {
+            Awaits::Arrival(spin) => (spin, 0),
+            Awaits::Sending => (None, 1),
+        };
         let mut core = self.core.lock();
+        core.writers += writer;
         let mut tried = false;
         let mut parked = false;
+        let mut borrowed = false;
         loop {
-            if let Some(result) = check(&mut core) {
-                self.hand_over(&core);
-                return Some(result);
-            }
+            let result = check(&mut core);
             let left = until.map(|until| until.saturating_duration_since(sync::now()));
-            if left.is_some_and(|left| left.is_zero()) && tried {
-                self.hand_over(&core);
-                return None;
+            if result.is_some() || left.is_some_and(|left| left.is_zero()) && tried {
+                core.writers -= writer;
+                let arm = self.hand_over(&mut core, borrowed);
+                drop(core);
+                if arm {
+                    self.steward.arm(self);
+                }
+                return result;
             }
             if !parked && core.role != Role::Taken && !core.ended {
+                borrowed = core.role == Role::Armed;
                 let mut buffers = self.take_role(&mut core);
                 drop(core);
                 let received = self.receive(&mut buffers, RECEIVE, left, spin);
@@ -199,7 +221,7 @@ impl Conn {
                     core = self.core.lock();
                     continue;
                 }
-                if core.waiting > 0 && !parked {
+                if core.waiting > 0 && (effects.arrival || effects.window && core.writers > writer) {
                     self.changed.notify_all();
                 }
                 if !effects.is_empty() {
@@ -216,15 +238,23 @@ impl Conn {
                 Some(until) => drop(self.changed.wait_until(&mut core, until)),
             }
             core.waiting -= 1;
-            parked = false;
+            // What the steward reads, it announces.
+            parked = core.role == Role::Armed;
         }
     }
 
-    /// Lets another waiting thread take the read role, unless the steward has it.
-    fn hand_over(&self, core: &Core) {
-        if core.waiting > 0 && matches!(core.role, Role::Free(_)) {
-            self.changed.notify_one();
+    /// Leaves reading to another waiting thread, or to the steward if it was `borrowed` from there. Returns whether the
+    /// steward must be armed.
+    fn hand_over(&self, core: &mut Core, borrowed: bool) -> bool {
+        if core.waiting == 0 || !matches!(core.role, Role::Free(_)) {
+            return false;
         }
+        if borrowed && !core.ended {
+            core.role = Role::Armed;
+            return true;
+        }
+        self.changed.notify_one();
+        false
     }
 
     fn take_role(self: &Arc<Self>, core: &mut Core) -> ReadBuffers {
@@ -290,6 +320,9 @@ impl Conn {
                     core.fail(failure);
                     self.steward.attend(self);
                 }
+                let stirred = core.session_mut().map_or((true, true), Session::take_stirred);
+                effects.arrival = stirred.0 || core.failure.is_some();
+                effects.window = stirred.1;
                 // A writer that waits for window is woken by what was received, and sends.
                 effects.flush = core.wants_write() && (core.writers == 0 || core.failure.is_some());
                 if core.session.as_ref().is_some_and(Session::withholds) {
@@ -440,6 +473,9 @@ impl Conn {
                     self.changed.notify_all();
                     self.steward.attend(self);
                     return Progress::Lost;
+                }
+                if core.session_mut().is_some_and(Session::take_opened) {
+                    self.changed.notify_all();
                 }
                 if turn.out.is_empty() {
                     return Progress::Done;

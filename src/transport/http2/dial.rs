@@ -1,6 +1,6 @@
 //! The dialling side: from a name to a connection whose server has answered.
 
-use super::connection::{time_after, Conn, NewConn};
+use super::connection::{time_after, Awaits, Conn, NewConn};
 use super::context::Contexts;
 use super::grpc;
 use super::options::Settings;
@@ -106,7 +106,7 @@ impl Dialling<'_> {
 
     fn await_settings(&self, conn: &Arc<Conn>, until: Instant) -> Result<()> {
         let _hook = notify_on_cancel(conn, self.cancel);
-        let answered = conn.wait(Some(until), None, |core| {
+        let answered = conn.wait(Some(until), Awaits::Arrival(None), |core| {
             if self.cancel.is_cancelled() {
                 return Some(Err(stopped()));
             }
@@ -179,7 +179,7 @@ impl Http2Connection {
     /// Waits for the answer to a unary call.
     fn await_answer(&self, id: i32, timeout: Duration) -> Result<()> {
         let _hook = notify_on_cancel(&self.conn, &self.cancel);
-        let answered = self.conn.wait(time_after(timeout), None, |core| {
+        let answered = self.conn.wait(time_after(timeout), Awaits::Arrival(None), |core| {
             if self.cancel.is_cancelled() {
                 return Some(Err(stopped()));
             }
@@ -284,7 +284,7 @@ impl Http2Connection {
         }
         conn.flush();
         let _hook = notify_on_cancel(conn, &self.cancel);
-        let opened = conn.wait(time_after(self.timeout), None, |core| {
+        let opened = conn.wait(time_after(self.timeout), Awaits::Arrival(None), |core| {
             if self.cancel.is_cancelled() {
                 return Some(Err(stopped()));
             }

@@ -13,25 +13,21 @@ use std::time::{Duration, Instant};
 const WITHHELD: Duration = Duration::from_millis(100);
 
 impl Conn {
-    /// Reads what has arrived. If it is for readers, they read from now on, and the driver again when they leave the
-    /// connection unattended, which paces it if their application does not keep up. After a ping or more window, the driver
-    /// goes on.
+    /// Reads what has arrived. If readers wait for it, they read from now on. If their application does not keep up, the
+    /// driver reads again when the connection has been unattended for a while. Otherwise it goes on.
     pub fn drive_read(self: &Arc<Self>) {
         let mut core = self.core.lock();
         if core.role != Role::Armed || core.ended {
             return;
         }
         core.role = Role::Taken;
-        let _ = core.session_mut().map(Session::take_stirred);
         drop(core);
         let mut buffers = ReadBuffers::default();
         let received = self.receive(&mut buffers, PIECE, Some(Duration::ZERO), None);
         let mut core = self.core.lock();
         let effects = self.process(&mut core, buffers, received);
-        let over = core.ended || core.failure.is_some();
-        let (stirred, window) = core.session_mut().map_or((true, true), Session::take_stirred);
-        let stirred = stirred || over;
-        if core.ended || stirred {
+        let unread = core.session().is_some_and(Session::has_unread);
+        if core.ended || effects.arrival && (core.waiting > 0 || unread) {
             core.role = Role::Free(sync::now());
             if !core.ended && !std::mem::replace(&mut core.watched, true) {
                 self.steward.watch(self);
@@ -40,7 +36,7 @@ impl Conn {
             core.role = Role::Armed;
             core.release_buffers();
         }
-        if stirred || window && core.writers > 0 {
+        if effects.arrival || effects.window && core.writers > 0 {
             self.changed.notify_all();
         }
         drop(core);

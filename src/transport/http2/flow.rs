@@ -237,6 +237,11 @@ impl Flow {
         Some((message, returned))
     }
 
+    /// Returns the number of bytes of the complete messages that were not taken.
+    pub fn unread(&self) -> usize {
+        self.ready_bytes
+    }
+
     /// Returns whether a message is complete.
     pub fn has_message(&self) -> bool {
         !self.ready.is_empty()

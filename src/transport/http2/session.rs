@@ -84,6 +84,8 @@ struct State {
     /// Whether a frame other than PING and WINDOW_UPDATE arrived, and a WINDOW_UPDATE, since the marks were read.
     stirred: bool,
     window_grew: bool,
+    /// Whether the headers of a new stream were sent since the mark was read.
+    opened: bool,
     /// Bytes of DATA frames that arrived since the last call of `receive`.
     arrived: usize,
     /// Bytes that arrived and for which no connection window was returned yet.
@@ -121,6 +123,7 @@ impl Session {
             settings_received: false,
             stirred: false,
             window_grew: false,
+            opened: false,
             arrived: 0,
             withheld: 0,
             answered: false,
@@ -291,9 +294,19 @@ impl Session {
         (std::mem::take(&mut state.stirred), std::mem::take(&mut state.window_grew))
     }
 
+    /// Returns whether the headers of a new stream were sent since the last call of this method.
+    pub fn take_opened(&mut self) -> bool {
+        std::mem::take(&mut self.state_mut().opened)
+    }
+
     /// Returns whether DATA or HEADERS were sent since the last call of this method.
     pub fn take_answered(&mut self) -> bool {
         std::mem::take(&mut self.state_mut().answered)
+    }
+
+    /// Returns whether a message with content has arrived and was not taken.
+    pub fn has_unread(&self) -> bool {
+        self.state().flows.values().any(|flow| flow.unread() > 0)
     }
 
     /// Returns the stream.
@@ -766,7 +779,7 @@ unsafe extern "C" fn on_sent(
         NGHTTP2_HEADERS => {
             state.answered = true;
             if let Some(flow) = state.flows.get_mut(&hd.stream_id) {
-                flow.opened = true;
+                state.opened |= !std::mem::replace(&mut flow.opened, true);
             }
             let ended = nghttp2_flag::from(hd.flags) & NGHTTP2_FLAG_END_STREAM != 0;
             // The client is still sending. It learns that its request is not read to the end.

@@ -1,6 +1,6 @@
 //! A bidirectional stream of messages on a connection.
 
-use super::connection::{time_after, Conn};
+use super::connection::{time_after, Awaits, Conn};
 use super::flow::{End, Flow, FIRST_WINDOW};
 use super::framing::Flaw;
 use super::grpc::{self, reset};
@@ -273,9 +273,7 @@ impl Http2Stream {
                     let on = self.is_sent(core) || core.wants_write() || self.send_end(core).is_some();
                     on.then_some(())
                 };
-                self.conn.with(|core| core.writers += 1);
-                self.conn.wait(Some(now + left), None, check);
-                self.conn.with(|core| core.writers -= 1);
+                self.conn.wait(Some(now + left), Awaits::Sending, check);
             }
         }
         Ok(false)
@@ -313,7 +311,7 @@ impl Http2Stream {
             None => {
                 let until = timeout.and_then(time_after);
                 let conversing = self.sent.swap(false, Ordering::Relaxed);
-                self.conn.wait(until, conversing.then_some(&self.spin), check)
+                self.conn.wait(until, Awaits::Arrival(conversing.then_some(&self.spin)), check)
             }
         };
         match taken {
