@@ -4,6 +4,7 @@ use super::connection::{time_after, Awaits, Conn};
 use super::flow::{End, Flow, FIRST_WINDOW};
 use super::framing::Flaw;
 use super::grpc::{self, reset};
+use super::session::BATCH;
 use super::state::Core;
 use crate::spin::Spin;
 use crate::sync;
@@ -13,8 +14,9 @@ use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Number of bytes that `send_all` queues before it writes.
-const GATHERED: usize = 64 << 10;
+/// Number of bytes that `send_all` queues before it writes: with their framing they fit into one batch, or a short second
+/// one would follow.
+const GATHERED: usize = BATCH - (8 << 10);
 
 /// Longest time for which a blocked writer does not look at whether its stream was cancelled.
 const LOOK: Duration = Duration::from_millis(20);
