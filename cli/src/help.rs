@@ -10,6 +10,7 @@ pub fn extend(mut tool: Command) -> Command {
             "identity" => "1 it is not valid, or expires within --warn-expiry",
             "survey" => "1 a finding is an error, or the survey failed",
             "demo" => "1 a step failed",
+            "bench" => "1 a message was lost, or a measurement failed",
             "probe" => "1 the peer was not reached, or a Ping was lost",
             "peer" | "listen" => "1 the output cannot be written",
             _ => "1 the peer was not reached, refused, or answered wrongly",
@@ -28,7 +29,7 @@ pub fn extend(mut tool: Command) -> Command {
 }
 
 /// Commands, their examples, and the meaning of exit code 0.
-const COMMANDS: [(&str, &[&str], &str); 11] = [
+const COMMANDS: [(&str, &[&str], &str); 12] = [
     ("demo", &["demo", "demo --peers 6 --messages 100"], "all steps passed"),
     (
         "peer",
@@ -74,6 +75,11 @@ const COMMANDS: [(&str, &[&str], &str); 11] = [
         "it is valid, or no MSP was given to validate it",
     ),
     ("crypto", &["crypto try", "crypto try --orgs 3 --peers 4 --san peer0.test --san 10.0.0.1"], "all was created"),
+    (
+        "bench",
+        &["bench", "bench --duration 5s --size 4096 --size 1048576", "bench --transport http2 --json"],
+        "everything was measured, and every message was received",
+    ),
     ("completions", &["completions bash", "completions zsh"], "all was printed"),
 ];
 

@@ -28,6 +28,7 @@ mod report;
 mod rfc3339;
 mod rules;
 mod settings;
+mod statistics;
 mod steps;
 mod stop;
 mod summary;
@@ -75,7 +76,7 @@ struct Cli {
     /// Log more on stderr; twice for everything (RUST_LOG sets it for each module)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Log only errors on stderr
+    /// Log only errors on stderr, and show no progress
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]
@@ -144,7 +145,7 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
     // Such a command continues without readers: its exit code gives the result.
     let closed = if cli.command.completes_unread() { Cancel::new() } else { stop.clone() };
     let context = Context {
-        out: Output::new(form, Terminal::new(cli.color), closed),
+        out: Output::new(form, Terminal::new(cli.color, cli.quiet), closed),
         settings,
         transport: cli.transport,
         stop,

@@ -127,10 +127,10 @@ impl Output {
         &self.0.terminal
     }
 
-    /// Shows a progress bar on stderr for a long task, until the result is dropped. Does nothing with `--json`, or
-    /// unless stdout and stderr are terminals.
+    /// Shows a progress bar on stderr for a long task, until the result is dropped. Does nothing with `--json`
+    /// or `--quiet`, or unless stdout and stderr are terminals.
     pub fn progress(&self, what: &'static str, total: u64) -> Progress {
-        if self.is_json() || !self.0.terminal.is_watched() {
+        if self.is_json() || !self.0.terminal.shows_progress() {
             return Progress(None);
         }
         let bar = ProgressBar::new(total).with_message(what);

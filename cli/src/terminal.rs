@@ -32,15 +32,16 @@ pub enum Tone {
 pub struct Terminal {
     colored: bool,
     stdout: Option<Term>,
-    /// Whether stderr is a terminal too.
-    stderr: bool,
+    /// Whether progress is shown on stderr.
+    progress: bool,
 }
 
 /// A width at which nothing useful is left of a line.
 const TOO_NARROW: usize = 20;
 
 impl Terminal {
-    pub fn new(colors: Colors) -> Terminal {
+    /// `quiet` hides the progress.
+    pub fn new(colors: Colors, quiet: bool) -> Terminal {
         let stdout = io::stdout().is_terminal().then(Term::stdout);
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -49,12 +50,13 @@ impl Terminal {
             Colors::Always => true,
             Colors::Never => false,
         };
-        Terminal { colored, stdout, stderr: io::stderr().is_terminal() }
+        let progress = !quiet && stdout.is_some() && io::stderr().is_terminal();
+        Terminal { colored, stdout, progress }
     }
 
-    /// Returns whether somebody watches stdout and stderr.
-    pub fn is_watched(&self) -> bool {
-        self.stdout.is_some() && self.stderr
+    /// Returns whether to show progress on stderr: stdout and stderr are terminals, and it is not switched off.
+    pub fn shows_progress(&self) -> bool {
+        self.progress
     }
 
     /// Returns the number of columns; `None` if stdout is not a terminal.
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn colours_are_used_where_they_are_wanted() {
-        let terminal = |colored| Terminal { colored, stdout: None, stderr: false };
+        let terminal = |colored| Terminal { colored, stdout: None, progress: false };
         assert_eq!(terminal(true).paint(Tone::Bad, "no"), "\x1b[31mno\x1b[0m");
         assert_eq!(terminal(false).paint(Tone::Bad, "no"), "no");
         assert_eq!(terminal(true).paint(Tone::Plain, "text\n✔ done"), "text\n\x1b[32m✔\x1b[0m done");
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_full_time_stands_where_no_terminal_is() {
-        let terminal = Terminal { colored: false, stdout: None, stderr: false };
+        let terminal = Terminal { colored: false, stdout: None, progress: false };
         assert_eq!(terminal.time(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000000Z");
         assert_eq!(terminal.timed("12:00:00Z", Tone::Good, "a long line"), "12:00:00Z a long line");
     }

@@ -13,7 +13,7 @@ pub fn run(shell: Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "fabric-gossip", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    let out = Output::new(Form::Text, Terminal::new(Colors::Never), Cancel::new());
+    let out = Output::new(Form::Text, Terminal::new(Colors::Never, true), Cancel::new());
     out.line(|| Value::Null, || script);
     out.finish()
 }

@@ -1,5 +1,6 @@
 //! The commands, one in each file.
 
+mod bench;
 mod completions;
 mod crypto;
 mod demo;
@@ -29,6 +30,7 @@ pub enum Command {
     Survey(survey::SurveyArgs),
     Identity(identity::IdentityCommandArgs),
     Crypto(crypto::CryptoArgs),
+    Bench(bench::BenchArgs),
     /// Print the completions for a shell
     Completions {
         shell: Shell,
@@ -49,13 +51,14 @@ impl Command {
             Command::Survey(args) => survey::run(context, args),
             Command::Identity(args) => identity::run(context, args),
             Command::Crypto(args) => crypto::run(context, args),
+            Command::Bench(args) => bench::run(context, args),
             Command::Completions { shell } => completions::run(*shell),
         }
     }
 
     /// Returns whether the command uses Fabric's settings.
     pub fn has_settings(&self) -> bool {
-        !matches!(self, Command::Demo(_) | Command::Crypto(_) | Command::Completions { .. })
+        !matches!(self, Command::Demo(_) | Command::Crypto(_) | Command::Bench(_) | Command::Completions { .. })
     }
 
     pub fn runs_until_stopped(&self) -> bool {
@@ -67,6 +70,6 @@ impl Command {
 
     /// Returns whether the command completes its work also when nobody reads its output.
     pub fn completes_unread(&self) -> bool {
-        !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_))
+        !self.runs_until_stopped() && !matches!(self, Command::Demo(_) | Command::Send(_) | Command::Bench(_))
     }
 }

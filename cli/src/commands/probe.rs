@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
+use crate::statistics::quantile;
 use crate::tls_options::{Role, TlsArgs};
 use crate::values::{duration, micros, short, timeout};
 use crate::Context;
@@ -157,7 +158,7 @@ impl Series<'_> {
 
     fn summarize(&self, mut statistics: Statistics, error: Option<&str>) {
         statistics.answered.sort();
-        let (min, median, p99) = (statistics.quantile(0), statistics.quantile(50), statistics.quantile(99));
+        let [min, median, p99] = [0, 50, 99].map(|percent| quantile(&statistics.answered, percent));
         let (answered, lost) = (statistics.answered.len(), statistics.lost);
         let us = |time: Option<Duration>| time.map(micros);
         self.context.out.line(
@@ -186,28 +187,4 @@ impl Series<'_> {
 struct Statistics {
     answered: Vec<Duration>,
     lost: usize,
-}
-
-impl Statistics {
-    /// Returns the smallest time that at least `percent` of the sorted times do not exceed.
-    fn quantile(&self, percent: usize) -> Option<Duration> {
-        let rank = (self.answered.len() * percent).div_ceil(100).max(1);
-        self.answered.get(rank - 1).copied()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_those_of_the_nearest_rank() {
-        let of = |times: &[u64], percent| {
-            let answered = times.iter().map(|ms| Duration::from_millis(*ms)).collect();
-            Statistics { answered, lost: 0 }.quantile(percent).map(|time| time.as_millis())
-        };
-        assert_eq!([0, 50, 99, 100].map(|percent| of(&[1, 2, 3, 4], percent)), [Some(1), Some(2), Some(4), Some(4)]);
-        assert_eq!(of(&[7], 50), Some(7));
-        assert_eq!(of(&[], 50), None);
-    }
 }

@@ -1,5 +1,6 @@
 //! The command-line tool, run as its users run it: exit codes, the shape of every line of JSON, and that it ends well.
 
+mod bench;
 mod cases;
 mod demo;
 mod gossipers;

@@ -42,6 +42,8 @@ fn flags_that_make_no_sense() {
     assert_usage(&["listen", "--ack", "--nack", "no"], &["--nack"]);
     assert_usage(&["send", "localhost:1", "--size", "1", "--text", "x"], &["--text"]);
     assert_usage(&["demo", "--peers", "1"], &["--peers"]);
+    assert_usage(&["bench", "--duration", "0s"], &["--duration", "greater than zero"]);
+    assert_usage(&["bench", "--size", "200000000"], &["--size", "100000000"]);
     assert_usage(&["listen", "--trust-msp", "Org2MSP"], &["ID=DIR"]);
     assert_usage(&["probe", "localhost:1", "--config", "/nowhere/core.yaml"], &["/nowhere/core.yaml"]);
     assert_usage(&["demo", "--transport", "tcp"], &["--transport", "possible values", "http2"]);
@@ -137,7 +139,7 @@ fn version_help_and_completions() {
     assert!(version
         .stdout
         .starts_with(&format!("fabric-gossip {} (transports: http2 with nghttp2 1.", env!("CARGO_PKG_VERSION"))));
-    for command in ["demo", "crypto", "probe", "handshake", "send", "listen"] {
+    for command in ["demo", "crypto", "probe", "handshake", "send", "listen", "bench"] {
         assert!(run(&["--help"]).assert_code(0).stdout.contains(command));
         assert!(run(&[command, "--help"]).assert_code(0).stdout.contains("--json"));
     }
