@@ -36,8 +36,9 @@ const COMMANDS: [(&str, &[&str], &str); 12] = [
         &[
             "peer --listen 0.0.0.0:7051 --endpoint peer0.org1.example.com:7051 --msp msp --mspid Org1MSP",
             "peer --bootstrap peer1:7051 --channel mychannel --anchor Org2MSP=peer0.org2.example.com:7051 --trust-msp Org2MSP=org2/msp",
+            "peer --check --config /etc/hyperledger/fabric/core.yaml",
         ],
-        "it was stopped",
+        "it was stopped, or the settings are valid",
     ),
     (
         "probe",

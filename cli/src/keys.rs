@@ -14,6 +14,11 @@ impl Key {
         self.name
     }
 
+    /// Returns the flag that takes precedence over it; empty if there is none.
+    pub fn flag(&self) -> &'static str {
+        self.flag
+    }
+
     /// Returns its variable: `peer.tls.cert.file` is `CORE_PEER_TLS_CERT_FILE`.
     pub fn variable(&self) -> String {
         format!("CORE_{}", self.name.replace('.', "_").to_uppercase())

@@ -7,6 +7,7 @@ mod channels;
 mod commands;
 mod core_yaml;
 mod delivery;
+mod endpoints;
 mod failure;
 mod go_values;
 mod health;
@@ -18,9 +19,11 @@ mod logging;
 mod man;
 mod metrics_options;
 mod metrics_page;
+mod offline;
 mod options;
 mod order;
 mod output;
+mod peer_check;
 mod peer_config;
 mod query;
 mod reload;
@@ -59,6 +62,7 @@ use transport::{TransportKind, TransportParser};
 /// without any setup.
 #[derive(Parser)]
 #[command(name = "fabric-gossip", arg_required_else_help = true, max_term_width = 120)]
+#[command(next_help_heading = "Common options")]
 struct Cli {
     /// One JSON object per line on stdout, and nothing else there
     #[arg(long, global = true)]

@@ -1,5 +1,6 @@
 //! Flags and settings of the metrics page: its address, and TLS.
 
+use crate::endpoints::Sourced;
 use crate::failure::{Failure, Result};
 use crate::keys::{self, Key};
 use crate::settings::{NamedPath, Settings};
@@ -61,10 +62,14 @@ impl PartialEq for PageTls {
 
 impl MetricsArgs {
     /// Returns the address to serve the page at, if there is one.
-    pub fn address(&self, settings: &Settings) -> Result<Option<Endpoint>> {
+    pub fn address(&self, settings: &Settings) -> Result<Option<Sourced<Endpoint>>> {
+        let key = keys::OPERATIONS_ADDRESS;
         let address = match &self.metrics {
-            Some(address) => Some(address.clone()),
-            None => settings.parsed(keys::OPERATIONS_ADDRESS, listen_address)?,
+            Some(address) => Some(Sourced { value: address.clone(), source: key.flag().to_owned() }),
+            None => {
+                let value = settings.parsed(key, listen_address)?;
+                value.map(|value| Sourced { value, source: settings.source(key) })
+            }
         };
         match address {
             None if self.metrics_tls_cert.is_some() => {

@@ -62,6 +62,10 @@ pub struct TlsFiles {
     /// The pair to present when dialling: certificate (with its chain) and key, as PEM.
     pub client: (Vec<u8>, Vec<u8>),
     pub roots: Vec<Certificate>,
+    /// Our certificate for peers that dial us.
+    pub server: Certificate,
+    /// Number of authorities that the certificates of clients are verified with; `None` if any certificate is accepted.
+    pub client_authorities: Option<usize>,
     pub server_name: Option<String>,
 }
 
@@ -110,11 +114,14 @@ impl TlsArgs {
         if let Some((cert, key)) = &client {
             config = config.client_pair(cert.clone().into(), key.clone().into());
         }
+        let server = Certificate::new(&pair.0.source, &pair.0.text).map_err(Failure::usage)?;
+        let mut client_authorities = None;
         if role == Role::Serve {
             if let Some(clients) = self.client_roots(shared, settings)? {
                 config = config.client_auth(ClientAuth::Verify(as_pem(&clients)?));
+                client_authorities = Some(clients.len());
             }
-            warn_if_nobody_can_dial(&pair.0)?;
+            warn_if_nobody_can_dial(&server);
         }
         let server_name = match &self.tls_server_name {
             Some(name) => Some(name.clone()),
@@ -125,7 +132,8 @@ impl TlsArgs {
         }
         let tls = Tls::new(config.clone())?;
         let (cert, key) = client.unwrap_or(pair);
-        Ok(Some(TlsFiles { tls, config, client: (cert.text, key.text), roots, server_name }))
+        let client = (cert.text, key.text);
+        Ok(Some(TlsFiles { tls, config, client, roots, server, client_authorities, server_name }))
     }
 
     fn off(&self, settings: &Settings) -> Result<bool> {
@@ -280,12 +288,10 @@ pub fn read_cert(file: &NamedPath) -> Result<PemFile> {
 }
 
 /// Warns if peers would reject our certificate because of its names or its purpose.
-fn warn_if_nobody_can_dial(cert: &PemFile) -> Result<()> {
-    let first = Certificate::new(&cert.source, &cert.text).map_err(Failure::usage)?;
-    if let Some(why) = first.unfit_for_servers() {
+fn warn_if_nobody_can_dial(cert: &Certificate) {
+    if let Some(why) = cert.unfit_for_servers() {
         log::warn!("{}: {why}: no Fabric peer can dial us", cert.source);
     }
-    Ok(())
 }
 
 /// Generates a self-signed certificate: most peers require one, and only the gossip handshake checks it.

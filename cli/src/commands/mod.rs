@@ -64,7 +64,8 @@ impl Command {
     pub fn runs_until_stopped(&self) -> bool {
         match self {
             Command::Survey(args) => args.is_watching(),
-            command => matches!(command, Command::Peer(_) | Command::Listen(_)),
+            Command::Peer(args) => !args.only_checks(),
+            command => matches!(command, Command::Listen(_)),
         }
     }
 

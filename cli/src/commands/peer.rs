@@ -1,24 +1,24 @@
 //! `peer`: a complete node, until it is stopped.
 
-use crate::address;
 use crate::certificate;
 use crate::channels::Channels;
+use crate::endpoints::{EndpointArgs, Endpoints};
 use crate::failure::{Failure, Result};
 use crate::health::Health;
 use crate::identity::{Described, Me};
-use crate::keys::{self, Key};
 use crate::logging::Repeated;
 use crate::metrics_options::MetricsArgs;
 use crate::metrics_page::{MetricsPage, Pages};
+use crate::offline::Offline;
 use crate::options::{anchor, check_anchors, IdentityArgs};
 use crate::output::printable;
+use crate::peer_check::Checked;
 use crate::peer_config::IntervalArgs;
 use crate::reload::{Files, Reloader, Sources};
 use crate::report;
-use crate::settings::Settings;
 use crate::terminal::Tone;
 use crate::tls_options::TlsArgs;
-use crate::values::{brief, channel, hex, listen_address, reachable, target, Endpoint, Hex};
+use crate::values::{brief, channel, hex, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{self, Subscription};
@@ -29,29 +29,19 @@ use fabric_gossip::transport::Limits;
 use fabric_gossip::{Node, NodeBuilder};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Polling interval for changes without an event: newly pulled identities, SIGHUP, and the stop switch.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Run a node: join the network, maintain its membership, and print events until stopped. SIGHUP reads the TLS files, the
-/// MSP folders and their revocation lists again; a new identity needs a restart
+/// Run a node: join the network, maintain its membership, and print events until stopped
+///
+/// SIGHUP reads the TLS files, the MSP folders and their revocation lists again; a new identity needs a restart.
 #[derive(Args)]
 pub struct PeerArgs {
-    /// Where to listen, host:port; port 0 takes a free one [CORE_PEER_LISTENADDRESS, else 127.0.0.1:0]
-    #[arg(long, value_name = "H:P", value_parser = listen_address)]
-    listen: Option<Endpoint>,
-    /// Endpoint at which peers of our organisation reach us [CORE_PEER_GOSSIP_ENDPOINT, else CORE_PEER_ADDRESS, else
-    /// the listening address; an address of all interfaces is replaced by the one detected]
-    #[arg(long, value_name = "H:P", value_parser = reachable)]
-    endpoint: Option<Endpoint>,
-    /// Endpoint at which peers of other organisations reach us; without one they neither see us nor send us their
-    /// membership [CORE_PEER_GOSSIP_EXTERNALENDPOINT]
-    #[arg(long, value_name = "H:P", value_parser = reachable)]
-    external_endpoint: Option<Endpoint>,
-    /// A peer of our organisation to contact first; repeatable [CORE_PEER_GOSSIP_BOOTSTRAP]
-    #[arg(long, value_name = "H:P", value_parser = target)]
-    bootstrap: Vec<Endpoint>,
+    #[command(flatten)]
+    endpoints: EndpointArgs,
     /// Join this channel, with all known organisations; repeatable
     #[arg(long, value_name = "NAME", value_parser = channel)]
     channel: Vec<String>,
@@ -61,6 +51,10 @@ pub struct PeerArgs {
     /// Metadata to publish to all members
     #[arg(long, value_name = "HEX")]
     metadata: Option<Hex>,
+    /// Only check the flags, settings and files: print the values that the node would use, and end. Opens no connection
+    /// and does not listen, so that it can be used while the node runs
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     metrics: MetricsArgs,
     #[command(flatten)]
@@ -75,15 +69,24 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     let mut reloader = Reloader::new(args.sources(context))?;
     let files = reloader.current();
     check_anchors(&args.anchor, &files.me)?;
-    let builder = builder(context, args, files)?;
+    let endpoints = args.endpoints.resolve(&context.settings)?;
+    let metrics = args.metrics.address(&context.settings)?;
+    let builder = builder(context, args, files, &endpoints)?;
     let notices = builder.notices();
     let node = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
     for channel in &args.channel {
         node.join_channel(channel.clone(), channel_orgs(&files.me, &args.anchor))?;
     }
+    if args.check {
+        node.stop();
+        let msp = args.identity.msp_dir(&context.settings)?;
+        let (channels, anchors) = (&args.channel, &args.anchor);
+        Checked { files, msp, endpoints: &endpoints, channels, anchors, metrics }.print(context);
+        return Ok(());
+    }
     let reporter = Reporter::new(context, &node, notices);
     let channels = Channels::new(context, &node, &args.channel);
-    let page = page(context, args, files, &node)?;
+    let page = metrics.map(|metrics| page(context, args, &metrics.value, files, &node)).transpose()?;
     announce(context, &node, &files.me, page.as_ref());
     reporter.run(&mut reloader, page.as_ref(), channels);
     drop(page);
@@ -92,33 +95,35 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     Ok(())
 }
 
-/// Serves the metrics, if they have an address.
-fn page(context: &Context, args: &PeerArgs, files: &Files, node: &Node) -> Result<Option<MetricsPage>> {
-    let Some(address) = args.metrics.address(&context.settings)? else { return Ok(None) };
+/// Serves the metrics.
+fn page(context: &Context, args: &PeerArgs, address: &Endpoint, files: &Files, node: &Node) -> Result<MetricsPage> {
     let (metrics, health) = (node.clone(), node.clone());
     let pages = Pages {
         metrics: Box::new(move || metrics.metrics().to_prometheus()),
         health: Box::new(move || Health::new(&health.comm().metrics())),
     };
-    let failed = |why: &str| args.metrics.cannot_listen(&address, &context.settings, why);
-    MetricsPage::serve(&address.to_string(), files.page.clone(), pages, failed).map(Some)
+    let failed = |why: &str| args.metrics.cannot_listen(address, &context.settings, why);
+    MetricsPage::serve(&address.to_string(), files.page.clone(), pages, failed)
 }
 
-fn builder(context: &Context, args: &PeerArgs, files: &Files) -> Result<NodeBuilder> {
+fn builder(context: &Context, args: &PeerArgs, files: &Files, endpoints: &Endpoints) -> Result<NodeBuilder> {
     let (settings, me) = (&context.settings, &files.me);
     let mut config = args.intervals.node(settings)?;
-    config.bootstrap = args.bootstrap(settings)?;
+    config.bootstrap = endpoints.bootstrap.value.iter().map(Endpoint::to_string).collect();
     let comm = args.intervals.comm(settings)?;
-    let listen = args.listen(settings)?;
-    let endpoint = args.endpoint(&listen, settings)?.to_string();
     let tls = files.tls.as_ref().map(|files| files.tls.clone());
-    let transport = context.transport.create(tls, Limits::default())?;
+    let mut transport = context.transport.create(tls, Limits::default())?;
+    if args.check {
+        // The same node, without a network.
+        transport = Arc::new(Offline(transport));
+    }
+    let listen = endpoints.listen.value.to_string();
     let mut builder = Node::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
         .config(config)
-        .comm(|builder| builder.config(comm).transport(transport).listen(listen.to_string()))
-        .endpoint(endpoint);
-    if let Some(endpoint) = configured(&args.external_endpoint, keys::GOSSIP_EXTERNAL_ENDPOINT, settings)? {
-        builder = builder.external_endpoint(endpoint.to_string());
+        .comm(|builder| builder.config(comm).transport(transport).listen(listen))
+        .endpoint(endpoints.endpoint.value.to_string());
+    if let Some(endpoint) = &endpoints.external {
+        builder = builder.external_endpoint(endpoint.value.to_string());
     }
     if let Some(metadata) = &args.metadata {
         builder = builder.metadata(metadata.0.clone());
@@ -126,15 +131,12 @@ fn builder(context: &Context, args: &PeerArgs, files: &Files) -> Result<NodeBuil
     Ok(builder)
 }
 
-/// Reads a published endpoint from a flag or a setting.
-fn configured(flag: &Option<Endpoint>, key: Key, settings: &Settings) -> Result<Option<Endpoint>> {
-    match flag {
-        Some(endpoint) => Ok(Some(endpoint.clone())),
-        None => settings.parsed(key, reachable),
-    }
-}
-
 impl PeerArgs {
+    /// Returns whether the command ends after a check of its settings.
+    pub fn only_checks(&self) -> bool {
+        self.check
+    }
+
     /// Returns the flags and settings that name files.
     fn sources(&self, context: &Context) -> Sources {
         Sources {
@@ -143,43 +145,6 @@ impl PeerArgs {
             metrics: self.metrics.clone(),
             settings: context.settings.clone(),
         }
-    }
-
-    fn bootstrap(&self, settings: &Settings) -> Result<Vec<String>> {
-        if !self.bootstrap.is_empty() {
-            return Ok(self.bootstrap.iter().map(Endpoint::to_string).collect());
-        }
-        let endpoints = settings.list(keys::GOSSIP_BOOTSTRAP)?.into_iter().map(|text| match target(&text) {
-            Ok(endpoint) => Ok(endpoint.to_string()),
-            Err(why) if text.contains(',') => {
-                Err(settings.wrong(keys::GOSSIP_BOOTSTRAP, &text, &format!("{why}; separate several with spaces")))
-            }
-            Err(why) => Err(settings.wrong(keys::GOSSIP_BOOTSTRAP, &text, &why)),
-        });
-        endpoints.collect()
-    }
-
-    fn listen(&self, settings: &Settings) -> Result<Endpoint> {
-        let configured = match &self.listen {
-            Some(listen) => Some(listen.clone()),
-            None => settings.parsed(keys::LISTEN_ADDRESS, listen_address)?,
-        };
-        Ok(configured.unwrap_or_else(|| Endpoint { host: "127.0.0.1".into(), port: 0 }))
-    }
-
-    /// Returns the endpoint at which peers of our organisation reach us.
-    fn endpoint(&self, listen: &Endpoint, settings: &Settings) -> Result<Endpoint> {
-        if let Some(endpoint) = configured(&self.endpoint, keys::GOSSIP_ENDPOINT, settings)? {
-            return Ok(endpoint);
-        }
-        let published = address::published(listen, settings)?;
-        if self.listen.is_some() && published.port != listen.port {
-            log::warn!(
-                "publishing {published}, from {}, although we listen on {listen}; to change it, set --endpoint",
-                settings.source(keys::ADDRESS)
-            );
-        }
-        Ok(published)
     }
 }
 

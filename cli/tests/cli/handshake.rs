@@ -10,13 +10,11 @@ use fabric_gossip::testing::cryptogen::{Member, Org};
 use fabric_gossip::transport::http2::{Http2Transport, Options};
 use fabric_gossip::transport::{Acceptor, Status, Stream};
 use fabric_gossip::transport::{ClientAuth, Limits, Pem, Server, Tls, TlsConfig, Transport};
-use openssl::asn1::Asn1Time;
-use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::sha::sha256;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
-use openssl::x509::{X509Builder, X509};
+use openssl::x509::X509;
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -178,21 +176,10 @@ fn an_old_tls_version_is_told() {
 fn an_expired_server_certificate_is_told() {
     let world = World::get();
     let member = world.theirs.peer("peer0").unwrap();
-    let key = PKey::private_key_from_pem(member.tls_key.as_bytes()).unwrap();
     let issuer = std::fs::read(format!("{}/tlsca/priv_sk", world.home(1))).unwrap();
-    let sound = X509::from_pem(member.tls_cert.as_bytes()).unwrap();
-    let mut b = X509Builder::new().unwrap();
-    b.set_version(2).unwrap();
-    b.set_subject_name(sound.subject_name()).unwrap();
-    b.set_issuer_name(sound.issuer_name()).unwrap();
-    b.set_pubkey(&key).unwrap();
-    b.set_not_before(&Asn1Time::from_unix(1_600_000_000).unwrap()).unwrap();
-    b.set_not_after(&Asn1Time::from_unix(1_700_000_000).unwrap()).unwrap();
-    let mut names = openssl::x509::extension::SubjectAlternativeName::new();
-    let names = names.ip("127.0.0.1").build(&b.x509v3_context(None, None)).unwrap();
-    b.append_extension(names).unwrap();
-    b.sign(&PKey::private_key_from_pem(&issuer).unwrap(), MessageDigest::sha256()).unwrap();
-    let endpoint = serve_tls(tls_acceptor(&b.build(), &key).build());
+    let cert = expired(&member.tls_cert, &member.tls_key, &issuer);
+    let key = PKey::private_key_from_pem(member.tls_key.as_bytes()).unwrap();
+    let endpoint = serve_tls(tls_acceptor(&cert, &key).build());
     assert_told(&endpoint, &[], "tls", "expired on 2023-11-14", "needs a new one");
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cases;
+mod checking;
 mod demo;
 mod gossipers;
 mod handshake;

@@ -1,11 +1,13 @@
 //! `peer --metrics`: the pages by HTTP and HTTPS, and Fabric's settings of its operations service.
 
+use crate::gossipers::Identity;
 use crate::support::*;
 use fabric_gossip::testing::cryptogen::Org;
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
-use serde_json::json;
+use serde_json::{json, Value};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime};
 
 fn start_peer(more: &[&str]) -> (Running, String) {
     let flags = Crypto::get().identity(1, 0);
@@ -179,4 +181,46 @@ fn sighup_replaces_the_certificate_of_the_page() {
     let failed = running.await_event("reload");
     assert!(failed["ok"] == false && failed["error"].as_str().unwrap().contains(&key), "{failed}");
     ask(&address, &next_ca, None, "/healthz").unwrap();
+}
+
+#[test]
+fn the_health_is_503_once_our_identity_has_expired() {
+    let org = Org::new("ShortMSP", "short.test").unwrap();
+    // A machine may be too slow to start the peer within the shortest validity: then that peer refuses to start.
+    for seconds in [2, 8, 32] {
+        let (now, dir) = (SystemTime::now(), TempDir::new());
+        let member = org.member("peer0").valid(now - Duration::from_secs(60), now + Duration::from_secs(seconds));
+        let flags = Identity::new(&org, member.issue().unwrap(), &[]).flags(&org, &dir, &[]);
+        let mut running = start(&Crypto::get().args(&["peer", "--metrics", ":0"], &flags));
+        let Some(listening) = running.next_event() else {
+            let (status, stderr) = running.end();
+            assert!(status.code() == Some(2) && stderr.contains("expired"), "{stderr}");
+            continue;
+        };
+        let address = listening["metrics"].as_str().unwrap();
+        let until = Instant::now() + PATIENCE;
+        let answer = loop {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            if !answer.starts_with("HTTP/1.1 200 OK\r\n") {
+                break answer;
+            }
+            assert!(Instant::now() < until, "{answer}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        };
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        let page: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(
+            (&page["status"], &page["failed_checks"][0]["component"]),
+            (&"Service Unavailable".into(), &"identity".into())
+        );
+        // The peer itself goes on until it is stopped.
+        running.signal("-TERM");
+        running.await_event("stopped");
+        assert_eq!(running.end().0.code(), Some(0));
+        return;
+    }
+    panic!("no peer started within the validity of its identity");
 }

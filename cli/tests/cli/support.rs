@@ -1,6 +1,11 @@
 //! Real processes, and their output, line by line.
 
-use crossbeam_channel::{unbounded, Receiver};
+use crossbeam_channel::{unbounded, Receiver, RecvTimeoutError};
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::x509::extension::SubjectAlternativeName;
+use openssl::x509::X509;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -144,6 +149,17 @@ impl Running {
         }
     }
 
+    /// The next event; `None` if the process closes its stdout before.
+    pub fn next_event(&mut self) -> Option<Value> {
+        let line = match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => panic!("no event"),
+        };
+        self.seen.push(line);
+        self.seen.last().map(|line| parse(line))
+    }
+
     /// Returns the event with this name that satisfies `so`, also if it came before and was passed over.
     pub fn find_or_await(&mut self, name: &str, so: impl Fn(&Value) -> bool) -> Value {
         let found = self.seen.iter().map(|line| parse(line)).find(|value| value["event"] == name && so(value));
@@ -195,6 +211,23 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Issues the certificate of a TLS server again, with the address 127.0.0.1 and a validity that ended on 2023-11-14. All
+/// arguments are PEM.
+pub fn expired(server: &str, key: &str, issuer_key: &[u8]) -> X509 {
+    let sound = X509::from_pem(server.as_bytes()).unwrap();
+    let mut b = X509::builder().unwrap();
+    b.set_version(2).unwrap();
+    b.set_subject_name(sound.subject_name()).unwrap();
+    b.set_issuer_name(sound.issuer_name()).unwrap();
+    b.set_pubkey(&PKey::private_key_from_pem(key.as_bytes()).unwrap()).unwrap();
+    b.set_not_before(&Asn1Time::from_unix(1_600_000_000).unwrap()).unwrap();
+    b.set_not_after(&Asn1Time::from_unix(1_700_000_000).unwrap()).unwrap();
+    let names = SubjectAlternativeName::new().ip("127.0.0.1").build(&b.x509v3_context(None, None)).unwrap();
+    b.append_extension(names).unwrap();
+    b.sign(&PKey::private_key_from_pem(issuer_key).unwrap(), MessageDigest::sha256()).unwrap();
+    b.build()
 }
 
 /// A folder that goes with the test.

@@ -266,6 +266,40 @@ fn a_survey_of_healthy_peers_finds_nothing() {
 }
 
 #[test]
+fn an_expired_tls_certificate_of_a_peer_is_a_finding_and_the_failed_step_of_a_handshake() {
+    let (org, dir) = (Org::new("Org1MSP", "org1.test").unwrap(), TempDir::new());
+    let flags = Identity::new(&org, org.peer("survey").unwrap(), &[]).flags(&org, &dir, &[]);
+    let authority = std::fs::read(dir.join("peerOrganizations/org1.test/tlsca/priv_sk")).unwrap();
+    let mut old = org.peer("old").unwrap();
+    old.tls_cert = String::from_utf8(expired(&old.tls_cert, &old.tls_key, &authority).to_pem().unwrap()).unwrap();
+    let start = |member| Gossiper::start(Identity::new(&org, member, &[]), &[&org]);
+    let (sound, old) = (start(org.peer("sound").unwrap()), start(old));
+    let listed = Answer { alive: vec![sound.alive(), old.alive()], ..Answer::default() };
+    sound.answers(listed.knows(&sound.identity).knows(&old.identity));
+
+    let crypto = Crypto::get();
+    let ended = run(&crypto.args(&["survey", &sound.endpoint, "--json"], &flags));
+    let lines = ended.assert_code(1).json();
+    let finding = |kind: &str| *of(&lines, "finding").iter().find(|line| line["kind"] == kind).expect(kind);
+    let expired = finding("tls_expired");
+    assert_eq!((&expired["severity"], &expired["peers"]), (&"error".into(), &serde_json::json!([old.pki_id()])));
+    assert!(expired["detail"].as_str().unwrap().contains("TLS") && of(&lines, "finding").len() == 2, "{lines:#?}");
+    assert_eq!(finding("unreachable")["peers"], serde_json::json!([old.pki_id()]));
+    let peer =
+        |gossiper: &Gossiper| *of(&lines, "peer").iter().find(|line| line["pki_id"] == gossiper.pki_id()).unwrap();
+    let row = peer(&old);
+    assert_eq!((&row["tls_expires"], &row["reachable"]), (&"2023-11-14T22:13:20Z".into(), &false.into()), "{row}");
+    assert!(row["tls_days_left"].as_i64() < Some(-365) && row["days_left"].as_i64() > Some(365), "{row}");
+    assert_eq!(peer(&sound)["reachable"], true);
+
+    let ended = run(&crypto.args(&["handshake", &old.endpoint, "--json"], &flags));
+    let steps = ended.assert_code(1).json();
+    let failed = steps.iter().find(|line| line["event"] == "step" && line["ok"] == false).unwrap();
+    assert_eq!(failed["name"], "tls");
+    assert!(failed["error"].as_str().unwrap().contains("expired on 2023-11-14"), "{failed}");
+}
+
+#[test]
 fn a_survey_without_an_answer_is_a_failure_with_a_summary() {
     let flags = Crypto::get().identity(1, 1);
     let ended = run(&Crypto::get().args(&["survey", &nobody(), "--json"], &flags));

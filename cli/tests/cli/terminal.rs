@@ -92,17 +92,58 @@ fn a_table_fits_the_terminal_and_colours_are_optional() {
     }
 }
 
+/// Runs the tool with stdout on one terminal and stderr on another, or in a file. Returns what each received.
+fn apart(args: &[&str], stderr_on_terminal: bool) -> Option<[String; 2]> {
+    let dir = TempDir::new();
+    let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+    let tool = env!("CARGO_BIN_EXE_fabric-gossip");
+    let size = format!("stty cols {COLUMNS} rows 40");
+    let inner = dir.write("inner", format!("{size}; exec '{tool}' {} 2>\"$STDERR\"\n", quoted.join(" ")));
+    let (stdout, stderr) = (dir.write("stdout", ""), dir.write("stderr", ""));
+    let to = if stderr_on_terminal { "$(tty)" } else { &stderr };
+    let outer = format!("{size}; STDERR={to} script -qec 'sh {inner}' /dev/null >{stdout}\n");
+    let outer = dir.write("outer", outer);
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("sh {outer}"), "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
+    let Ok(output) = script.output() else {
+        skip("the tool on a terminal", "the program script is not installed (apt install bsdutils)");
+        return None;
+    };
+    let terminal = String::from_utf8(output.stdout).unwrap();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    Some([read(&stdout), if stderr_on_terminal { terminal } else { read(&stderr) }])
+}
+
 #[test]
-fn progress_is_shown_to_a_person_only() {
+fn progress_is_shown_on_stderr_to_a_person_only_and_erased() {
     let crypto = Crypto::get();
     let (_listener, endpoint, _) = crypto.listen(&["--ack"]);
-    let flags = crypto.identity(2, 0);
-    let send = |more: &[&str]| {
-        shown(&crypto.args(&[&["send", &endpoint, "--count", "3000", "--ack"], more].concat(), &flags), &[])
-    };
-    let Some(text) = send(&[]) else { return };
-    assert!(text.contains("of 3,000 acknowledged"), "{text}");
-    assert!(!send(&["--json"]).unwrap().contains("of 3,000"));
-    let piped = run(&crypto.args(&["send", &endpoint, "--count", "3000", "--ack"], &flags));
-    assert!(!piped.stderr.contains("of 3,000"), "{}", piped.stderr);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (sender, us) = (crypto.identity(2, 0), crypto.identity(1, 1));
+    let send = crypto.args(&["send", &endpoint, "--count", "3000", "--ack"], &sender);
+    let survey = crypto.args(&["survey", &nobody], &us);
+    let commands = [
+        (send, "of 3,000 acknowledged", "sent 3,000"),
+        (vec!["demo", "--peers", "2", "--messages", "10"], "of 14 steps", "All steps passed"),
+        (survey, "of 1 peers asked", "unreachable"),
+    ];
+    for (command, bar, result) in &commands {
+        let Some([stdout, stderr]) = apart(command, true) else { return };
+        assert!(stdout.contains(result) && !stdout.contains(bar), "{command:?}: {stdout}");
+        let (_, after) = stderr.rsplit_once(bar).unwrap_or_else(|| panic!("{command:?}: {stderr:?}"));
+        assert!(after.contains("\x1b[2K") && !stderr.contains(result), "{command:?}: {after:?}");
+
+        let hidden = |more: &[&str], on_terminal| {
+            let [stdout, stderr] = apart(&[command, more].concat(), on_terminal).unwrap();
+            assert!(
+                !stdout.is_empty() && !stdout.contains(bar) && !stderr.contains(bar),
+                "{command:?} {more:?}: {stderr}"
+            );
+        };
+        hidden(&[], false);
+        hidden(&["--json"], true);
+        hidden(&["-q"], true);
+        let piped = run(command);
+        assert!(piped.stdout.contains(result) && !piped.stdout.contains(bar) && !piped.stderr.contains(bar));
+    }
 }
