@@ -1,10 +1,10 @@
 //! Settings of a node: from the flags, else from Fabric's keys in the environment or `core.yaml`, else Fabric's
 //! defaults.
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::keys::{self, Key};
 use crate::settings::Settings;
-use crate::values::timeout;
+use crate::values::{short, timeout};
 use clap::Args;
 use fabric_gossip::config::CommConfig;
 use fabric_gossip::node::NodeConfig;
@@ -66,6 +66,16 @@ impl IntervalArgs {
         let expiration = &mut discovery.alive_expiration_timeout;
         if !reader.time(keys::ALIVE_EXPIRATION_TIMEOUT, self.alive_expiration, expiration)? && other_beat {
             *expiration = 5 * discovery.alive_time_interval;
+        }
+        if discovery.alive_expiration_timeout <= discovery.alive_time_interval {
+            let names = |key: Key| format!("{} or {}", key.flag(), key.name());
+            return Err(Failure::usage(format!(
+                "a peer is dead after {} ({}): this must be longer than the interval of heartbeats, {} ({})",
+                short(discovery.alive_expiration_timeout),
+                names(keys::ALIVE_EXPIRATION_TIMEOUT),
+                short(discovery.alive_time_interval),
+                names(keys::ALIVE_TIME_INTERVAL)
+            )));
         }
         discovery.alive_expiration_check_interval = discovery.alive_expiration_timeout / 10;
         discovery.reconnect_interval = discovery.alive_expiration_timeout;

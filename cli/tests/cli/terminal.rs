@@ -1,33 +1,70 @@
-//! The tool on a terminal, which the program `script` makes.
+//! The tool on pseudo-terminals.
 
 use crate::support::*;
-use fabric_gossip::testing::skip;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use nix::pty::{openpty, Winsize};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command};
 
 const COLUMNS: usize = 70;
 
-/// Starts the tool on a terminal. The first line is the process id.
-fn on_terminal(args: &[&str], variables: &[(&str, &str)]) -> Option<Child> {
-    let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
-    let tool = env!("CARGO_BIN_EXE_fabric-gossip");
-    let shell = format!("stty cols {COLUMNS} rows 40; echo $$; exec '{tool}' {}", quoted.join(" "));
-    let mut script = Command::new("script");
-    script.args(["-qec", &shell, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
-    script.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
-    match script.spawn() {
-        Ok(child) => Some(child),
-        Err(_) => {
-            skip("the tool on a terminal", "the program script is not installed (apt install bsdutils)");
-            None
-        }
+/// Opens a terminal. Returns its end for a process, and the one from which its content is read.
+fn terminal() -> (OwnedFd, File) {
+    let size = Winsize { ws_row: 40, ws_col: COLUMNS as u16, ws_xpixel: 0, ws_ypixel: 0 };
+    let pair = openpty(&size, None).unwrap();
+    // No other process inherits the copies.
+    (pair.slave.try_clone().unwrap(), File::from(pair.master.try_clone().unwrap()))
+}
+
+/// Reads what a terminal receives until no process has it open, which is an error there.
+fn content(mut screen: impl Read) -> String {
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = screen.read(&mut part) {
+        text.extend_from_slice(&part[..length]);
     }
+    String::from_utf8(text).unwrap()
+}
+
+fn command(args: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = tool();
+    command.args(args).env("TERM", "xterm").env_remove("NO_COLOR").envs(variables.iter().copied());
+    command
+}
+
+/// Starts the tool with stdout and stderr on one terminal.
+fn on_terminal(args: &[&str], variables: &[(&str, &str)]) -> (Child, File) {
+    let (process, screen) = terminal();
+    let child = command(args, variables).stdout(process.try_clone().unwrap()).stderr(process).spawn().unwrap();
+    (child, screen)
 }
 
 /// Runs the tool to its end. Returns what the terminal received.
-fn shown(args: &[&str], variables: &[(&str, &str)]) -> Option<String> {
-    let output = on_terminal(args, variables)?.wait_with_output().unwrap();
-    Some(String::from_utf8(output.stdout).unwrap())
+fn shown(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let (mut child, screen) = on_terminal(args, variables);
+    let text = content(screen);
+    child.wait().unwrap();
+    text
+}
+
+/// Runs the tool to its end with stdout on a terminal, and stderr on another one or in a pipe. Returns what each received.
+fn apart(args: &[&str], stderr_on_terminal: bool) -> [String; 2] {
+    let (process, stdout) = terminal();
+    let mut command = command(args, &[]);
+    command.stdout(process);
+    let screen = stderr_on_terminal.then(|| {
+        let (process, screen) = terminal();
+        command.stderr(process);
+        screen
+    });
+    let mut child = command.spawn().unwrap();
+    // It has the terminals open, too.
+    drop(command);
+    let stderr = child.stderr.take();
+    let stdout = std::thread::spawn(move || content(stdout));
+    let stderr = screen.map(content).or_else(|| stderr.map(content)).unwrap();
+    child.wait().unwrap();
+    [stdout.join().unwrap(), stderr]
 }
 
 /// Returns a line without colours.
@@ -47,9 +84,8 @@ fn lines_of_a_running_command_are_short_and_coloured() {
     let crypto = Crypto::get();
     let flags = crypto.identity(1, 0);
     let args = crypto.args(&["listen", "--listen", "127.0.0.1:0", "--payload", "text"], &flags);
-    let Some(mut terminal) = on_terminal(&args, &[]) else { return };
-    let mut lines = BufReader::new(terminal.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let pid: u32 = lines.next().unwrap().trim().parse().unwrap();
+    let (mut listener, screen) = on_terminal(&args, &[]);
+    let mut lines = BufReader::new(screen).lines().map(Result::unwrap);
     let first = lines.next().unwrap();
     let endpoint = plain(&first).split("listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     let sender = crypto.identity(2, 0);
@@ -62,8 +98,8 @@ fn lines_of_a_running_command_are_short_and_coloured() {
             break;
         }
     }
-    send_signal("-TERM", pid);
-    terminal.wait().unwrap();
+    send_signal("-TERM", listener.id());
+    listener.wait().unwrap();
     for line in &seen {
         let text = plain(line);
         assert!(text.chars().count() <= COLUMNS, "{text}");
@@ -81,37 +117,15 @@ fn a_table_fits_the_terminal_and_colours_are_optional() {
     let survey = |more: &[&str], variables: &[(&str, &str)]| {
         shown(&crypto.args(&[&["survey", &nobody, "-q"], more].concat(), &flags), variables)
     };
-    let Some(colored) = survey(&[], &[]) else { return };
+    let colored = survey(&[], &[]);
     assert!(colored.contains("\x1b[31merror"), "{colored}");
     for line in colored.lines().filter(|line| line.contains("127.0.0.1") && !line.contains("error")) {
         assert!(plain(line).chars().count() <= COLUMNS, "{line}");
     }
     for (more, variables) in [(&[][..], &[("NO_COLOR", "1")][..]), (&["--color", "never"], &[])] {
-        let text = survey(more, variables).unwrap();
+        let text = survey(more, variables);
         assert!(text.contains("error") && !text.contains("\x1b[31m"), "{text}");
     }
-}
-
-/// Runs the tool with stdout on one terminal and stderr on another, or in a file. Returns what each received.
-fn apart(args: &[&str], stderr_on_terminal: bool) -> Option<[String; 2]> {
-    let dir = TempDir::new();
-    let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
-    let tool = env!("CARGO_BIN_EXE_fabric-gossip");
-    let size = format!("stty cols {COLUMNS} rows 40");
-    let inner = dir.write("inner", format!("{size}; exec '{tool}' {} 2>\"$STDERR\"\n", quoted.join(" ")));
-    let (stdout, stderr) = (dir.write("stdout", ""), dir.write("stderr", ""));
-    let to = if stderr_on_terminal { "$(tty)" } else { &stderr };
-    let outer = format!("{size}; STDERR={to} script -qec 'sh {inner}' /dev/null >{stdout}\n");
-    let outer = dir.write("outer", outer);
-    let mut script = Command::new("script");
-    script.args(["-qec", &format!("sh {outer}"), "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
-    let Ok(output) = script.output() else {
-        skip("the tool on a terminal", "the program script is not installed (apt install bsdutils)");
-        return None;
-    };
-    let terminal = String::from_utf8(output.stdout).unwrap();
-    let read = |path: &str| std::fs::read_to_string(path).unwrap();
-    Some([read(&stdout), if stderr_on_terminal { terminal } else { read(&stderr) }])
 }
 
 #[test]
@@ -128,13 +142,13 @@ fn progress_is_shown_on_stderr_to_a_person_only_and_erased() {
         (survey, "of 1 peers asked", "unreachable"),
     ];
     for (command, bar, result) in &commands {
-        let Some([stdout, stderr]) = apart(command, true) else { return };
+        let [stdout, stderr] = apart(command, true);
         assert!(stdout.contains(result) && !stdout.contains(bar), "{command:?}: {stdout}");
         let (_, after) = stderr.rsplit_once(bar).unwrap_or_else(|| panic!("{command:?}: {stderr:?}"));
         assert!(after.contains("\x1b[2K") && !stderr.contains(result), "{command:?}: {after:?}");
 
         let hidden = |more: &[&str], on_terminal| {
-            let [stdout, stderr] = apart(&[command, more].concat(), on_terminal).unwrap();
+            let [stdout, stderr] = apart(&[command, more].concat(), on_terminal);
             assert!(
                 !stdout.is_empty() && !stdout.contains(bar) && !stderr.contains(bar),
                 "{command:?} {more:?}: {stderr}"
