@@ -15,9 +15,10 @@ pub fn extend(mut tool: Command) -> Command {
             "peer" | "listen" => "1 the output cannot be written",
             _ => "1 the peer was not reached, refused, or answered wrongly",
         };
+        let notes = if matches!(name, "demo" | "crypto" | "completions" | "bench") { "" } else { NOTES };
         let list: String = examples.iter().map(|example| format!("  fabric-gossip {example}\n")).collect();
         let text = format!(
-            "Examples:\n{list}\nExit codes: 0 {success} · {failure} · 2 usage or configuration{}",
+            "{notes}Examples:\n{list}\nExit codes: 0 {success} · {failure} · 2 usage or configuration{}",
             match name {
                 "peer" | "listen" | "completions" => "",
                 _ => " · 130, 143 interrupted by SIGINT, SIGTERM",
@@ -27,6 +28,10 @@ pub fn extend(mut tool: Command) -> Command {
     }
     tool
 }
+
+/// Meaning of the placeholders and of the names in brackets.
+const NOTES: &str = "D is a duration such as 300ms, 5s or 2m. H:P is host:port, with IPv6 addresses in brackets. \
+    [CORE_PEER_…] is the variable of Fabric's peer, or its key in core.yaml, that is used without the flag.\n\n";
 
 /// Commands, their examples, and the meaning of exit code 0.
 const COMMANDS: [(&str, &[&str], &str); 12] = [

@@ -40,7 +40,7 @@ const CHANNEL: &[u8] = b"bench";
 /// command. In a clone of the repository, `make bench` compares the library with other implementations.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Time for each measurement, after a warm-up of a tenth of it
+    /// Time for each measurement, such as 500ms or 5s, after a warm-up of a tenth of it
     #[arg(long, value_name = "D", default_value = "1s", value_parser = timeout)]
     duration: Duration,
     /// Size of the data in each message; repeatable. Round trips are measured with the first one

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Create test organisations: MSP folders and TLS pairs in cryptogen's layout, which Fabric's own peer can use
 #[derive(Args)]
 pub struct CryptoArgs {
-    /// Where to put them; existing organisations are not overwritten
+    /// Folder to create them in; existing organisations are not overwritten
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Number of organisations: Org1MSP (org1.example.com), Org2MSP, …

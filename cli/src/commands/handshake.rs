@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 pub struct HandshakeArgs {
     #[command(flatten)]
     target: TargetArg,
-    /// The PKI-ID that the peer must have
+    /// The PKI-ID that the peer must have: the hash of its identity, which `identity` and `handshake` show
     #[arg(long, value_name = "PKIID", value_parser = pki_id)]
     expect: Option<Hex>,
     /// Maximum time for each step

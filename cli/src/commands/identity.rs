@@ -20,8 +20,9 @@ use std::time::Duration;
 /// Maximum number of bytes that are read from standard input.
 const MAX_INPUT: u64 = 1 << 20;
 
-/// Show the identity in a certificate or MSP folder and validate it offline. For a folder without its own member,
-/// show its trust settings
+/// Show the identity in a certificate or MSP folder and validate it offline
+///
+/// For an MSP folder without its own member, show its trust settings: authorities, revocation lists and roles.
 #[derive(Args)]
 pub struct IdentityCommandArgs {
     /// A certificate in PEM, instead of the one in the MSP folder's signcerts; - reads standard input

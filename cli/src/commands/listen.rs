@@ -30,10 +30,10 @@ pub struct ListenArgs {
     /// Where to listen, host:port; port 0 takes a free one
     #[arg(long, value_name = "H:P", default_value = "127.0.0.1:0")]
     listen: Endpoint,
-    /// Acknowledge every message that asks for it by its nonce
+    /// Acknowledge every message
     #[arg(long, conflicts_with = "nack")]
     ack: bool,
-    /// Acknowledge with this error
+    /// Refuse every message: acknowledge it with this error
     #[arg(long, value_name = "TEXT")]
     nack: Option<String>,
     /// Send every message back

@@ -16,13 +16,15 @@ use serde_json::{json, Value};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Show the members of our organisation that a peer knows: alive and dead, with endpoints and uptime (peers disclose
-/// only members of their own organisation to each other; others are found through anchor peers)
+/// Show the members of our organisation that a peer knows: alive and dead, with endpoints and uptime
+///
+/// A peer discloses its members only to peers of its own organisation. Use an identity that no running peer uses: the
+/// connection replaces that of the running one.
 #[derive(Args)]
 pub struct MembersArgs {
     #[command(flatten)]
     target: TargetArg,
-    /// How long to wait for the answer
+    /// Maximum time to wait for the answer
     #[arg(long, value_name = "D", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]

@@ -21,7 +21,7 @@ use clap_complete::Shell;
 #[derive(Subcommand)]
 pub enum Command {
     Demo(demo::DemoArgs),
-    Peer(peer::PeerArgs),
+    Peer(Box<peer::PeerArgs>),
     Probe(probe::ProbeArgs),
     Handshake(handshake::HandshakeArgs),
     Send(send::SendArgs),

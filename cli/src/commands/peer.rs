@@ -75,7 +75,8 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     let notices = builder.notices();
     let node = builder.start().map_err(|e| Failure::usage(e.to_string()))?;
     for channel in &args.channel {
-        node.join_channel(channel.clone(), channel_orgs(&files.me, &args.anchor))?;
+        let joined = node.join_channel(channel.clone(), channel_orgs(&files.me, &args.anchor));
+        joined.map_err(|e| Failure::usage(format!("--channel {channel}: {}", e.message())))?;
     }
     if args.check {
         node.stop();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct ProbeArgs {
     #[command(flatten)]
     target: TargetArg,
-    /// How long to wait for the connection, and then for the answer
+    /// Maximum time for the connection, and then for the answer
     #[arg(long, value_name = "D", default_value = "3s", value_parser = timeout)]
     timeout: Duration,
     /// Number of Pings; with more than one, the command succeeds if all are answered

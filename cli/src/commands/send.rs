@@ -26,7 +26,7 @@ use std::time::Duration;
 pub struct SendArgs {
     #[command(flatten)]
     target: TargetArg,
-    /// The PKI-ID that the peer must have
+    /// The PKI-ID that the peer must have: the hash of its identity, which `identity` and `handshake` show
     #[arg(long, value_name = "HEX", value_parser = pki_id)]
     pki_id: Option<Hex>,
     /// The channel that the messages belong to

@@ -9,6 +9,9 @@ fn peer(flags: &[String], more: &[&str], variables: &[(&str, &str)]) -> Ended {
     run_with(&Crypto::get().args(&[&["peer"], more].concat(), flags), variables)
 }
 
+/// Flags and variables of `peer`, and a part of the error.
+type Refused<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 /// A socket that somebody else listens on.
 fn busy() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -134,7 +137,9 @@ fn what_a_peer_refuses_is_refused_with_the_same_words() {
     let cert = format!("{}/tls/server.crt", crypto.peer(1, 0));
     let wrong = dir.write("core.yaml", "peer: {gossip: {bootstrap: 'a:1,b:2', connTimeout: soon}}\n");
     let operations = dir.write("operations.yaml", "operations: {listenAddress: ':1', tls: {enabled: true}}\n");
-    let cases: [(&[&str], &[(&str, &str)], &str); 10] = [
+    let channels: Vec<String> = (0..=1000).map(|number| format!("--channel=c{number}")).collect();
+    let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
+    let cases: [Refused<'_>; 10] = [
         (&["--tls-cert", &cert, "--tls-key", &other_key], &[], "does not belong"),
         (&["--anchor", "Org3MSP=h:1"], &[], "Org3MSP"),
         (&["--trust-msp", "Org3MSP=/nowhere/msp"], &[], "/nowhere/msp"),
@@ -148,8 +153,8 @@ fn what_a_peer_refuses_is_refused_with_the_same_words() {
             &[],
             "interval of heartbeats, 5.00 s (--alive-interval or peer.gossip.aliveTimeInterval)",
         ),
-        // The node refuses this one when it starts.
-        (&["--reconnect-interval", "100000h"], &[], "reconnect_interval"),
+        // The running node refuses this one.
+        (&channels, &[], "--channel c1000: too many channels"),
     ];
     for (more, variables, part) in cases {
         let [real, checked] = [&[][..], &["--check", "--json"]].map(|check| {
