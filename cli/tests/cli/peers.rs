@@ -257,7 +257,7 @@ fn fabrics_settings_serve_and_wrong_ones_are_named() {
     };
     wrong(&["--anchor", "Org2MSP"], "MSPID=host:port");
     wrong(&["--anchor", "Org3MSP=localhost:1"], "the organisation Org3MSP is unknown");
-    wrong(&["--alive-interval", "5s", "--alive-expiration", "1s"], "alive_expiration_timeout");
+    wrong(&["--alive-interval", "5s", "--alive-expiration", "1s"], "--alive-expiration");
 }
 
 #[test]
