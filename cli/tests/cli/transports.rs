@@ -48,3 +48,12 @@ fn the_demonstration_runs_over_the_c_core() {
     ended.assert_code(0);
     assert_eq!(ended.json().last().unwrap()["ok"], true);
 }
+
+#[test]
+fn the_benchmark_runs_over_the_c_core() {
+    let ended = run(&["bench", "--transport", "c-core", "--duration", "50ms", "--json"]);
+    ended.assert_code(0);
+    let lines = ended.json();
+    let summary = lines.last().unwrap();
+    assert_eq!((&summary["ok"], &summary["transport"]), (&true.into(), &"c-core".into()), "{summary}");
+}
