@@ -12,7 +12,7 @@ pub fn run() -> Option<ExitCode> {
         return None;
     }
     let folder = PathBuf::from(arguments.next()?);
-    let command = crate::Cli::command().version(env!("CARGO_PKG_VERSION"));
+    let command = crate::help::extend(crate::Cli::command()).version(env!("CARGO_PKG_VERSION"));
     let written = std::fs::create_dir_all(&folder).and_then(|()| clap_mangen::generate_to(command, &folder));
     Some(match written {
         Ok(()) => ExitCode::SUCCESS,
