@@ -349,6 +349,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_message_that_is_missing_or_cut_off_is_a_loss() {
+        let stop = Cancel::new();
+        let pair = Pair::start(TransportKind::default(), &stop).unwrap();
+        let receive = |number, length| {
+            let message = message::data(0, CHANNEL, number, Bytes::from(vec![0; length]));
+            let message = SignedMessage::noop_sign(message).unwrap();
+            pair.from.send(&message, std::slice::from_ref(&pair.peer)).unwrap();
+            pair.receive(10, &AtomicU64::new(1), false)
+        };
+        assert!(receive(0, 10).is_ok());
+        for (number, length) in [(1, 10), (0, 9)] {
+            let failure = receive(number, length).unwrap_err();
+            assert!(failure.text().unwrap().contains("message 0 of 10 bytes was lost"), "{failure:?}");
+        }
+        // Does not wait for the lost ones once it is stopped.
+        stop.cancel();
+        assert!(matches!(pair.receive(10, &AtomicU64::new(1), false), Err(Failure::Stopped)));
+    }
+
+    #[test]
     fn sizes_are_shown_in_the_largest_unit_that_divides_them() {
         assert_eq!(
             [0, 100, 1500, 1024, 65_536, 3 << 20].map(bytes),
