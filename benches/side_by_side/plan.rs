@@ -46,6 +46,9 @@ pub struct Plan {
     pub idle: Vec<usize>,
     /// Time to wait before memory is measured.
     pub settle: Duration,
+    /// Time to wait after that before processor time is watched: the time limits of new connections, of up to 10 s, are over
+    /// then, and the keepalive pings, after 60 s, have not begun.
+    pub rest: Duration,
     /// How long processor time is watched.
     pub idle_time: Duration,
     /// No round is begun that would end later.
@@ -73,7 +76,7 @@ impl Plan {
             Scale::Test => Duration::from_millis(50),
         };
         let limit = Duration::from_secs(limit);
-        Plan { rounds, steps: steps(scale), idle, settle: seconds(1), idle_time: seconds(5), limit }
+        Plan { rounds, steps: steps(scale), idle, settle: seconds(1), rest: seconds(11), idle_time: seconds(5), limit }
     }
 
     /// Only these workloads; `idle` is one too.

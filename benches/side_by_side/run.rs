@@ -161,6 +161,9 @@ impl Run {
                 figures.push(figure(format!("memory-{end}"), "bytes/connection", each(now.0, memory)));
                 figures.push(figure(format!("threads-{end}"), "threads/connection", each(now.1, threads)));
             }
+            if connections == most {
+                std::thread::sleep(plan.rest);
+            }
             let mut cpu = || ends.map(|(_, role)| self.child(name, role).map(|child| child.idle_cpu()));
             let before = cpu();
             std::thread::sleep(plan.idle_time);
