@@ -40,10 +40,20 @@ check() {
     echo "release: all files have the version $version"
 }
 
+# crates.io and PyPI show this address for good: a published version cannot be changed.
+repository_is_named() {
+    local address file
+    address=$(sed -n 's|^repository = "\(https://.*\)"$|\1|p' Cargo.toml)
+    if [ -z "$address" ]; then
+        wrong "Cargo.toml does not name the repository: set 'repository' in [workspace.package] to its https:// address"
+    fi
+    for file in Cargo.toml cli/Cargo.toml capi/Cargo.toml; do same "$file" "repository.workspace = true"; done
+    same bindings/python/pyproject.toml "[project.urls]" "Repository = \"${address:-https://...}\""
+}
+
 # What must hold before a release, and cannot hold all the time.
 conditions() {
-    grep -q "^repository = \"https://" Cargo.toml ||
-        wrong "Cargo.toml does not name the repository: set it in [workspace.package], and repository.workspace in each package"
+    repository_is_named
     grep -qxE "## $version - $(date -u +%F)" CHANGELOG.md || wrong "CHANGELOG.md: date the section, ## $version - $(date -u +%F)"
     [ -z "$(sed -n '/^## Unreleased$/,/^## [0-9]/p' CHANGELOG.md | grep '^-' || true)" ] ||
         wrong "CHANGELOG.md has lines under Unreleased: move them to the section $version"
