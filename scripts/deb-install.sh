@@ -32,6 +32,23 @@ chroot "$root" sh -ec '
     ldconfig -p | grep -q "libfabric_gossip\.so\.0"
     test "$(pkg-config --modversion fabric-gossip)" = "$(dpkg-query -f "\${Version}" -W libfabric-gossip-dev | sed "s/-1$//")"
     if command -v systemd-analyze >/dev/null; then systemd-analyze verify --man=no fabric-gossip-peer.service; fi
+    # The service: as its unit does, with the file permissions of the guide.
+    fabric-gossip crypto /orgs --orgs 1 --peers 1 >/dev/null
+    cp -r /orgs/peerOrganizations/org1.example.com/peers/peer0.org1.example.com/* /etc/fabric-gossip
+    eval "$(sed -n "/^#   chown/s/^#//p" /etc/fabric-gossip/peer.env)"
+    mkfifo /printed
+    env -i $(grep "^[A-Z]" /etc/fabric-gossip/peer.env) CORE_PEER_LISTENADDRESS=127.0.0.1:0 \
+        setpriv --reuid=65534 --regid=65534 --groups="$(getent group fabric-gossip | cut -d: -f3)" --no-new-privs \
+        --bounding-set=-all timeout 60 /usr/bin/fabric-gossip peer >/printed 2>&1 &
+    exec 3</printed
+    read -r line <&3
+    kill $!
+    case $line in
+    *"of Org1MSP at peer0.org1.example.com:7051"*) ;;
+    *) echo "package: the service does not start: $line" >&2 && exit 1 ;;
+    esac
+    wait $!
+    rm -r /etc/fabric-gossip/msp /etc/fabric-gossip/tls
     names=$(for file in "$@"; do dpkg-deb -f "$file" Package; done)
     dpkg --purge $names >/dev/null
     ! getent group fabric-gossip
