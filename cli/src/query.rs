@@ -30,6 +30,11 @@ const MAX_ENTRIES: usize = 10_000;
 /// Maximum time for finding out whether the peer with our identity runs at an endpoint.
 const FIND_OURSELVES: Duration = Duration::from_secs(3);
 
+/// Time without an answer after which the membership is asked for on a new connection. The peer with our identity, if one
+/// runs, may have connected to the asked peer at the same moment: the answer then went there. Fabric prefers that
+/// connection for two seconds (`connTimeout`), and the newest one afterwards.
+const ASK_AGAIN: Duration = Duration::from_millis(2200);
+
 /// Interval for checking whether the command was stopped.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -87,13 +92,24 @@ impl Query<'_> {
         let alive = SignedMessage::sign(alive, |bytes| self.me.crypto.sign(bytes))?;
         let request = MembershipRequest { self_information: Some(alive.to_proto()).into(), ..Default::default() };
         let nonce = SystemRandom.next_u64();
+        let wanted = |answer: &SignedMessage| match answer.content() {
+            Some(Content::MemRes(response)) if answer.nonce() == nonce => Some(response.clone()),
+            _ => None,
+        };
         let answers = self.subscribe(info);
-        self.send(info, message(nonce, Content::MemReq(request)))?;
-        let response: MembershipResponse =
-            self.await_answer(&answers, info, "a membership response", |answer| match answer.content() {
-                Some(Content::MemRes(response)) if answer.nonce() == nonce => Some(response.clone()),
-                _ => None,
-            })?;
+        let request = message(nonce, Content::MemReq(request));
+        self.send(info, request.clone())?;
+        let first: Option<MembershipResponse> = self.await_until(Instant::now() + ASK_AGAIN, &answers, wanted)?;
+        let response = match first {
+            Some(response) => response,
+            None => {
+                if !self.left().is_zero() {
+                    self.connect_again(info)?;
+                    self.send(info, request)?;
+                }
+                self.await_answer(&answers, info, "a membership response", wanted)?
+            }
+        };
         let listed =
             |envelopes: &[gossip::Envelope]| envelopes.iter().take(MAX_ENTRIES).filter_map(Listed::new).collect();
         Ok(Lists { alive: listed(&response.alive), dead: listed(&response.dead) })
@@ -156,23 +172,43 @@ impl Query<'_> {
         what: &str,
         wanted: impl Fn(&SignedMessage) -> Option<T>,
     ) -> Result<T> {
+        match self.await_until(self.deadline, answers, wanted)? {
+            Some(found) => Ok(found),
+            None => {
+                let why = format!("timed out waiting for {what}: the peer keeps no membership, or does not trust us");
+                Err(Error::new(ErrorKind::Timeout, why).with_peer(&info.endpoint).into())
+            }
+        }
+    }
+
+    /// Returns `None` if no wanted answer has come by this time, or by the deadline.
+    fn await_until<T>(
+        &self,
+        until: Instant,
+        answers: &Subscription<ReceivedMessage>,
+        wanted: impl Fn(&SignedMessage) -> Option<T>,
+    ) -> Result<Option<T>> {
         loop {
-            match answers.recv_timeout(self.left().min(TICK)) {
+            let left = until.saturating_duration_since(Instant::now()).min(self.left());
+            match answers.recv_timeout(left.min(TICK)) {
                 Ok(answer) => {
                     if let Some(found) = wanted(answer.message()) {
-                        return Ok(found);
+                        return Ok(Some(found));
                     }
                 }
                 Err(_) if self.stop.is_cancelled() => return Err(Failure::Stopped),
                 Err(e) if e.kind() != ErrorKind::Timeout => return Err(e.into()),
-                Err(_) if !self.left().is_zero() => {}
-                Err(_) => {
-                    let why =
-                        format!("timed out waiting for {what}: the peer keeps no membership, or does not trust us");
-                    return Err(Error::new(ErrorKind::Timeout, why).with_peer(&info.endpoint).into());
-                }
+                Err(_) if left.is_zero() => return Ok(None),
+                Err(_) => {}
             }
         }
+    }
+
+    /// Replaces the connection to a peer by a new one.
+    fn connect_again(&self, info: &ConnectionInfo) -> Result<()> {
+        self.comm.close_conn(&RemotePeer::with_id("", info.id.clone()));
+        self.comm.connect(&RemotePeer::with_id(info.endpoint.as_str(), info.id.clone()), self.left())?;
+        Ok(())
     }
 
     fn left(&self) -> Duration {
