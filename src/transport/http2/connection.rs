@@ -206,7 +206,7 @@ impl Conn {
                 borrowed = core.role == Role::Armed;
                 let mut buffers = self.take_role(&mut core);
                 drop(core);
-                let received = self.receive(&mut buffers, RECEIVE, left, spin);
+                let received = self.receive(&mut buffers, left, spin);
                 parked = matches!(received, Received::Nothing);
                 tried = true;
                 core = self.core.lock();
@@ -265,16 +265,10 @@ impl Conn {
         std::mem::take(&mut core.buffers)
     }
 
-    /// Receives at most `size` bytes, without a lock. Waits for at most `limit` and a slice of time.
-    pub(super) fn receive(
-        &self,
-        buffers: &mut ReadBuffers,
-        size: usize,
-        limit: Option<Duration>,
-        spin: Option<&Spin>,
-    ) -> Received {
-        if buffers.cipher.len() < size {
-            buffers.cipher = vec![0; size];
+    /// Receives, without a lock. Waits for at most `limit` and a slice of time.
+    pub(super) fn receive(&self, buffers: &mut ReadBuffers, limit: Option<Duration>, spin: Option<&Spin>) -> Received {
+        if buffers.cipher.len() < RECEIVE {
+            buffers.cipher = vec![0; RECEIVE];
         }
         let mut received = None;
         if let Some(spin) = spin {

@@ -4,7 +4,6 @@ use super::connection::{Conn, Effects, LINGER};
 use super::session::Session;
 use super::socket::Interest;
 use super::state::{Core, ReadBuffers, Role};
-use super::wire::PIECE;
 use crate::sync;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ impl Conn {
         core.role = Role::Taken;
         drop(core);
         let mut buffers = ReadBuffers::default();
-        let received = self.receive(&mut buffers, PIECE, Some(Duration::ZERO), None);
+        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
         let mut core = self.core.lock();
         let effects = self.process(&mut core, buffers, received);
         let unread = core.session().is_some_and(Session::has_unread);
@@ -53,7 +52,7 @@ impl Conn {
     /// Reads what has arrived on a connection that has no stream yet, and returns what follows from it.
     pub fn drive_pending(self: &Arc<Self>) -> Effects {
         let mut buffers = ReadBuffers::default();
-        let received = self.receive(&mut buffers, PIECE, Some(Duration::ZERO), None);
+        let received = self.receive(&mut buffers, Some(Duration::ZERO), None);
         let mut core = self.core.lock();
         let effects = self.process(&mut core, buffers, received);
         // A stranger's connection keeps no buffers while it is silent.

@@ -30,6 +30,9 @@ const MAX_CONTINUATIONS: usize = 8;
 const MAX_SETTINGS: usize = 32;
 const MAX_QUEUED_ACKS: usize = 64;
 const MAX_QUEUED_FRAMES: usize = 256;
+
+/// Maximum number of streams that a client may open above the limit before it knows it. None does so afterwards.
+const MAX_REFUSED: usize = 256;
 const RESETS: (u64, u64) = (20, 1);
 const HEADER_TABLE: u32 = 1 << 10;
 
@@ -90,6 +93,8 @@ struct State {
     arrived: usize,
     /// Bytes that arrived and for which no connection window was returned yet.
     withheld: usize,
+    /// Number of streams above the limit.
+    refused: usize,
     /// Whether DATA or HEADERS were sent since the last PING of the peer.
     answered: bool,
     /// The first thing in which the peer violated the protocol or a limit.
@@ -126,6 +131,7 @@ impl Session {
             opened: false,
             arrived: 0,
             withheld: 0,
+            refused: 0,
             answered: false,
             violation: None,
             terminated: false,
@@ -729,10 +735,16 @@ unsafe extern "C" fn on_invalid_frame(
     error: c_int,
     user_data: *mut c_void,
 ) -> c_int {
-    // A client that does not know the limit of streams yet may exceed it.
+    // SAFETY: nghttp2 passes the session's state.
+    let state = unsafe { state(user_data) };
     if error != NGHTTP2_ERR_REFUSED_STREAM {
-        // SAFETY: nghttp2 passes the session's state.
-        unsafe { state(user_data) }.violation.get_or_insert_with(|| describe(error));
+        state.violation.get_or_insert_with(|| describe(error));
+        return 0;
+    }
+    // A client that does not know the limit of streams yet may exceed it.
+    state.refused += 1;
+    if state.refused > MAX_REFUSED {
+        state.violation.get_or_insert_with(|| "too many streams above the limit".into());
     }
     0
 }

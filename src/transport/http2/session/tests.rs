@@ -320,6 +320,21 @@ fn a_flood_of_pings_or_settings_ends_the_session() {
 }
 
 #[test]
+fn streams_above_an_unknown_limit_are_refused_and_then_an_error() {
+    let mut server = server();
+    let mut opened = 0;
+    let result = (0..1000).try_for_each(|i| {
+        server.receive(&frame(1, 4, 1 + 2 * i, &literal(&REQUEST)))?;
+        // The refusals leave between any two.
+        server.fill().map(|batch| batch.clear())?;
+        opened += 1;
+        Ok(())
+    });
+    is_violation(result, "too many streams");
+    assert_eq!(opened, 8 + MAX_REFUSED);
+}
+
+#[test]
 fn the_first_violation_ends_the_session() {
     let ends = |bytes: &[u8]| {
         let mut server = server();
