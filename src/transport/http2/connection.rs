@@ -75,7 +75,7 @@ impl Turn {
     }
 }
 
-/// What a thread waits for.
+/// The reason for which a thread waits.
 #[derive(Clone, Copy)]
 pub(super) enum Awaits<'a> {
     /// Something from the peer, for which it may poll for a moment.
@@ -238,7 +238,7 @@ impl Conn {
                 Some(until) => drop(self.changed.wait_until(&mut core, until)),
             }
             core.waiting -= 1;
-            // What the steward reads, it announces.
+            // The steward notifies waiting threads of everything that it reads for them.
             parked = core.role == Role::Armed;
         }
     }
