@@ -256,6 +256,11 @@ cargo_c_step() {
         # shellcheck disable=SC2046
         ${CC:-cc} capi/examples/c/two_peers.c $(config --cflags --libs) -lpthread -o "$work/cinstalled"
         LD_LIBRARY_PATH=$root/usr/lib example "$work/cinstalled"
+        # shellcheck disable=SC2046
+        ${CC:-cc} capi/examples/c/two_peers.c $(config --cflags) "$root/usr/lib/libfabric_gossip.a" \
+            $(config --static --libs-only-l | sed 's/-lfabric_gossip//') -o "$work/cinstalled-static"
+        ! readelf -d "$work/cinstalled-static" | grep -q 'NEEDED.*fabric_gossip' || fail "a static program needs the shared library"
+        example "$work/cinstalled-static"
     else
         skip "the pkg-config file of cargo cinstall" "pkg-config is not installed"
     fi
