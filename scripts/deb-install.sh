@@ -17,15 +17,20 @@ if ! mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/memory/upper,workd
     skip "the installation of the Debian packages" "overlayfs is not available"
     exit 0
 fi
-mkdir -p "$root/packages"
-cp "$@" "$root/packages"
+# The commands of docs/installing.md are run where they expect the packages.
+cargo=${CARGO:-cargo}
+install=$($cargo xtask block deb-install)
+service=$($cargo xtask block service)
+mkdir -p "$root/clone/target/package"
+cp "$@" "$root/clone/target/package"
 mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 # shellcheck disable=SC2086
-chroot "$root" sh -ec '
+chroot "$root" env INSTALL="$install" SERVICE="$service" sh -ec '
     export DEBIAN_FRONTEND=noninteractive
-    cd /packages
-    dpkg -i "$@" >/dev/null
+    cd /clone
+    eval "$INSTALL" >/log 2>&1 || { cat /log && exit 1; }
+    cd target/package
     fabric-gossip --version
     test "$(stat -c "%U:%G %a" /etc/fabric-gossip /etc/fabric-gossip/peer.env | tr "\n" " ")" = \
         "root:fabric-gossip 750 root:fabric-gossip 640 "
@@ -35,7 +40,12 @@ chroot "$root" sh -ec '
     # The service: as its unit does, with the file permissions of the guide.
     fabric-gossip crypto /orgs --orgs 1 --peers 1 >/dev/null
     cp -r /orgs/peerOrganizations/org1.example.com/peers/peer0.org1.example.com/* /etc/fabric-gossip
-    eval "$(sed -n "/^#   chown/s/^#//p" /etc/fabric-gossip/peer.env)"
+    grep -qxF "#   $(echo "$SERVICE" | sed -n 1p)" /etc/fabric-gossip/peer.env
+    # With the flags of the file, of which the example is in a comment.
+    sed -i "s/^#PEER_FLAGS/PEER_FLAGS/" /etc/fabric-gossip/peer.env
+    eval "$SERVICE" >/log 2>&1 || { cat /log && exit 1; }
+    grep -q "these settings are valid" /log && grep -q "127.0.0.1:9443" /log || { cat /log && exit 1; }
+    sed -i "s/^PEER_FLAGS/#PEER_FLAGS/" /etc/fabric-gossip/peer.env
     mkfifo /printed
     env -i $(grep "^[A-Z]" /etc/fabric-gossip/peer.env) CORE_PEER_LISTENADDRESS=127.0.0.1:0 \
         setpriv --reuid=65534 --regid=65534 --groups="$(getent group fabric-gossip | cut -d: -f3)" --no-new-privs \

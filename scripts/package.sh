@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes what is distributed, and uses each part in an empty prefix, root or environment.
+# Makes what is distributed, and uses each part in an empty prefix, root or environment. The commands that do so are read from
+# docs/installing.md and docs/building.md.
 #
 #   scripts/package.sh [STEP...]   install units container python crates cargo-c deb; all without an argument
 #
@@ -22,7 +23,11 @@ fail() { echo "package: $1" >&2 && exit 1; }
 # installed: `make install` into an empty prefix, once.
 prefix=$work/prefix
 installed() {
-    [ -d "$prefix" ] || PREFIX=$prefix SYSCONFDIR=$prefix/etc UNITDIR=$prefix/lib/systemd/system scripts/install.sh
+    if [ ! -d "$prefix" ]; then
+        local command
+        command=$($cargo xtask block install)
+        SYSCONFDIR=$prefix/etc UNITDIR=$prefix/lib/systemd/system bash -ec "${command/\/usr\/local/$prefix}"
+    fi
     [ -d "$work/orgs" ] || "$prefix/bin/fabric-gossip" crypto "$work/orgs" --orgs 2 --peers 3 >/dev/null
 }
 
@@ -62,10 +67,19 @@ install_step() {
         # Not exported: the build scripts of the next steps depend on it, and would run again.
         installed_config() { PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config "$@" fabric-gossip; }
         [ "$(installed_config --modversion)" = "$version" ] || fail "pkg-config reports another version"
-        # shellcheck disable=SC2046
-        ${CC:-cc} capi/examples/c/two_peers.c $(installed_config --cflags --libs) -lpthread -o "$work/shared"
-        readelf -d "$work/shared" | grep -q "NEEDED.*\[$soname\]" || fail "a program does not need $soname"
-        LD_LIBRARY_PATH=$prefix/lib example "$work/shared"
+        # The two lines of the page, shared and static.
+        mapfile -t commands < <($cargo xtask block programs)
+        [ ${#commands[@]} = 2 ] || fail "docs/installing.md has ${#commands[@]} ways to compile a program"
+        mkdir "$work/programs" && cp capi/examples/c/two_peers.c "$work/programs/peer.c"
+        compile() {
+            (cd "$work/programs" && PKG_CONFIG_PATH=$prefix/lib/pkgconfig bash -ec "${1/\/usr\/local/$prefix} -lpthread")
+        }
+        compile "${commands[0]}"
+        readelf -d "$work/programs/peer" | grep -q "NEEDED.*\[$soname\]" || fail "a program does not need $soname"
+        LD_LIBRARY_PATH=$prefix/lib example "$work/programs/peer"
+        compile "${commands[1]}"
+        example "$work/programs/peer"
+        # The static library needs what its file for pkg-config says.
         # shellcheck disable=SC2046
         ${CC:-cc} capi/examples/c/two_peers.c $(installed_config --cflags) "$prefix/lib/libfabric_gossip.a" \
             $(installed_config --static --libs-only-l | sed 's/-lfabric_gossip//') -o "$work/static"
@@ -75,6 +89,10 @@ install_step() {
         skip "the file for pkg-config" "pkg-config is not installed"
     fi
     if command -v cmake >/dev/null && command -v c++ >/dev/null; then
+        while read -r line; do
+            grep -qF "${line/peer PRIVATE/shared PRIVATE}" packaging/test/CMakeLists.txt ||
+                fail "packaging/test/CMakeLists.txt does not test: $line"
+        done < <($cargo xtask block cmake | tr -d ')')
         # The prefix is moved: its files for CMake do not depend on where it is.
         cp -r "$prefix" "$work/moved"
         cmake -S packaging/test -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/moved" -DEXAMPLES="$PWD/capi/examples" \
@@ -135,7 +153,9 @@ container_step() {
             return
         fi
     done < <(sed -n 's/^FROM \([^ ]*\).*/\1/p' Containerfile)
-    $engine build --file Containerfile --tag $image . >"$work/log" 2>&1 || { tail -30 "$work/log" && fail "$engine build failed"; }
+    # The commands of the page, with this engine and the name of a test.
+    as_here() { sed -e "s|^podman|$engine|" -e "s|fabric-gossip\( \.\)\{0,1\}\$|$image\1|"; }
+    bash -ec "$($cargo xtask block image | as_here)" >"$work/log" 2>&1 || { tail -30 "$work/log" && fail "$engine build failed"; }
     [[ $($engine run --rm $image --version) == "fabric-gossip $version ("* ]] || fail "the image has another version of the tool"
     [ "$($engine run --rm --entrypoint id $image -u)" = 65532 ] || fail "the image does not run as the user 65532"
     # As restricted as a container can be, with loopback alone.
@@ -144,9 +164,15 @@ container_step() {
     installed
     cp -r "$work/orgs/peerOrganizations/org1.example.com/peers/peer0.org1.example.com" "$work/mounted"
     chmod -R a+rX "$work/mounted"
-    local peer line ended
-    peer=$($engine run --detach "${restricted[@]}" -v "$work/mounted:/etc/fabric-gossip:ro,z" \
-        --env-file "$prefix/etc/fabric-gossip/peer.env" $image)
+    cp "$prefix/etc/fabric-gossip/peer.env" "$work/mounted"
+    local peer line ended run="$engine run --rm"
+    peer=$($cargo xtask block container | as_here)
+    [[ $peer == "$run "* ]] || fail "docs/installing.md runs the container with: $peer"
+    # Detached, with the files of the test, and without a network, which has no ports to publish.
+    peer=${peer/"$run"/"$engine run --detach ${restricted[*]}"}
+    peer=${peer/-p 7051:7051 /}
+    peer=${peer/-v \/etc\/fabric-gossip:/-v "$work/mounted:"}
+    peer=$(bash -ec "${peer/--env-file \/etc\/fabric-gossip/--env-file "$work/mounted"}")
     line=$(timeout 60 $engine logs --follow "$peer" 2>&1 | sed 1q || true)
     $engine stop --time 30 "$peer" >/dev/null
     ended=$($engine wait "$peer")
@@ -164,13 +190,17 @@ python_step() {
     installed
     rm -f "$output"/fabric_gossip-*.whl "$output"/fabric_gossip-*.tar.gz
     # `build` makes the source archive, and the wheel from what the archive contains.
-    CARGO_TARGET_DIR=$target "$work/build/bin/python" -m build --outdir "$output" bindings/python >"$work/log" 2>&1 ||
+    # The commands of the page, in a new environment.
+    in_python() { CARGO_TARGET_DIR=$target PATH=$work/$1/bin:$PATH bash -ec "$2" >"$work/log" 2>&1; }
+    in_python build "$($cargo xtask block wheel) --outdir '$output'" ||
         { tail -30 "$work/log" && fail "python -m build failed"; }
     local wheel
     wheel=$(echo "$output"/fabric_gossip-"$version"-py3-none-linux_*.whl)
     [ -f "$wheel" ] || fail "there is no wheel for any Python 3 on this platform: $(ls "$output")"
-    CARGO_TARGET_DIR=$target use_python "the wheel of python -m build" "$wheel"
-    CARGO_TARGET_DIR=$target use_python "pip install ./bindings/python" ./bindings/python
+    local install
+    install=$($cargo xtask block pip)
+    use_python "the wheel of python -m build" "pip install '$wheel'"
+    use_python "$install" "$install"
 
     # The module alone names the remedy.
     cp -r bindings/python/fabric_gossip "$work/module"
@@ -181,11 +211,11 @@ python_step() {
     echo "package: the module without a library names the remedy"
 }
 
-# use_python NAME WHAT: installs it in a new environment and runs an example.
+# use_python NAME COMMAND: installs the module in a new environment and runs an example.
 use_python() {
     rm -rf "$work/venv"
     $python -m venv "$work/venv"
-    "$work/venv/bin/pip" -q install "$2" >"$work/log" 2>&1 || { tail -30 "$work/log" && fail "$1 failed"; }
+    in_python venv "$2" || { tail -30 "$work/log" && fail "$1 failed"; }
     (cd "$work" && "$work/venv/bin/python" "$OLDPWD/bindings/python/examples/two_peers.py" "$work/orgs") |
         $cargo xtask prints bindings/python/examples/two_peers.py
     echo "package: $1 works"
@@ -214,10 +244,12 @@ crates_step() {
         printf ']\n[patch.crates-io]\nfabric-gossip = { path = "fabric-gossip-%s" }\n' "$version"
     } >"$work/crates/Cargo.toml"
     cp Cargo.lock "$work/crates"
+    local c_interface
+    c_interface=$($cargo xtask block c-interface)
     (cd "$work/crates" && CARGO_TARGET_DIR=$target $cargo build --release -p fabric-gossip-cli &&
-        CARGO_TARGET_DIR=$target $cargo build --release -p fabric-gossip-capi --no-default-features --features http2)
+        CARGO_TARGET_DIR=$target bash -ec "$c_interface")
     echo "package: the archives for crates.io build"
-    CARGO_TARGET_DIR=$target $cargo install --quiet --path cli --locked --root "$work/cargo"
+    CARGO_TARGET_DIR=$target CARGO_INSTALL_ROOT=$work/cargo bash -ec "$($cargo xtask block tool) --quiet"
     "$work/cargo/bin/fabric-gossip" --version
     $cargo xtask sbom "$output/fabric-gossip-$version.cdx.json"
     if command -v cargo-deny >/dev/null; then
@@ -234,8 +266,7 @@ cargo_c_step() {
     fi
     local root=$work/cinstall file
     installed
-    CARGO_TARGET_DIR=$target $cargo cinstall --release --locked -p fabric-gossip-capi --no-default-features --features http2 \
-        --prefix /usr --libdir /usr/lib --destdir "$root"
+    CARGO_TARGET_DIR=$target bash -ec "$($cargo xtask block cargo-c) --locked --destdir '$root'"
     # The names and links that `make install` makes, beside the files of the tool and of CMake.
     for file in lib/libfabric_gossip.a lib/libfabric_gossip.so{,".$abi",".$version"} lib/pkgconfig/fabric-gossip.pc \
         include/fabric_gossip.{h,hpp}; do
@@ -269,14 +300,16 @@ cargo_c_step() {
 
 # The Debian packages, installed in a copy of the root file system that is discarded.
 deb_step() {
-    for program in dpkg-deb dpkg-shlibdeps; do
+    for program in apt-get dpkg-deb dpkg-shlibdeps; do
         if ! command -v $program >/dev/null; then
             skip "the Debian packages" "$program is not installed"
             return
         fi
     done
     rm -f "$output"/*.deb
-    scripts/deb.sh "$output"
+    local command
+    command=$($cargo xtask block deb)
+    bash -ec "${command/target\/package/$(printf %q "$output")}"
     if command -v lintian >/dev/null; then
         # Without DEBEMAIL the maintainer is the user of this machine.
         lintian --fail-on error --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog,root-in-contact \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Takes the pictures in docs/images: the page of `survey` in both colour schemes and on a narrow screen, and the output of
-# `peer`, `survey` and `handshake` on a terminal. Runs a network of two organisations in which one peer is dead and one
-# unreachable. Needs Chromium, and the command script (util-linux); pngquant makes the pictures smaller.
+# `peer`, `survey` and `handshake` on a terminal. Runs a network of two organisations in which one peer is dead, one
+# unreachable, and the certificate of one about to expire. Needs Chromium, openssl, and the command script (util-linux);
+# pngquant makes the pictures smaller.
 #
 #   scripts/screenshots.sh [FOLDER]
 set -euo pipefail
@@ -18,6 +19,7 @@ for name in chromium chromium-browser google-chrome; do
 done
 [ -n "$browser" ] || { skip "the screenshots" "neither chromium nor google-chrome is installed" && exit 0; }
 command -v script >/dev/null || { skip "the screenshots" "the command script (util-linux) is not installed" && exit 0; }
+command -v openssl >/dev/null || { skip "the screenshots" "the command openssl is not installed" && exit 0; }
 [ -x "$tool" ] || { echo "screenshots: the tool is not built, type: make build" >&2 && exit 1; }
 
 work=$(mktemp -d)
@@ -38,6 +40,12 @@ await() {
 "$tool" crypto net --orgs 2 --peers 7 >crypto.log
 org() { echo "$work/net/peerOrganizations/org$1.example.com"; }
 msp() { echo "$(org "$1")/peers/peer$2.org$1.example.com/msp"; }
+
+# The certificate of peer2 ends in nine days.
+certificate=$(echo "$(msp 1 2)"/signcerts/*.pem)
+openssl x509 -in "$certificate" -CA "$(org 1)"/ca/*-cert.pem -CAkey "$(org 1)"/ca/*_sk -days 9 -out renewed.pem 2>openssl.log ||
+    { cat openssl.log >&2 && exit 1; }
+mv renewed.pem "$certificate"
 
 # start NAME ORGANISATION PEER [FLAG]…: runs a peer, and sets `process` and `endpoint`.
 start() {
@@ -125,3 +133,4 @@ terminal survey "fabric-gossip survey $bootstrap $endpoint --trust-msp Org2MSP=$
 page survey-light survey.html 1200 1300 light
 page survey-dark survey.html 1200 1300 dark
 page survey-narrow survey.html 500 1300 light
+page survey-certificates "survey.html#certificates" 1200 700 light

@@ -6,7 +6,7 @@ use crate::book_page::{Block, Page, Way};
 use crate::markdown::{anchors, code, links, rows};
 use crate::place::{before, home_of, Place};
 use crate::script::{self, Environment};
-use crate::{paths, tool, Outcome};
+use crate::{commands, paths, tool, Outcome};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -35,6 +35,7 @@ pub fn run(only: Option<&str>) -> Outcome {
     let chapters = check_chapters()?;
     check_links()?;
     check_texts()?;
+    commands::check()?;
     println!("book: {chapters} chapters are listed, and their links lead to files and headings");
     run_pages(only)?;
     build()

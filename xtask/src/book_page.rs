@@ -1,4 +1,5 @@
-//! Turns a page of the guide into one script that runs its blocks in their order, and compares what they print.
+//! Reads the marked blocks of a page, turns those of a page of the guide into one script that runs them in their order, and
+//! compares what they print.
 //!
 //! The marks behind a block's language decide what happens to it:
 //!
@@ -9,6 +10,8 @@
 //! | `rust,compile` `rust,run` | is compiled against the library; `run` also runs it, in the page's folder |
 //! | any language, `file=NAME` | is written to this file of the page's folder, for later blocks |
 //! | `text,printed` | each line is printed, in this order, by the last block that ran; `…` stands for any text |
+//! | `sh,make` | each line is a command of make, and make accepts its target: [`commands`](crate::commands) |
+//! | any language, `by=NAME` | a script reads it by this name, and runs it: [`commands`](crate::commands) |
 //!
 //! A block in the language of a program or shell without a mark is an error.
 
@@ -28,6 +31,8 @@ pub struct Block {
     pub compile: bool,
     pub run: bool,
     pub slow: bool,
+    pub make: bool,
+    pub by: Option<String>,
     printed: bool,
 }
 
@@ -64,8 +69,10 @@ impl Block {
                 "run" if shell => block.run = true,
                 "slow" if shell => (block.run, block.slow) = (true, true),
                 "printed" if block.language == "text" => block.printed = true,
-                _ => match mark.strip_prefix("file=") {
-                    Some(name) if is_inside(name) => block.file = Some(name.to_owned()),
+                "make" if shell => block.make = true,
+                _ => match mark.split_once('=') {
+                    Some(("file", name)) if is_inside(name) => block.file = Some(name.to_owned()),
+                    Some(("by", name)) if is_word(name) => block.by = Some(name.to_owned()),
                     _ => return Err(format!("{}: unknown mark {mark:?} of a block in {}", block.line, block.language)),
                 },
             }
@@ -80,6 +87,11 @@ impl Block {
 /// A file that is written to the page's folder must not be elsewhere.
 fn is_inside(name: &str) -> bool {
     !name.is_empty() && name.split('/').all(|part| !part.is_empty() && part != "..")
+}
+
+/// A name that a script passes as one word.
+fn is_word(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
 /// The blocks of a page.
@@ -182,7 +194,18 @@ mod tests {
 
     #[test]
     fn an_unknown_mark_is_refused() {
-        for block in ["sh,rnu", "c,run", "yaml,printed", "sh,file=../x", "sh,file=/x", "sh,file=", "rust,slow"] {
+        for block in [
+            "sh,rnu",
+            "c,run",
+            "yaml,printed",
+            "sh,file=../x",
+            "sh,file=/x",
+            "sh,file=",
+            "rust,slow",
+            "c,make",
+            "sh,by=",
+            "sh,by=A b",
+        ] {
             assert!(error(&format!("```{block}\n```\n")).contains("unknown mark"), "{block}");
         }
     }

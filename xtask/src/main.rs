@@ -4,6 +4,7 @@
 
 mod book;
 mod book_page;
+mod commands;
 mod conformance;
 mod document;
 mod examples;
@@ -39,6 +40,7 @@ usage: cargo xtask <command>
   prints FILE                compare standard input with the `text` block at the head of FILE
   readme                     compile the README's programs outside of the tree; run its block against a live peer
   book [PAGE]                check the documentation site, and run the programs of its guide or of one page of it
+  block NAME                 print the commands of the site that have this name: docs, `by=NAME`
   roles [ROLE]               follow each quick start page, or one of them, from a fresh clone in an empty home (minutes)
   snippets FOLDER            compile and run the C blocks of the guide with the library in FOLDER
   symbols exported LIBRARY   compare the exports of a shared library with the C header
@@ -65,6 +67,7 @@ fn run(arguments: &[&str]) -> Outcome {
         ["readme"] => readme::run(),
         ["book"] => book::run(None),
         ["book", page] => book::run(Some(page)),
+        ["block", name] => commands::print(name),
         ["roles"] => roles::run(None),
         ["roles", role] => roles::run(Some(role)),
         ["snippets", folder] => snippets::run(folder),

@@ -36,6 +36,8 @@ pub const GUIDE: &str = "docs/c-interface.md";
 pub const BOOK: &str = "docs";
 pub const SUMMARY: &str = "docs/SUMMARY.md";
 pub const BOOK_PAGES: &str = "docs/guide";
+/// Programs that build, install and measure; some run commands of the site.
+pub const SCRIPTS: &str = "scripts";
 /// The page with the table of refusals.
 pub const REFUSALS: &str = "docs/guide/refused.md";
 /// Documents outside of [`BOOK`] whose links are checked.
