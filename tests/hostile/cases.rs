@@ -440,7 +440,7 @@ fn connections_that_come_and_go(over: Over) {
     );
 }
 
-/// One burst for each connection, which it costs: with new connections again and again it is not bounded, see SECURITY.md.
+/// One burst for each connection, which it costs: with new connections again and again it is not bounded, see docs/security.md.
 fn streams_that_are_reset_as_densely_as_can_be(over: Over) {
     hold_out(
         over,
