@@ -70,7 +70,8 @@ install_step() {
         # The two lines of the page, shared and static.
         mapfile -t commands < <($cargo xtask block programs)
         [ ${#commands[@]} = 2 ] || fail "docs/installing.md has ${#commands[@]} ways to compile a program"
-        mkdir "$work/programs" && cp capi/examples/c/two_peers.c "$work/programs/peer.c"
+        mkdir "$work/programs" && cp capi/examples/c/*.h "$work/programs"
+        cp capi/examples/c/two_peers.c "$work/programs/peer.c"
         compile() {
             (cd "$work/programs" && PKG_CONFIG_PATH=$prefix/lib/pkgconfig bash -ec "${1/\/usr\/local/$prefix} -lpthread")
         }
