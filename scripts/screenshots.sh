@@ -43,8 +43,12 @@ msp() { echo "$(org "$1")/peers/peer$2.org$1.example.com/msp"; }
 
 # The certificate of peer2 ends in nine days.
 certificate=$(echo "$(msp 1 2)"/signcerts/*.pem)
-openssl x509 -in "$certificate" -CA "$(org 1)"/ca/*-cert.pem -CAkey "$(org 1)"/ca/*_sk -days 9 -out renewed.pem 2>openssl.log ||
-    { cat openssl.log >&2 && exit 1; }
+key=$(echo "$(msp 1 2)"/keystore/*)
+{
+    openssl x509 -x509toreq -in "$certificate" -signkey "$key" -copy_extensions copyall -out request.pem
+    openssl x509 -req -in request.pem -copy_extensions copyall -days 9 -out renewed.pem \
+        -CA "$(org 1)"/ca/*-cert.pem -CAkey "$(org 1)"/ca/*_sk
+} 2>openssl.log || { cat openssl.log >&2 && exit 1; }
 mv renewed.pem "$certificate"
 
 # start NAME ORGANISATION PEER [FLAG]…: runs a peer, and sets `process` and `endpoint`.
@@ -133,4 +137,7 @@ terminal survey "fabric-gossip survey $bootstrap $endpoint --trust-msp Org2MSP=$
 page survey-light survey.html 1200 1300 light
 page survey-dark survey.html 1200 1300 dark
 page survey-narrow survey.html 500 1300 light
-page survey-certificates "survey.html#certificates" 1200 700 light
+# The part below the map, which is a separate picture.
+hidden='section[aria-labelledby=findings],section[aria-labelledby=map],h1,nav{display:none}'
+sed "s|</head>|<style>$hidden</style></head>|" survey.html >tables.html
+page survey-tables tables.html 1200 1330 light
