@@ -29,7 +29,7 @@ if [ ${#std[@]} -gt 0 ] && [ ! -d "$sysroot/lib/rustlib/src/rust" ]; then
     exit 0
 fi
 # A report is a failure. Fewer seeds than otherwise: it is many times slower.
-export TSAN_OPTIONS="exitcode=66" ASAN_OPTIONS="exitcode=66:detect_leaks=1"
+export TSAN_OPTIONS="exitcode=66:suppressions=$PWD/scripts/tsan.supp" ASAN_OPTIONS="exitcode=66:detect_leaks=1"
 export FABRIC_GOSSIP_FAULT_SEEDS="${FABRIC_GOSSIP_FAULT_SEEDS:-50}"
 export CFLAGS_x86_64_unknown_linux_gnu="-fsanitize=$sanitizer -fno-omit-frame-pointer -g"
 export RUSTFLAGS="-Zsanitizer=$sanitizer" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/sanitizer-$sanitizer"
