@@ -109,8 +109,10 @@ impl Settings {
                 "--variant" => child.variant = value()?,
                 "--from" => child.from = value()?.into(),
                 "--to" => child.to = value()?.into(),
-                // Other flags of a test harness are ignored.
-                _ => {}
+                "--bench" | "--test" | "--quick" | "--list" | "--peer" | burner::FLAG => {}
+                // A test run passes flags of the test harness, and names of tests.
+                _ if scale == Scale::Test => {}
+                unknown => return Err(format!("unknown argument {unknown}; docs/benchmark.md describes the arguments")),
             }
         }
         settings.peer = has("--peer").then_some(child);
