@@ -1030,8 +1030,9 @@ gossip_result gossip_config_new(struct gossip_config **config, struct gossip_err
 // gossip_config_name lists the names; docs/c-settings.md describes each. For `discovery.sync_interval` and
 // `transport.memory_quota`, 0 means none.
 //
-// GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Further checks of the
-// values are made when something is started with them.
+// GOSSIP_INVALID_ARGUMENT: there is no such setting, the value is out of range for its type, or a time span is shorter
+// than a microsecond, which is usually a number of seconds or milliseconds. Further checks of the values are made when
+// something is started with them.
 gossip_result gossip_config_set(struct gossip_config *config,
                                 const char *name,
                                 uint64_t value,
