@@ -1528,8 +1528,8 @@ void gossip_ack_handle_free(struct gossip_ack_handle *ack);
 // with gossip_node_free.
 //
 // GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a setting or endpoint is wrong, our own identity is not valid or not of a
-// known organisation, or the address cannot be listened on. A wrong bootstrap endpoint is not an error: it is reported
-// as GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our
+// known organisation, or the address cannot be listened on. A bootstrap peer that does not answer is not an error: it
+// is reported as GOSSIP_EVENT_SEED_FAILED, and contacted again. GOSSIP_SIGNATURE: a first signature does not match our
 // own identity.
 gossip_result gossip_node_start(const struct gossip_crypto *crypto,
                                 const struct gossip_config *config,

@@ -40,8 +40,8 @@ impl Owned for gossip_channel_orgs {}
 /// with gossip_node_free.
 ///
 /// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a setting or endpoint is wrong, our own identity is not valid or not of a
-/// known organisation, or the address cannot be listened on. A wrong bootstrap endpoint is not an error: it is reported
-/// as GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our
+/// known organisation, or the address cannot be listened on. A bootstrap peer that does not answer is not an error: it
+/// is reported as GOSSIP_EVENT_SEED_FAILED, and contacted again. GOSSIP_SIGNATURE: a first signature does not match our
 /// own identity.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_start(

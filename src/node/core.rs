@@ -178,8 +178,8 @@ impl NodeCore {
         })
     }
 
-    /// Starts the node: contacts the bootstrap peers and signs our identity message for others to pull. A wrong
-    /// bootstrap endpoint is reported as a [`Notice::SeedFailed`]; the others are still contacted.
+    /// Starts the node: contacts the bootstrap peers and signs our identity message for others to pull. One beyond
+    /// `max_seeds` is reported as a [`Notice::SeedFailed`]; the others are still contacted.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         self.sign_own_identity(cx);
         for endpoint in self.config.bootstrap.clone() {
