@@ -307,6 +307,8 @@ static void channels_and_their_members(const char *dir)
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_node_peers_of_channel(node, "mychannel", &list, &error));
     EXPECT(GOSSIP_CONFIG, gossip_node_update_chaincodes(node, "mychannel", names, versions, 1, &error));
     check(gossip_channel_orgs_new(&orgs, &error), &error);
+    check(gossip_channel_orgs_add(orgs, "Org2MSP", &error), &error);
+    EXPECT(GOSSIP_CONFIG, gossip_node_join_channel(node, "mychannel", orgs, &error)); // our organisation is missing
     check(gossip_channel_orgs_add(orgs, "Org1MSP", &error), &error);
     check(gossip_node_join_channel(node, "mychannel", orgs, &error), &error);
     EXPECT(GOSSIP_NULL_POINTER, gossip_node_update_chaincodes(node, "mychannel", names, versions, 2, &error));
