@@ -1632,7 +1632,7 @@ gossip_result gossip_node_update_metadata(const struct gossip_node *node,
 // Changes our external endpoint, from the next alive message on. An empty endpoint means that other organisations
 // cannot reach us.
 //
-// GOSSIP_CONFIG: the endpoint is not `host:port`. Does not block.
+// GOSSIP_CONFIG: the endpoint is not `host:port`. GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_update_endpoint(const struct gossip_node *node,
                                           const char *endpoint,
                                           struct gossip_error **error);
@@ -1675,14 +1675,14 @@ gossip_result gossip_node_join_channel(const struct gossip_node *node,
 
 // Leaves a channel: notifies its members, and accepts no more of its messages.
 //
-// GOSSIP_CONFIG: we are not in it. Does not block.
+// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_leave_channel(const struct gossip_node *node,
                                         const char *channel,
                                         struct gossip_error **error);
 
 // Publishes our number of blocks to the members of a channel, within `channel.publish_state_info_interval`.
 //
-// GOSSIP_CONFIG: we are not in it. Does not block.
+// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_update_ledger_height(const struct gossip_node *node,
                                                const char *channel,
                                                uint64_t height,
@@ -1691,8 +1691,8 @@ gossip_result gossip_node_update_ledger_height(const struct gossip_node *node,
 // Publishes the chaincodes that we can execute to the members of a channel, in place of those published before, within
 // `channel.publish_state_info_interval`. `names` and `versions` have `count` elements each.
 //
-// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep. Does not
-// block.
+// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep.
+// GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_update_chaincodes(const struct gossip_node *node,
                                             const char *channel,
                                             const char *const *names,
@@ -1723,7 +1723,7 @@ gossip_result gossip_node_send(const struct gossip_node *node,
 // to no member, which is not an error.
 //
 // GOSSIP_CONFIG: no timeout, no such channel, or fewer suitable members than `min_ack`. GOSSIP_NACK: too few
-// acknowledged it; the text gives the reasons. Blocks for at most `timeout`.
+// acknowledged it; the text gives the reasons. GOSSIP_STOPPED. Blocks for at most `timeout`.
 gossip_result gossip_node_send_by_criteria(const struct gossip_node *node,
                                            const struct gossip_message *message,
                                            gossip_duration timeout,

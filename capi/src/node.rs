@@ -262,7 +262,7 @@ pub unsafe extern "C" fn gossip_node_update_metadata(
 /// Changes our external endpoint, from the next alive message on. An empty endpoint means that other organisations
 /// cannot reach us.
 ///
-/// GOSSIP_CONFIG: the endpoint is not `host:port`. Does not block.
+/// GOSSIP_CONFIG: the endpoint is not `host:port`. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_update_endpoint(
     node: *const gossip_node,
@@ -362,7 +362,7 @@ pub unsafe extern "C" fn gossip_node_join_channel(
 
 /// Leaves a channel: notifies its members, and accepts no more of its messages.
 ///
-/// GOSSIP_CONFIG: we are not in it. Does not block.
+/// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_leave_channel(
     node: *const gossip_node,
@@ -374,7 +374,7 @@ pub unsafe extern "C" fn gossip_node_leave_channel(
 
 /// Publishes our number of blocks to the members of a channel, within `channel.publish_state_info_interval`.
 ///
-/// GOSSIP_CONFIG: we are not in it. Does not block.
+/// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_update_ledger_height(
     node: *const gossip_node,
@@ -391,8 +391,8 @@ pub unsafe extern "C" fn gossip_node_update_ledger_height(
 /// Publishes the chaincodes that we can execute to the members of a channel, in place of those published before, within
 /// `channel.publish_state_info_interval`. `names` and `versions` have `count` elements each.
 ///
-/// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep. Does not
-/// block.
+/// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep.
+/// GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_update_chaincodes(
     node: *const gossip_node,
@@ -452,7 +452,7 @@ pub unsafe extern "C" fn gossip_node_send(
 /// to no member, which is not an error.
 ///
 /// GOSSIP_CONFIG: no timeout, no such channel, or fewer suitable members than `min_ack`. GOSSIP_NACK: too few
-/// acknowledged it; the text gives the reasons. Blocks for at most `timeout`.
+/// acknowledged it; the text gives the reasons. GOSSIP_STOPPED. Blocks for at most `timeout`.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_send_by_criteria(
     node: *const gossip_node,

@@ -261,6 +261,7 @@ impl NodeCore {
     /// # Errors
     /// [`ErrorKind::Config`]: a channel that we are not in.
     pub fn candidates(&mut self, criteria: Criteria<'_>, cx: &mut Context<'_>) -> Result<Vec<NetworkMember>> {
+        self.check_running()?;
         if criteria.max_peers == 0 {
             return Ok(Vec::new());
         }
@@ -293,8 +294,9 @@ impl NodeCore {
     /// unreachable for them.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
+    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Stopped`] after a stop.
     pub fn update_endpoint(&mut self, endpoint: &str) -> Result<()> {
+        self.check_running()?;
         self.discovery.update_endpoint(endpoint)
     }
 

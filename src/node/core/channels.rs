@@ -98,8 +98,9 @@ impl NodeCore {
     /// Leaves a channel: notifies its members and accepts no more of its messages.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a channel that we are not in.
+    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::Stopped`] after a stop.
     pub fn leave_channel(&mut self, name: &[u8], cx: &mut Context<'_>) -> Result<()> {
+        self.check_running()?;
         let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
         channel.leave();
         let name = channel.name.clone();
@@ -136,6 +137,7 @@ impl NodeCore {
         cx: &mut Context<'_>,
         change: impl FnOnce(&mut Channel) -> Result<()>,
     ) -> Result<()> {
+        self.check_running()?;
         let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
         change(channel)?;
         let name = channel.name.clone();
