@@ -10,8 +10,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
 from . import _c as c
 from ._codes import WhenFull
 from ._core import (
-    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, judge, loaded, make, make_with, nanoseconds,
-    on_free, take_buffer, unsigned, wrap,
+    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, function, handle_of, judge,
+    loaded, make, make_with, nanoseconds, on_free, take_buffer, unsigned, wrap,
 )
 from ._identity import Crypto, Tls
 from ._messages import AnyPeer, Connection, Event, Message, Subscription, _on_predicate, as_peer, as_peers, options
@@ -55,7 +55,7 @@ class Config(Owner):
             if text is not None:
                 self._set(f"gossip_config_set_{name}", as_text(text))
         if tls is not None:
-            self._set("gossip_config_set_tls", tls._h)
+            self._set("gossip_config_set_tls", handle_of(tls, Tls))
         if isinstance(bootstrap, str):
             raise TypeError("bootstrap is a list of endpoints")
         for peer in bootstrap:
@@ -64,6 +64,7 @@ class Config(Owner):
             self._set("gossip_config_set_metadata", *as_data(metadata))
         if block_verifier is not None:
             verifier = "gossip_config_set_block_verifier"
+            function(block_verifier, "block_verifier")
             make_with(block_verifier, lambda number: self._set(verifier, _on_block, number, on_free))
         for name, value in (c_core_arguments or {}).items():
             if not -(2**31) <= value < 2**31:
@@ -77,6 +78,8 @@ class Config(Owner):
             call(name, self._h, *arguments)
 
     def __setitem__(self, name: str, value: Union[int, datetime.timedelta]) -> None:
+        if isinstance(value, float):
+            raise TypeError(f"{name} takes a whole number; time spans are a timedelta, or nanoseconds")
         number = nanoseconds(value) if isinstance(value, datetime.timedelta) else unsigned(value)
         self._set("gossip_config_set", as_text(name), number)
 
@@ -149,11 +152,11 @@ def take_list(kind: str, item: Any, made: int) -> "list[Any]":
     return found
 
 
-def accept(function: str, of: Handle, predicate: Optional[Callable[[Event], bool]], bounds: Any) -> Subscription:
+def accept(name: str, of: Handle, predicate: Optional[Callable[[Event], bool]], bounds: Any) -> Subscription:
     if predicate is None:
-        return wrap(Subscription, make(function, of, bounds, c.Predicate(), None, c.FreeCallback()))
-    subscribe = lambda number: make(function, of, bounds, _on_predicate, number, on_free)  # noqa: E731
-    return wrap(Subscription, make_with(predicate, subscribe))
+        return wrap(Subscription, make(name, of, bounds, c.Predicate(), None, c.FreeCallback()))
+    subscribe = lambda number: make(name, of, bounds, _on_predicate, number, on_free)  # noqa: E731
+    return wrap(Subscription, make_with(function(predicate, "predicate"), subscribe))
 
 
 class Comm(Owner):
@@ -165,8 +168,9 @@ class Comm(Owner):
 
     def __init__(self, crypto: Crypto, config: Config) -> None:
         """Starts a communication layer. Without an address to listen on it only dials."""
+        own, settings = handle_of(crypto, Crypto), handle_of(config, Config)
         with config._lock:
-            super().__init__(make("gossip_comm_start", crypto._h, config._h))
+            super().__init__(make("gossip_comm_start", own, settings))
         self._stops = True
         LIVE.add(self)
 
@@ -187,9 +191,10 @@ class Comm(Owner):
         peers, the error has a part for each of them; for all other peers it has been queued.
         """
         if (wait := nanoseconds(timeout)) == 0:
-            call("gossip_comm_send", self._h, message._h, *as_peers(peers))
+            call("gossip_comm_send", self._h, handle_of(message, Message), *as_peers(peers))
         else:
-            call("gossip_comm_send_timeout", self._h, message._h, wait, *as_peers(peers))
+            sent = handle_of(message, Message)
+            call("gossip_comm_send_timeout", self._h, sent, wait, *as_peers(peers))
 
     def send_with_ack(
         self,
@@ -204,14 +209,15 @@ class Comm(Owner):
         """
         array, count = as_peers(peers)
         acks, least = c.SIZE(), unsigned(count if min_ack is None else min_ack)
-        wait = nanoseconds(timeout)
-        call("gossip_comm_send_with_ack", self._h, message._h, wait, least, array, count, byref(acks))
+        sent, wait = handle_of(message, Message), nanoseconds(timeout)
+        call("gossip_comm_send_with_ack", self._h, sent, wait, least, array, count, byref(acks))
         return acks.value
 
     def send_tracked(self, message: Message, peer: AnyPeer, timeout: Span = 0) -> Ack:
         """Queues a message and returns a handle for its acknowledgement. Waits up to `timeout` for space in the
         queue."""
-        arguments = (self._h, message._h, nanoseconds(timeout), byref(as_peer(peer)))
+        wait = nanoseconds(timeout)
+        arguments = (self._h, handle_of(message, Message), wait, byref(as_peer(peer)))
         return wrap(Ack, make("gossip_comm_send_tracked", *arguments))
 
     def connect(self, peer: AnyPeer, timeout: Span) -> bool:
@@ -287,7 +293,8 @@ class Comm(Owner):
 
         Timeout: not everything was written within `drain`; it has stopped nevertheless.
         """
-        call("gossip_comm_stop", self._h, nanoseconds(drain))
+        wait = nanoseconds(drain)
+        call("gossip_comm_stop", self._h, wait)
 
     def close(self) -> None:
         """Stops the comm, if this handle started it and it is not a node's, and frees the handle."""

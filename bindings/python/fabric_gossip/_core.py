@@ -7,12 +7,14 @@ import ctypes
 import datetime
 import itertools
 import logging
+import numbers
+import operator
 import os
 import sys
 import threading
 import weakref
 from ctypes import byref
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Type, Union
 
 from . import _c as c
 from ._codes import Code
@@ -195,6 +197,13 @@ class Owner:
         return bytes(getattr(loaded(), name)(handle))
 
 
+def handle_of(owner: Any, cls: "Type[Owner]") -> Handle:
+    """Returns the handle of an argument, which must be a `cls`."""
+    if not isinstance(owner, cls):
+        raise TypeError(f"expected a {cls.__name__}, not {type(owner).__name__}")
+    return owner._h
+
+
 def wrap(cls: Any, pointer: int) -> Any:
     """Creates a `cls` for an existing handle."""
     owner = cls.__new__(cls)
@@ -208,17 +217,22 @@ def take_buffer(name: str, *arguments: Any) -> bytes:
     return bytes(loaded().gossip_buffer_bytes(buffer))
 
 
-def as_text(text: Optional[Text]) -> Optional[bytes]:
-    if text is None:
-        return None
-    encoded = os.fspath(text).encode()
+def as_text(text: Text) -> bytes:
+    path = os.fspath(text) if isinstance(text, os.PathLike) else text
+    if not isinstance(path, str):
+        raise TypeError(f"expected text (str), not {type(path).__name__}")
+    encoded = path.encode()
     if b"\0" in encoded:
         raise ValueError("text contains a zero byte")
     return encoded
 
 
+def as_optional_text(text: Optional[Text]) -> Optional[bytes]:
+    return None if text is None else as_text(text)
+
+
 def as_data(data: Any) -> "tuple[bytes, int]":
-    if isinstance(data, (str, int)):
+    if data is None or isinstance(data, (str, int)):
         raise TypeError(f"expected bytes, not {type(data).__name__}")
     data = bytes(data)
     return data, len(data)
@@ -226,9 +240,17 @@ def as_data(data: Any) -> "tuple[bytes, int]":
 
 def unsigned(value: int, bits: int = 64) -> int:
     # ctypes would truncate larger numbers.
-    if not 0 <= value < 2**bits:
-        raise ValueError(f"{value} is out of range")
-    return value
+    number = operator.index(value)
+    if not 0 <= number < 2**bits:
+        raise ValueError(f"{value} is out of range: expected 0 to {2**bits - 1}")
+    return number
+
+
+def function(what: Any, name: str) -> Any:
+    """Returns an argument that must be callable: otherwise it would fail later, in a thread of the library."""
+    if not callable(what):
+        raise TypeError(f"{name} must be a function, not {type(what).__name__}")
+    return what
 
 
 def nanoseconds(span: Span) -> int:
@@ -237,6 +259,8 @@ def nanoseconds(span: Span) -> int:
         return FOREVER
     if isinstance(span, datetime.timedelta):
         span = span.total_seconds()
+    if not isinstance(span, numbers.Real):
+        raise TypeError(f"expected a time span as seconds or a timedelta, not {type(span).__name__}")
     if not span >= 0:
         raise ValueError(f"a time span cannot be {span} s")
     return min(round(span * 1e9), FOREVER - 1) if span < 1e10 else FOREVER

@@ -9,7 +9,8 @@ from . import _c as c
 from ._codes import WhenFull
 from ._comm import Comm, Config, Metrics, accept, take_list, take_metrics
 from ._core import (
-    KEPT, LIVE, Handle, Owner, Span, as_data, as_text, call, loaded, make, make_with, nanoseconds, unsigned, wrap,
+    KEPT, LIVE, Handle, Owner, Span, as_data, as_optional_text, as_text, call, handle_of, loaded, make,
+    make_with, nanoseconds, unsigned, wrap,
 )
 from ._identity import Crypto
 from ._messages import AnyPeer, Event, Member, Message, Subscription, as_peers, options
@@ -80,8 +81,9 @@ class Node(Owner):
         #: Subscription like that of `notices`, which misses nothing from the start.
         self.start_notices: Subscription
         notices = c.HANDLE()
+        own, settings = handle_of(crypto, Crypto), handle_of(config, Config)
         with config._lock:
-            super().__init__(make("gossip_node_start", crypto._h, config._h, byref(notices)))
+            super().__init__(make("gossip_node_start", own, settings, byref(notices)))
         assert notices.value is not None
         self.start_notices = wrap(Subscription, notices.value)
         LIVE.add(self)
@@ -171,9 +173,14 @@ class Node(Owner):
         """Joins a channel, or updates the organisations of a joined one: MSP ids, each with its anchor peers'
         addresses."""
         made = Handle(make("gossip_channel_orgs_new"), "gossip_channel_orgs_free")
+        if not isinstance(orgs, Mapping):
+            raise TypeError(f"expected a dict of MSP ids with their anchor peers, not {type(orgs).__name__}")
         for mspid, anchors in orgs.items():
             call("gossip_channel_orgs_add", made, as_text(mspid))
-            for host, port in anchors:
+            for anchor in anchors:
+                if isinstance(anchor, str):
+                    raise TypeError(f"expected anchor peers as tuples of host and port, not {anchor!r}")
+                host, port = anchor
                 call("gossip_channel_orgs_add_anchor", made, as_text(mspid), as_text(host), unsigned(port, 16))
         call("gossip_node_join_channel", self._h, as_text(channel), made)
 
@@ -195,18 +202,19 @@ class Node(Owner):
 
     def gossip(self, message: Message) -> None:
         """Gossips a block of a channel to its members in our organisation; each receiver forwards it."""
-        call("gossip_node_gossip", self._h, message._h)
+        call("gossip_node_gossip", self._h, handle_of(message, Message))
 
     def send(self, message: Message, peers: Union[AnyPeer, Iterable[AnyPeer]]) -> None:
         """Sends a message to the given peers; see `Comm.send`."""
-        call("gossip_node_send", self._h, message._h, *as_peers(peers))
+        call("gossip_node_send", self._h, handle_of(message, Message), *as_peers(peers))
 
     def send_by_criteria(
         self, message: Message, timeout: Span, *, min_ack: int, max_peers: int, channel: Optional[str] = None
     ) -> None:
         """Sends a message to at most `max_peers` members, of a channel, and waits for `min_ack` acknowledgements."""
         numbers = (nanoseconds(timeout), unsigned(min_ack), unsigned(max_peers))
-        call("gossip_node_send_by_criteria", self._h, message._h, *numbers, as_text(channel))
+        sent = handle_of(message, Message)
+        call("gossip_node_send_by_criteria", self._h, sent, *numbers, as_optional_text(channel))
 
     def accept(
         self,

@@ -124,7 +124,30 @@ class Errors(Pair):
                       lambda: block(number=2**64), lambda: settings.__setitem__("comm.dial_timeout", -1),
                       lambda: self.near.connect("127.0.0.1:1", -1)):
             self.assertRaises(ValueError, wrong)
-        self.assertRaises(TypeError, lambda: gossip.Message.block("mychannel", 1, "text"))
+
+    def test_an_argument_of_the_wrong_type_is_named_with_the_right_one(self) -> None:
+        settings, inbox = gossip.Config(), self.far.accept()
+        wrong = {
+            "expected bytes, not str": lambda: gossip.Message.block("mychannel", 1, "text"),
+            "expected bytes, not NoneType": lambda: block(None),
+            r"expected text \(str\), not int": lambda: gossip.Crypto.load(5, "Org1MSP"),
+            r"expected text \(str\), not NoneType": lambda: gossip.Message.block(None, 1, b""),
+            "'str' object cannot be interpreted as an integer": lambda: block(number="1"),
+            "'float' object cannot be interpreted as an integer": lambda: block(number=1.5),
+            "comm.dial_timeout takes a whole number": lambda: settings.__setitem__("comm.dial_timeout", 1.5),
+            "expected a time span as seconds or a timedelta, not str": lambda: self.near.flush("1s"),
+            "expected a Crypto, not Config": lambda: gossip.Comm(settings, crypto()),
+            "expected a Tls, not str": lambda: gossip.Config(tls="tls"),
+            "expected a Message, not bytes": lambda: self.near.send(b"data", self.far.local_addr),
+            "expected a peer as str.*, not int": lambda: self.near.send(block(), 5),
+            "predicate must be a function, not int": lambda: self.far.accept(5),
+            "callback must be a function, not NoneType": lambda: inbox.set_callback(None),
+            "callback must be a function, not int": lambda: gossip.log(5),
+            "block_verifier must be a function, not bool": lambda: gossip.Config(block_verifier=True),
+        }
+        for text, call in wrong.items():
+            with self.assertRaisesRegex(TypeError, text):
+                call()
 
     def test_a_wrong_argument_is_the_librarys_error(self) -> None:
         with self.assertRaises(gossip.Error) as raised:
@@ -147,6 +170,12 @@ class Settings(unittest.TestCase):
         with self.assertRaises(gossip.Error) as raised:
             settings["comm.dial"] = 1
         self.assertIn("comm.dial", raised.exception.message)
+
+    def test_seconds_instead_of_nanoseconds_are_refused(self) -> None:
+        settings = gossip.Config()
+        with self.assertRaisesRegex(gossip.Error, "comm.dial_timeout is a time span in nanoseconds.* 3000000000"):
+            settings["comm.dial_timeout"] = 3
+        self.assertEqual(settings["comm.dial_timeout"], 3_000_000_000)
 
     def test_a_setting_counts(self) -> None:
         small = gossip.Comm(crypto(), gossip.Config(settings={"comm.max_message_size": 100}))
