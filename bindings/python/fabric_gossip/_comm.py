@@ -120,8 +120,8 @@ class Metrics(Mapping[str, float]):
     def __init__(self, handle: Handle) -> None:
         lib = loaded()
         #: All values in Prometheus' text format.
-        self.prometheus = str(lib.gossip_metrics_prometheus(handle))
-        self._values = {}
+        self.prometheus: str = str(lib.gossip_metrics_prometheus(handle))
+        self._values: "dict[str, float]" = {}
         for index in range(lib.gossip_metrics_count(handle)):
             name, value = str(lib.gossip_metrics_name(handle, index)), c.F64()
             call("gossip_metrics_value", handle, as_text(name), byref(value))
@@ -135,6 +135,9 @@ class Metrics(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Metrics({self._values})"
 
 
 def take_metrics(name: str, of: Handle) -> Metrics:
@@ -173,6 +176,9 @@ class Comm(Owner):
             super().__init__(make("gossip_comm_start", own, settings))
         self._stops = True
         LIVE.add(self)
+
+    def _brief(self) -> str:
+        return self.local_addr or "that only dials"
 
     @property
     def local_addr(self) -> str:

@@ -14,7 +14,7 @@ import sys
 import threading
 import weakref
 from ctypes import byref
-from typing import Any, Callable, Optional, Type, Union
+from typing import Any, Callable, Optional, Type, TypeVar, Union
 
 from . import _c as c
 from ._codes import Code
@@ -157,6 +157,9 @@ class Handle:
             self._free(self._as_parameter_)
 
 
+AnyOwner = TypeVar("AnyOwner", bound="Owner")
+
+
 class Owner:
     """Base class of objects with a handle. `close`, the end of a `with` and garbage collection free it. Closing twice
     is allowed."""
@@ -182,11 +185,25 @@ class Owner:
         """Frees the handle, once no other thread is in a call with it."""
         self._handle = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self: AnyOwner) -> AnyOwner:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        handle = getattr(self, "_handle", None)
+        if handle is None:
+            state = "closed"
+        elif not handle.is_usable():
+            state = "of the parent process"
+        else:
+            state = self._brief()
+        return f"<{type(self).__name__} {state}>" if state else f"<{type(self).__name__}>"
+
+    def _brief(self) -> str:
+        """What `repr` says about it while it is open."""
+        return ""
 
     def _text(self, name: str, *arguments: Any) -> str:
         handle = self._h
@@ -204,7 +221,7 @@ def handle_of(owner: Any, cls: "Type[Owner]") -> Handle:
     return owner._h
 
 
-def wrap(cls: Any, pointer: int) -> Any:
+def wrap(cls: "Type[AnyOwner]", pointer: int) -> AnyOwner:
     """Creates a `cls` for an existing handle."""
     owner = cls.__new__(cls)
     Owner.__init__(owner, pointer)

@@ -62,6 +62,9 @@ class Msp(Owner):
         """Loads an MSP from its folder, as cryptogen and fabric-ca-client create it."""
         return wrap(cls, make("gossip_msp_load", as_text(folder), as_text(mspid)))
 
+    def _brief(self) -> str:
+        return self.id
+
     @property
     def id(self) -> str:
         """The MSP id: the organisation's name in the network."""
@@ -164,6 +167,9 @@ class Crypto(Owner):
             return make("gossip_crypto_new_callbacks", *as_data(identity), byref(callbacks), handle)
 
         return wrap(cls, make_with({name: callback for name, (callback, _) in given.items()}, with_number))
+
+    def _brief(self) -> str:
+        return self.pki_id.hex()
 
     @property
     def identity(self) -> bytes:

@@ -96,6 +96,8 @@ class Message(Owner):
     def __str__(self) -> str:
         return self._text("gossip_message_text")
 
+    _brief = __str__
+
 
 class Member(NamedTuple):
     """A peer as the membership knows it."""
@@ -249,6 +251,8 @@ class Event(Owner):
         text = self.text or (str(self.message) if self.message else "")
         return f"{self.kind.name}: {text}" if text else self.kind.name
 
+    _brief = __str__
+
 
 def options(capacity: int, size: int, when_full: WhenFull, wait: Span) -> Any:
     numbers = (unsigned(capacity), unsigned(size), unsigned(when_full, 32), nanoseconds(wait))
@@ -336,6 +340,9 @@ class Subscription(Owner):
         set_callback = "gossip_subscription_set_callback"
         make_with((callback, on_end, self), lambda number: call(set_callback, self._h, _on_event, number, on_free))
         LIVE.add(self)
+
+    def _brief(self) -> str:
+        return f"with {self.waiting} waiting"
 
     @property
     def missed(self) -> int:

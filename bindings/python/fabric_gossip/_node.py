@@ -88,6 +88,10 @@ class Node(Owner):
         self.start_notices = wrap(Subscription, notices.value)
         LIVE.add(self)
 
+    def _brief(self) -> str:
+        own = self.self()
+        return own.internal_endpoint or own.endpoint or own.pki_id.hex()
+
     def comm(self) -> Comm:
         """Returns the communication layer. Stopping it stops the node's communication too; closing it does not."""
         return wrap(Comm, make("gossip_node_comm", self._h))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import typing
 import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -317,6 +318,23 @@ class Lifetime(Pair):
         self.far.close()
         with self.assertRaises(ValueError):
             self.far.connections()
+
+    def test_a_representation_says_which_one_it_is(self) -> None:
+        inbox = self.far.accept()
+        address = self.far.local_addr
+        self.assertEqual(repr(self.far), f"<Comm {address}>")
+        self.assertEqual(repr(inbox), "<Subscription with 0 waiting>")
+        self.assertEqual(repr(gossip.Msp.load(home(0) / "msp", "Org1MSP")), "<Msp Org1MSP>")
+        self.assertIn("Channel: mychannel", repr(block()))
+        self.assertIn("gossip_comm_messages_sent", repr(self.far.metrics()))
+        node = gossip.Node(crypto(0), config(0))
+        with node:
+            self.assertEqual(repr(node), f"<Node {node.comm().local_addr}>")
+        self.assertEqual(repr(node), "<Node closed>")
+
+    def test_a_with_statement_has_the_type_of_its_object(self) -> None:
+        entered = typing.get_type_hints(gossip.Comm.__enter__)
+        self.assertEqual(entered["self"], entered["return"])
 
     def test_a_thread_in_a_call_keeps_its_handle(self) -> None:
         inbox = self.far.accept()
