@@ -10,7 +10,8 @@ The following holds for all of it:
 
 * Importing loads the library: the file that FABRIC_GOSSIP_LIBRARY names, else the one in this package, else the one that
   the system finds. ImportError says which files were tried, and the remedy.
-* Calls release the GIL.
+* Calls release the GIL. Signals interrupt calls that wait as they do Python's own waits: after Ctrl-C, the call goes on
+  in the background until its time limit or a stop, and its result is dropped.
 * Handles are freed when they are closed (`close`, `with`) or garbage-collected, in any order: a handle that depends
   on another one keeps what it needs. A thread that is in a call keeps its handle until it returns.
 * Failures raise `Error`, with `code`, `message`, `peer`, `step` and `parts`; time limits raise `Timeout`.

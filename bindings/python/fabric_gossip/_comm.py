@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
 from . import _c as c
 from ._codes import WhenFull
 from ._core import (
-    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, function, handle_of, judge,
+    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, call_waiting, function, handle_of, judge,
     loaded, make, make_with, nanoseconds, on_free, take_buffer, unsigned, wrap,
 )
 from ._identity import Crypto, Tls
@@ -106,7 +106,7 @@ class Ack(Owner):
 
         Timeout: no answer yet; call again. Nack: the peer's own error.
         """
-        call("gossip_ack_handle_wait", self._h, nanoseconds(timeout))
+        call_waiting("gossip_ack_handle_wait", self._h, nanoseconds(timeout))
 
     @property
     def nonce(self) -> int:
@@ -200,7 +200,7 @@ class Comm(Owner):
             call("gossip_comm_send", self._h, handle_of(message, Message), *as_peers(peers))
         else:
             sent = handle_of(message, Message)
-            call("gossip_comm_send_timeout", self._h, sent, wait, *as_peers(peers))
+            call_waiting("gossip_comm_send_timeout", self._h, sent, wait, *as_peers(peers))
 
     def send_with_ack(
         self,
@@ -216,7 +216,7 @@ class Comm(Owner):
         array, count = as_peers(peers)
         acks, least = c.SIZE(), unsigned(count if min_ack is None else min_ack)
         sent, wait = handle_of(message, Message), nanoseconds(timeout)
-        call("gossip_comm_send_with_ack", self._h, sent, wait, least, array, count, byref(acks))
+        call_waiting("gossip_comm_send_with_ack", self._h, sent, wait, least, array, count, byref(acks))
         return acks.value
 
     def send_tracked(self, message: Message, peer: AnyPeer, timeout: Span = 0) -> Ack:
@@ -224,27 +224,27 @@ class Comm(Owner):
         queue."""
         wait = nanoseconds(timeout)
         arguments = (self._h, handle_of(message, Message), wait, byref(as_peer(peer)))
-        return wrap(Ack, make("gossip_comm_send_tracked", *arguments))
+        return wrap(Ack, make("gossip_comm_send_tracked", *arguments, by=call_waiting if wait else call))
 
     def connect(self, peer: AnyPeer, timeout: Span) -> bool:
         """Connects to a peer now if it is not connected. Returns whether the peer has shown that it accepts us. Blocks
         for at most `timeout`."""
         confirmed = c.BOOL()
-        call("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout), byref(confirmed))
+        call_waiting("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout), byref(confirmed))
         return confirmed.value
 
     def flush(self, timeout: Span) -> None:
         """Waits until every accepted message has been written or reported."""
-        call("gossip_comm_flush", self._h, nanoseconds(timeout))
+        call_waiting("gossip_comm_flush", self._h, nanoseconds(timeout))
 
     def probe(self, peer: AnyPeer) -> None:
         """Checks that the peer's endpoint answers a Ping. Opens a new connection; does not authenticate. Blocks."""
-        call("gossip_comm_probe", self._h, byref(as_peer(peer)))
+        call_waiting("gossip_comm_probe", self._h, byref(as_peer(peer)))
 
     def handshake(self, peer: AnyPeer) -> "tuple[Connection, bool]":
         """Returns the peer at an endpoint, and whether it said that it accepts us. Blocks."""
         who, confirmed = c.HANDLE(), c.BOOL()
-        call("gossip_comm_handshake", self._h, byref(as_peer(peer)), byref(who), byref(confirmed))
+        call_waiting("gossip_comm_handshake", self._h, byref(as_peer(peer)), byref(who), byref(confirmed))
         assert who.value is not None
         return take_list("connection", Connection, who.value)[0], confirmed.value
 
@@ -300,7 +300,7 @@ class Comm(Owner):
         Timeout: not everything was written within `drain`; it has stopped nevertheless.
         """
         wait = nanoseconds(drain)
-        call("gossip_comm_stop", self._h, wait)
+        (call_waiting if wait else call)("gossip_comm_stop", self._h, wait)
 
     def close(self) -> None:
         """Stops the comm, if this handle started it and it is not a node's, and frees the handle."""

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import weakref
+from _thread import allocate_lock, get_ident, start_new_thread
 from ctypes import byref
 from typing import Any, Callable, Optional, Type, TypeVar, Union
 
@@ -112,7 +113,36 @@ def call(name: str, *arguments: Any) -> None:
             lib.gossip_error_free(error)
 
 
-def make(name: str, *arguments: Any) -> int:
+def call_waiting(name: str, *arguments: Any) -> None:
+    """Calls a function that waits, so that signals interrupt the wait as they do Python's own.
+
+    Python handles signals in its main thread only, and not within a call. There another thread makes the call. After a
+    signal handler has raised, as that of Ctrl-C does, the call goes on until its time limit, and its result is dropped.
+    """
+    failures: "list[BaseException]" = []
+    done = allocate_lock()
+
+    def run() -> None:
+        try:
+            call(name, *arguments)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            done.release()
+
+    if get_ident() != threading.main_thread().ident:
+        return call(name, *arguments)
+    done.acquire()
+    try:
+        start_new_thread(run, ())
+    except RuntimeError:  # There are no more threads, or the interpreter exits.
+        return call(name, *arguments)
+    done.acquire()
+    if failures:
+        raise failures.pop()
+
+
+def make(name: str, *arguments: Any, by: "Callable[..., None]" = call) -> int:
     """Calls a function whose only output is a handle."""
     global _used
     _used = True
@@ -123,7 +153,7 @@ def make(name: str, *arguments: Any) -> int:
             break
         free(pointer)
     made = c.HANDLE()
-    call(name, *arguments, byref(made))
+    by(name, *arguments, byref(made))
     assert made.value is not None
     return made.value
 

@@ -9,7 +9,7 @@ from . import _c as c
 from ._codes import WhenFull
 from ._comm import Comm, Config, Metrics, accept, take_list, take_metrics
 from ._core import (
-    KEPT, LIVE, Handle, Owner, Span, as_data, as_optional_text, as_text, call, handle_of, loaded, make,
+    KEPT, LIVE, Handle, Owner, Span, as_data, as_optional_text, as_text, call, call_waiting, handle_of, loaded, make,
     make_with, nanoseconds, unsigned, wrap,
 )
 from ._identity import Crypto
@@ -218,7 +218,7 @@ class Node(Owner):
         """Sends a message to at most `max_peers` members, of a channel, and waits for `min_ack` acknowledgements."""
         numbers = (nanoseconds(timeout), unsigned(min_ack), unsigned(max_peers))
         sent = handle_of(message, Message)
-        call("gossip_node_send_by_criteria", self._h, sent, *numbers, as_optional_text(channel))
+        call_waiting("gossip_node_send_by_criteria", self._h, sent, *numbers, as_optional_text(channel))
 
     def accept(
         self,
@@ -241,7 +241,7 @@ class Node(Owner):
     def wait_for_members(self, count: int, timeout: Span) -> None:
         """Waits until at least `count` other members are alive. The text of a Timeout says why seeds have not
         answered."""
-        call("gossip_node_wait_for_members", self._h, unsigned(count), nanoseconds(timeout))
+        call_waiting("gossip_node_wait_for_members", self._h, unsigned(count), nanoseconds(timeout))
 
     def metrics(self) -> Metrics:
         """Returns the current counters and gauges, including those of its communication layer."""

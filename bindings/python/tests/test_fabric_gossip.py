@@ -6,6 +6,7 @@ import logging
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -264,14 +265,49 @@ class Receiving(Pair):
         waiting.join(TEN)
         self.assertFalse(waiting.is_alive())
 
-    def test_a_signal_interrupts_a_wait(self) -> None:
+    def test_a_signal_interrupts_every_wait(self) -> None:
         def alarm(*_: object) -> None:
             raise KeyboardInterrupt
 
         self.addCleanup(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, alarm))
-        inbox = self.far.accept()
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        self.assertRaises(KeyboardInterrupt, inbox.recv)
+        silent = socket.create_server(("127.0.0.1", 0))  # accepts connections, and never answers
+        self.addCleanup(silent.close)
+        nobody = f"127.0.0.1:{silent.getsockname()[1]}"
+        # No limit of the library ends these waits before the test's.
+        long = {"comm.dial_timeout": timedelta(hours=1), "comm.conn_timeout": timedelta(hours=1)}
+        patient = gossip.Comm(crypto(0), config(0, settings=long))
+        node = gossip.Node(crypto(1), config(1))
+        tracked = self.near.send_tracked(block(), self.far.local_addr)
+        waits = {
+            "recv": lambda: self.near.accept().recv(),
+            "iteration": lambda: list(self.near.accept()),
+            "wait_for_members": lambda: node.wait_for_members(1, None),
+            "send_with_ack": lambda: self.near.send_with_ack(block(), self.far.local_addr, None),
+            "Ack.wait": tracked.wait,
+            "connect": lambda: patient.connect(nobody, None),
+            "probe": lambda: patient.probe(nobody),
+            "handshake": lambda: patient.handshake(nobody),
+            "flush": lambda: (patient.send(block(), nobody), patient.flush(None)),
+        }
+        for name, wait in waits.items():
+            with self.subTest(name):
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                self.assertRaises(KeyboardInterrupt, wait)
+        # A stop ends the calls that the signals have left.
+        node.close()
+        patient.close()
+
+    def test_an_exit_during_a_wait_is_clean(self) -> None:
+        self.assertEqual(run("""
+            import signal
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            node = gossip.Node(gossip.Crypto.load(homes[0] + "/msp", "Org1MSP"), gossip.Config(listen="127.0.0.1:0"))
+            try:
+                node.wait_for_members(1, None)
+            except KeyboardInterrupt:
+                print("interrupted")
+        """), "interrupted\n")
 
     def test_what_has_no_room_is_counted(self) -> None:
         small, all_of_it = self.far.accept(capacity=1, when_full=gossip.WhenFull.DROP), self.far.accept()
