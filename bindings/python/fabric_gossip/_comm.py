@@ -115,11 +115,13 @@ class Ack(Owner):
 
 
 class Metrics(Mapping[str, float]):
-    """A snapshot of counters and gauges, by name with labels."""
+    """A snapshot of counters and gauges: a mapping of names with labels to values.
+
+    * prometheus: All values in Prometheus' text format.
+    """
 
     def __init__(self, handle: Handle) -> None:
         lib = loaded()
-        #: All values in Prometheus' text format.
         self.prometheus: str = str(lib.gossip_metrics_prometheus(handle))
         self._values: "dict[str, float]" = {}
         for index in range(lib.gossip_metrics_count(handle)):

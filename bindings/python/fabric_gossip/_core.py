@@ -28,21 +28,23 @@ _logger = logging.getLogger("fabric_gossip")
 
 
 class Error(Exception):
-    """An error of the library. `str()` of it is `message`."""
+    """An error of the library. `str()` of it is `message`.
 
-    #: The code to branch on.
+    * code: The code to branch on.
+    * message: The whole text: the peer, the step, and the reason.
+    * reason: The reason without the peer and the step. Where Fabric has a text for it, exactly that text.
+    * peer: The peer that the error concerns; "" if none is known.
+    * step: The step that failed, such as "dial" or "handshake"; "" if none is known.
+    * parts: One error for each peer that failed, for a call that concerned several peers.
+    * peer_index: For a part: the index of its peer in the argument of the call.
+    """
+
     code: Code
-    #: The whole text: the peer, the step, and the reason.
     message: str
-    #: The reason without the peer and the step. Where Fabric has a text for it, exactly that text.
     reason: str
-    #: The peer that the error concerns; "" if none is known.
     peer: str
-    #: The step that failed, such as "dial" or "handshake"; "" if none is known.
     step: str
-    #: One error for each peer that failed, for a call that concerned several peers.
     parts: "list[Error]"
-    #: For a part: the index of its peer in the argument of the call.
     peer_index: int
 
 

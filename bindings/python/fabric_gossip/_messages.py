@@ -100,15 +100,17 @@ class Message(Owner):
 
 
 class Member(NamedTuple):
-    """A peer as the membership knows it."""
+    """A peer as the membership knows it.
 
-    #: The endpoint for other organisations; "" if they may not reach it.
+    * endpoint: The endpoint for other organisations; "" if they may not reach it.
+    * internal_endpoint: The endpoint for its own organisation; "" if it is not disclosed to us.
+    * metadata: The metadata that it publishes.
+    * pki_id: Its PKI-ID.
+    """
+
     endpoint: str
-    #: The endpoint for its own organisation; "" if it is not disclosed to us.
     internal_endpoint: str
-    #: The metadata that it publishes.
     metadata: bytes
-    #: Its PKI-ID.
     pki_id: bytes
 
     @classmethod
@@ -117,13 +119,15 @@ class Member(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """A connection to a peer."""
+    """A connection to a peer.
 
-    #: The authenticated PKI-ID.
+    * pki_id: The authenticated PKI-ID.
+    * identity: The identity that the peer authenticated with.
+    * endpoint: The socket address of the peer.
+    """
+
     pki_id: bytes
-    #: The identity that the peer authenticated with.
     identity: bytes
-    #: The socket address of the peer.
     endpoint: str
 
     @classmethod
@@ -132,7 +136,11 @@ class Connection(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A peer as given by a caller: by an endpoint, a PKI-ID, or both."""
+    """A peer as given by a caller: by an endpoint, a PKI-ID, or both.
+
+    * endpoint: Where it is dialled, as "host:port"; "" for a peer that is connected.
+    * pki_id: The PKI-ID that it must have; empty for any.
+    """
 
     endpoint: str = ""
     pki_id: bytes = b""

@@ -17,13 +17,15 @@ from ._messages import AnyPeer, Event, Member, Message, Subscription, as_peers, 
 
 
 class Identity(NamedTuple):
-    """A known identity."""
+    """A known identity.
 
-    #: Its PKI-ID.
+    * pki_id: Its PKI-ID.
+    * identity: The identity as it is sent to peers.
+    * org: The MSP id of its organisation; "" if none is known.
+    """
+
     pki_id: bytes
-    #: The identity as it is sent to peers.
     identity: bytes
-    #: The MSP id of its organisation; "" if none is known.
     org: str
 
     @classmethod
@@ -32,19 +34,21 @@ class Identity(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """State of a bootstrap or anchor peer."""
+    """State of a bootstrap or anchor peer.
 
-    #: Its endpoint, as configured.
+    * endpoint: Its endpoint, as configured.
+    * pki_id: PKI-ID of the peer that was last found there; empty if none was.
+    * connected: Whether it has answered.
+    * attempts: Number of consecutive failed attempts to contact it.
+    * last_error: Reason of the last failure.
+    * next_attempt: Seconds until the next attempt.
+    """
+
     endpoint: str
-    #: PKI-ID of the peer that was last found there; empty if none was.
     pki_id: bytes
-    #: Whether it has answered.
     connected: bool
-    #: Number of consecutive failed attempts to contact it.
     attempts: int
-    #: Reason of the last failure.
     last_error: str
-    #: Seconds until the next attempt.
     next_attempt: float
 
     @classmethod
@@ -54,31 +58,39 @@ class Seed(NamedTuple):
 
 
 class Chaincode(NamedTuple):
-    """A chaincode that a peer announces. Texts of other peers can contain control characters."""
+    """A chaincode that a peer announces. Texts of other peers can contain control characters.
+
+    * name: Its name.
+    * version: Its version.
+    """
 
     name: str
     version: str
 
 
 class ChannelMember(NamedTuple):
-    """A peer that is alive and in a channel, with its announcement in that channel."""
+    """A peer that is alive and in a channel, with its announcement in that channel.
 
-    #: The peer, as the membership knows it.
+    * member: The peer, as the membership knows it.
+    * ledger_height: The number of blocks that it has; 0 if it announces none.
+    * chaincodes: The chaincodes that it can execute.
+    """
+
     member: Member
-    #: The number of blocks that it has; 0 if it announces none.
     ledger_height: int
-    #: The chaincodes that it can execute.
     chaincodes: "tuple[Chaincode, ...]"
 
 
 class Node(Owner):
-    """A peer of the network: maintains the membership, pulls identities, joins channels and forwards their messages."""
+    """A peer of the network: maintains the membership, pulls identities, joins channels and forwards their messages.
+
+    * start_notices: A subscription like that of `notices`, which misses nothing from the start.
+    """
 
     _free = "gossip_node_free"
 
     def __init__(self, crypto: Crypto, config: Config) -> None:
         """Starts a node. Does not wait for other members: `wait_for_members` does."""
-        #: Subscription like that of `notices`, which misses nothing from the start.
         self.start_notices: Subscription
         notices = c.HANDLE()
         own, settings = handle_of(crypto, Crypto), handle_of(config, Config)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import logging
 import os
 import selectors
@@ -626,6 +627,24 @@ class Nodes(unittest.TestCase):
         inbox = comm.accept()
         while not holds():
             inbox.recv(TEN)
+
+
+class Documentation(unittest.TestCase):
+    def test_help_describes_every_class_method_field_and_constant(self) -> None:
+        for name in gossip.__all__:
+            public = getattr(gossip, name)
+            text = public.__doc__ or ""
+            self.assertTrue(text, name)
+            if not isinstance(public, type):
+                continue
+            listed = {*getattr(public, "__members__", ()), *getattr(public, "_fields", ())}
+            if public is gossip.Error:
+                listed.update(public.__annotations__)
+            for each in listed:
+                self.assertRegex(text, rf"\n *\* {each}: ", name)
+            members = {key: value for key, value in vars(public).items() if key[0] != "_" and key not in listed}
+            for key, value in members.items():
+                self.assertTrue(inspect.getdoc(value), f"{name}.{key}")
 
 
 class Loading(unittest.TestCase):
