@@ -223,6 +223,9 @@ class Owner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+
     def __repr__(self) -> str:
         handle = getattr(self, "_handle", None)
         if handle is None:

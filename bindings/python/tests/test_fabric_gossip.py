@@ -1,10 +1,12 @@
 """Tests of the module. FABRIC_GOSSIP_LIBRARY is the library; FABRIC_GOSSIP_TOOL creates organisations."""
 
 import asyncio
+import copy
 import gc
 import inspect
 import logging
 import os
+import pickle
 import selectors
 import signal
 import socket
@@ -364,6 +366,11 @@ class Lifetime(Pair):
         self.far.close()
         with self.assertRaises(ValueError):
             self.far.connections()
+
+    def test_a_handle_is_neither_copied_nor_pickled(self) -> None:
+        for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+            with self.assertRaisesRegex(TypeError, "a Message cannot be copied or pickled"):
+                attempt(block())
 
     def test_a_representation_says_which_one_it_is(self) -> None:
         inbox = self.far.accept()
