@@ -18,7 +18,7 @@ The following holds for all of it:
 * Time spans are seconds, as int, float or timedelta; None means no limit.
 * A peer is given by an endpoint ("host:port"), a PKI-ID (bytes), a `Peer` with both, or a `Member` or `Connection`.
 * Callbacks run on the library's threads. Their exceptions are caught and go to the logger "fabric_gossip"; those of
-  host cryptography and block verifiers go into the error that the library reports.
+  host cryptography go into the error that the library reports.
 * When the interpreter exits, every running comm and node is stopped.
 * After a fork the child cannot use objects of its parent. If the parent had created any, the child cannot use the
   library at all: calls raise RuntimeError. Use multiprocessing's "spawn" or "forkserver".

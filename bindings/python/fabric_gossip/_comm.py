@@ -11,7 +11,7 @@ from . import _c as c
 from ._codes import WhenFull
 from ._core import (
     KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, call_waiting, function, handle_of, judge,
-    loaded, make, make_with, nanoseconds, on_free, take_buffer, unsigned, wrap,
+    loaded, make, make_with, nanoseconds, on_free, report, take_buffer, unsigned, wrap,
 )
 from ._identity import Crypto, Tls
 from ._messages import AnyPeer, Connection, Event, Message, Subscription, _on_predicate, as_peer, as_peers, options
@@ -45,7 +45,8 @@ class Config(Owner):
 
         For nodes: `bootstrap` lists the endpoints to contact first. Peers of our organisation reach us at `endpoint`,
         others at `external_endpoint`. `metadata` is published to all members. `block_verifier` returns True for blocks
-        to accept (default: all are accepted); it runs on the node's verifying threads.
+        to accept (default: all are accepted); it runs on the node's verifying threads. One that raises rejects the
+        block.
         """
         super().__init__(make("gossip_config_new"))
         # One thread at a time may use a configuration, and calls release the GIL.
@@ -319,4 +320,11 @@ class Comm(Owner):
 
 @c.BlockVerifier
 def _on_block(user: int, message: int, reply: int) -> bool:
-    return judge(reply, "block verifier", lambda: KEPT[user](Message._of_lent(message)))
+    def ask() -> Any:
+        try:
+            return KEPT[user](Message._of_lent(message))
+        except BaseException:  # No call returns the error: the library only drops the block.
+            report("the block verifier")
+            raise
+
+    return judge(reply, "block verifier", ask)

@@ -638,6 +638,28 @@ class Nodes(unittest.TestCase):
                 first.suspect_peers()
                 self.assertEqual(len(first.identities()), 2)
 
+    def test_an_exception_of_a_block_verifier_is_logged(self) -> None:
+        raised = threading.Event()
+
+        class Seen(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if record.getMessage() == "the block verifier failed" and record.exc_info[0] is ZeroDivisionError:
+                    raised.set()
+
+        logger, handler = logging.getLogger("fabric_gossip"), Seen()
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+        often = {"channel.publish_state_info_interval": timedelta(milliseconds=100)}
+        with gossip.Node(crypto(0), config(0, block_verifier=lambda message: 1 / 0, settings=often)) as first:
+            seed = config(1, bootstrap=[first.self().internal_endpoint], settings=often)
+            with gossip.Node(crypto(1), seed) as second:
+                second.wait_for_members(1, TEN)
+                for node in (first, second):
+                    node.join_channel("mychannel", {"Org1MSP": []})
+                self.until(second.comm(), lambda: second.channel_peers("mychannel"))
+                second.gossip(block())
+                self.assertTrue(raised.wait(TEN))
+
     def until(self, comm: gossip.Comm, holds: object) -> None:
         """Evaluates the condition after each message."""
         inbox = comm.accept()
