@@ -1507,7 +1507,8 @@ void gossip_comm_free(struct gossip_comm *comm);
 
 // Waits up to `timeout` (0 does not wait) until the peer has answered, or until it is known that the message will not
 // reach it. The answer is returned once. GOSSIP_OK: acknowledged. GOSSIP_TIMEOUT: no answer yet; call again.
-// GOSSIP_NACK: the peer reported an error. Any other code: the reason why the message was not delivered.
+// GOSSIP_NACK: the peer reported an error. Any other code: the reason why the message was not delivered;
+// GOSSIP_UNREACHABLE also for a time limit of the connection.
 //
 // Thread-safe. Blocks for at most `timeout`.
 gossip_result gossip_ack_handle_wait(const struct gossip_ack_handle *ack,

@@ -509,6 +509,25 @@ class HostCrypto(Pair):
             self.host(sign=broken).sign(b"data")
         self.assertEqual(raised.exception.reason, "the host's sign callback failed: OSError: no such token")
 
+    def test_only_a_missing_answer_is_a_timeout_of_an_acknowledgement(self) -> None:
+        # A peer that never completes the handshake: the message is undelivered, and there is nothing left to wait for.
+        key, go_on, started = crypto(0), threading.Event(), []
+
+        def sign(message: bytes) -> bytes:
+            if started:
+                go_on.wait(TEN)
+            return key.sign(message)
+
+        impatient = config(1, settings={"comm.conn_timeout": timedelta(milliseconds=100)})
+        with gossip.Comm(self.host(sign=sign), config(0)) as slow, gossip.Comm(crypto(1), impatient) as sender:
+            started.append(True)
+            tracked = sender.send_tracked(block(), slow.local_addr)
+            with self.assertRaises(gossip.Error) as raised:
+                tracked.wait(TEN)
+            go_on.set()
+        self.assertEqual(raised.exception.code, gossip.Code.UNREACHABLE)
+        self.assertIn("timed out", raised.exception.reason)
+
     def test_only_true_is_a_valid_signature(self) -> None:
         key = crypto()
         signature = key.sign(b"data")
