@@ -1667,8 +1667,8 @@ void gossip_channel_orgs_free(struct gossip_channel_orgs *orgs);
 // Joins a channel, or updates the organisations and anchor peers of a joined one. `orgs` must be those of the
 // channel's configuration, verified by the caller; it remains the caller's.
 //
-// GOSSIP_CONFIG: our organisation is not one of the channel's. GOSSIP_FULL: too many channels. GOSSIP_STOPPED. Does not
-// block.
+// GOSSIP_CONFIG: the name is empty, or our organisation is not one of the channel's. GOSSIP_FULL: too many channels.
+// GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_join_channel(const struct gossip_node *node,
                                        const char *channel,
                                        const struct gossip_channel_orgs *orgs,

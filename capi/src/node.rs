@@ -345,8 +345,8 @@ pub unsafe extern "C" fn gossip_channel_orgs_free(orgs: *mut gossip_channel_orgs
 /// Joins a channel, or updates the organisations and anchor peers of a joined one. `orgs` must be those of the
 /// channel's configuration, verified by the caller; it remains the caller's.
 ///
-/// GOSSIP_CONFIG: our organisation is not one of the channel's. GOSSIP_FULL: too many channels. GOSSIP_STOPPED. Does not
-/// block.
+/// GOSSIP_CONFIG: the name is empty, or our organisation is not one of the channel's. GOSSIP_FULL: too many channels.
+/// GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_join_channel(
     node: *const gossip_node,

@@ -195,8 +195,8 @@ impl Node {
     /// external endpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if this node's organisation is not one of the channel's: peers would ignore the node;
-    /// [`ErrorKind::Full`] for too many channels; [`ErrorKind::Stopped`].
+    /// [`ErrorKind::Config`] if the name is empty, or this node's organisation is not one of the channel's: peers would
+    /// ignore the node; [`ErrorKind::Full`] for too many channels; [`ErrorKind::Stopped`].
     pub fn join_channel(&self, channel: impl Into<Bytes>, orgs: ChannelOrgs) -> Result<()> {
         self.shared().call(|core, cx| core.join_channel(channel, orgs, cx))
     }

@@ -425,6 +425,8 @@ fn a_channel_without_our_organisation_is_not_joined(net: &impl Form) {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Config, &*expected));
     }
     assert_eq!(node.channel_peers(CHANNEL.as_bytes()), None);
+    let error = node.join_channel("", everybody(&[])).unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "the name of the channel is empty"));
     // The organisations of a joined channel stay as they were.
     node.join_channel(CHANNEL, everybody(&[])).unwrap();
     node.join_channel(CHANNEL, ChannelOrgs::default()).unwrap_err();

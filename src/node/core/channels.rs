@@ -71,11 +71,15 @@ impl NodeCore {
     /// of other organisations only if they can reach us as well.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if our organisation is not one of the channel's; [`ErrorKind::Full`] if we are in too many
-    /// channels; [`ErrorKind::Stopped`] after a stop. An anchor peer with an invalid endpoint is skipped and logged.
+    /// [`ErrorKind::Config`] if the name is empty, or our organisation is not one of the channel's; [`ErrorKind::Full`] if
+    /// we are in too many channels; [`ErrorKind::Stopped`] after a stop. An anchor peer with an invalid endpoint is
+    /// skipped and logged.
     pub fn join_channel(&mut self, name: impl Into<Bytes>, orgs: ChannelOrgs, cx: &mut Context<'_>) -> Result<()> {
         self.check_running()?;
         let name: Bytes = name.into();
+        if name.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "the name of the channel is empty"));
+        }
         if !orgs.0.contains_key(&self.own_org) {
             return Err(not_ours(&name, &orgs, &self.own_org));
         }
