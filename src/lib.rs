@@ -138,6 +138,21 @@
 //! }
 //! ```
 //!
+//! An [`Error`], whose [kind](ErrorKind) a program branches on; its text names the peer, the step and the reason:
+//!
+//! ```
+//! use fabric_gossip::{Comm, ErrorKind, RemotePeer, Result};
+//! use std::time::Duration;
+//!
+//! fn is_reachable(comm: &Comm, peer: &RemotePeer) -> Result<bool> {
+//!     match comm.connect(peer, Duration::from_secs(5)) {
+//!         Ok(_) => Ok(true),
+//!         Err(e) if matches!(e.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => Ok(false), // later, perhaps
+//!         Err(e) => Err(e),
+//!     }
+//! }
+//! ```
+//!
 //! # Modules
 //!
 //! | Module | Content |

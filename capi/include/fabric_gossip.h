@@ -1030,8 +1030,9 @@ gossip_result gossip_config_new(struct gossip_config **config, struct gossip_err
 // gossip_config_name lists the names; docs/c-settings.md describes each. For `discovery.sync_interval` and
 // `transport.memory_quota`, 0 means none.
 //
-// GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Further checks of the
-// values are made when something is started with them.
+// GOSSIP_INVALID_ARGUMENT: there is no such setting, the value is out of range for its type, or a time span is shorter
+// than a microsecond, which is usually a number of seconds or milliseconds. Further checks of the values are made when
+// something is started with them.
 gossip_result gossip_config_set(struct gossip_config *config,
                                 const char *name,
                                 uint64_t value,
@@ -1506,7 +1507,8 @@ void gossip_comm_free(struct gossip_comm *comm);
 
 // Waits up to `timeout` (0 does not wait) until the peer has answered, or until it is known that the message will not
 // reach it. The answer is returned once. GOSSIP_OK: acknowledged. GOSSIP_TIMEOUT: no answer yet; call again.
-// GOSSIP_NACK: the peer reported an error. Any other code: the reason why the message was not delivered.
+// GOSSIP_NACK: the peer reported an error. Any other code: the reason why the message was not delivered;
+// GOSSIP_UNREACHABLE also for a time limit of the connection.
 //
 // Thread-safe. Blocks for at most `timeout`.
 gossip_result gossip_ack_handle_wait(const struct gossip_ack_handle *ack,
@@ -1527,8 +1529,8 @@ void gossip_ack_handle_free(struct gossip_ack_handle *ack);
 // with gossip_node_free.
 //
 // GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a setting or endpoint is wrong, our own identity is not valid or not of a
-// known organisation, or the address cannot be listened on. A wrong bootstrap endpoint is not an error: it is reported
-// as GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our
+// known organisation, or the address cannot be listened on. A bootstrap peer that does not answer is not an error: it
+// is reported as GOSSIP_EVENT_SEED_FAILED, and contacted again. GOSSIP_SIGNATURE: a first signature does not match our
 // own identity.
 gossip_result gossip_node_start(const struct gossip_crypto *crypto,
                                 const struct gossip_config *config,
@@ -1631,7 +1633,7 @@ gossip_result gossip_node_update_metadata(const struct gossip_node *node,
 // Changes our external endpoint, from the next alive message on. An empty endpoint means that other organisations
 // cannot reach us.
 //
-// GOSSIP_CONFIG: the endpoint is not `host:port`. Does not block.
+// GOSSIP_CONFIG: the endpoint is not `host:port`. GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_update_endpoint(const struct gossip_node *node,
                                           const char *endpoint,
                                           struct gossip_error **error);
@@ -1665,7 +1667,8 @@ void gossip_channel_orgs_free(struct gossip_channel_orgs *orgs);
 // Joins a channel, or updates the organisations and anchor peers of a joined one. `orgs` must be those of the
 // channel's configuration, verified by the caller; it remains the caller's.
 //
-// GOSSIP_FULL: too many channels. GOSSIP_STOPPED. Does not block.
+// GOSSIP_CONFIG: the name is empty, or our organisation is not one of the channel's. GOSSIP_FULL: too many channels.
+// GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_join_channel(const struct gossip_node *node,
                                        const char *channel,
                                        const struct gossip_channel_orgs *orgs,
@@ -1673,14 +1676,14 @@ gossip_result gossip_node_join_channel(const struct gossip_node *node,
 
 // Leaves a channel: notifies its members, and accepts no more of its messages.
 //
-// GOSSIP_CONFIG: we are not in it. Does not block.
+// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_leave_channel(const struct gossip_node *node,
                                         const char *channel,
                                         struct gossip_error **error);
 
 // Publishes our number of blocks to the members of a channel, within `channel.publish_state_info_interval`.
 //
-// GOSSIP_CONFIG: we are not in it. Does not block.
+// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_update_ledger_height(const struct gossip_node *node,
                                                const char *channel,
                                                uint64_t height,
@@ -1689,8 +1692,8 @@ gossip_result gossip_node_update_ledger_height(const struct gossip_node *node,
 // Publishes the chaincodes that we can execute to the members of a channel, in place of those published before, within
 // `channel.publish_state_info_interval`. `names` and `versions` have `count` elements each.
 //
-// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep. Does not
-// block.
+// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep.
+// GOSSIP_STOPPED. Does not block.
 gossip_result gossip_node_update_chaincodes(const struct gossip_node *node,
                                             const char *channel,
                                             const char *const *names,
@@ -1721,7 +1724,7 @@ gossip_result gossip_node_send(const struct gossip_node *node,
 // to no member, which is not an error.
 //
 // GOSSIP_CONFIG: no timeout, no such channel, or fewer suitable members than `min_ack`. GOSSIP_NACK: too few
-// acknowledged it; the text gives the reasons. Blocks for at most `timeout`.
+// acknowledged it; the text gives the reasons. GOSSIP_STOPPED. Blocks for at most `timeout`.
 gossip_result gossip_node_send_by_criteria(const struct gossip_node *node,
                                            const struct gossip_message *message,
                                            gossip_duration timeout,

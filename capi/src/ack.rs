@@ -46,7 +46,8 @@ pub(super) fn enough(results: &AggregatedSendResult, min_ack: usize, peers: &[Re
 
 /// Waits up to `timeout` (0 does not wait) until the peer has answered, or until it is known that the message will not
 /// reach it. The answer is returned once. GOSSIP_OK: acknowledged. GOSSIP_TIMEOUT: no answer yet; call again.
-/// GOSSIP_NACK: the peer reported an error. Any other code: the reason why the message was not delivered.
+/// GOSSIP_NACK: the peer reported an error. Any other code: the reason why the message was not delivered;
+/// GOSSIP_UNREACHABLE also for a time limit of the connection.
 ///
 /// Thread-safe. Blocks for at most `timeout`.
 #[no_mangle]
@@ -57,7 +58,7 @@ pub unsafe extern "C" fn gossip_ack_handle_wait(
 ) -> gossip_result {
     guard(error, || match handle::get(ack, "ack")?.0.wait(duration(timeout)) {
         Some(result) => match result.error {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(gossip_error::undelivered(&error)),
             None => Ok(()),
         },
         None => Err(gossip_error::new(gossip_result::GOSSIP_TIMEOUT, "not acknowledged yet")),

@@ -48,6 +48,9 @@ pub struct gossip_config {
 
 impl Owned for gossip_config {}
 
+/// Shortest time span that a setting accepts, except 0, in nanoseconds: a microsecond.
+const SHORTEST: u64 = 1_000;
+
 /// A setting as a reference into its structure.
 enum Slot<'a> {
     Duration(&'a mut Duration),
@@ -85,6 +88,10 @@ impl Slot<'_> {
             Slot::U32(count) => u64::from(**count),
             Slot::Bool(flag) => u64::from(**flag),
         }
+    }
+
+    fn is_time(&self) -> bool {
+        matches!(self, Slot::Duration(_) | Slot::OptionalDuration(_))
     }
 
     /// Returns `None` if the value is out of range.
@@ -190,8 +197,9 @@ pub unsafe extern "C" fn gossip_config_new(
 /// gossip_config_name lists the names; docs/c-settings.md describes each. For `discovery.sync_interval` and
 /// `transport.memory_quota`, 0 means none.
 ///
-/// GOSSIP_INVALID_ARGUMENT: there is no such setting, or the value is out of range for its type. Further checks of the
-/// values are made when something is started with them.
+/// GOSSIP_INVALID_ARGUMENT: there is no such setting, the value is out of range for its type, or a time span is shorter
+/// than a microsecond, which is usually a number of seconds or milliseconds. Further checks of the values are made when
+/// something is started with them.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_config_set(
     config: *mut gossip_config,
@@ -201,8 +209,14 @@ pub unsafe extern "C" fn gossip_config_set(
 ) -> gossip_result {
     guard(error, || {
         let (config, name) = (handle::get_mut(config, "config")?, handle::text(name, "name")?);
-        let set = config.slot(name)?.set(value);
-        set.ok_or_else(|| super::invalid(format!("{value} is out of range for {name}")))
+        let slot = config.slot(name)?;
+        if slot.is_time() && (1..SHORTEST).contains(&value) {
+            let text = format!(
+                "{name} is a time span in nanoseconds, and {value} is too short: {value} s are {value}000000000"
+            );
+            return Err(super::invalid(text));
+        }
+        slot.set(value).ok_or_else(|| super::invalid(format!("{value} is out of range for {name}")))
     })
 }
 

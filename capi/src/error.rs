@@ -105,6 +105,16 @@ impl gossip_error {
         gossip_error { index, ..gossip_error::from(error) }
     }
 
+    /// Creates the error of a message that did not reach its peer. Its code is not GOSSIP_TIMEOUT, which the caller takes
+    /// for an answer that may still come.
+    pub(super) fn undelivered(error: &Error) -> Box<gossip_error> {
+        let code = match error.kind() {
+            ErrorKind::Timeout => gossip_result::GOSSIP_UNREACHABLE,
+            kind => kind.into(),
+        };
+        Box::new(gossip_error { code, ..gossip_error::from(error) })
+    }
+
     /// Creates the error of several peers, with the code of the first part and this text.
     pub(super) fn of_parts(text: String, parts: Vec<gossip_error>) -> Box<gossip_error> {
         let code = parts.first().map_or(gossip_result::GOSSIP_INTERNAL, |part| part.code);

@@ -40,8 +40,8 @@ impl Owned for gossip_channel_orgs {}
 /// with gossip_node_free.
 ///
 /// GOSSIP_CONFIG, GOSSIP_IDENTITY and others: a setting or endpoint is wrong, our own identity is not valid or not of a
-/// known organisation, or the address cannot be listened on. A wrong bootstrap endpoint is not an error: it is reported
-/// as GOSSIP_EVENT_SEED_FAILED, and the others are contacted. GOSSIP_SIGNATURE: a first signature does not match our
+/// known organisation, or the address cannot be listened on. A bootstrap peer that does not answer is not an error: it
+/// is reported as GOSSIP_EVENT_SEED_FAILED, and contacted again. GOSSIP_SIGNATURE: a first signature does not match our
 /// own identity.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_start(
@@ -262,7 +262,7 @@ pub unsafe extern "C" fn gossip_node_update_metadata(
 /// Changes our external endpoint, from the next alive message on. An empty endpoint means that other organisations
 /// cannot reach us.
 ///
-/// GOSSIP_CONFIG: the endpoint is not `host:port`. Does not block.
+/// GOSSIP_CONFIG: the endpoint is not `host:port`. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_update_endpoint(
     node: *const gossip_node,
@@ -345,7 +345,8 @@ pub unsafe extern "C" fn gossip_channel_orgs_free(orgs: *mut gossip_channel_orgs
 /// Joins a channel, or updates the organisations and anchor peers of a joined one. `orgs` must be those of the
 /// channel's configuration, verified by the caller; it remains the caller's.
 ///
-/// GOSSIP_FULL: too many channels. GOSSIP_STOPPED. Does not block.
+/// GOSSIP_CONFIG: the name is empty, or our organisation is not one of the channel's. GOSSIP_FULL: too many channels.
+/// GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_join_channel(
     node: *const gossip_node,
@@ -361,7 +362,7 @@ pub unsafe extern "C" fn gossip_node_join_channel(
 
 /// Leaves a channel: notifies its members, and accepts no more of its messages.
 ///
-/// GOSSIP_CONFIG: we are not in it. Does not block.
+/// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_leave_channel(
     node: *const gossip_node,
@@ -373,7 +374,7 @@ pub unsafe extern "C" fn gossip_node_leave_channel(
 
 /// Publishes our number of blocks to the members of a channel, within `channel.publish_state_info_interval`.
 ///
-/// GOSSIP_CONFIG: we are not in it. Does not block.
+/// GOSSIP_CONFIG: we are not in it. GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_update_ledger_height(
     node: *const gossip_node,
@@ -390,8 +391,8 @@ pub unsafe extern "C" fn gossip_node_update_ledger_height(
 /// Publishes the chaincodes that we can execute to the members of a channel, in place of those published before, within
 /// `channel.publish_state_info_interval`. `names` and `versions` have `count` elements each.
 ///
-/// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep. Does not
-/// block.
+/// GOSSIP_CONFIG: we are not in it. GOSSIP_TOO_LARGE: more than 252 KiB, which other nodes would not keep.
+/// GOSSIP_STOPPED. Does not block.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_update_chaincodes(
     node: *const gossip_node,
@@ -451,7 +452,7 @@ pub unsafe extern "C" fn gossip_node_send(
 /// to no member, which is not an error.
 ///
 /// GOSSIP_CONFIG: no timeout, no such channel, or fewer suitable members than `min_ack`. GOSSIP_NACK: too few
-/// acknowledged it; the text gives the reasons. Blocks for at most `timeout`.
+/// acknowledged it; the text gives the reasons. GOSSIP_STOPPED. Blocks for at most `timeout`.
 #[no_mangle]
 pub unsafe extern "C" fn gossip_node_send_by_criteria(
     node: *const gossip_node,

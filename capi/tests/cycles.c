@@ -272,6 +272,7 @@ int main(int argc, char **argv)
     gossip_config_free(settings);
     gossip_channel_orgs *orgs = NULL;
     check(gossip_channel_orgs_new(&orgs, &error), &error);
+    check(gossip_channel_orgs_add(orgs, "Org1MSP", &error), &error);
     check(gossip_node_join_channel(node, "mychannel", orgs, &error), &error);
     gossip_channel_orgs_free(orgs);
     from = start_peer(dir, 0);

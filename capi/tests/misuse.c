@@ -95,6 +95,10 @@ static void numbers_and_names_that_are_none(const char *dir)
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "comm.dial", 1, &error));
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "c_core.retries", 2, &error));
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "emitter.iterations", UINT64_MAX, &error));
+    // A number of seconds or milliseconds instead of nanoseconds.
+    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "comm.dial_timeout", 3, &error));
+    EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_set(config, "discovery.sync_interval", 500, &error));
+    check(gossip_config_set(config, "discovery.sync_interval", 0, &error), &error);
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_config_value(config, "", &value, &error));
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_set_log_callback(NULL, 6, NULL, NULL, &error));
     check(gossip_msp_config_new("Org1MSP", &msp, &error), &error);
@@ -303,6 +307,8 @@ static void channels_and_their_members(const char *dir)
     EXPECT(GOSSIP_INVALID_ARGUMENT, gossip_node_peers_of_channel(node, "mychannel", &list, &error));
     EXPECT(GOSSIP_CONFIG, gossip_node_update_chaincodes(node, "mychannel", names, versions, 1, &error));
     check(gossip_channel_orgs_new(&orgs, &error), &error);
+    check(gossip_channel_orgs_add(orgs, "Org2MSP", &error), &error);
+    EXPECT(GOSSIP_CONFIG, gossip_node_join_channel(node, "mychannel", orgs, &error)); // our organisation is missing
     check(gossip_channel_orgs_add(orgs, "Org1MSP", &error), &error);
     check(gossip_node_join_channel(node, "mychannel", orgs, &error), &error);
     EXPECT(GOSSIP_NULL_POINTER, gossip_node_update_chaincodes(node, "mychannel", names, versions, 2, &error));

@@ -168,6 +168,7 @@ static void make_valid(const char *dir)
     check(gossip_tls_new(valid.tls_config, &valid.tls, &error), &error);
     valid.message = new_block(1, 10);
     check(gossip_channel_orgs_new(&valid.channel_orgs, &error), &error);
+    check(gossip_channel_orgs_add(valid.channel_orgs, "Org1MSP", &error), &error);
     check(gossip_node_start(valid.crypto, valid.config, NULL, &valid.node, &error), &error);
     valid.comm = start_peer(dir, 1);
     valid.peer = peer_at(valid.comm);

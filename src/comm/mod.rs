@@ -51,7 +51,7 @@ pub use tracked::AckHandle;
 
 use crate::config::SubscriptionOptions;
 use crate::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::identity::IdentityMapper;
 use crate::metrics::CommSnapshot;
 use crate::sync::Mutex;
@@ -111,9 +111,7 @@ impl Comm {
     /// Checks that a peer answers a Ping at the given endpoint. Uses a new connection without authentication and
     /// ignores the PKI-ID. Blocks for at most the dial timeout and the connection timeout. Fails once stopped.
     pub fn probe(&self, peer: &RemotePeer) -> Result<()> {
-        if self.state().stopping.is_cancelled() {
-            return Err(Error::new(ErrorKind::Stopped, "stopping"));
-        }
+        self.check_running(peer, "probe")?;
         dial::probe(self.state(), peer)
     }
 
@@ -121,9 +119,7 @@ impl Comm {
     /// connection, which neither side keeps; both then know the other's identity. If a PKI-ID is given, the peer must
     /// have it. Blocks for at most the dial timeout and three connection timeouts. Fails once stopped.
     pub fn handshake(&self, peer: &RemotePeer) -> Result<Handshake> {
-        if self.state().stopping.is_cancelled() {
-            return Err(Error::new(ErrorKind::Stopped, "stopping"));
-        }
+        self.check_running(peer, "handshake")?;
         dial::handshake(self.state(), peer)
     }
 
@@ -244,6 +240,13 @@ impl Comm {
 
     fn state(&self) -> &Arc<CommState> {
         &self.0.state
+    }
+
+    fn check_running(&self, peer: &RemotePeer, step: &'static str) -> Result<()> {
+        match self.state().stopping.is_cancelled() {
+            true => Err(send::stopping().with_peer(peer).with_step(step)),
+            false => Ok(()),
+        }
     }
 }
 

@@ -46,6 +46,15 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
+/// Keeps the kind of the first peer's error, and all errors as the text, so that `?` works in functions that return
+/// [`Result`](crate::Result).
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        let kind = error.not_sent.first().map_or(ErrorKind::Internal, |not_sent| not_sent.error.kind());
+        Error::new(kind, error.to_string()).with_source(error)
+    }
+}
+
 impl Comm {
     /// Queues a message for each peer, in order per peer, and returns without blocking. A peer that is not connected is
     /// dialled. The message is encoded once, regardless of the number of peers.

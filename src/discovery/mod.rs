@@ -191,7 +191,7 @@ impl Discovery {
     pub fn connect(&mut self, endpoint: &str, cx: &mut Context<'_>) -> Result<()> {
         check_endpoint(endpoint)?;
         if self.stopped {
-            return Err(Error::new(ErrorKind::Stopped, "discovery is stopped").with_peer(endpoint));
+            return Err(Error::new(ErrorKind::Stopped, "the node is stopped").with_peer(endpoint));
         }
         if self.own.is_at(endpoint) || self.seeds.contains(endpoint) {
             journal::debug!("no need to connect to {endpoint}");

@@ -153,7 +153,7 @@ impl Msp {
         if self.version == MspVersion::V1_0 {
             return Ok(None);
         }
-        let role = |ou: &Option<OuIdentifier>| {
+        let role = |ou: &Option<OuIdentifier>| -> Result<Option<RoleOu>> {
             // Without an OU name, the role does not exist.
             let Some(ou) = ou.as_ref().filter(|ou| !ou.organizational_unit_identifier.is_empty()) else {
                 return Ok(None);

@@ -121,7 +121,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Like [`Node::notices`], but from before the start. A wrong bootstrap endpoint is reported only here.
+    /// Like [`Node::notices`], but from before the start. Reports the first failures of the bootstrap peers, too.
     pub fn notices(&self) -> Subscription<Notice> {
         super::subscribe(&self.notices)
     }
@@ -132,8 +132,8 @@ impl NodeBuilder {
     /// # Errors
     /// [`ErrorKind::Config`] and others for a wrong setting or endpoint, an own identity that is invalid or of an
     /// unknown organisation, a first signature that does not match it ([`ErrorKind::Signature`]), and an address that
-    /// cannot be listened on. A wrong bootstrap endpoint is not an error: it is reported as a [`Notice::SeedFailed`],
-    /// and the others are contacted.
+    /// cannot be listened on. A bootstrap peer that does not answer is not an error: it is reported as a
+    /// [`Notice::SeedFailed`], and contacted again.
     pub fn start(mut self) -> Result<Node> {
         self.config.validate()?;
         let own_org = self

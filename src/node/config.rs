@@ -3,7 +3,7 @@
 use super::channel::ChannelConfig;
 use super::emitter::EmitterConfig;
 use super::pull::PullConfig;
-use crate::discovery::DiscoveryConfig;
+use crate::discovery::{check_endpoint, DiscoveryConfig};
 use crate::error::{Error, ErrorKind, Result};
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ impl NodeConfig {
     /// Checks every value; the error names the first wrong one.
     pub(crate) fn validate(&self) -> Result<()> {
         self.discovery.validate()?;
+        self.bootstrap.iter().try_for_each(|peer| check_endpoint(peer).map_err(|e| e.with_step("bootstrap")))?;
         let positive = [
             ("emitter.burst_size", self.emitter.burst_size > 0),
             ("emitter.latency", !self.emitter.latency.is_zero()),
@@ -100,5 +101,8 @@ mod tests {
         let emitter = EmitterConfig { burst_size: 0, ..EmitterConfig::default() };
         let wrong = NodeConfig { emitter, ..NodeConfig::default() }.validate().unwrap_err();
         assert_eq!(wrong.message(), "emitter.burst_size must be greater than zero");
+        let bootstrap = vec!["peer0:7051".to_owned(), "peer1".to_owned()];
+        let wrong = NodeConfig { bootstrap, ..NodeConfig::default() }.validate().unwrap_err();
+        assert_eq!(wrong.to_string(), "bootstrap: endpoint 'peer1' isn't formatted as 'host:port'");
     }
 }

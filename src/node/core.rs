@@ -178,8 +178,8 @@ impl NodeCore {
         })
     }
 
-    /// Starts the node: contacts the bootstrap peers and signs our identity message for others to pull. A wrong
-    /// bootstrap endpoint is reported as a [`Notice::SeedFailed`]; the others are still contacted.
+    /// Starts the node: contacts the bootstrap peers and signs our identity message for others to pull. One beyond
+    /// `max_seeds` is reported as a [`Notice::SeedFailed`]; the others are still contacted.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         self.sign_own_identity(cx);
         for endpoint in self.config.bootstrap.clone() {
@@ -261,6 +261,7 @@ impl NodeCore {
     /// # Errors
     /// [`ErrorKind::Config`]: a channel that we are not in.
     pub fn candidates(&mut self, criteria: Criteria<'_>, cx: &mut Context<'_>) -> Result<Vec<NetworkMember>> {
+        self.check_running()?;
         if criteria.max_peers == 0 {
             return Ok(Vec::new());
         }
@@ -293,8 +294,9 @@ impl NodeCore {
     /// unreachable for them.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
+    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Stopped`] after a stop.
     pub fn update_endpoint(&mut self, endpoint: &str) -> Result<()> {
+        self.check_running()?;
         self.discovery.update_endpoint(endpoint)
     }
 

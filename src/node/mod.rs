@@ -173,7 +173,7 @@ impl Node {
     /// for other organisations.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`.
+    /// [`ErrorKind::Config`] names an endpoint that is not `host:port`; [`ErrorKind::Stopped`].
     pub fn update_endpoint(&self, endpoint: &str) -> Result<()> {
         self.shared().call(|core, _| core.update_endpoint(endpoint))
     }
@@ -195,7 +195,8 @@ impl Node {
     /// external endpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::Full`] for too many channels; [`ErrorKind::Stopped`].
+    /// [`ErrorKind::Config`] if the name is empty, or this node's organisation is not one of the channel's: peers would
+    /// ignore the node; [`ErrorKind::Full`] for too many channels; [`ErrorKind::Stopped`].
     pub fn join_channel(&self, channel: impl Into<Bytes>, orgs: ChannelOrgs) -> Result<()> {
         self.shared().call(|core, cx| core.join_channel(channel, orgs, cx))
     }
@@ -203,7 +204,7 @@ impl Node {
     /// Leaves a channel: notifies its members and accepts no more of its messages.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a channel that we are not in.
+    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::Stopped`].
     pub fn leave_channel(&self, channel: &[u8]) -> Result<()> {
         self.shared().call(|core, cx| core.leave_channel(channel, cx))
     }
@@ -212,7 +213,7 @@ impl Node {
     /// [`publish_state_info_interval`](ChannelConfig::publish_state_info_interval).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a channel that we are not in.
+    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::Stopped`].
     pub fn update_ledger_height(&self, channel: &[u8], height: u64) -> Result<()> {
         self.shared().call(|core, cx| core.update_ledger_height(channel, height, cx))
     }
@@ -223,7 +224,7 @@ impl Node {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::TooLarge`] for more than 252 KiB, which other
-    /// nodes of this library would not keep.
+    /// nodes of this library would not keep; [`ErrorKind::Stopped`].
     pub fn update_chaincodes(&self, channel: &[u8], chaincodes: Vec<Chaincode>) -> Result<()> {
         self.shared().call(|core, cx| core.update_chaincodes(channel, chaincodes, cx))
     }
@@ -256,7 +257,7 @@ impl Node {
     /// [`ErrorKind::Config`], with Fabric's text, if the timeout is zero, this node is not in the channel, or fewer
     /// than [`min_ack`](SendCriteria::min_ack) suitable members were found. [`ErrorKind::Nack`] if fewer peers
     /// acknowledged the message: the text is Fabric's JSON with the number of successes and the number of failures for
-    /// each reason.
+    /// each reason. [`ErrorKind::Stopped`].
     pub fn send_by_criteria(
         &self,
         message: GossipMessage,

@@ -368,7 +368,8 @@ fn call_all_of_node(node: &Gossip, seed: &str) {
         let _ = node.peers();
         false
     });
-    let _ = node.join_channel("another", ChannelOrgs::default());
+    let orgs = ChannelOrgs([(OrgId::new("everybody"), Vec::new())].into());
+    let _ = node.join_channel("another", orgs);
     let _ = node.leave_channel(b"another");
     let _ = node.update_ledger_height(live::CHANNEL.as_bytes(), 1);
     let _ = node.gossip(message_of(9));

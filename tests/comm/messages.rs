@@ -305,6 +305,11 @@ fn a_send_to_nobody_and_to_nothing(net: &impl Form) {
     node.send(&data(1), &[]).unwrap();
     let error = node.send(&data(1), &[RemotePeer::new("h:1")]).unwrap_err();
     assert_eq!(error.not_sent[0].error.kind(), ErrorKind::Stopped);
+    // A function that returns the library's `Result` can use `?`.
+    let text = error.to_string();
+    let error = fabric_gossip::Error::from(error);
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Stopped, &*text));
+    assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<fabric_gossip::comm::SendError>()));
 }
 
 fn one_message_goes_to_many(net: &impl Form) {

@@ -202,7 +202,7 @@ fn a_stop_ends_a_probe_and_a_handshake(net: &impl Form) {
         assert!(handshake.join().unwrap().is_err());
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     });
-    assert_eq!(node.probe(&RemotePeer::new(&mute.endpoint)).unwrap_err().message(), "stopping");
+    assert_eq!(node.probe(&RemotePeer::new(&mute.endpoint)).unwrap_err().message(), "comm is stopping");
 }
 
 fn the_last_handle_stops_when_it_is_dropped(net: &impl Form) {

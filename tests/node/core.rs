@@ -357,7 +357,7 @@ fn g22_an_anchor_peer_learns_the_internal_endpoint_if_it_is_of_our_organisation(
     for org in [0, 1] {
         let mut simulator = simulator();
         simulator.add_node(&[]).expect("a node");
-        join(&mut simulator, 0, CHANNEL, &[(org, &[1])]);
+        join(&mut simulator, 0, CHANNEL, &[(0, &[]), (org, &[1])]);
         let seen = observe(&mut simulator);
         simulator.run_for(s(5));
         simulator.add(NodeSpec { org, ..NodeSpec::default() }).expect("the anchor peer");

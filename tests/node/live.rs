@@ -6,7 +6,7 @@ use fabric_gossip::comm::Subscription;
 use fabric_gossip::config::SubscriptionOptions;
 use fabric_gossip::crypto::PkiId;
 use fabric_gossip::message::{self, Content};
-use fabric_gossip::node::{Chaincode, ChannelMember, Gossiped, Notice, SeedRole, SendCriteria};
+use fabric_gossip::node::{Chaincode, ChannelMember, ChannelOrgs, Gossiped, Notice, SeedRole, SendCriteria};
 use fabric_gossip::{Error, ErrorKind};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,8 @@ for_each_transport!(
     a_stopped_peer_is_noticed_and_a_returning_one_welcomed,
     a_peer_with_a_new_certificate_takes_the_place_of_the_old,
     waiting_for_members_says_what_is_missing,
+    a_channel_without_our_organisation_is_not_joined,
+    every_call_that_can_fail_says_that_the_node_is_stopped,
     weakness_5_a_slow_verification_and_a_slow_reader_hold_up_nobody,
     weakness_8_many_identities_that_go_at_once_stall_nothing,
     weakness_9_33_a_node_stops_at_once_from_anywhere_and_twice,
@@ -412,6 +414,50 @@ fn weakness_9_33_a_node_stops_at_once_from_anywhere_and_twice(net: &impl Form) {
     peers[1].stop();
     assert_eq!(peers[1].gossip(message::data(0, CHANNEL, 1, "")).unwrap_err().kind(), ErrorKind::Stopped);
     assert_eq!(peers[1].connect("h:1", SeedRole::Any).unwrap_err().kind(), ErrorKind::Stopped);
+}
+
+fn a_channel_without_our_organisation_is_not_joined(net: &impl Form) {
+    let node = start(net, "node0", &[]);
+    for (given, listed) in [(orgs([("Everybody", &[])]), "[Everybody]"), (ChannelOrgs::default(), "[]")] {
+        let error = node.join_channel(CHANNEL, given).unwrap_err();
+        let expected =
+            format!("our organisation everybody is not among the organisations of channel {CHANNEL}: {listed}");
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Config, &*expected));
+    }
+    assert_eq!(node.channel_peers(CHANNEL.as_bytes()), None);
+    let error = node.join_channel("", everybody(&[])).unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "the name of the channel is empty"));
+    // The organisations of a joined channel stay as they were.
+    node.join_channel(CHANNEL, everybody(&[])).unwrap();
+    node.join_channel(CHANNEL, ChannelOrgs::default()).unwrap_err();
+    node.update_ledger_height(CHANNEL.as_bytes(), 1).unwrap();
+}
+
+fn every_call_that_can_fail_says_that_the_node_is_stopped(net: &impl Form) {
+    let peers = network(net, 2);
+    join_all(&peers);
+    let (node, channel) = (&peers[1], CHANNEL.as_bytes());
+    node.stop();
+    let criteria = SendCriteria { timeout: PATIENCE, min_ack: 1, max_peers: 1, channel: None };
+    let errors = [
+        node.join_channel(CHANNEL, everybody(&[])).unwrap_err(),
+        node.leave_channel(channel).unwrap_err(),
+        node.update_ledger_height(channel, 1).unwrap_err(),
+        node.update_chaincodes(channel, Vec::new()).unwrap_err(),
+        node.update_endpoint("host:1").unwrap_err(),
+        node.connect("host:1", SeedRole::Any).unwrap_err(),
+        node.gossip(message::data(0, CHANNEL, 1, "")).unwrap_err(),
+        node.send_by_criteria(message::data(0, CHANNEL, 1, ""), &criteria, |_| true).unwrap_err(),
+        node.wait_for_members(1, PATIENCE).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Stopped, "the node is stopped"));
+    }
+    let peer = fabric_gossip::RemotePeer::new("host:1");
+    let probe = node.comm().probe(&peer).unwrap_err();
+    let handshake = node.comm().handshake(&peer).unwrap_err();
+    let texts = [probe.to_string(), handshake.to_string()];
+    assert_eq!(texts, ["host:1: probe: comm is stopping", "host:1: handshake: comm is stopping"]);
 }
 
 fn weakness_8_many_identities_that_go_at_once_stall_nothing(net: &impl Form) {

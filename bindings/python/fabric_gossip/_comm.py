@@ -10,8 +10,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
 from . import _c as c
 from ._codes import WhenFull
 from ._core import (
-    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, judge, loaded, make, make_with, nanoseconds,
-    on_free, take_buffer, unsigned, wrap,
+    KEPT, LIVE, Handle, Owner, Span, Timeout, as_data, as_text, call, call_waiting, function, handle_of, judge,
+    loaded, make, make_with, nanoseconds, on_free, report, take_buffer, unsigned, wrap,
 )
 from ._identity import Crypto, Tls
 from ._messages import AnyPeer, Connection, Event, Message, Subscription, _on_predicate, as_peer, as_peers, options
@@ -45,7 +45,8 @@ class Config(Owner):
 
         For nodes: `bootstrap` lists the endpoints to contact first. Peers of our organisation reach us at `endpoint`,
         others at `external_endpoint`. `metadata` is published to all members. `block_verifier` returns True for blocks
-        to accept (default: all are accepted); it runs on the node's verifying threads.
+        to accept (default: all are accepted); it runs on the node's verifying threads. One that raises rejects the
+        block.
         """
         super().__init__(make("gossip_config_new"))
         # One thread at a time may use a configuration, and calls release the GIL.
@@ -55,7 +56,7 @@ class Config(Owner):
             if text is not None:
                 self._set(f"gossip_config_set_{name}", as_text(text))
         if tls is not None:
-            self._set("gossip_config_set_tls", tls._h)
+            self._set("gossip_config_set_tls", handle_of(tls, Tls))
         if isinstance(bootstrap, str):
             raise TypeError("bootstrap is a list of endpoints")
         for peer in bootstrap:
@@ -64,6 +65,7 @@ class Config(Owner):
             self._set("gossip_config_set_metadata", *as_data(metadata))
         if block_verifier is not None:
             verifier = "gossip_config_set_block_verifier"
+            function(block_verifier, "block_verifier")
             make_with(block_verifier, lambda number: self._set(verifier, _on_block, number, on_free))
         for name, value in (c_core_arguments or {}).items():
             if not -(2**31) <= value < 2**31:
@@ -77,6 +79,8 @@ class Config(Owner):
             call(name, self._h, *arguments)
 
     def __setitem__(self, name: str, value: Union[int, datetime.timedelta]) -> None:
+        if isinstance(value, float):
+            raise TypeError(f"{name} takes a whole number; time spans are a timedelta, or nanoseconds")
         number = nanoseconds(value) if isinstance(value, datetime.timedelta) else unsigned(value)
         self._set("gossip_config_set", as_text(name), number)
 
@@ -103,7 +107,7 @@ class Ack(Owner):
 
         Timeout: no answer yet; call again. Nack: the peer's own error.
         """
-        call("gossip_ack_handle_wait", self._h, nanoseconds(timeout))
+        call_waiting("gossip_ack_handle_wait", self._h, nanoseconds(timeout))
 
     @property
     def nonce(self) -> int:
@@ -112,13 +116,15 @@ class Ack(Owner):
 
 
 class Metrics(Mapping[str, float]):
-    """A snapshot of counters and gauges, by name with labels."""
+    """A snapshot of counters and gauges: a mapping of names with labels to values.
+
+    * prometheus: All values in Prometheus' text format.
+    """
 
     def __init__(self, handle: Handle) -> None:
         lib = loaded()
-        #: All values in Prometheus' text format.
-        self.prometheus = str(lib.gossip_metrics_prometheus(handle))
-        self._values = {}
+        self.prometheus: str = str(lib.gossip_metrics_prometheus(handle))
+        self._values: "dict[str, float]" = {}
         for index in range(lib.gossip_metrics_count(handle)):
             name, value = str(lib.gossip_metrics_name(handle, index)), c.F64()
             call("gossip_metrics_value", handle, as_text(name), byref(value))
@@ -132,6 +138,9 @@ class Metrics(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Metrics({self._values})"
 
 
 def take_metrics(name: str, of: Handle) -> Metrics:
@@ -149,11 +158,11 @@ def take_list(kind: str, item: Any, made: int) -> "list[Any]":
     return found
 
 
-def accept(function: str, of: Handle, predicate: Optional[Callable[[Event], bool]], bounds: Any) -> Subscription:
+def accept(name: str, of: Handle, predicate: Optional[Callable[[Event], bool]], bounds: Any) -> Subscription:
     if predicate is None:
-        return wrap(Subscription, make(function, of, bounds, c.Predicate(), None, c.FreeCallback()))
-    subscribe = lambda number: make(function, of, bounds, _on_predicate, number, on_free)  # noqa: E731
-    return wrap(Subscription, make_with(predicate, subscribe))
+        return wrap(Subscription, make(name, of, bounds, c.Predicate(), None, c.FreeCallback()))
+    subscribe = lambda number: make(name, of, bounds, _on_predicate, number, on_free)  # noqa: E731
+    return wrap(Subscription, make_with(function(predicate, "predicate"), subscribe))
 
 
 class Comm(Owner):
@@ -165,10 +174,14 @@ class Comm(Owner):
 
     def __init__(self, crypto: Crypto, config: Config) -> None:
         """Starts a communication layer. Without an address to listen on it only dials."""
+        own, settings = handle_of(crypto, Crypto), handle_of(config, Config)
         with config._lock:
-            super().__init__(make("gossip_comm_start", crypto._h, config._h))
+            super().__init__(make("gossip_comm_start", own, settings))
         self._stops = True
         LIVE.add(self)
+
+    def _brief(self) -> str:
+        return self.local_addr or "that only dials"
 
     @property
     def local_addr(self) -> str:
@@ -187,9 +200,10 @@ class Comm(Owner):
         peers, the error has a part for each of them; for all other peers it has been queued.
         """
         if (wait := nanoseconds(timeout)) == 0:
-            call("gossip_comm_send", self._h, message._h, *as_peers(peers))
+            call("gossip_comm_send", self._h, handle_of(message, Message), *as_peers(peers))
         else:
-            call("gossip_comm_send_timeout", self._h, message._h, wait, *as_peers(peers))
+            sent = handle_of(message, Message)
+            call_waiting("gossip_comm_send_timeout", self._h, sent, wait, *as_peers(peers))
 
     def send_with_ack(
         self,
@@ -204,35 +218,36 @@ class Comm(Owner):
         """
         array, count = as_peers(peers)
         acks, least = c.SIZE(), unsigned(count if min_ack is None else min_ack)
-        wait = nanoseconds(timeout)
-        call("gossip_comm_send_with_ack", self._h, message._h, wait, least, array, count, byref(acks))
+        sent, wait = handle_of(message, Message), nanoseconds(timeout)
+        call_waiting("gossip_comm_send_with_ack", self._h, sent, wait, least, array, count, byref(acks))
         return acks.value
 
     def send_tracked(self, message: Message, peer: AnyPeer, timeout: Span = 0) -> Ack:
         """Queues a message and returns a handle for its acknowledgement. Waits up to `timeout` for space in the
         queue."""
-        arguments = (self._h, message._h, nanoseconds(timeout), byref(as_peer(peer)))
-        return wrap(Ack, make("gossip_comm_send_tracked", *arguments))
+        wait = nanoseconds(timeout)
+        arguments = (self._h, handle_of(message, Message), wait, byref(as_peer(peer)))
+        return wrap(Ack, make("gossip_comm_send_tracked", *arguments, by=call_waiting if wait else call))
 
     def connect(self, peer: AnyPeer, timeout: Span) -> bool:
         """Connects to a peer now if it is not connected. Returns whether the peer has shown that it accepts us. Blocks
         for at most `timeout`."""
         confirmed = c.BOOL()
-        call("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout), byref(confirmed))
+        call_waiting("gossip_comm_connect", self._h, byref(as_peer(peer)), nanoseconds(timeout), byref(confirmed))
         return confirmed.value
 
     def flush(self, timeout: Span) -> None:
         """Waits until every accepted message has been written or reported."""
-        call("gossip_comm_flush", self._h, nanoseconds(timeout))
+        call_waiting("gossip_comm_flush", self._h, nanoseconds(timeout))
 
     def probe(self, peer: AnyPeer) -> None:
         """Checks that the peer's endpoint answers a Ping. Opens a new connection; does not authenticate. Blocks."""
-        call("gossip_comm_probe", self._h, byref(as_peer(peer)))
+        call_waiting("gossip_comm_probe", self._h, byref(as_peer(peer)))
 
     def handshake(self, peer: AnyPeer) -> "tuple[Connection, bool]":
         """Returns the peer at an endpoint, and whether it said that it accepts us. Blocks."""
         who, confirmed = c.HANDLE(), c.BOOL()
-        call("gossip_comm_handshake", self._h, byref(as_peer(peer)), byref(who), byref(confirmed))
+        call_waiting("gossip_comm_handshake", self._h, byref(as_peer(peer)), byref(who), byref(confirmed))
         assert who.value is not None
         return take_list("connection", Connection, who.value)[0], confirmed.value
 
@@ -287,7 +302,8 @@ class Comm(Owner):
 
         Timeout: not everything was written within `drain`; it has stopped nevertheless.
         """
-        call("gossip_comm_stop", self._h, nanoseconds(drain))
+        wait = nanoseconds(drain)
+        (call_waiting if wait else call)("gossip_comm_stop", self._h, wait)
 
     def close(self) -> None:
         """Stops the comm, if this handle started it and it is not a node's, and frees the handle."""
@@ -304,4 +320,11 @@ class Comm(Owner):
 
 @c.BlockVerifier
 def _on_block(user: int, message: int, reply: int) -> bool:
-    return judge(reply, "block verifier", lambda: KEPT[user](Message._of_lent(message)))
+    def ask() -> Any:
+        try:
+            return KEPT[user](Message._of_lent(message))
+        except BaseException:  # No call returns the error: the library only drops the block.
+            report("the block verifier")
+            raise
+
+    return judge(reply, "block verifier", ask)

@@ -7,12 +7,15 @@ import ctypes
 import datetime
 import itertools
 import logging
+import numbers
+import operator
 import os
 import sys
 import threading
 import weakref
+from _thread import allocate_lock, get_ident, start_new_thread
 from ctypes import byref
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Type, TypeVar, Union
 
 from . import _c as c
 from ._codes import Code
@@ -25,21 +28,23 @@ _logger = logging.getLogger("fabric_gossip")
 
 
 class Error(Exception):
-    """An error of the library. `str()` of it is `message`."""
+    """An error of the library. `str()` of it is `message`.
 
-    #: The code to branch on.
+    * code: The code to branch on.
+    * message: The whole text: the peer, the step, and the reason.
+    * reason: The reason without the peer and the step. Where Fabric has a text for it, exactly that text.
+    * peer: The peer that the error concerns; "" if none is known.
+    * step: The step that failed, such as "dial" or "handshake"; "" if none is known.
+    * parts: One error for each peer that failed, for a call that concerned several peers.
+    * peer_index: For a part: the index of its peer in the argument of the call.
+    """
+
     code: Code
-    #: The whole text: the peer, the step, and the reason.
     message: str
-    #: The reason without the peer and the step. Where Fabric has a text for it, exactly that text.
     reason: str
-    #: The peer that the error concerns; "" if none is known.
     peer: str
-    #: The step that failed, such as "dial" or "handshake"; "" if none is known.
     step: str
-    #: One error for each peer that failed, for a call that concerned several peers.
     parts: "list[Error]"
-    #: For a part: the index of its peer in the argument of the call.
     peer_index: int
 
 
@@ -110,7 +115,36 @@ def call(name: str, *arguments: Any) -> None:
             lib.gossip_error_free(error)
 
 
-def make(name: str, *arguments: Any) -> int:
+def call_waiting(name: str, *arguments: Any) -> None:
+    """Calls a function that waits, so that signals interrupt the wait as they do Python's own.
+
+    Python handles signals in its main thread only, and not within a call. There another thread makes the call. After a
+    signal handler has raised, as that of Ctrl-C does, the call goes on until its time limit, and its result is dropped.
+    """
+    failures: "list[BaseException]" = []
+    done = allocate_lock()
+
+    def run() -> None:
+        try:
+            call(name, *arguments)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            done.release()
+
+    if get_ident() != threading.main_thread().ident:
+        return call(name, *arguments)
+    done.acquire()
+    try:
+        start_new_thread(run, ())
+    except RuntimeError:  # There are no more threads, or the interpreter exits.
+        return call(name, *arguments)
+    done.acquire()
+    if failures:
+        raise failures.pop()
+
+
+def make(name: str, *arguments: Any, by: "Callable[..., None]" = call) -> int:
     """Calls a function whose only output is a handle."""
     global _used
     _used = True
@@ -121,7 +155,7 @@ def make(name: str, *arguments: Any) -> int:
             break
         free(pointer)
     made = c.HANDLE()
-    call(name, *arguments, byref(made))
+    by(name, *arguments, byref(made))
     assert made.value is not None
     return made.value
 
@@ -155,6 +189,9 @@ class Handle:
             self._free(self._as_parameter_)
 
 
+AnyOwner = TypeVar("AnyOwner", bound="Owner")
+
+
 class Owner:
     """Base class of objects with a handle. `close`, the end of a `with` and garbage collection free it. Closing twice
     is allowed."""
@@ -180,11 +217,28 @@ class Owner:
         """Frees the handle, once no other thread is in a call with it."""
         self._handle = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self: AnyOwner) -> AnyOwner:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+
+    def __repr__(self) -> str:
+        handle = getattr(self, "_handle", None)
+        if handle is None:
+            state = "closed"
+        elif not handle.is_usable():
+            state = "of the parent process"
+        else:
+            state = self._brief()
+        return f"<{type(self).__name__} {state}>" if state else f"<{type(self).__name__}>"
+
+    def _brief(self) -> str:
+        """What `repr` says about it while it is open."""
+        return ""
 
     def _text(self, name: str, *arguments: Any) -> str:
         handle = self._h
@@ -195,7 +249,14 @@ class Owner:
         return bytes(getattr(loaded(), name)(handle))
 
 
-def wrap(cls: Any, pointer: int) -> Any:
+def handle_of(owner: Any, cls: "Type[Owner]") -> Handle:
+    """Returns the handle of an argument, which must be a `cls`."""
+    if not isinstance(owner, cls):
+        raise TypeError(f"expected a {cls.__name__}, not {type(owner).__name__}")
+    return owner._h
+
+
+def wrap(cls: "Type[AnyOwner]", pointer: int) -> AnyOwner:
     """Creates a `cls` for an existing handle."""
     owner = cls.__new__(cls)
     Owner.__init__(owner, pointer)
@@ -208,17 +269,22 @@ def take_buffer(name: str, *arguments: Any) -> bytes:
     return bytes(loaded().gossip_buffer_bytes(buffer))
 
 
-def as_text(text: Optional[Text]) -> Optional[bytes]:
-    if text is None:
-        return None
-    encoded = os.fspath(text).encode()
+def as_text(text: Text) -> bytes:
+    path = os.fspath(text) if isinstance(text, os.PathLike) else text
+    if not isinstance(path, str):
+        raise TypeError(f"expected text (str), not {type(path).__name__}")
+    encoded = path.encode()
     if b"\0" in encoded:
         raise ValueError("text contains a zero byte")
     return encoded
 
 
+def as_optional_text(text: Optional[Text]) -> Optional[bytes]:
+    return None if text is None else as_text(text)
+
+
 def as_data(data: Any) -> "tuple[bytes, int]":
-    if isinstance(data, (str, int)):
+    if data is None or isinstance(data, (str, int)):
         raise TypeError(f"expected bytes, not {type(data).__name__}")
     data = bytes(data)
     return data, len(data)
@@ -226,9 +292,17 @@ def as_data(data: Any) -> "tuple[bytes, int]":
 
 def unsigned(value: int, bits: int = 64) -> int:
     # ctypes would truncate larger numbers.
-    if not 0 <= value < 2**bits:
-        raise ValueError(f"{value} is out of range")
-    return value
+    number = operator.index(value)
+    if not 0 <= number < 2**bits:
+        raise ValueError(f"{value} is out of range: expected 0 to {2**bits - 1}")
+    return number
+
+
+def function(what: Any, name: str) -> Any:
+    """Returns an argument that must be callable: otherwise it would fail later, in a thread of the library."""
+    if not callable(what):
+        raise TypeError(f"{name} must be a function, not {type(what).__name__}")
+    return what
 
 
 def nanoseconds(span: Span) -> int:
@@ -237,6 +311,8 @@ def nanoseconds(span: Span) -> int:
         return FOREVER
     if isinstance(span, datetime.timedelta):
         span = span.total_seconds()
+    if not isinstance(span, numbers.Real):
+        raise TypeError(f"expected a time span as seconds or a timedelta, not {type(span).__name__}")
     if not span >= 0:
         raise ValueError(f"a time span cannot be {span} s")
     return min(round(span * 1e9), FOREVER - 1) if span < 1e10 else FOREVER

@@ -11,8 +11,8 @@ from typing import Any, Callable, Iterable, Mapping, Optional, Union
 from . import _c as c
 from ._codes import MspPart, MspRole, MspVersion
 from ._core import (
-    Text, answer, judge, as_data, call, as_text, Handle, KEPT, loaded, make, make_with, on_free, Owner, take_buffer,
-    unsigned, wrap,
+    KEPT, Handle, Owner, Text, answer, as_data, as_text, call, function, handle_of, judge, loaded, make, make_with,
+    on_free, take_buffer, unsigned, wrap,
 )
 
 Pem = Union[bytes, bytearray, memoryview]
@@ -62,6 +62,9 @@ class Msp(Owner):
         """Loads an MSP from its folder, as cryptogen and fabric-ca-client create it."""
         return wrap(cls, make("gossip_msp_load", as_text(folder), as_text(mspid)))
 
+    def _brief(self) -> str:
+        return self.id
+
     @property
     def id(self) -> str:
         """The MSP id: the organisation's name in the network."""
@@ -89,7 +92,7 @@ class Crypto(Owner):
 
     def __init__(self, msp: Msp, cert: Pem, key: Pem) -> None:
         """Creates the identity of a member of `msp` from its certificate and its unencrypted private key, both PEM."""
-        super().__init__(make("gossip_crypto_new", msp._h, *as_data(cert), *as_data(key)))
+        super().__init__(make("gossip_crypto_new", handle_of(msp, Msp), *as_data(cert), *as_data(key)))
 
     @classmethod
     def load(cls, folder: Text, mspid: str) -> "Crypto":
@@ -108,10 +111,12 @@ class Crypto(Owner):
         error.
         """
 
-        def with_number(number: int) -> int:
-            return make("gossip_crypto_new_signer", msp._h, *as_data(cert), _on_sign_digest, number, on_free)
+        organisation = handle_of(msp, Msp)
 
-        return wrap(cls, make_with({"sign_digest": sign}, with_number))
+        def with_number(number: int) -> int:
+            return make("gossip_crypto_new_signer", organisation, *as_data(cert), _on_sign_digest, number, on_free)
+
+        return wrap(cls, make_with({"sign_digest": function(sign, "sign")}, with_number))
 
     @classmethod
     def of_callbacks(
@@ -150,16 +155,21 @@ class Crypto(Owner):
             "org": (org, _on_org),
         }
         callbacks = c.CryptoCallbacks(size=ctypes.sizeof(c.CryptoCallbacks), free=on_free)
-        for name, (function, trampoline) in given.items():
-            if function is not None:
+        function(sign, "sign")
+        for name, (callback, trampoline) in given.items():
+            if callback is not None:
+                function(callback, name)
                 setattr(callbacks, name, trampoline)
 
         def with_number(number: int) -> int:
             callbacks.user = number
-            handle = None if msp is None else msp._h
+            handle = None if msp is None else handle_of(msp, Msp)
             return make("gossip_crypto_new_callbacks", *as_data(identity), byref(callbacks), handle)
 
-        return wrap(cls, make_with({name: function for name, (function, _) in given.items()}, with_number))
+        return wrap(cls, make_with({name: callback for name, (callback, _) in given.items()}, with_number))
+
+    def _brief(self) -> str:
+        return self.pki_id.hex()
 
     @property
     def identity(self) -> bytes:
@@ -173,7 +183,7 @@ class Crypto(Owner):
 
     def trust(self, msp: Msp) -> None:
         """Trusts the members of a further organisation."""
-        call("gossip_crypto_trust", self._h, msp._h)
+        call("gossip_crypto_trust", self._h, handle_of(msp, Msp))
 
     def distrust(self, mspid: str) -> None:
         """Stops trusting an organisation's members. Connected members stay connected until `Node.suspect_peers` is
@@ -182,7 +192,7 @@ class Crypto(Owner):
 
     def set_channel(self, channel: str, msps: Iterable[Msp], readers: Optional[Iterable[str]] = None) -> None:
         """Sets the organisations of a channel, and the MSP ids whose members may read it; None means no policies."""
-        handles = [msp._h for msp in msps]
+        handles = [handle_of(msp, Msp) for msp in msps]
         pointers = (c.HANDLE * len(handles))(*[handle._as_parameter_ for handle in handles])
         names = None if readers is None else [as_text(reader) for reader in readers]
         # An empty list of readers is not NULL: it means that no one may read.

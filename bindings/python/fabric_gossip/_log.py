@@ -7,7 +7,7 @@ from typing import Callable, Optional
 
 from . import _c as c
 from ._codes import LogLevel
-from ._core import HERE, KEPT, call, loaded, make_with, on_free, report, unsigned
+from ._core import HERE, KEPT, call, function, loaded, make_with, on_free, report, unsigned
 
 
 @c.LogCallback
@@ -35,6 +35,7 @@ def log(callback: Optional[Callable[[LogLevel, str, str], object]], level: LogLe
     if callback is None:
         call("gossip_set_log_callback", c.LogCallback(), 0, None, c.FreeCallback())
         return
+    function(callback, "callback")
     set_log = "gossip_set_log_callback"
     make_with(callback, lambda number: call(set_log, _on_log, unsigned(level, 32), number, on_free))
 

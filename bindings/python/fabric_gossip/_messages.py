@@ -11,8 +11,8 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Unio
 from . import _c as c
 from ._codes import Code, Content, EventKind, WhenFull
 from ._core import (
-    KEPT, LIVE, Error, Handle, Owner, Span, as_data, as_text, call, error_of, loaded, make, make_with, nanoseconds,
-    on_free, report, unsigned, wrap,
+    KEPT, LIVE, Error, Handle, Owner, Span, as_data, as_optional_text, as_text, call, error_of, function, handle_of,
+    loaded, make, make_with, nanoseconds, on_free, report, unsigned, wrap,
 )
 from ._identity import Crypto
 
@@ -47,11 +47,11 @@ class Message(Owner):
 
     def sign(self, crypto: Crypto) -> "Message":
         """Returns a copy of the message with our signature."""
-        return wrap(Message, make("gossip_message_sign", self._h, crypto._h))
+        return wrap(Message, make("gossip_message_sign", self._h, handle_of(crypto, Crypto)))
 
     def verify(self, crypto: Crypto, identity: bytes) -> None:
         """Verifies the signatures under the key of `identity`; raises if one is not accepted."""
-        call("gossip_message_verify", self._h, crypto._h, *as_data(identity))
+        call("gossip_message_verify", self._h, handle_of(crypto, Crypto), *as_data(identity))
 
     @property
     def content(self) -> Content:
@@ -96,17 +96,21 @@ class Message(Owner):
     def __str__(self) -> str:
         return self._text("gossip_message_text")
 
+    _brief = __str__
+
 
 class Member(NamedTuple):
-    """A peer as the membership knows it."""
+    """A peer as the membership knows it.
 
-    #: The endpoint for other organisations; "" if they may not reach it.
+    * endpoint: The endpoint for other organisations; "" if they may not reach it.
+    * internal_endpoint: The endpoint for its own organisation; "" if it is not disclosed to us.
+    * metadata: The metadata that it publishes.
+    * pki_id: Its PKI-ID.
+    """
+
     endpoint: str
-    #: The endpoint for its own organisation; "" if it is not disclosed to us.
     internal_endpoint: str
-    #: The metadata that it publishes.
     metadata: bytes
-    #: Its PKI-ID.
     pki_id: bytes
 
     @classmethod
@@ -115,13 +119,15 @@ class Member(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """A connection to a peer."""
+    """A connection to a peer.
 
-    #: The authenticated PKI-ID.
+    * pki_id: The authenticated PKI-ID.
+    * identity: The identity that the peer authenticated with.
+    * endpoint: The socket address of the peer.
+    """
+
     pki_id: bytes
-    #: The identity that the peer authenticated with.
     identity: bytes
-    #: The socket address of the peer.
     endpoint: str
 
     @classmethod
@@ -130,7 +136,11 @@ class Connection(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A peer as given by a caller: by an endpoint, a PKI-ID, or both."""
+    """A peer as given by a caller: by an endpoint, a PKI-ID, or both.
+
+    * endpoint: Where it is dialled, as "host:port"; "" for a peer that is connected.
+    * pki_id: The PKI-ID that it must have; empty for any.
+    """
 
     endpoint: str = ""
     pki_id: bytes = b""
@@ -155,7 +165,7 @@ def as_peer(peer: AnyPeer) -> c.Peer:
 
 
 def as_peers(peers: Union[AnyPeer, Iterable[AnyPeer]]) -> "tuple[Any, int]":
-    if isinstance(peers, (str, bytes, Peer, Member, Connection)):
+    if isinstance(peers, (str, bytes, Peer, Member, Connection)) or not isinstance(peers, Iterable):
         peers = [peers]
     named = [as_peer(peer) for peer in peers]
     return (c.Peer * len(named))(*named), len(named)
@@ -239,15 +249,17 @@ class Event(Owner):
 
     def respond(self, message: Message) -> None:
         """Sends a message back to the peer that this message came from, unsigned. Does not block."""
-        call("gossip_event_respond", self._h, message._h)
+        call("gossip_event_respond", self._h, handle_of(message, Message))
 
     def ack(self, error: Optional[str] = None) -> None:
         """Acknowledges a message to the sender that waits for it, as processed or with an error."""
-        call("gossip_event_ack", self._h, as_text(error))
+        call("gossip_event_ack", self._h, as_optional_text(error))
 
     def __str__(self) -> str:
         text = self.text or (str(self.message) if self.message else "")
         return f"{self.kind.name}: {text}" if text else self.kind.name
+
+    _brief = __str__
 
 
 def options(capacity: int, size: int, when_full: WhenFull, wait: Span) -> Any:
@@ -330,9 +342,15 @@ class Subscription(Owner):
         The callback may take long, call the library, stop the comm or node, and close the subscription. The
         subscription is kept until the end, even without other references to it.
         """
+        function(callback, "callback")
+        if on_end is not None:
+            function(on_end, "on_end")
         set_callback = "gossip_subscription_set_callback"
         make_with((callback, on_end, self), lambda number: call(set_callback, self._h, _on_event, number, on_free))
         LIVE.add(self)
+
+    def _brief(self) -> str:
+        return f"with {self.waiting} waiting"
 
     @property
     def missed(self) -> int:

@@ -9,20 +9,23 @@ from . import _c as c
 from ._codes import WhenFull
 from ._comm import Comm, Config, Metrics, accept, take_list, take_metrics
 from ._core import (
-    KEPT, LIVE, Handle, Owner, Span, as_data, as_text, call, loaded, make, make_with, nanoseconds, unsigned, wrap,
+    KEPT, LIVE, Handle, Owner, Span, as_data, as_optional_text, as_text, call, call_waiting, handle_of, loaded, make,
+    make_with, nanoseconds, unsigned, wrap,
 )
 from ._identity import Crypto
 from ._messages import AnyPeer, Event, Member, Message, Subscription, as_peers, options
 
 
 class Identity(NamedTuple):
-    """A known identity."""
+    """A known identity.
 
-    #: Its PKI-ID.
+    * pki_id: Its PKI-ID.
+    * identity: The identity as it is sent to peers.
+    * org: The MSP id of its organisation; "" if none is known.
+    """
+
     pki_id: bytes
-    #: The identity as it is sent to peers.
     identity: bytes
-    #: The MSP id of its organisation; "" if none is known.
     org: str
 
     @classmethod
@@ -31,19 +34,21 @@ class Identity(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """State of a bootstrap or anchor peer."""
+    """State of a bootstrap or anchor peer.
 
-    #: Its endpoint, as configured.
+    * endpoint: Its endpoint, as configured.
+    * pki_id: PKI-ID of the peer that was last found there; empty if none was.
+    * connected: Whether it has answered.
+    * attempts: Number of consecutive failed attempts to contact it.
+    * last_error: Reason of the last failure.
+    * next_attempt: Seconds until the next attempt.
+    """
+
     endpoint: str
-    #: PKI-ID of the peer that was last found there; empty if none was.
     pki_id: bytes
-    #: Whether it has answered.
     connected: bool
-    #: Number of consecutive failed attempts to contact it.
     attempts: int
-    #: Reason of the last failure.
     last_error: str
-    #: Seconds until the next attempt.
     next_attempt: float
 
     @classmethod
@@ -53,38 +58,51 @@ class Seed(NamedTuple):
 
 
 class Chaincode(NamedTuple):
-    """A chaincode that a peer announces. Texts of other peers can contain control characters."""
+    """A chaincode that a peer announces. Texts of other peers can contain control characters.
+
+    * name: Its name.
+    * version: Its version.
+    """
 
     name: str
     version: str
 
 
 class ChannelMember(NamedTuple):
-    """A peer that is alive and in a channel, with its announcement in that channel."""
+    """A peer that is alive and in a channel, with its announcement in that channel.
 
-    #: The peer, as the membership knows it.
+    * member: The peer, as the membership knows it.
+    * ledger_height: The number of blocks that it has; 0 if it announces none.
+    * chaincodes: The chaincodes that it can execute.
+    """
+
     member: Member
-    #: The number of blocks that it has; 0 if it announces none.
     ledger_height: int
-    #: The chaincodes that it can execute.
     chaincodes: "tuple[Chaincode, ...]"
 
 
 class Node(Owner):
-    """A peer of the network: maintains the membership, pulls identities, joins channels and forwards their messages."""
+    """A peer of the network: maintains the membership, pulls identities, joins channels and forwards their messages.
+
+    * start_notices: A subscription like that of `notices`, which misses nothing from the start.
+    """
 
     _free = "gossip_node_free"
 
     def __init__(self, crypto: Crypto, config: Config) -> None:
         """Starts a node. Does not wait for other members: `wait_for_members` does."""
-        #: Subscription like that of `notices`, which misses nothing from the start.
         self.start_notices: Subscription
         notices = c.HANDLE()
+        own, settings = handle_of(crypto, Crypto), handle_of(config, Config)
         with config._lock:
-            super().__init__(make("gossip_node_start", crypto._h, config._h, byref(notices)))
+            super().__init__(make("gossip_node_start", own, settings, byref(notices)))
         assert notices.value is not None
         self.start_notices = wrap(Subscription, notices.value)
         LIVE.add(self)
+
+    def _brief(self) -> str:
+        own = self.self()
+        return own.internal_endpoint or own.endpoint or own.pki_id.hex()
 
     def comm(self) -> Comm:
         """Returns the communication layer. Stopping it stops the node's communication too; closing it does not."""
@@ -171,9 +189,14 @@ class Node(Owner):
         """Joins a channel, or updates the organisations of a joined one: MSP ids, each with its anchor peers'
         addresses."""
         made = Handle(make("gossip_channel_orgs_new"), "gossip_channel_orgs_free")
+        if not isinstance(orgs, Mapping):
+            raise TypeError(f"expected a dict of MSP ids with their anchor peers, not {type(orgs).__name__}")
         for mspid, anchors in orgs.items():
             call("gossip_channel_orgs_add", made, as_text(mspid))
-            for host, port in anchors:
+            for anchor in anchors:
+                if isinstance(anchor, str):
+                    raise TypeError(f"expected anchor peers as tuples of host and port, not {anchor!r}")
+                host, port = anchor
                 call("gossip_channel_orgs_add_anchor", made, as_text(mspid), as_text(host), unsigned(port, 16))
         call("gossip_node_join_channel", self._h, as_text(channel), made)
 
@@ -195,18 +218,19 @@ class Node(Owner):
 
     def gossip(self, message: Message) -> None:
         """Gossips a block of a channel to its members in our organisation; each receiver forwards it."""
-        call("gossip_node_gossip", self._h, message._h)
+        call("gossip_node_gossip", self._h, handle_of(message, Message))
 
     def send(self, message: Message, peers: Union[AnyPeer, Iterable[AnyPeer]]) -> None:
         """Sends a message to the given peers; see `Comm.send`."""
-        call("gossip_node_send", self._h, message._h, *as_peers(peers))
+        call("gossip_node_send", self._h, handle_of(message, Message), *as_peers(peers))
 
     def send_by_criteria(
         self, message: Message, timeout: Span, *, min_ack: int, max_peers: int, channel: Optional[str] = None
     ) -> None:
         """Sends a message to at most `max_peers` members, of a channel, and waits for `min_ack` acknowledgements."""
         numbers = (nanoseconds(timeout), unsigned(min_ack), unsigned(max_peers))
-        call("gossip_node_send_by_criteria", self._h, message._h, *numbers, as_text(channel))
+        sent = handle_of(message, Message)
+        call_waiting("gossip_node_send_by_criteria", self._h, sent, *numbers, as_optional_text(channel))
 
     def accept(
         self,
@@ -229,7 +253,7 @@ class Node(Owner):
     def wait_for_members(self, count: int, timeout: Span) -> None:
         """Waits until at least `count` other members are alive. The text of a Timeout says why seeds have not
         answered."""
-        call("gossip_node_wait_for_members", self._h, unsigned(count), nanoseconds(timeout))
+        call_waiting("gossip_node_wait_for_members", self._h, unsigned(count), nanoseconds(timeout))
 
     def metrics(self) -> Metrics:
         """Returns the current counters and gauges, including those of its communication layer."""

@@ -59,16 +59,30 @@ fn no_channel(name: &[u8]) -> Error {
     Error::new(ErrorKind::Config, format!("we are not in channel {}", String::from_utf8_lossy(name)))
 }
 
+fn not_ours(name: &[u8], orgs: &ChannelOrgs, own: &OrgId) -> Error {
+    let given: Vec<_> = orgs.0.keys().map(OrgId::as_str).collect();
+    let (name, given) = (String::from_utf8_lossy(name), given.join(", "));
+    let text = format!("our organisation {own} is not among the organisations of channel {name}: [{given}]");
+    Error::new(ErrorKind::Config, text)
+}
+
 impl NodeCore {
     /// Joins a channel, or updates its organisations. Announces us to its members and contacts the anchor peers; those
     /// of other organisations only if they can reach us as well.
     ///
     /// # Errors
-    /// [`ErrorKind::Full`] if we are in too many channels; [`ErrorKind::Stopped`] after a stop. An anchor peer with an
-    /// invalid endpoint is skipped and logged.
+    /// [`ErrorKind::Config`] if the name is empty, or our organisation is not one of the channel's; [`ErrorKind::Full`] if
+    /// we are in too many channels; [`ErrorKind::Stopped`] after a stop. An anchor peer with an invalid endpoint is
+    /// skipped and logged.
     pub fn join_channel(&mut self, name: impl Into<Bytes>, orgs: ChannelOrgs, cx: &mut Context<'_>) -> Result<()> {
         self.check_running()?;
         let name: Bytes = name.into();
+        if name.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "the name of the channel is empty"));
+        }
+        if !orgs.0.contains_key(&self.own_org) {
+            return Err(not_ours(&name, &orgs, &self.own_org));
+        }
         let full = self.channels.len() >= self.config.channel.max_channels;
         match self.channels.get_mut(&name) {
             Some(channel) => channel.rejoin(orgs.clone()),
@@ -88,8 +102,9 @@ impl NodeCore {
     /// Leaves a channel: notifies its members and accepts no more of its messages.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a channel that we are not in.
+    /// [`ErrorKind::Config`] for a channel that we are not in; [`ErrorKind::Stopped`] after a stop.
     pub fn leave_channel(&mut self, name: &[u8], cx: &mut Context<'_>) -> Result<()> {
+        self.check_running()?;
         let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
         channel.leave();
         let name = channel.name.clone();
@@ -126,6 +141,7 @@ impl NodeCore {
         cx: &mut Context<'_>,
         change: impl FnOnce(&mut Channel) -> Result<()>,
     ) -> Result<()> {
+        self.check_running()?;
         let channel = self.channels.get_mut(name).filter(|channel| !channel.left()).ok_or_else(|| no_channel(name))?;
         change(channel)?;
         let name = channel.name.clone();
