@@ -112,7 +112,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    logging::start(cli.named_level(), cli.default_level());
+    logging::start(cli.named_level(), cli.default_level(), cli.command.reported());
     std::panic::set_hook(Box::new(|info| complain(&format!("a defect of this program, please report it: {info}"))));
     match std::panic::catch_unwind(|| run(cli)) {
         Ok((Ok(()), _)) => ExitCode::SUCCESS,
