@@ -221,7 +221,7 @@ impl Survey<'_> {
         if out.is_json() {
             out.line(|| json::summary(&Report::default(), Some(&error), elapsed), String::new);
         } else if matches!(failure, Failure::Stopped) {
-            out.toned_note(Tone::Bad, || format!("stopped: {error}"));
+            out.toned_note(Tone::Bad, || format!("✘ {error}"));
         }
         failure
     }

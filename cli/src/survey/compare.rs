@@ -2,7 +2,7 @@
 
 use super::{is_loopback, Answers, Finding, Identity, Member, Peer, Report, Seconds, Severity, Visit, DAY};
 use crate::rfc3339;
-use crate::values::{brief, since, Endpoint};
+use crate::values::{brief, counted, since, Endpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -226,8 +226,10 @@ impl<'a> Comparison<'a> {
             }
         }
         if self.answers.left_out > 0 {
-            let detail =
-                format!("{} peers were not asked, because of the limit: raise --max-peers", self.answers.left_out);
+            let detail = format!(
+                "not asked, because of the limit: {}; raise --max-peers",
+                counted(self.answers.left_out as u64, "peer")
+            );
             self.find(Severity::Warning, "left_out", [] as [String; 0], detail);
         }
         let ours = |visit: &&Visit| visit.peer.as_deref() == Some(self.settings.our_pki_id.as_str());

@@ -3,7 +3,7 @@
 use super::{Finding, Peer, Report, Severity};
 use crate::output::printable;
 use crate::terminal::Tone;
-use crate::values::{short, since};
+use crate::values::{counted, short, since};
 use std::time::Duration;
 
 const HEADINGS: [&str; 9] = ["", "PEER", "ORGANISATION", "ENDPOINT", "PING", "ALIVE IN", "EXPIRES", "TLS", "UP"];
@@ -47,7 +47,7 @@ pub fn severity(severity: Severity) -> Tone {
 
 /// Returns the last line.
 pub fn summary(report: &Report) -> (Tone, String) {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let count = |n: usize, what: &str| counted(n as u64, what);
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
     let tone = match (errors, warnings) {
         (0, 0) => Tone::Good,
