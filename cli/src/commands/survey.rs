@@ -173,9 +173,13 @@ impl Survey<'_> {
                 }
             }
         }
-        for finding in &report.findings {
-            let (tone, line) = table::finding(finding);
-            out.toned(tone, || json::finding(finding), || line);
+        match out.is_json() {
+            true => report.findings.iter().for_each(|finding| out.line(|| json::finding(finding), String::new)),
+            false => {
+                for (tone, line) in report.grouped().flat_map(table::findings) {
+                    out.toned_note(tone, || line);
+                }
+            }
         }
     }
 
