@@ -4,7 +4,7 @@ use crate::failure::{Failure, Result};
 use crate::identity::Me;
 use crate::keys;
 use crate::options::{anchor, check_anchors, IdentityArgs};
-use crate::output::{printable, Progress};
+use crate::output::{printable, shown, Progress};
 use crate::settings::Settings;
 use crate::survey::compare::{self, compare, Starts};
 use crate::survey::crawl::{self, Crawl};
@@ -81,6 +81,7 @@ fn endpoint(anchor: &AnchorPeer) -> String {
 
 pub fn run(context: &Context, args: &SurveyArgs) -> Result<()> {
     let given = args.given(&context.settings)?;
+    [&args.html, &args.dot].into_iter().flatten().try_for_each(|path| check_place(path))?;
     let me = args.identity.load(&context.settings)?;
     check_anchors(&args.anchor, &me)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
@@ -186,7 +187,8 @@ impl Survey<'_> {
     /// Returns whether there was a change.
     fn print_changes(&self, before: &Report, after: &Report) -> bool {
         let changes = changes(before, after);
-        for change in &changes {
+        let in_json = self.context.out.is_json();
+        for change in changes.iter().filter(|change| in_json || !change.repeats) {
             let tone = table::severity(change.severity);
             let text = || format!("{:<11} {}", change.kind, printable(&change.detail));
             self.context.out.toned(tone, || json::change(change), text);
@@ -235,6 +237,17 @@ fn verdict(report: &Report) -> Result<()> {
     match report.count(Severity::Error) {
         0 => Ok(()),
         _ => Err(Failure::Reported),
+    }
+}
+
+/// Checks, before the survey, that a file can be there.
+fn check_place(path: &Path) -> Result<()> {
+    match path.parent() {
+        _ if path.is_dir() => Err(Failure::file(path, "cannot be written: it is a folder")),
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Failure::file(path, format!("cannot be written: there is no folder {}", shown(folder))))
+        }
+        _ => Ok(()),
     }
 }
 
