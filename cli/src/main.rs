@@ -45,7 +45,7 @@ mod values;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 use fabric_gossip::cancel::Cancel;
-use failure::Result;
+use failure::{Failure, Result};
 use log::LevelFilter;
 use output::{printable, Form, Output};
 use settings::Settings;
@@ -157,6 +157,8 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
     };
     let result = cli.command.run(&context);
     match (result, context.out.finish()) {
+        // Nobody has seen what was reported.
+        (Err(Failure::Reported), Err(unwritten)) => Err(unwritten),
         (Err(failure), _) => Err(failure),
         (Ok(()), finished) => finished,
     }

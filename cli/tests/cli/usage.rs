@@ -65,6 +65,9 @@ fn files_without_end_and_folders_are_refused() {
         &Crypto::get().args(&["send", "localhost:1", "--file", "/dev/zero"], &flags),
         &["/dev/zero", "100 MiB"],
     );
+    for (flag, file) in [("--html", folder.as_str()), ("--dot", "/nowhere/survey.dot")] {
+        assert_usage(&Crypto::get().args(&["survey", "localhost:1", flag, file], &flags), &[file, "cannot be written"]);
+    }
     assert_usage(&["identity", "--warn-expiry", "99999h"], &["too long", "87600h"]);
 }
 
@@ -236,13 +239,16 @@ fn a_closed_stdout_is_no_accident() {
 /// Where there is a device that is always full.
 #[test]
 fn a_full_disk_is_told() {
-    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
-        fabric_gossip::testing::skip("a full disk", "there is no /dev/full");
-        return;
-    };
-    let output = tool().args(["completions", "bash"]).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"));
+    // Also if the command has failed: nobody has seen why.
+    for args in [&["completions", "bash"][..], &["probe", "127.0.0.1:1", "--no-tls"]] {
+        let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+            fabric_gossip::testing::skip("a full disk", "there is no /dev/full");
+            return;
+        };
+        let output = tool().args(args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{args:?}");
+    }
 }
 
 #[test]
