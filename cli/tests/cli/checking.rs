@@ -125,6 +125,8 @@ fn a_person_reads_lines_without_a_time_and_the_files_that_are_skipped() {
     ] {
         assert!(ended.stdout.lines().any(|printed| printed == line), "{line:?} in {}", ended.stdout);
     }
+    let idle = peer(&flags, &["--check", "--anchor", "Org2MSP=localhost:7051"], &[]);
+    assert!(idle.assert_code(0).stderr.contains("--anchor has no effect without --channel"), "{}", idle.stderr);
     let plain = peer(&crypto.alone(1, 0), &["--check", "--no-tls"], &[]);
     assert!(plain.assert_code(0).stdout.contains("TLS         off: plain text\n"), "{}", plain.stdout);
 }
