@@ -2,7 +2,7 @@
 
 use crate::output::{printable, Progress};
 use crate::report;
-use crate::values::{micros, short};
+use crate::values::{brief, micros, short};
 use crate::Context;
 use bytes::Bytes;
 use fabric_gossip::comm::{AckHandle, Comm, Event, RemotePeer, SendResult, Subscription};
@@ -50,6 +50,8 @@ pub struct Delivery<'a> {
     pending: VecDeque<(AckHandle, Instant)>,
     /// PKI-ID of the peer, once it is known.
     pki_id: Option<String>,
+    /// Time of the first connection. The time limits for answers begin there: before, the dial has its own.
+    connected: Option<Instant>,
     /// Time at which the connection was lost, while there is none.
     disconnected: Option<Instant>,
     /// Reason why no more messages are delivered.
@@ -78,6 +80,7 @@ impl<'a> Delivery<'a> {
             undelivered: 0,
             acked: 0,
             pending: VecDeque::new(),
+            connected: None,
             disconnected: None,
             lost: None,
             interrupted: false,
@@ -97,7 +100,7 @@ impl<'a> Delivery<'a> {
                     self.accepted += 1;
                     progressed = Instant::now();
                 }
-                Err(e) if e.kind() == ErrorKind::Full && progressed.elapsed() < self.timeout => {}
+                Err(e) if e.kind() == ErrorKind::Full && self.waited_since(progressed) < self.timeout => {}
                 Err(e) if e.kind() == ErrorKind::Full => {
                     self.lost = Some(format!("the peer has read nothing for {}", short(self.timeout)));
                 }
@@ -150,7 +153,7 @@ impl<'a> Delivery<'a> {
     fn collect(&mut self, most: usize) {
         while let Some((handle, since)) = self.pending.front() {
             let wait = if self.pending.len() >= most { TICK } else { Duration::ZERO };
-            let overdue = since.elapsed() >= self.timeout;
+            let overdue = self.waited_since(*since) >= self.timeout;
             match handle.wait(if overdue { Duration::ZERO } else { wait }) {
                 Some(result) => self.answered(&result),
                 None if overdue => self.fail("timed out", None),
@@ -201,7 +204,7 @@ impl<'a> Delivery<'a> {
     fn flush(&mut self) {
         let begin = Instant::now();
         while self.goes_on() && self.comm.flush(TICK).is_err() {
-            if begin.elapsed() > self.timeout {
+            if self.waited_since(begin) > self.timeout {
                 self.lost = Some(format!("the peer did not read everything within {}", short(self.timeout)));
             }
         }
@@ -223,6 +226,24 @@ impl<'a> Delivery<'a> {
         self.lost.is_none() && self.context.interrupted.signal().is_none()
     }
 
+    /// Returns how long the peer has not answered since a moment; zero while there was no connection yet.
+    fn waited_since(&self, moment: Instant) -> Duration {
+        self.connected.map_or(Duration::ZERO, |connected| connected.max(moment).elapsed())
+    }
+
+    /// Returns the cause, as text.
+    fn cause(&self, error: &Error) -> String {
+        let endpoint = &self.peer.endpoint;
+        match &self.peer.pki_id {
+            // Fabric's text for another PKI-ID than the expected one.
+            Some(expected) if error.message() == "authentication failure" => format!(
+                "{endpoint}: handshake: its PKI-ID is not {}: another peer answers here, or the peer has a new certificate",
+                brief(expected)
+            ),
+            _ => error.to_string(),
+        }
+    }
+
     fn watch(&mut self) {
         while let Ok(Some(event)) = self.events.try_recv() {
             self.event(event);
@@ -242,6 +263,7 @@ impl<'a> Delivery<'a> {
             Event::Connected { info, .. } => {
                 self.pki_id = Some(info.id.to_string());
                 self.disconnected = None;
+                self.connected.get_or_insert_with(Instant::now);
                 report::connected(self.context, &info);
             }
             Event::Disconnected { info, reason } => {
@@ -251,10 +273,11 @@ impl<'a> Delivery<'a> {
             Event::Undelivered { error, messages, .. } => {
                 self.undelivered += messages.len() as u64;
                 if !self.interrupted {
-                    self.lost.get_or_insert_with(|| error.to_string());
+                    let cause = self.cause(&error);
+                    self.lost.get_or_insert(cause);
                 }
             }
-            Event::DialFailed { error, .. } if !self.interrupted => self.lost = Some(error.to_string()),
+            Event::DialFailed { error, .. } if !self.interrupted => self.lost = Some(self.cause(&error)),
             Event::Refused { error, .. } => {
                 // A peer that refuses us has read none of the messages written.
                 self.undelivered = self.accepted;
@@ -283,13 +306,11 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    pub fn endpoint(&self) -> &str {
-        &self.peer.endpoint
-    }
-
-    /// Returns the number of messages that were attempted.
-    pub fn tried(&self) -> u64 {
-        self.accepted
+    /// Returns the command that examines the peer further; `None` if nothing is wrong with it that is known.
+    pub fn advice(&self) -> Option<String> {
+        let tried = self.accepted > 0 && self.acked == 0 && !self.interrupted;
+        let expect = self.peer.pki_id.as_ref().map(|id| format!(" --expect {id}")).unwrap_or_default();
+        tried.then(|| format!("to check each step: fabric-gossip handshake {}{expect}", self.peer.endpoint))
     }
 
     /// Returns the number of messages that were written to the peer.

@@ -3,6 +3,8 @@
 use crate::output::shown;
 use fabric_gossip::{Error, ErrorKind};
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -44,6 +46,14 @@ impl Failure {
             Failure::Reported | Failure::Stopped => None,
         }
     }
+}
+
+/// Reads at most `limit` bytes of a file: devices have no end.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut content));
+    read.map_err(|e| Failure::file(path, format!("cannot be read: {e}")))?;
+    Ok(content)
 }
 
 impl From<Error> for Failure {

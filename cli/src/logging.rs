@@ -10,14 +10,20 @@ use std::io::Write;
 /// Maximum number of remembered causes. When it is exceeded, counting starts again.
 const REMEMBERED: usize = 1024;
 
-/// Starts the log at the level of `RUST_LOG`, else of a flag (`named`), else of `FABRIC_LOGGING_SPEC`, else `default`.
-pub fn start(named: Option<LevelFilter>, default: LevelFilter) {
+/// Starts the log at the level of `RUST_LOG`, else of a flag (`named`), else of `FABRIC_LOGGING_SPEC`, else `default`. At
+/// the default, the warnings of the modules in `reported` are left out: the command reports the same causes on stdout.
+pub fn start(named: Option<LevelFilter>, default: LevelFilter, reported: &'static [&'static str]) {
     let mut builder = Builder::new();
     let fabric = || fabric_level(&std::env::var("FABRIC_LOGGING_SPEC").ok()?);
-    builder.filter_level(named.or_else(fabric).unwrap_or(default));
+    let chosen = named.or_else(fabric);
+    builder.filter_level(chosen.unwrap_or(default));
     builder.parse_env(Env::default());
+    let is_default = chosen.is_none() && std::env::var_os("RUST_LOG").is_none();
     let repeated = Repeated::default();
     builder.format(move |buffer, record| {
+        if is_default && record.level() == Level::Warn && reported.contains(&record.target()) {
+            return Ok(());
+        }
         let text = record.args().to_string();
         let times = match record.level() {
             Level::Error | Level::Warn => repeated.count(format!("{} {text}", record.target())),

@@ -45,7 +45,7 @@ mod values;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 use fabric_gossip::cancel::Cancel;
-use failure::Result;
+use failure::{Failure, Result};
 use log::LevelFilter;
 use output::{printable, Form, Output};
 use settings::Settings;
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    logging::start(cli.named_level(), cli.default_level());
+    logging::start(cli.named_level(), cli.default_level(), cli.command.reported());
     std::panic::set_hook(Box::new(|info| complain(&format!("a defect of this program, please report it: {info}"))));
     match std::panic::catch_unwind(|| run(cli)) {
         Ok((Ok(()), _)) => ExitCode::SUCCESS,
@@ -157,6 +157,8 @@ fn run_command(cli: Cli, stop: Cancel, interrupted: Interrupted) -> Result<()> {
     };
     let result = cli.command.run(&context);
     match (result, context.out.finish()) {
+        // Nobody has seen what was reported.
+        (Err(Failure::Reported), Err(unwritten)) => Err(unwritten),
         (Err(failure), _) => Err(failure),
         (Ok(()), finished) => finished,
     }

@@ -5,7 +5,7 @@ use crate::identity::{load_msp, KeySource, Me};
 use crate::keys;
 use crate::settings::{NamedPath, Origin, Settings};
 use crate::values::{msp_id, target, Endpoint};
-use clap::Args;
+use clap::{Args, ValueHint};
 use fabric_gossip::crypto::OrgId;
 use fabric_gossip::msp::Msp;
 use fabric_gossip::node::AnchorPeer;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[command(next_help_heading = "Identity")]
 pub struct IdentityArgs {
     /// Our local MSP folder, as cryptogen or fabric-ca-client make it [CORE_PEER_MSPCONFIGPATH]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     msp: Option<PathBuf>,
     /// The MSP id of our organisation, such as Org1MSP [CORE_PEER_LOCALMSPID]
     #[arg(long, value_name = "ID", value_parser = msp_id)]

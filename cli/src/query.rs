@@ -9,14 +9,17 @@ use crate::stop::within;
 use crate::values::target;
 use fabric_gossip::cancel::Cancel;
 use fabric_gossip::comm::{Comm, ConnectionInfo, ReceivedMessage, RemotePeer, Subscription};
+use fabric_gossip::config::CommConfig;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId, SecurityAdvisor};
 use fabric_gossip::internals::random::{Random, SystemRandom};
 use fabric_gossip::message::{Content, Envelope, GossipMessage, PullMsgType, SignedMessage, Tag};
 use fabric_gossip::proto::gossip::{
     self, AliveMessage, DataRequest, GossipHello, MembershipRequest, MembershipResponse, PeerTime,
 };
+use fabric_gossip::transport::Transport;
 use fabric_gossip::{Error, ErrorKind};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Our own time in the request: older than any peer's, so that it supersedes none. With a current time and the identity
@@ -34,6 +37,9 @@ const FIND_OURSELVES: Duration = Duration::from_secs(3);
 /// runs, may have connected to the asked peer at the same moment: the answer then went there. Fabric prefers that
 /// connection for two seconds (`connTimeout`), and the newest one afterwards.
 const ASK_AGAIN: Duration = Duration::from_millis(2200);
+
+/// Time to wait for the cause of a dial that has timed out.
+const KNOW_WHY: Duration = Duration::from_secs(1);
 
 /// Interval for checking whether the command was stopped.
 const TICK: Duration = Duration::from_millis(50);
@@ -72,7 +78,18 @@ pub struct Pulled {
 
 impl Query<'_> {
     pub fn connect(&self, endpoint: &str) -> Result<ConnectionInfo> {
-        Ok(self.comm.connect(&RemotePeer::new(endpoint), self.left())?.info)
+        self.dial(RemotePeer::new(endpoint))
+    }
+
+    /// Connects on a separate thread: a signal ends the wait. The dial has the same limit as the wait, and states why it
+    /// failed; the wait is a little longer, so that this is known.
+    fn dial(&self, peer: RemotePeer) -> Result<ConnectionInfo> {
+        let (comm, limit) = (self.comm.clone(), self.left() + KNOW_WHY);
+        let endpoint = peer.endpoint.clone();
+        match within(self.stop, limit + KNOW_WHY, move || comm.connect(&peer, limit))? {
+            Some(connected) => Ok(connected?.info),
+            None => Err(Error::new(ErrorKind::Timeout, "timed out").with_peer(endpoint).into()),
+        }
     }
 
     /// Returns the organisation of a connected peer.
@@ -207,8 +224,7 @@ impl Query<'_> {
     /// Replaces the connection to a peer by a new one.
     fn connect_again(&self, info: &ConnectionInfo) -> Result<()> {
         self.comm.close_conn(&RemotePeer::with_id("", info.id.clone()));
-        self.comm.connect(&RemotePeer::with_id(info.endpoint.as_str(), info.id.clone()), self.left())?;
-        Ok(())
+        self.dial(RemotePeer::with_id(info.endpoint.as_str(), info.id.clone())).map(drop)
     }
 
     fn left(&self) -> Duration {
@@ -258,6 +274,14 @@ impl Listed {
     pub fn is_query(&self) -> bool {
         self.time == OLDEST
     }
+}
+
+/// Starts a communication layer that dials for at most `timeout`.
+pub fn start(me: &Me, transport: Arc<dyn Transport>, timeout: Duration) -> Result<Comm> {
+    let mut config = CommConfig::default();
+    config.dial_timeout = timeout;
+    let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone());
+    Ok(comm.config(config).transport(transport).start()?)
 }
 
 /// Returns the endpoints in our settings at which the peer with our identity would run, without the one to ask.

@@ -6,7 +6,7 @@ use crate::order::Order;
 use crate::output::{printable, Output};
 use crate::reload::Reloaded;
 use crate::terminal::Tone;
-use crate::values::{brief, grouped, hex};
+use crate::values::{brief, counted, hex};
 use crate::Context;
 use clap::ValueEnum;
 use fabric_gossip::comm::{ConnectionInfo, ReceivedMessage};
@@ -85,7 +85,7 @@ impl Tally {
             || json!({"event": "received", "count": count, "bytes": bytes, "in_order": in_order}),
             || {
                 let order = if in_order { "in order" } else { "NOT in order" };
-                format!("received {} messages, {} bytes, {order}", grouped(count), grouped(bytes))
+                format!("received {}, {}, {order}", counted(count, "message"), counted(bytes, "byte"))
             },
         );
     }
@@ -198,7 +198,7 @@ impl<'a> Seen<'a> {
                 let number = self.seq.map(|seq| format!(" {seq}")).unwrap_or_default();
                 let on = if channel.is_empty() { String::new() } else { format!(" on {}", printable(&channel)) };
                 let data = data.as_ref().map(|data| format!(": {}", printable(data))).unwrap_or_default();
-                format!("{kind}{number}{on} from {}: {} bytes{data}", brief(&from), grouped(self.len as u64))
+                format!("{kind}{number}{on} from {}: {}{data}", brief(&from), counted(self.len as u64, "byte"))
             },
         );
     }

@@ -105,7 +105,10 @@ impl Endpoint {
 
 /// Parses a duration: `300ms`, `5s`, `1.5s`, `2m`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    go_values::duration(text).map_err(|_| "expected a duration such as 300ms, 5s or 2m".into())
+    go_values::duration(text).map_err(|why| match why.is_empty() {
+        true => "expected a duration such as 300ms, 5s or 2m".into(),
+        false => why,
+    })
 }
 
 /// Parses a duration that is not zero.
@@ -205,6 +208,11 @@ pub fn since(time: Duration) -> String {
     }
 }
 
+/// Formats a count with its noun: `1 message`, `2,000 messages`.
+pub fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
 /// Formats a count for humans: `100,000`.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -292,6 +300,7 @@ mod tests {
     #[test]
     fn figures() {
         assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1, 2000].map(|n| counted(n, "message")), ["0 messages", "1 message", "2,000 messages"]);
         assert_eq!(short(Duration::from_micros(85)), "85 µs");
         assert_eq!("0aFf".parse::<Hex>().map(|h| hex(&h.0)).as_deref(), Ok("0aff"));
         assert!(pki_id(&"0f".repeat(32)).is_ok() && pki_id("00ff").is_err_and(|why| why.contains("64 hex digits")));

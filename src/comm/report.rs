@@ -121,7 +121,8 @@ impl CommState {
             return None;
         }
         self.metrics.dropped(remote.pki_id.as_ref(), DropReason::Undelivered, messages.len() as u64);
-        log::warn!("{} messages undelivered: {error}", messages.len());
+        let what = if messages.len() == 1 { "1 message".into() } else { format!("{} messages", messages.len()) };
+        log::warn!("{what} undelivered: {error}");
         Some(Event::Undelivered { peer: remote, error: Arc::new(error), messages, written })
     }
 

@@ -1,8 +1,9 @@
 //! `crypto`: creates test organisations.
 
 use crate::failure::{Failure, Result};
+use crate::values::counted;
 use crate::Context;
-use clap::Args;
+use clap::{Args, ValueHint};
 use fabric_gossip::testing::cryptogen::{Member, Org};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub struct CryptoArgs {
     /// Folder to create them in; existing organisations are not overwritten
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
     /// Number of organisations: Org1MSP (org1.example.com), Org2MSP, …
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -41,9 +42,12 @@ pub fn run(context: &Context, args: &CryptoArgs) -> Result<()> {
         Err(failure) => Some(failure.text().unwrap_or(context.interrupted.reason()).to_owned()),
     };
     if context.out.is_json() {
-        let what = format!("{} organisations", domains.len());
-        let line = json!({"event": "created", "path": args.dir, "what": what, "ok": made.is_ok(), "error": error});
+        let what = counted(domains.len() as u64, "organisation");
+        let path = args.dir.to_string_lossy();
+        let line = json!({"event": "created", "path": path, "what": what, "ok": made.is_ok(), "error": error});
         context.out.line(|| line, String::new);
+    } else if matches!(made, Err(Failure::Stopped)) {
+        context.out.note(|| format!("✘ {}", context.interrupted.reason()));
     }
     made?;
     context.out.note(|| next_steps(&args.dir, args.orgs, args.peers));
@@ -105,13 +109,10 @@ fn org_dir(dir: &Path, domain: &str) -> PathBuf {
     dir.join("peerOrganizations").join(domain)
 }
 
+/// Prints the folders of an organisation, with their contents in one column.
 fn report(context: &Context, home: &Path, org: &Org, peers: &[Member]) {
-    let created = |path: PathBuf, what: String| {
-        context.out.line(
-            || json!({"event": "created", "path": path, "mspid": org.mspid(), "what": what}),
-            || format!("{:<50} {what}", path.display().to_string()),
-        );
-    };
+    let mut folders = Vec::new();
+    let mut created = |path: PathBuf, what: String| folders.push((path.to_string_lossy().into_owned(), what));
     let id = org.mspid();
     created(home.join("msp"), format!("certificates that others need to trust {id}"));
     for peer in peers {
@@ -123,6 +124,13 @@ fn report(context: &Context, home: &Path, org: &Org, peers: &[Member]) {
     created(home.join("users").join(&admin), format!("administrator of {id}"));
     created(home.join("ca"), format!("authority for identities of {id}, with its key"));
     created(home.join("tlsca"), format!("authority for TLS of {id}, with its key"));
+    let width = folders.iter().map(|(path, _)| console::measure_text_width(path)).max().unwrap_or_default();
+    for (path, what) in &folders {
+        context.out.line(
+            || json!({"event": "created", "path": path, "mspid": org.mspid(), "what": what}),
+            || format!("{}  {what}", console::pad_str(path, width, console::Alignment::Left, None)),
+        );
+    }
 }
 
 #[cfg(test)]

@@ -94,9 +94,10 @@ impl Handshake<'_> {
             line[key] = value.clone();
         }
         line["error"] = json!(error);
-        let text = match ok {
-            true => format!("\n{} is authenticated and accepts us.", self.endpoint),
-            false => format!("\nThe handshake with {} failed.", self.endpoint),
+        let text = match (ok, self.context.stop.is_cancelled()) {
+            (true, _) => format!("\n{} is authenticated and accepts us.", self.endpoint),
+            (false, true) => format!("✘ {}", self.context.interrupted.reason()),
+            (false, false) => format!("\nThe handshake with {} failed.", self.endpoint),
         };
         self.context.out.line(|| line, || text);
     }

@@ -1,7 +1,7 @@
 //! `identity`: shows the identity of a certificate or an MSP, offline.
 
 use crate::certificate::{self, Certificate};
-use crate::failure::{Failure, Result};
+use crate::failure::{read_file, Failure, Result};
 use crate::identity::{crypto_service, pki_id, Described};
 use crate::options::IdentityArgs;
 use crate::output::{printable, shown};
@@ -40,8 +40,10 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     let file = match (&args.file, args.identity.msp_dir(&context.settings)?) {
         (Some(file), _) if file.as_os_str() == "-" => PemFile::new("standard input", read_stdin()?),
         (Some(file), _) => {
-            let text = std::fs::read(file).map_err(|e| Failure::file(file, format!("cannot be read: {e}")))?;
-            PemFile::new(shown(file), text)
+            if file.is_dir() {
+                return Err(Failure::file(file, "is a folder: name an MSP folder with --msp DIR, and its --mspid ID"));
+            }
+            PemFile::new(shown(file), read_file(file, MAX_INPUT)?)
         }
         (None, Some(dir)) => match PemFile::signing_certificate(&dir.path).map_err(|e| dir.error(e.message()))? {
             Some(file) => file,
@@ -119,8 +121,8 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
                  PKI-ID     {}\n  accepted   {verdict}{soon}",
                 printable(&subject),
                 printable(&issuer),
-                printable(&ous.join(", ")),
-                printable(&sans.join(", ")),
+                listed(&ous),
+                listed(&sans),
                 known(&serial),
                 known(&fingerprint),
                 known(&key),
@@ -133,6 +135,13 @@ pub fn run(context: &Context, args: &IdentityCommandArgs) -> Result<()> {
     match error {
         Some(_) => Err(Failure::Reported),
         None => Ok(()),
+    }
+}
+
+fn listed(texts: &[String]) -> String {
+    match texts.is_empty() {
+        true => "none".to_owned(),
+        false => printable(&texts.join(", ")),
     }
 }
 

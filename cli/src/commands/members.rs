@@ -9,7 +9,6 @@ use crate::tls_options::{Role, TlsArgs};
 use crate::values::{brief, hex, since, timeout};
 use crate::Context;
 use clap::Args;
-use fabric_gossip::comm::Comm;
 use fabric_gossip::crypto::{CryptoService, PeerIdentity, PkiId};
 use fabric_gossip::transport::Limits;
 use serde_json::{json, Value};
@@ -24,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct MembersArgs {
     #[command(flatten)]
     target: TargetArg,
-    /// Maximum time to wait for the answer
+    /// Maximum time for the connection and the answer
     #[arg(long, value_name = "D", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]
@@ -39,7 +38,7 @@ pub fn run(context: &Context, args: &MembersArgs) -> Result<()> {
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
     let ours = query::own_endpoints(&context.settings, &endpoint)?;
     let transport = context.transport.create(files.map(|f| f.tls), Limits::default())?;
-    let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone()).transport(transport).start()?;
+    let comm = query::start(&me, transport, args.timeout)?;
     let running = query::warn_if_running(&comm, &me, &ours, &context.stop);
     let query = Query { me: &me, comm: &comm, stop: &context.stop, deadline: Instant::now() + args.timeout };
     let asked = ask(&query, &endpoint, running);
@@ -63,6 +62,8 @@ fn fail(context: &Context, failure: Failure) -> Failure {
         let error = failure.text().map_or_else(|| context.interrupted.reason().to_owned(), printable);
         let line = json!({"event": "membership", "ok": false, "alive": [], "dead": [], "error": error});
         context.out.line(|| line, String::new);
+    } else if matches!(failure, Failure::Stopped) {
+        context.out.note(|| format!("✘ {}", context.interrupted.reason()));
     }
     failure
 }

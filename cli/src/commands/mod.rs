@@ -61,6 +61,17 @@ impl Command {
         !matches!(self, Command::Demo(_) | Command::Crypto(_) | Command::Bench(_) | Command::Completions { .. })
     }
 
+    /// Returns the modules of the library whose warnings repeat what the command reports on stdout.
+    pub fn reported(&self) -> &'static [&'static str] {
+        match self {
+            Command::Send(_) => &["fabric_gossip::comm::report"],
+            Command::Peer(_) => {
+                &["fabric_gossip::discovery", "fabric_gossip::discovery::seeds", "fabric_gossip::node::core::seeds"]
+            }
+            _ => &[],
+        }
+    }
+
     pub fn runs_until_stopped(&self) -> bool {
         match self {
             Command::Survey(args) => args.is_watching(),

@@ -18,7 +18,7 @@ use crate::reload::{Files, Reloader, Sources};
 use crate::report;
 use crate::terminal::Tone;
 use crate::tls_options::TlsArgs;
-use crate::values::{brief, channel, hex, Endpoint, Hex};
+use crate::values::{brief, channel, hex, since, Endpoint, Hex};
 use crate::Context;
 use clap::Args;
 use fabric_gossip::comm::{self, Subscription};
@@ -69,6 +69,9 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
     let mut reloader = Reloader::new(args.sources(context))?;
     let files = reloader.current();
     check_anchors(&args.anchor, &files.me)?;
+    if args.channel.is_empty() && !args.anchor.is_empty() {
+        log::warn!("--anchor has no effect without --channel: anchor peers are those of a channel");
+    }
     let endpoints = args.endpoints.resolve(&context.settings)?;
     let metrics = args.metrics.address(&context.settings)?;
     let builder = builder(context, args, files, &endpoints)?;
@@ -204,7 +207,7 @@ impl<'a> Reporter<'a> {
                 next = self.notices.try_recv().ok().flatten();
             }
             while let Ok(Some(event)) = self.connections.try_recv() {
-                self.connection(&event);
+                self.connection(&event, &shown);
             }
             self.identities(&mut identities);
             if changed {
@@ -243,14 +246,16 @@ impl<'a> Reporter<'a> {
             ),
             Notice::IdentityExpires { remaining } => self.context.out.line(
                 || json!({"event": "identity_expires", "remaining_s": remaining.as_secs()}),
-                || format!("our own identity expires in {} s: enroll it again", remaining.as_secs()),
+                || format!("our own identity expires in {}: enroll it again", since(*remaining)),
             ),
             _ => {}
         }
     }
 
-    fn connection(&self, event: &comm::Event) {
+    fn connection(&self, event: &comm::Event, members: &Shown) {
         match event {
+            // Of a member, the line of its change to dead says the same.
+            comm::Event::PresumedDead { pki_id } if !self.context.out.is_json() && members.contains_key(pki_id) => {}
             comm::Event::Connected { info, .. } => report::connected(self.context, info),
             comm::Event::Disconnected { info, reason } => report::disconnected(self.context, info, reason),
             comm::Event::PresumedDead { pki_id } => self.context.out.toned(

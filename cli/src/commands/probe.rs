@@ -55,7 +55,10 @@ pub fn run(context: &Context, args: &ProbeArgs) -> Result<()> {
     let failed = |why: &str| {
         context.out.line(
             || json!({"event": "probe", "endpoint": endpoint, "ok": false, "rtt_us": null, "error": why}),
-            || format!("✘ {why}\n  to check each step: fabric-gossip handshake {endpoint}"),
+            || match context.stop.is_cancelled() {
+                true => format!("✘ {why}"),
+                false => format!("✘ {why}\n  to check each step: fabric-gossip handshake {endpoint}"),
+            },
         );
     };
     match round_trip {

@@ -1,14 +1,14 @@
 //! `send`: data messages over an authenticated connection, optionally acknowledged.
 
 use crate::delivery::{Delivery, Mode};
-use crate::failure::{Failure, Result};
+use crate::failure::{read_file, Failure, Result};
 use crate::options::{IdentityArgs, TargetArg};
 use crate::output::printable;
 use crate::query;
 use crate::report::Tally;
 use crate::stop::spawn;
 use crate::tls_options::{Role, TlsArgs};
-use crate::values::{channel, duration, grouped, micros, pki_id, short, timeout, Hex};
+use crate::values::{channel, counted, duration, grouped, micros, pki_id, short, timeout, Hex};
 use crate::Context;
 use bytes::Bytes;
 use clap::Args;
@@ -20,6 +20,9 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Limit of peers for a message, in bytes.
+const MAX_SIZE: usize = 100 << 20;
 
 /// Send data messages to a peer over an authenticated connection, in order
 #[derive(Args)]
@@ -47,7 +50,7 @@ pub struct SendArgs {
     /// Wait for each message to be acknowledged; many are in flight at a time
     #[arg(long)]
     ack: bool,
-    /// Maximum time to wait for an acknowledgement, and for the peer to accept more messages
+    /// Maximum time to wait, once connected, for an acknowledgement, and for the peer to accept more messages
     #[arg(long, value_name = "D", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
     /// Afterwards, print the peer's messages for this long
@@ -107,9 +110,11 @@ fn summarize(context: &Context, args: &SendArgs, delivery: &Delivery, size: usiz
         },
         || {
             let rate = sent as f64 / elapsed.as_secs_f64().max(1e-6);
-            let of = if failed > 0 { format!(" of {}", grouped(args.count)) } else { String::new() };
-            let mut text =
-                format!("sent {}{of} messages, {} bytes in {}", grouped(sent), grouped(bytes), short(elapsed));
+            let messages = match failed {
+                0 => counted(sent, "message"),
+                _ => format!("{} of {}", grouped(sent), counted(args.count, "message")),
+            };
+            let mut text = format!("sent {messages}, {} in {}", counted(bytes, "byte"), short(elapsed));
             if sent > 1 {
                 text += &format!(" ({} a second)", grouped(rate as u64));
             }
@@ -121,9 +126,7 @@ fn summarize(context: &Context, args: &SendArgs, delivery: &Delivery, size: usiz
             }
             if let Some(error) = error.as_ref().filter(|_| delivery.reasons().is_empty() || delivery.lost().is_some()) {
                 text += &format!("\n✘ {error}");
-                if delivery.tried() > 0 && acked == 0 {
-                    text += &format!("\n  to check each step: fabric-gossip handshake {}", delivery.endpoint());
-                }
+                text += &delivery.advice().map(|advice| format!("\n  {advice}")).unwrap_or_default();
             }
             text
         },
@@ -133,10 +136,13 @@ fn summarize(context: &Context, args: &SendArgs, delivery: &Delivery, size: usiz
 impl SendArgs {
     fn payload(&self) -> Result<Bytes> {
         Ok(match (&self.file, self.size) {
-            (Some(file), _) => {
-                std::fs::read(file).map_err(|e| Failure::file(file, format!("cannot be read: {e}")))?.into()
-            }
-            (None, Some(size)) if size > 100 << 20 => {
+            (Some(file), _) => match read_file(file, MAX_SIZE as u64 + 1)? {
+                content if content.len() > MAX_SIZE => {
+                    return Err(Failure::file(file, "peers take messages of at most 100 MiB"));
+                }
+                content => content.into(),
+            },
+            (None, Some(size)) if size > MAX_SIZE => {
                 return Err(Failure::usage("--size: peers take messages of at most 100 MiB"));
             }
             (None, Some(size)) => vec![0; size].into(),

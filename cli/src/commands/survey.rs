@@ -4,7 +4,7 @@ use crate::failure::{Failure, Result};
 use crate::identity::Me;
 use crate::keys;
 use crate::options::{anchor, check_anchors, IdentityArgs};
-use crate::output::{printable, Progress};
+use crate::output::{printable, shown, Progress};
 use crate::settings::Settings;
 use crate::survey::compare::{self, compare, Starts};
 use crate::survey::crawl::{self, Crawl};
@@ -81,6 +81,7 @@ fn endpoint(anchor: &AnchorPeer) -> String {
 
 pub fn run(context: &Context, args: &SurveyArgs) -> Result<()> {
     let given = args.given(&context.settings)?;
+    [&args.html, &args.dot].into_iter().flatten().try_for_each(|path| check_place(path))?;
     let me = args.identity.load(&context.settings)?;
     check_anchors(&args.anchor, &me)?;
     let files = args.tls.load(Role::Dial, &args.identity, &me.msps, &context.settings)?;
@@ -173,16 +174,21 @@ impl Survey<'_> {
                 }
             }
         }
-        for finding in &report.findings {
-            let (tone, line) = table::finding(finding);
-            out.toned(tone, || json::finding(finding), || line);
+        match out.is_json() {
+            true => report.findings.iter().for_each(|finding| out.line(|| json::finding(finding), String::new)),
+            false => {
+                for (tone, line) in report.grouped().flat_map(table::findings) {
+                    out.toned_note(tone, || line);
+                }
+            }
         }
     }
 
     /// Returns whether there was a change.
     fn print_changes(&self, before: &Report, after: &Report) -> bool {
         let changes = changes(before, after);
-        for change in &changes {
+        let in_json = self.context.out.is_json();
+        for change in changes.iter().filter(|change| in_json || !change.repeats) {
             let tone = table::severity(change.severity);
             let text = || format!("{:<11} {}", change.kind, printable(&change.detail));
             self.context.out.toned(tone, || json::change(change), text);
@@ -221,7 +227,7 @@ impl Survey<'_> {
         if out.is_json() {
             out.line(|| json::summary(&Report::default(), Some(&error), elapsed), String::new);
         } else if matches!(failure, Failure::Stopped) {
-            out.toned_note(Tone::Bad, || format!("stopped: {error}"));
+            out.toned_note(Tone::Bad, || format!("✘ {error}"));
         }
         failure
     }
@@ -231,6 +237,17 @@ fn verdict(report: &Report) -> Result<()> {
     match report.count(Severity::Error) {
         0 => Ok(()),
         _ => Err(Failure::Reported),
+    }
+}
+
+/// Checks, before the survey, that a file can be there.
+fn check_place(path: &Path) -> Result<()> {
+    match path.parent() {
+        _ if path.is_dir() => Err(Failure::file(path, "cannot be written: it is a folder")),
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Failure::file(path, format!("cannot be written: there is no folder {}", shown(folder))))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -12,13 +12,24 @@ pub struct Change {
     pub kind: &'static str,
     pub peers: Vec<String>,
     pub detail: String,
+    /// Whether another change of the same peer says the same: a finding that it is dead, and its change to dead.
+    pub repeats: bool,
 }
+
+/// The changes of a peer, and the kind of finding that appears or is resolved with each.
+const TOGETHER: [(&str, &str); 5] = [
+    ("unreachable", "unreachable"),
+    ("reachable", "unreachable"),
+    ("dead", "dead_entry"),
+    ("alive", "dead_entry"),
+    ("restarted", "restarted"),
+];
 
 /// Returns what changed between two reports.
 pub fn changes(before: &Report, after: &Report) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut add = |severity, kind, peers: &[String], detail: String| {
-        changes.push(Change { severity, kind, peers: peers.to_vec(), detail });
+        changes.push(Change { severity, kind, peers: peers.to_vec(), detail, repeats: false });
     };
     for peer in &after.peers {
         let (key, label) = (&[peer.key().to_owned()], peer.label());
@@ -50,11 +61,14 @@ pub fn changes(before: &Report, after: &Report) -> Vec<Change> {
     let same = |finding: &Finding| (finding.kind, finding.peers.clone());
     let (old, new): (BTreeSet<_>, BTreeSet<_>) =
         (before.findings.iter().map(same).collect(), after.findings.iter().map(same).collect());
-    for finding in after.findings.iter().filter(|finding| !old.contains(&same(finding))) {
-        add(finding.severity, "finding", &finding.peers, finding.detail.clone());
-    }
-    for finding in before.findings.iter().filter(|finding| !new.contains(&same(finding))) {
-        add(Severity::Info, "resolved", &finding.peers, finding.detail.clone());
+    let appeared = after.findings.iter().filter(|finding| !old.contains(&same(finding)));
+    let resolved = before.findings.iter().filter(|finding| !new.contains(&same(finding)));
+    let appeared = appeared.map(|finding| (finding.severity, "finding", finding));
+    for (severity, kind, finding) in appeared.chain(resolved.map(|finding| (Severity::Info, "resolved", finding))) {
+        let (peers, detail) = (finding.peers.clone(), finding.detail.clone());
+        let says = |change: &Change| change.peers == peers && TOGETHER.contains(&(change.kind, finding.kind));
+        let repeats = changes.iter().any(says);
+        changes.push(Change { severity, kind, peers, detail, repeats });
     }
     changes
 }
@@ -73,6 +87,19 @@ mod tests {
 
     fn report(peers: Vec<Peer>) -> Report {
         Report { peers, ..Report::default() }
+    }
+
+    #[test]
+    fn a_finding_that_repeats_a_change_is_marked() {
+        let finding = |kind| Finding { severity: Severity::Warning, kind, peers: vec!["a".into()], detail: "x".into() };
+        let dead = Peer { alive_in: 0, dead_in: 1, ..peer("a") };
+        let before = report(vec![peer("a")]);
+        let after = Report { findings: vec![finding("dead_entry"), finding("expired")], ..report(vec![dead]) };
+        let marked = |before, after| -> Vec<_> {
+            changes(before, after).iter().map(|change| (change.kind, change.repeats)).collect()
+        };
+        assert_eq!(marked(&before, &after), [("dead", false), ("finding", true), ("finding", false)]);
+        assert_eq!(marked(&after, &before), [("alive", false), ("resolved", true), ("resolved", false)]);
     }
 
     #[test]

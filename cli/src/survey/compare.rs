@@ -2,7 +2,7 @@
 
 use super::{is_loopback, Answers, Finding, Identity, Member, Peer, Report, Seconds, Severity, Visit, DAY};
 use crate::rfc3339;
-use crate::values::{brief, since, Endpoint};
+use crate::values::{brief, counted, since, Endpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -222,12 +222,15 @@ impl<'a> Comparison<'a> {
                     let detail = format!("{} does not answer for its membership: {error}", self.label(id));
                     self.find(Severity::Error, "no_membership", [id.clone()], detail);
                 }
+                (Some(_), Some(id), None) if visit.error.is_none() && self.views.is_empty() => self.foreign(id),
                 _ => {}
             }
         }
         if self.answers.left_out > 0 {
-            let detail =
-                format!("{} peers were not asked, because of the limit: raise --max-peers", self.answers.left_out);
+            let detail = format!(
+                "not asked, because of the limit: {}; raise --max-peers",
+                counted(self.answers.left_out as u64, "peer")
+            );
             self.find(Severity::Warning, "left_out", [] as [String; 0], detail);
         }
         let ours = |visit: &&Visit| visit.peer.as_deref() == Some(self.settings.our_pki_id.as_str());
@@ -236,6 +239,16 @@ impl<'a> Comparison<'a> {
             let detail = "a peer runs with our identity: our connections replaced its own".to_owned();
             self.find(Severity::Warning, "own_identity_runs", [id], detail);
         }
+    }
+
+    /// A peer of another organisation, if there is no view to compare.
+    fn foreign(&mut self, id: &str) {
+        let org = self.peers.get(id).and_then(|peer| peer.mspid.clone()).unwrap_or_else(|| "another one".to_owned());
+        let (name, ours) = (self.label(id), &self.settings.mspid);
+        let detail = format!(
+            "{name} belongs to {org} and does not disclose its members to {ours}: name a peer of {ours} to compare views"
+        );
+        self.find(Severity::Error, "other_organisation", [id], detail);
     }
 
     /// Differences between the views.
@@ -256,12 +269,14 @@ impl<'a> Comparison<'a> {
             if alive_in == 0 && dead_in > 0 {
                 let by: Vec<&str> = others().filter(|by| state(by) == Some(false)).collect();
                 let by = self.labels(by);
+                let failed = peer.error.as_ref().filter(|_| reachable == Some(false));
+                let failed = failed.map(|error| format!("; it cannot be reached: {error}")).unwrap_or_default();
                 let (severity, detail) = match (query, reachable) {
                     (true, _) => (Severity::Info, format!("{name} was left by a query and is listed as dead by {by}")),
                     (_, Some(true)) => {
                         (Severity::Error, format!("{name} is listed as dead by {by}, although it answers"))
                     }
-                    _ => (Severity::Warning, format!("{name} is listed as dead by {by}")),
+                    _ => (Severity::Warning, format!("{name} is listed as dead by {by}{failed}")),
                 };
                 self.find(severity, "dead_entry", [id.clone()], detail);
             } else if alive_in > 0 && query {
@@ -299,10 +314,11 @@ impl<'a> Comparison<'a> {
         let one_sided: Vec<_> = lacking.iter().map(|by| (by.clone(), sees(id, by), sees(by, id))).collect();
         for (by, forth, back) in one_sided {
             let other = self.label(&by);
+            let latter = self.peers.get(&by).map_or_else(String::new, Peer::short_label);
             let how = if back == Some(false) { "lists it as dead" } else { "does not list it" };
             match forth {
                 Some(true) => {
-                    let detail = format!("{name} sees {other} alive, but {other} {how}");
+                    let detail = format!("{name} sees {other} alive, but {latter} {how}");
                     self.find(Severity::Warning, "one_sided_view", [id.to_owned(), by], detail);
                 }
                 // Neither sees the other: reported once.
@@ -457,13 +473,38 @@ impl<'a> Comparison<'a> {
     }
 
     fn finish(mut self) -> Report {
-        self.findings.sort_by(|a, b| (a.severity, a.kind, &a.peers).cmp(&(b.severity, b.kind, &b.peers)));
-        self.findings.dedup();
         let mut peers: Vec<Peer> = self.peers.into_values().collect();
-        let order = |peer: &Peer| (peer.mspid.clone(), peer.name.clone(), peer.pki_id.clone(), peer.endpoint.clone());
+        let order =
+            |peer: &Peer| (peer.mspid.clone(), natural(&peer.name), peer.pki_id.clone(), natural(&peer.endpoint));
         peers.sort_by_cached_key(order);
+        let places: BTreeMap<&str, usize> = peers.iter().enumerate().map(|(n, peer)| (peer.key(), n)).collect();
+        self.findings.sort_by_cached_key(|finding| {
+            let place = |key: &String| (places.get(key.as_str()).copied(), key.clone());
+            (
+                finding.severity,
+                finding.kind,
+                finding.peers.iter().map(place).collect::<Vec<_>>(),
+                finding.detail.clone(),
+            )
+        });
+        self.findings.dedup();
         Report { peers, findings: self.findings, views: self.views.len(), now: self.settings.now.as_secs() as Seconds }
     }
+}
+
+/// Returns a key that sorts numbers in texts by their value: `peer2` before `peer10`.
+fn natural(text: &str) -> Vec<(u64, char)> {
+    let mut key: Vec<(u64, char)> = Vec::new();
+    let mut in_number = false;
+    for c in text.chars() {
+        match (c.to_digit(10), key.last_mut()) {
+            (Some(digit), Some((number, _))) if in_number => *number = number.saturating_mul(10) + u64::from(digit),
+            (Some(digit), _) => key.push((u64::from(digit), '0')),
+            (None, _) => key.push((u64::from('0'), c)),
+        }
+        in_number = c.is_ascii_digit();
+    }
+    key
 }
 
 /// Returns the reason why an endpoint cannot be dialled from another machine, if there is one. `spread`: the peers are
@@ -568,6 +609,50 @@ mod tests {
     }
 
     #[test]
+    fn only_peers_of_another_organisation_give_an_error() {
+        let mut network = pair();
+        network.identity("x", "Org2", NOW as Seconds + 100 * DAY);
+        let foreign = Visit {
+            endpoint: "x:1".into(),
+            given: true,
+            round_trip: Some(Duration::from_millis(1)),
+            peer: Some("x".into()),
+            ..Visit::default()
+        };
+        network.answers.visits.push(foreign);
+        network.assert_finds(&[]);
+        network.answers.visits.drain(..2);
+        network.assert_finds(&["error other_organisation x"]);
+        assert!(network.report().findings[0].detail.ends_with("name a peer of Org1 to compare views"));
+    }
+
+    #[test]
+    fn names_are_sorted_by_their_numbers_and_findings_in_the_same_order() {
+        let ids = ["c", "a", "b"];
+        let mut network = Network::new(&ids.map(|id| (id, view(&["a", "b", "c"], &[]))));
+        for (id, name) in [("a", "peer10.org1"), ("b", "peer2.org1"), ("c", "peer1.org1")] {
+            let identity = network.answers.identities.get_mut(id).unwrap();
+            (identity.name, identity.expires) = (name.into(), Some(0));
+        }
+        let report = network.report();
+        let keys: Vec<&str> = report.peers.iter().map(Peer::key).collect();
+        assert_eq!(keys, ["c", "b", "a"]);
+        let expired = report.findings.iter().filter(|finding| finding.kind == "expired");
+        assert_eq!(expired.map(|finding| finding.peers[0].as_str()).collect::<Vec<_>>(), keys);
+        assert!(natural("9z") < natural("10") && natural("a1b2") < natural("a1b10") && natural("a") < natural("a0"));
+    }
+
+    #[test]
+    fn a_dead_entry_says_why_the_peer_cannot_be_reached() {
+        let mut network = Network::new(&[("a", view(&["a"], &["b"]))]);
+        let error = Some("dial: Connection refused".to_owned());
+        let visit = Visit { endpoint: "b:1".into(), expected: Some("b".into()), error, ..Visit::default() };
+        network.answers.visits.push(visit);
+        let report = network.report();
+        assert!(report.findings[0].detail.ends_with("it cannot be reached: dial: Connection refused"), "{report:?}");
+    }
+
+    #[test]
     fn peers_that_agree_give_no_finding() {
         let network = pair();
         network.assert_finds(&[]);
@@ -602,10 +687,10 @@ mod tests {
         network.unreachable("given:1", None);
         network.assert_finds(&["error unreachable b", "error unreachable given:1"]);
         let report = network.report();
-        assert!(report.findings[0].detail.contains("alive in 1 of 1 views"), "{:?}", report.findings);
+        assert!(report.findings[1].detail.contains("alive in 1 of 1 views"), "{:?}", report.findings);
         let unknown = report.peer("given:1").unwrap();
         assert_eq!((unknown.pki_id.as_str(), unknown.reachable), ("", Some(false)));
-        assert_eq!(report.error().as_deref(), Some(&*format!("{} (and 1 more errors)", report.findings[0].detail)));
+        assert_eq!(report.error().as_deref(), Some(&*format!("{} (and 1 more error)", report.findings[0].detail)));
     }
 
     #[test]

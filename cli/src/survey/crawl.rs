@@ -57,10 +57,7 @@ impl Crawl<'_> {
     /// Visits the given endpoints and then, in rounds, the members of our organisation that were listed. `progress`
     /// receives the number of visited and of known peers.
     pub fn run(&self, given: &[String], progress: impl Fn(usize, usize)) -> Result<Answers> {
-        let me = self.me;
-        let comm = Comm::builder(me.identity.clone(), me.crypto.clone(), me.crypto.clone())
-            .transport(self.transport.clone())
-            .start()?;
+        let comm = query::start(self.me, self.transport.clone(), self.timeout)?;
         let shared = Shared { crawl: self, comm: &comm, identities: Mutex::default() };
         let visited = self.rounds(&shared, given, progress);
         comm.stop();

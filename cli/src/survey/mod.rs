@@ -218,12 +218,18 @@ impl Report {
         self.peers.iter().filter(|peer| peer.reachable == Some(true)).count()
     }
 
+    /// Returns the findings in groups of one severity and kind. Both sort them.
+    pub fn grouped(&self) -> impl Iterator<Item = &[Finding]> {
+        self.findings.chunk_by(|a, b| (a.severity, a.kind) == (b.severity, b.kind))
+    }
+
     /// Returns the first error, with the number of further ones.
     pub fn error(&self) -> Option<String> {
         let errors = self.count(Severity::Error);
         let first = self.findings.iter().find(|finding| finding.severity == Severity::Error)?;
         Some(match errors {
             1 => first.detail.clone(),
+            2 => format!("{} (and 1 more error)", first.detail),
             more => format!("{} (and {} more errors)", first.detail, more - 1),
         })
     }

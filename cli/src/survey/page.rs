@@ -1,6 +1,6 @@
 //! A report as one HTML page without external resources or scripts.
 
-use super::{svg, table, Peer, Report, Severity};
+use super::{svg, table, Finding, Peer, Report, Severity};
 use crate::output::printable;
 use crate::rfc3339;
 use crate::values::short;
@@ -79,16 +79,37 @@ fn findings(page: &mut String, report: &Report) {
         return;
     }
     *page += "<ul class=\"findings\">\n";
-    for finding in &report.findings {
-        let class = match finding.severity {
-            Severity::Error => "bad",
-            Severity::Warning => "warn",
-            Severity::Info => "info",
-        };
-        let (severity, detail) = (finding.severity.name(), escape(&finding.detail));
-        let _ = writeln!(page, "<li class=\"{class}\"><b>{severity}</b> {detail} <code>{}</code></li>", finding.kind);
+    for group in report.grouped() {
+        if group.len() < table::MANY {
+            group.iter().for_each(|finding| item(page, finding));
+            continue;
+        }
+        let first = &group[0];
+        let (class, severity, detail) = (class(first.severity), first.severity.name(), escape(&first.detail));
+        let _ = writeln!(
+            page,
+            "<li class=\"{class}\"><details><summary><b>{severity}</b> {} alike, such as: {detail} <code>{}</code>\
+             </summary>\n<ul class=\"findings\">",
+            group.len(),
+            first.kind
+        );
+        group.iter().for_each(|finding| item(page, finding));
+        *page += "</ul></details></li>\n";
     }
     *page += "</ul>\n</section>\n";
+}
+
+fn class(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "bad",
+        Severity::Warning => "warn",
+        Severity::Info => "info",
+    }
+}
+
+fn item(page: &mut String, finding: &Finding) {
+    let (class, severity, detail) = (class(finding.severity), finding.severity.name(), escape(&finding.detail));
+    let _ = writeln!(page, "<li class=\"{class}\"><b>{severity}</b> {detail} <code>{}</code></li>", finding.kind);
 }
 
 fn map(page: &mut String, report: &Report) {
@@ -97,7 +118,7 @@ fn map(page: &mut String, report: &Report) {
     note_limit(page, report.peers.len());
     *page += "<ul class=\"legend\"><li>✔ reachable</li><li>✘ unreachable</li><li>† listed as dead</li><li>? not asked</li>\
               <li>solid line: see each other</li><li>dashed arrow: only one sees the other</li><li>dotted arrow: sees a peer \
-              that was not asked, or lists it as dead</li></ul>\n</section>\n";
+              that was not asked</li><li>dotted line: lists the other as dead</li></ul>\n</section>\n";
 }
 
 fn peers(page: &mut String, report: &Report) {
@@ -208,7 +229,6 @@ fn certificates(page: &mut String, report: &Report, warn_days: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::survey::Finding;
     use std::collections::BTreeMap;
 
     const HOSTILE: &str = "</td><script>alert(\"1\")</script>' onload=x \x1b[31m&\u{202e}";
@@ -245,6 +265,43 @@ mod tests {
         let page = render(&Report { peers: (0..300).map(peer).collect(), ..Report::default() }, 30);
         assert_eq!((page.matches("<circle").count(), page.matches("Only the first 256 of 300").count()), (256, 2));
         assert_eq!(page.matches("id=\"peer-").count(), 300);
+    }
+
+    #[test]
+    fn irregular_lines_of_a_large_network_are_drawn_last_and_labels_do_not_overlap() {
+        let sees = |own: usize, not: usize| {
+            let others = (0..30).filter(|n| *n != own && *n != not).map(|n| (n.to_string(), true));
+            Some(others.collect::<BTreeMap<_, _>>())
+        };
+        // The first peer does not list the last one.
+        let peer = |n: usize| Peer {
+            pki_id: n.to_string(),
+            alive_in: 1,
+            reachable: Some(true),
+            sees: sees(n, if n == 0 { 29 } else { n }),
+            ..Peer::default()
+        };
+        let page = render(&Report { peers: (0..30).map(peer).collect(), ..Report::default() }, 30);
+        assert_eq!(page.matches("class=\"one\"").count(), 1);
+        assert!(page.find("class=\"one\"") > page.rfind("<line class=\"both\""), "above all others");
+        assert!(page.contains("<svg class=\"crowded\"") && page.matches("rotate(").count() == 30, "labels along rays");
+        assert!(!render(&Report { peers: (0..5).map(peer).collect(), ..Report::default() }, 30).contains("rotate("));
+    }
+
+    #[test]
+    fn many_findings_of_one_kind_are_folded() {
+        let finding = |n: usize| Finding {
+            severity: Severity::Error,
+            kind: "unreachable",
+            peers: vec![n.to_string()],
+            detail: format!("peer{n} <cannot> be reached"),
+        };
+        let page = render(&Report { findings: (0..30).map(finding).collect(), ..Report::default() }, 30);
+        assert_eq!((page.matches("<details>").count(), page.matches("</details>").count()), (1, 1));
+        assert!(page.contains("30 alike, such as: peer0 &lt;cannot&gt; be reached <code>"), "{page}");
+        assert!((0..30).all(|n| page.contains(&format!("</b> peer{n} &lt;cannot&gt; be reached <code>"))));
+        let page = render(&Report { findings: (0..5).map(finding).collect(), ..Report::default() }, 30);
+        assert!(!page.contains("<details>"));
     }
 
     #[test]

@@ -3,34 +3,79 @@
 use super::{Finding, Peer, Report, Severity};
 use crate::output::printable;
 use crate::terminal::Tone;
-use crate::values::{short, since};
+use crate::values::{counted, short, since};
 use std::time::Duration;
 
 const HEADINGS: [&str; 9] = ["", "PEER", "ORGANISATION", "ENDPOINT", "PING", "ALIVE IN", "EXPIRES", "TLS", "UP"];
 
-/// The columns that are cut to fit, the first of them first, and their smallest width.
-const FLEXIBLE: [(usize, usize); 3] = [(3, 10), (1, 13), (2, 8)];
+/// Headings of a narrow table.
+const SHORT_HEADINGS: [&str; 9] = ["", "PEER", "ORG", "ENDPOINT", "PING", "ALIVE IN", "EXPIRES", "TLS", "UP"];
 
-/// Returns the lines of the table; with a width, no line is longer if that is possible.
-pub fn peers(report: &Report, width: Option<usize>) -> Vec<(Tone, String)> {
-    let mut rows = vec![(Tone::Faint, HEADINGS.map(str::to_owned))];
-    rows.extend(report.peers.iter().map(|peer| (tone(peer), cells(peer, report))));
+const PEER: usize = 1;
+const ENDPOINT: usize = 3;
+
+/// The columns that are cut to fit, the first of them first, and their smallest width.
+const FLEXIBLE: [(usize, usize); 3] = [(PEER, 14), (ENDPOINT, 11), (2, 7)];
+
+/// The columns that are left out where cutting is not enough, the first of them first.
+const OMITTED: [usize; 6] = [8, 4, 2, 7, 6, 5];
+
+/// Number of findings of one kind from which on only the first are printed, and the number of those.
+pub const MANY: usize = 6;
+const SHOWN: usize = 3;
+
+/// Returns the lines of the table; with a width, no line is longer if that is possible. A narrow table has names without
+/// PKI-IDs where names distinguish the peers, then cut names, and then fewer columns.
+pub fn peers(report: &Report, limit: Option<usize>) -> Vec<(Tone, String)> {
+    let rows = |headings: [&str; HEADINGS.len()], narrow| {
+        let mut rows = vec![(Tone::Faint, headings.map(str::to_owned))];
+        rows.extend(report.peers.iter().map(|peer| (tone(peer), cells(peer, report, narrow))));
+        rows
+    };
+    let (mut table, mut columns) = (rows(HEADINGS, false), (0..HEADINGS.len()).collect::<Vec<_>>());
+    let mut widths = widths(&table);
+    if let Some(limit) = limit.filter(|limit| excess(&widths, &columns, *limit) > 0) {
+        table = rows(SHORT_HEADINGS, true);
+        widths = self::widths(&table);
+        shrink(&mut widths, &columns, limit);
+        for omitted in OMITTED {
+            if excess(&widths, &columns, limit) > 0 {
+                columns.retain(|column| *column != omitted);
+            }
+        }
+    }
+    let line = |cells: &[String; HEADINGS.len()]| {
+        let cells = columns.iter().map(|column| fit(*column, &cells[*column], widths[*column]));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    table.iter().map(|(tone, cells)| (*tone, line(cells))).collect()
+}
+
+fn widths(rows: &[(Tone, [String; HEADINGS.len()])]) -> [usize; HEADINGS.len()] {
     let mut widths = [0; HEADINGS.len()];
-    for (_, cells) in &rows {
+    for (_, cells) in rows {
         for (width, cell) in widths.iter_mut().zip(cells) {
             *width = (*width).max(console::measure_text_width(cell));
         }
     }
-    shrink(&mut widths, width);
-    let line = |cells: [String; HEADINGS.len()]| {
-        let cells = cells.iter().zip(widths).map(|(cell, width)| fit(cell, width));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.into_iter().map(|(tone, cells)| (tone, line(cells))).collect()
+    widths
 }
 
-/// Returns the lines of the findings.
-pub fn finding(finding: &Finding) -> (Tone, String) {
+/// Returns the lines of the findings of one severity and kind; the last line can stand for several.
+pub fn findings(group: &[Finding]) -> Vec<(Tone, String)> {
+    let shown = if group.len() < MANY { group.len() } else { SHOWN };
+    let mut lines: Vec<(Tone, String)> = group.iter().take(shown).map(finding).collect();
+    if let Some(first) = group.get(shown) {
+        let (severity, kind, more) = (first.severity, first.kind, group.len() - shown);
+        let text =
+            format!("{:<8} … and {more} more of this kind; --json and --html list them  [{kind}]", severity.name());
+        lines.push((self::severity(severity), text));
+    }
+    lines
+}
+
+/// Returns the line of a finding.
+fn finding(finding: &Finding) -> (Tone, String) {
     (
         severity(finding.severity),
         format!("{:<8} {}  [{}]", finding.severity.name(), printable(&finding.detail), finding.kind),
@@ -47,7 +92,7 @@ pub fn severity(severity: Severity) -> Tone {
 
 /// Returns the last line.
 pub fn summary(report: &Report) -> (Tone, String) {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let count = |n: usize, what: &str| counted(n as u64, what);
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
     let tone = match (errors, warnings) {
         (0, 0) => Tone::Good,
@@ -74,7 +119,16 @@ fn tone(peer: &Peer) -> Tone {
     }
 }
 
-fn cells(peer: &Peer, report: &Report) -> [String; HEADINGS.len()] {
+fn cells(peer: &Peer, report: &Report, narrow: bool) -> [String; HEADINGS.len()] {
+    let is_unique = || report.peers.iter().filter(|other| other.name == peer.name).count() == 1;
+    let label = match narrow && !peer.name.is_empty() && is_unique() {
+        true => peer.short_label(),
+        false => peer.label(),
+    };
+    let days = |left: Option<i64>| match left {
+        Some(left) if narrow && left >= 0 => format!("{left} d"),
+        left => days(left),
+    };
     let mark = match peer.reachable {
         Some(true) => "✔",
         Some(false) => "✘",
@@ -82,7 +136,7 @@ fn cells(peer: &Peer, report: &Report) -> [String; HEADINGS.len()] {
     };
     [
         mark.to_owned(),
-        printable(&peer.label()),
+        printable(&label),
         peer.mspid.as_deref().map_or_else(|| "?".to_owned(), printable),
         printable(&peer.endpoint),
         peer.round_trip.map(short).unwrap_or_default(),
@@ -125,19 +179,27 @@ pub fn up(peer: &Peer, report: &Report) -> Option<String> {
     })
 }
 
+/// Returns how much wider than the limit a table of these columns is.
+fn excess(widths: &[usize; HEADINGS.len()], columns: &[usize], limit: usize) -> usize {
+    let total: usize = columns.iter().map(|column| widths[*column] + 2).sum();
+    total.saturating_sub(limit + 2)
+}
+
 /// Cuts columns until the table fits.
-fn shrink(widths: &mut [usize; HEADINGS.len()], limit: Option<usize>) {
-    let Some(limit) = limit else { return };
+fn shrink(widths: &mut [usize; HEADINGS.len()], columns: &[usize], limit: usize) {
     for (column, least) in FLEXIBLE {
-        let total: usize = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
-        let excess = total.saturating_sub(limit);
         let least = least.min(widths[column]);
-        widths[column] = widths[column].saturating_sub(excess).max(least);
+        widths[column] = widths[column].saturating_sub(excess(widths, columns, limit)).max(least);
     }
 }
 
-fn fit(cell: &str, width: usize) -> String {
-    console::pad_str(cell, width, console::Alignment::Left, Some("…")).into_owned()
+/// Pads or cuts a cell. Endpoints keep their port, which distinguishes peers of one host.
+fn fit(column: usize, cell: &str, width: usize) -> String {
+    let tail = match cell.rsplit_once(':') {
+        Some((_, port)) if column == ENDPOINT && port.len() < 6 => format!("…:{port}"),
+        _ => "…".to_owned(),
+    };
+    console::pad_str(cell, width, console::Alignment::Left, Some(&tail)).into_owned()
 }
 
 #[cfg(test)]
@@ -172,10 +234,39 @@ mod tests {
 
     #[test]
     fn lines_fit_the_terminal_where_that_is_possible() {
-        for width in [80, 100, 120] {
+        for width in [40, 60, 80, 100, 120] {
             for (_, line) in peers(&report(), Some(width)) {
                 assert!(console::measure_text_width(&line) <= width, "{width}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn a_narrow_table_still_distinguishes_peers() {
+        let named = |n: usize| Peer {
+            pki_id: format!("{n}").repeat(64),
+            name: format!("peer{n}.org1.example.com"),
+            endpoint: format!("peer.org1.example.com:{}", 7050 + n),
+            ..report().peers.remove(0)
+        };
+        let mut report = Report { peers: (0..3).map(named).collect(), ..report() };
+        for width in [40, 80] {
+            for (n, (_, line)) in peers(&report, Some(width)).iter().skip(1).enumerate() {
+                assert!(line.contains(&format!("peer{n}")) && line.contains(&format!("…:{}", 7050 + n)), "{line}");
+                assert!(!line.contains(&report.peers[n].pki_id[..3]), "the name is enough: {line}");
+            }
+        }
+        report.peers[1].name = report.peers[0].name.clone();
+        assert!(peers(&report, Some(130))[1].1.contains("(000000000000)"), "two peers have this name");
+    }
+
+    #[test]
+    fn many_findings_of_one_kind_are_counted() {
+        let finding =
+            Finding { severity: Severity::Error, kind: "unreachable", peers: Vec::new(), detail: "down".into() };
+        assert_eq!(findings(&vec![finding.clone(); 5]).len(), 5);
+        let lines = findings(&vec![finding; 30]);
+        assert_eq!(lines.len(), 4);
+        assert!(lines[3].1.starts_with("error    … and 27 more") && lines[3].1.ends_with("[unreachable]"), "{lines:?}");
     }
 }

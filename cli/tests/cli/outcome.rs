@@ -60,6 +60,41 @@ fn an_interrupted_command_ends_with_its_summary_and_the_code_of_the_signal() {
 }
 
 #[test]
+fn an_interruption_is_no_fault_of_the_peer() {
+    let identity = Crypto::get().identity(1, 0);
+    let tls_only = ["--tls-ca".to_owned(), Crypto::get().tls_ca(1)];
+    for (command, flags) in [
+        ("probe", &tls_only[..]),
+        ("handshake", &identity),
+        ("members", &identity),
+        ("send", &identity),
+        ("survey", &identity),
+    ] {
+        let (mute, endpoint) = mute();
+        let running =
+            tool().args(Crypto::get().args(&[command, &endpoint, "--timeout", "60s"], flags)).spawn().unwrap();
+        let _connection = mute.accept().unwrap();
+        send_signal("-INT", running.id());
+        let ended = running.wait_with_output().unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(ended.status.code(), Some(130), "{command}: {stderr}");
+        assert_eq!(stdout.lines().last(), Some("✘ interrupted"), "{stdout}");
+        assert!(!stdout.contains("failed") && !stderr.contains("undelivered"), "{command}: {stdout}{stderr}");
+    }
+}
+
+#[test]
+fn a_time_limit_does_not_hide_the_cause() {
+    let (_mute, endpoint) = mute();
+    for (command, event) in [(&["members"][..], "membership"), (&["send"], "sent"), (&["send", "--ack"], "sent")] {
+        let ended = run(&strs(&args(&[command, &[&endpoint, "--timeout", "300ms", "--json"]].concat(), 1, 0)));
+        ended.assert_code(1);
+        let last = summary(&ended, event);
+        assert!(last["error"].as_str().unwrap().contains("the TLS handshake got no answer"), "{last}");
+    }
+}
+
+#[test]
 fn every_command_ends_with_its_summary_also_on_failure() {
     let nobody = nobody();
     let run = |command: &[&str]| run(&strs(&args(&[command, &["--json"]].concat(), 1, 1)));
@@ -172,6 +207,7 @@ fn a_cause_is_reported_once_and_then_counted() {
     assert_eq!((&stopped["ok"], &stopped["error"]), (&true.into(), &Value::Null));
     let (status, stderr) = peer.end();
     assert_eq!((status.code(), stderr.contains("grpc")), (Some(0), false), "{stderr}");
+    assert!(!stderr.contains("Connection refused"), "the event has reported it: {stderr}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use fabric_gossip::node::{Chaincode, ChannelOrgs, NodeConfig};
 use fabric_gossip::transport::{Pem, Tls, TlsConfig};
 use fabric_gossip::Node;
 use serde_json::{json, Value};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -45,6 +45,24 @@ impl Peer {
         let (alive, dead) = (sorted(alive), sorted(dead));
         self.running.await_that("membership", |line| ids(&line["alive"]) == alive && ids(&line["dead"]) == dead)
     }
+}
+
+#[test]
+fn the_death_of_a_member_is_one_line_for_a_person() {
+    let mut first = peer(1, 0, &[]);
+    let flags = Crypto::get().identity(1, 1);
+    let args = ["peer", "--alive-interval", "100ms", "--alive-expiration", "20s", "--bootstrap", &first.endpoint];
+    let mut watching = tool().args(Crypto::get().args(&args, &flags)).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains(" alive: ")));
+    first.running.kill();
+    let until_dead: Vec<String> = lines.by_ref().take_while(|line| !line.contains(" dead: ")).collect();
+    assert!(!until_dead.iter().any(|line| line.contains("presumed dead")), "{until_dead:?}");
+    send_signal("-TERM", watching.id());
+    assert!(lines.last().unwrap().ends_with("stopped"));
+    let ended = watching.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && !stderr.contains("is dead"), "{stderr}");
 }
 
 #[test]

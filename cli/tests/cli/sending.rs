@@ -128,6 +128,22 @@ fn silence_ends_with_the_timeout() {
 }
 
 #[test]
+fn another_peer_than_the_expected_one_is_named_as_the_cause() {
+    let (_listener, endpoint, pki_id) = Crypto::get().listen(&[]);
+    let other = "ab".repeat(32);
+    assert_eq!(run_send(&endpoint, &["--pki-id", &pki_id]).json().pop().unwrap()["ok"], true);
+    let ended = run_send(&endpoint, &["--pki-id", &other]);
+    ended.assert_code(1);
+    let sent = ended.json().pop().unwrap();
+    assert!(sent["error"].as_str().unwrap().contains("its PKI-ID is not abababababab"), "{sent}");
+    assert!(!ended.stderr.contains("undelivered"), "reported twice: {}", ended.stderr);
+    let mut text = tool();
+    text.args(send(&endpoint, &["--pki-id", &other]).iter().filter(|arg| *arg != "--json"));
+    let stdout = String::from_utf8(text.output().unwrap().stdout).unwrap();
+    assert!(stdout.contains(&format!("handshake {endpoint} --expect {other}")), "{stdout}");
+}
+
+#[test]
 fn replies_are_printed() {
     let (_listener, endpoint, pki_id) = Crypto::get().listen(&["--echo", "--ack"]);
     let mut sender = start_send(&endpoint, &["--count", "30", "--text", "back", "--ack", "--listen-replies", "60s"]);

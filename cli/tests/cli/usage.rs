@@ -2,8 +2,12 @@
 
 use crate::support::*;
 use fabric_gossip::testing::cryptogen::Org;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
 
 fn assert_usage(args: &[&str], named: &[&str]) {
     let ended = run(args);
@@ -49,6 +53,22 @@ fn flags_that_make_no_sense() {
     assert_usage(&["demo", "--transport", "tcp"], &["--transport", "possible values", "http2"]);
     #[cfg(not(feature = "c-core"))]
     assert_usage(&["demo", "--transport", "c-core"], &["not compiled in", "--features c-core"]);
+}
+
+#[test]
+fn files_without_end_and_folders_are_refused() {
+    let folder = format!("{}/msp", Crypto::get().org(1));
+    assert_usage(&["identity", "/dev/zero"], &["/dev/zero", "no certificate"]);
+    assert_usage(&["identity", &folder], &[&folder, "--msp DIR"]);
+    let flags = Crypto::get().identity(1, 0);
+    assert_usage(
+        &Crypto::get().args(&["send", "localhost:1", "--file", "/dev/zero"], &flags),
+        &["/dev/zero", "100 MiB"],
+    );
+    for (flag, file) in [("--html", folder.as_str()), ("--dot", "/nowhere/survey.dot")] {
+        assert_usage(&Crypto::get().args(&["survey", "localhost:1", flag, file], &flags), &[file, "cannot be written"]);
+    }
+    assert_usage(&["identity", "--warn-expiry", "99999h"], &["too long", "87600h"]);
 }
 
 #[test]
@@ -133,6 +153,24 @@ fn crypto_writes_what_it_says_and_overwrites_nothing() {
 }
 
 #[test]
+fn crypto_lists_folders_in_columns_and_takes_any_name() {
+    let dir = TempDir::new();
+    let path = dir.join(OsStr::from_bytes(b"\xff"));
+    let create = |format: &[&str]| {
+        let ended =
+            tool().arg("crypto").arg(&path).args(["--orgs", "1", "--peers", "1"]).args(format).output().unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8_lossy(&ended.stdout).into_owned()
+    };
+    let objects: Vec<_> = create(&["--json"]).lines().map(parse).collect();
+    assert_eq!((&objects[6]["ok"], &objects[6]["what"]), (&true.into(), &"1 organisation".into()));
+    let text = create(&[]);
+    let columns = text.lines().take(6).map(|line| line.rfind("  ").unwrap_or_else(|| panic!("{line}")));
+    assert_eq!(columns.collect::<BTreeSet<_>>().len(), 1, "{text}");
+}
+
+#[test]
 fn version_help_and_completions() {
     let version = run(&["--version"]);
     version.assert_code(0);
@@ -145,6 +183,43 @@ fn version_help_and_completions() {
     }
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&["completions", shell]).assert_code(0).stdout.contains("handshake"));
+    }
+}
+
+#[test]
+fn bash_completes_commands_flags_and_values() {
+    let dir = TempDir::new();
+    dir.write("certificate.pem", "");
+    dir.write("completions", run(&["completions", "bash"]).assert_code(0).stdout.as_bytes());
+    // Completes the last argument, as bash does for a line with the other ones.
+    let driver = r#"
+        compopt() { COMPREPLY+=("$2"); } # works only while bash completes
+        source ./completions
+        function=$(complete -p fabric-gossip | sed 's/.*-F \([^ ]*\) .*/\1/')
+        COMP_WORDS=(fabric-gossip "$@"); COMP_CWORD=$#
+        "$function" fabric-gossip "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        echo "${COMPREPLY[*]}"
+    "#;
+    for (line, expected) in [
+        (&["pe"][..], "peer"),
+        (&["--vers"], "--version"),
+        (&["peer", "--boot"], "--bootstrap"),
+        (&["--json", "survey", "--warn"], "--warn-expiry"),
+        (&["help", "hand"], "handshake"),
+        (&["peer", "--color", ""], "auto always never"),
+        (&["listen", "--payload", ""], "text hex"),
+        (&["listen", "--tls-client-auth", "v"], "verify"),
+        (&["send", "--file", "certificate."], "certificate.pem"),
+        (&["members", "--msp", "cert"], "plusdirs"),
+    ] {
+        let shell = Command::new("bash")
+            .args(["--norc", "-c", driver, "bash"])
+            .args(line)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let (completed, errors) = (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
+        assert_eq!((completed.trim(), &*errors), (expected, ""), "{line:?}");
     }
 }
 
@@ -164,13 +239,16 @@ fn a_closed_stdout_is_no_accident() {
 /// Where there is a device that is always full.
 #[test]
 fn a_full_disk_is_told() {
-    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
-        fabric_gossip::testing::skip("a full disk", "there is no /dev/full");
-        return;
-    };
-    let output = tool().args(["completions", "bash"]).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"));
+    // Also if the command has failed: nobody has seen why.
+    for args in [&["completions", "bash"][..], &["probe", "127.0.0.1:1", "--no-tls"]] {
+        let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+            fabric_gossip::testing::skip("a full disk", "there is no /dev/full");
+            return;
+        };
+        let output = tool().args(args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{args:?}");
+    }
 }
 
 #[test]
