@@ -13,7 +13,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Number of clients that are served at the same time. Further ones wait in the backlog of the socket.
 const CLIENTS: usize = 4;
@@ -26,6 +26,20 @@ const LONGEST_REQUEST: usize = 8 << 10;
 pub struct Pages {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     pub health: Box<dyn Fn() -> Health + Send + Sync>,
+}
+
+/// Returns the metrics of this program, which is starting, in Prometheus' text format.
+pub fn about(transport: &str) -> String {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    format!(
+        "# HELP fabric_gossip_build_info The value 1, with the version of the program and its transport.\n\
+         # TYPE fabric_gossip_build_info gauge\n\
+         fabric_gossip_build_info{{transport=\"{transport}\",version=\"{}\"}} 1\n\
+         # HELP process_start_time_seconds Time at which the program started, since the epoch.\n\
+         # TYPE process_start_time_seconds gauge\n\
+         process_start_time_seconds {started:.3}\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// The pages, served until this is dropped.

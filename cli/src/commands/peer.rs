@@ -8,7 +8,7 @@ use crate::health::Health;
 use crate::identity::{Described, Me};
 use crate::logging::Repeated;
 use crate::metrics_options::MetricsArgs;
-use crate::metrics_page::{MetricsPage, Pages};
+use crate::metrics_page::{self, MetricsPage, Pages};
 use crate::offline::Offline;
 use crate::options::{anchor, check_anchors, IdentityArgs};
 use crate::output::printable;
@@ -102,8 +102,9 @@ pub fn run(context: &Context, args: &PeerArgs) -> Result<()> {
 /// Serves the metrics.
 fn page(context: &Context, args: &PeerArgs, address: &Endpoint, files: &Files, node: &Node) -> Result<MetricsPage> {
     let (metrics, health) = (node.clone(), node.clone());
+    let about = metrics_page::about(context.transport.name());
     let pages = Pages {
-        metrics: Box::new(move || metrics.metrics().to_prometheus()),
+        metrics: Box::new(move || metrics.metrics().to_prometheus() + &about),
         health: Box::new(move || Health::new(&health.comm().metrics())),
     };
     let failed = |why: &str| args.metrics.cannot_listen(address, &context.settings, why);

@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A running node, and the first event it printed.
 struct Peer {
@@ -241,6 +241,13 @@ fn metrics_are_served_while_it_runs() {
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     assert!(page.contains("gossip_membership_total_peers_known{channel=\"mychannel\"} 0"), "{page}");
     assert!(page.contains("\ngossip_comm_messages_sent "), "{page}");
+    let transport = first.listening["transport"].as_str().unwrap();
+    let build = format!("transport=\"{transport}\",version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(page.contains(&format!("\nfabric_gossip_build_info{{{build}}} 1\n")), "{page}");
+    let started = page.lines().find_map(|line| line.strip_prefix("process_start_time_seconds ")).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - 600.0..=now).contains(&started.parse::<f64>().unwrap()), "{started}");
+    assert!(page.ends_with('\n'), "{page}");
     let health = ask("GET /healthz HTTP/1.1\r\n\r\n");
     assert!(health.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"), "{health}");
     assert!(health.contains("\r\n\r\n{\"status\":\"OK\",\"time\":\""), "{health}");
