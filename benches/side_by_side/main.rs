@@ -112,7 +112,9 @@ impl Settings {
                 "--bench" | "--test" | "--quick" | "--list" | "--peer" | burner::FLAG => {}
                 // A test run passes flags of the test harness, and names of tests.
                 _ if scale == Scale::Test => {}
-                unknown => return Err(format!("unknown argument {unknown}; docs/benchmark.md describes the arguments")),
+                unknown => {
+                    return Err(format!("unknown argument {unknown}; docs/benchmark.md describes the arguments"))
+                }
             }
         }
         settings.peer = has("--peer").then_some(child);
