@@ -98,7 +98,7 @@ terminal() {
     lines=$(sed 's/\x1b\[[0-9]*m//g' text | fold -w 132 | wc -l)
     {
         echo '<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#15161a;color:#ddd}'
-        echo 'pre{margin:16px;width:132ch;white-space:pre-wrap;word-break:break-all;font:14px/20px "DejaVu Sans Mono",monospace}'
+        echo 'pre{margin:16px;width:133ch;white-space:pre-wrap;word-break:break-all;font:14px/20px "DejaVu Sans Mono",monospace}'
         echo '.c31{color:#ff7b72}.c32{color:#7ee787}.c33{color:#e3b341}.c2{color:#8b949e}</style><pre>'
         sed -e 's/&/\&amp;/g; s/</\&lt;/g' \
             -e 's/\x1b\[\(2\|3[123]\)m/<span class="c\1">/g; s/\x1b\[0m/<\/span>/g' text
@@ -106,7 +106,7 @@ terminal() {
     if grep -q $'\x1b' text.html; then
         echo "screenshots: $1 has a control sequence that is not a colour" >&2 && exit 1
     fi
-    page "$1" text.html 1150 $((lines * 20 + 32)) dark
+    page "$1" text.html 1160 $((lines * 20 + 32)) dark
 }
 
 start peer0 1 0
