@@ -47,7 +47,7 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 /// Keeps the kind of the first peer's error, and all errors as the text, so that `?` works in functions that return
-/// [`Result`](crate::Result).
+/// [`Result`].
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         let kind = error.not_sent.first().map_or(ErrorKind::Internal, |not_sent| not_sent.error.kind());
