@@ -6,6 +6,7 @@ use crate::values::{brief, micros, short};
 use crate::Context;
 use bytes::Bytes;
 use fabric_gossip::comm::{AckHandle, Comm, Event, RemotePeer, SendResult, Subscription};
+use fabric_gossip::config::CommConfig;
 use fabric_gossip::message::{self, SignedMessage};
 use fabric_gossip::{Error, ErrorKind};
 use serde_json::json;
@@ -52,6 +53,8 @@ pub struct Delivery<'a> {
     pki_id: Option<String>,
     /// Time of the first connection. The time limits for answers begin there: before, the dial has its own.
     connected: Option<Instant>,
+    /// Maximum time of a dial with its handshake, which reports its own failure.
+    dial_limit: Duration,
     /// Time at which the connection was lost, while there is none.
     disconnected: Option<Instant>,
     /// Reason why no more messages are delivered.
@@ -64,7 +67,8 @@ pub struct Delivery<'a> {
 
 impl<'a> Delivery<'a> {
     pub fn new(context: &'a Context, comm: &'a Comm, peer: RemotePeer, mode: Mode, timeout: Duration) -> Self {
-        let now = Instant::now();
+        // The one that the communication layer was started with.
+        let (now, config) = (Instant::now(), CommConfig::default());
         Delivery {
             context,
             comm,
@@ -81,6 +85,7 @@ impl<'a> Delivery<'a> {
             acked: 0,
             pending: VecDeque::new(),
             connected: None,
+            dial_limit: config.dial_timeout + 3 * config.conn_timeout,
             disconnected: None,
             lost: None,
             interrupted: false,
@@ -100,8 +105,8 @@ impl<'a> Delivery<'a> {
                     self.accepted += 1;
                     progressed = Instant::now();
                 }
-                Err(e) if e.kind() == ErrorKind::Full && self.waited_since(progressed) < self.timeout => {}
-                Err(e) if e.kind() == ErrorKind::Full => {
+                Err(e) if is_queue_full(&e) && self.waited_since(progressed) < self.timeout => {}
+                Err(e) if is_queue_full(&e) && self.connected.is_some() => {
                     self.lost = Some(format!("the peer has read nothing for {}", short(self.timeout)));
                 }
                 Err(e) => self.lost = Some(e.to_string()),
@@ -226,9 +231,13 @@ impl<'a> Delivery<'a> {
         self.lost.is_none() && self.context.interrupted.signal().is_none()
     }
 
-    /// Returns how long the peer has not answered since a moment; zero while there was no connection yet.
+    /// Returns how long the peer has not answered since a moment. Before the first connection, the time that a dial may take
+    /// does not count.
     fn waited_since(&self, moment: Instant) -> Duration {
-        self.connected.map_or(Duration::ZERO, |connected| connected.max(moment).elapsed())
+        match self.connected {
+            Some(connected) => connected.max(moment).elapsed(),
+            None => moment.elapsed().saturating_sub(self.dial_limit),
+        }
     }
 
     /// Returns the cause, as text.
@@ -341,4 +350,10 @@ impl<'a> Delivery<'a> {
     pub fn reasons(&self) -> &BTreeMap<String, u64> {
         &self.reasons
     }
+}
+
+/// Returns whether a message found no room in the queue. The lack of a thread is of the same kind, with the system's error as
+/// its source, and does not end by waiting.
+fn is_queue_full(error: &Error) -> bool {
+    error.kind() == ErrorKind::Full && std::error::Error::source(error).is_none()
 }
