@@ -172,15 +172,13 @@ pub fn serve(args: &[String]) -> Outcome<()> {
         }
         nodes.push(node);
     }
-    // The first of each organisation are the anchors.
-    let anchors: BTreeMap<OrgId, Vec<AnchorPeer>> = seeds
-        .iter()
-        .zip(["Org1MSP", "Org2MSP"])
-        .filter_map(|(endpoint, org)| {
-            let (host, port) = endpoint.rsplit_once(':')?;
-            Some((OrgId::new(org), vec![AnchorPeer { host: host.into(), port: port.parse().ok()? }]))
-        })
-        .collect();
+    // The first of each organisation are the anchors. A single process has none of the second one.
+    let mut anchors = BTreeMap::new();
+    for (n, org) in ["Org1MSP", "Org2MSP"].into_iter().enumerate() {
+        let anchor = seeds.get(n).and_then(|endpoint| endpoint.rsplit_once(':'));
+        let anchor = anchor.map(|(host, port)| Ok(AnchorPeer { host: host.into(), port: port.parse()? }));
+        anchors.insert(OrgId::new(org), anchor.into_iter().collect::<Outcome<Vec<_>>>()?);
+    }
     for node in &nodes {
         node.join_channel(CHANNEL, ChannelOrgs(anchors.clone()))?;
     }
