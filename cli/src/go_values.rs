@@ -13,6 +13,7 @@ pub struct Scalar<'a> {
 
 /// The longest duration that any clock can wait for.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const TOO_LONG: &str = "too long: 87600h (ten years) at most";
 
 impl Scalar<'_> {
     /// Reads a boolean: the spellings of `strconv.ParseBool`; a plain number is true if it is not zero. `no` and `off`
@@ -41,7 +42,7 @@ impl Scalar<'_> {
                 return match Duration::try_from_secs_f64(nanoseconds.trunc() / 1e9) {
                     Ok(duration) if duration <= LONGEST => Ok(duration),
                     _ if nanoseconds < 0.0 => Err("a duration cannot be negative".into()),
-                    _ => Err("too long: 87600h (ten years) at most".into()),
+                    _ => Err(TOO_LONG.into()),
                 };
             }
         }
@@ -144,15 +145,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         // Digits after the eighteenth are below the resolution of any unit.
         let fraction = &fraction[..fraction.len().min(18)];
         let parts = 10_u128.pow(fraction.len() as u32);
-        let whole: u64 = if digits.is_empty() {
-            0
-        } else {
-            digits.parse().map_err(|_| "too long: 87600h (ten years) at most".to_owned())?
-        };
+        let whole: u64 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| TOO_LONG.to_owned())? };
         let fraction: u64 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| String::new())? };
         nanoseconds += u128::from(whole) * scale + u128::from(fraction) * scale / parts;
         if nanoseconds > LONGEST.as_nanos() {
-            return Err("too long: 87600h (ten years) at most".into());
+            return Err(TOO_LONG.into());
         }
         if after.is_empty() {
             break;

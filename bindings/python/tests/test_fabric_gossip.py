@@ -510,7 +510,7 @@ class HostCrypto(Pair):
         self.assertEqual(raised.exception.reason, "the host's sign callback failed: OSError: no such token")
 
     def test_only_a_missing_answer_is_a_timeout_of_an_acknowledgement(self) -> None:
-        # A peer that never completes the handshake: the message is undelivered, and there is nothing left to wait for.
+        # The peer never completes the handshake. The message is reported as undelivered, and no answer can follow.
         key, go_on, started = crypto(0), threading.Event(), []
 
         def sign(message: bytes) -> bytes:
